@@ -1,0 +1,121 @@
+"""The readers and writers of artefacts. No physics.
+
+Every writer writes beside its target and renames: a file exists only if it is whole.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from tubepet.errors import InputError
+from tubepet.types import Grid, Volume
+
+PathLike = str | os.PathLike[str]
+
+
+@contextmanager
+def atomic(path: PathLike) -> Iterator[Path]:
+    """Yield a fresh name beside `path`; rename it to `path` when the block ends well.
+
+    The temporary name is unique, so two writers never mix, and keeps the suffixes of `path`.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as folder:
+        part = Path(folder) / target.name
+        yield part
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, target)
+
+
+def write_json(path: PathLike, data: Any) -> None:
+    """Write `data` as sorted, indented JSON; NaN is refused."""
+    text = json.dumps(data, indent=2, sort_keys=True, allow_nan=False)
+    with atomic(path) as part:
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: PathLike) -> Any:
+    """Read a JSON file; `InputError` if it is not one."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected JSON, got a damaged file ({error})") from error
+
+
+def write_volume(path: PathLike, volume: Volume) -> None:
+    """Write a volume as NIfTI with spacing, origin and its note (header field `descrip`)."""
+    image = sitk.GetImageFromArray(volume.array)
+    image.SetSpacing([float(v) for v in reversed(volume.grid.voxel_mm)])
+    image.SetOrigin([float(v) for v in reversed(volume.grid.origin_mm)])
+    if len(volume.note) > 79:
+        raise ValueError(f"{path}: note has {len(volume.note)} characters, NIfTI holds 79")
+    image.SetMetaData("ITK_FileNotes", volume.note)
+    with atomic(path) as part:
+        sitk.WriteImage(image, str(part))
+
+
+def read_volume(path: PathLike) -> Volume:
+    """Read a NIfTI volume; `InputError` if it is damaged or its axes are rotated."""
+    try:
+        image = sitk.ReadImage(str(path))
+        array = sitk.GetArrayFromImage(image)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InputError(f"{path}: expected a readable NIfTI volume, got: {reason}") from error
+    if image.GetDimension() != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel()):
+        raise InputError(f"{path}: expected a 3D volume with axes along x, y, z")
+    z, y, x = (round(v, 6) for v in reversed(image.GetSpacing()))  # NIfTI holds float32
+    oz, oy, ox = (round(v, 6) for v in reversed(image.GetOrigin()))
+    note = image.GetMetaData("ITK_FileNotes") if image.HasMetaDataKey("ITK_FileNotes") else ""
+    nz, ny, nx = array.shape
+    return Volume(array, Grid((nz, ny, nx), (z, y, x), (oz, oy, ox)), note.rstrip("\0 "))
+
+
+def write_array(path: PathLike, array: NDArray[Any]) -> None:
+    """Write a plain `.npy` array (never pickled)."""
+    with atomic(path) as part:
+        np.save(part, array, allow_pickle=False)
+
+
+def read_array(path: PathLike) -> NDArray[Any]:
+    """Map a `.npy` array into memory, read-only; `InputError` if it is damaged."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: expected a .npy array, got a damaged file ({error})") from error
+
+
+def write_table(path: PathLike, table: pd.DataFrame) -> None:
+    """Write a table as Parquet or CSV, by the suffix."""
+    with atomic(path) as part:
+        if Path(path).suffix == ".parquet":
+            table.to_parquet(part, index=False)
+        else:
+            table.to_csv(part, index=False)
+
+
+def read_table(path: PathLike) -> pd.DataFrame:
+    """Read a Parquet or CSV table, by the suffix; `InputError` if it is damaged."""
+    try:
+        return pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise InputError(f"{path}: expected a readable table, got: {error}") from error
+
+
+def write_figure(path: PathLike, figure: Any) -> None:
+    """Write a matplotlib figure as PNG without a date, so that equal figures are equal files."""
+    with atomic(path) as part:
+        figure.savefig(part, dpi=110, metadata={"Software": None})

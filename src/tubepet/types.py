@@ -1,0 +1,105 @@
+"""Plain data shared by the stages, and the one statement of the coordinate system.
+
+Coordinates are right-handed, in mm, with the origin at the scanner centre and z along its axis;
+they are the physical (LPS) coordinates of ITK. Arrays are C-order (z, y, x), so the tuples of a
+`Grid` are in that order too. Points are rows of (x, y, z) mm. `origin_mm` is the centre of the first voxel.
+
+Crystals: ring 0..num_rings-1 along +z, column 0..num_columns-1 counter-clockwise seen from +z, the
+centre of column 0 on +x. crystal = ring * num_columns + column.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular voxel grid.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (nz, ny, nx).
+    voxel_mm, origin_mm : tuple of float
+        Voxel size, and centre of voxel [0, 0, 0], both (z, y, x).
+    """
+
+    shape: tuple[int, int, int]
+    voxel_mm: tuple[float, float, float]
+    origin_mm: tuple[float, float, float]
+
+    @staticmethod
+    def centred(shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]) -> "Grid":
+        """Return the grid of this shape whose middle is the scanner centre."""
+        origin = [-(n - 1) / 2 * d for n, d in zip(shape, voxel_mm, strict=True)]
+        return Grid(shape, voxel_mm, (origin[0], origin[1], origin[2]))
+
+    def axes_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the voxel centres along z, y and x."""
+        z, y, x = (
+            o + d * np.arange(n)
+            for n, d, o in zip(self.shape, self.voxel_mm, self.origin_mm, strict=True)
+        )
+        return z, y, x
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel in mm3."""
+        return float(np.prod(self.voxel_mm))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An array on a grid, with a note that travels in the file header (at most 79 characters)."""
+
+    array: NDArray[Any]
+    grid: Grid
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Scanner:
+    """A cylindrical PET scanner; the fields are the keys of the config section `scanner`."""
+
+    num_rings: int
+    num_columns: int
+    inner_radius_mm: float
+    crystal_depth_mm: float
+    crystal_width_mm: float
+    crystal_height_mm: float
+    axial_pitch_mm: float
+    energy_resolution: float
+    time_resolution_ps: float
+    energy_window_kev: tuple[float, float]
+    coincidence_window_ns: float
+    min_transaxial_distance_mm: float
+
+    @property
+    def num_crystals(self) -> int:
+        """Number of crystals."""
+        return self.num_rings * self.num_columns
+
+
+@dataclass(frozen=True)
+class Listmode:
+    """Coincidences in memory.
+
+    Attributes
+    ----------
+    crystal1, crystal2 : int32 array, shape (n,)
+    time_difference_ns : float64 array, shape (n,)
+        t2 - t1.
+    truth : uint8 array, shape (n,)
+        0 true, 1 scatter (in the object), 2 random. For validation; no reconstruction reads it.
+    """
+
+    crystal1: NDArray[np.int32]
+    crystal2: NDArray[np.int32]
+    time_difference_ns: NDArray[np.float64]
+    truth: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.crystal1)
