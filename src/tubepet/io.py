@@ -41,8 +41,7 @@ def atomic(path: PathLike) -> Iterator[Path]:
 def write_json(path: PathLike, data: Any) -> None:
     """Write `data` as sorted, indented JSON; NaN is refused."""
     text = json.dumps(data, indent=2, sort_keys=True, allow_nan=False)
-    with atomic(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def read_json(path: PathLike) -> Any:
@@ -51,6 +50,12 @@ def read_json(path: PathLike) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: expected JSON, got a damaged file ({error})") from error
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write a text file as UTF-8."""
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_volume(path: PathLike, volume: Volume) -> None:

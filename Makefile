@@ -1,0 +1,59 @@
+# tubepet: `make run` does everything, `make test` proves it, `make help` lists the rest.
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+TORCH_INDEX ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run report smoke test lint format bench clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(INSTALLED) ## create .venv from the lock (automatic, quick when it exists)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tubepet needs Python >= 3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+run: install ## the whole chain with config/config.yaml; ends with results/report.html
+	$(SNAKEMAKE)
+	@$(MAKE) --no-print-directory results/report.html
+
+results/report.html: results/report/facts.json
+	$(SNAKEMAKE) --report $@
+
+smoke: install ## the whole chain at toy size, in results_smoke/ (about two minutes)
+	@mkdir -p results_smoke
+	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml
+	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml --report results/report.html
+
+test: install ## all tests
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: install ## ruff, snakefmt, mypy, snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+format: install ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+bench: install ## measure against a named peer: all, or one with NAME=mlem
+	@for script in $(or $(NAME:%=benchmarks/%.py),$(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py))); do \
+	  $(BIN)/python $$script || exit 1; done
+
+clean: ## remove results, logs and caches (not .venv)
+	rm -rf results results_smoke logs .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,55 @@
+# tubepet: tube -> GATE -> MLEM -> generated positron images. `snakemake --cores 2` makes everything;
+# the rule files, in order, are the story. Results lie in results/<stage>/.
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: workflow.basedir + "/config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/01_phantom.smk"
+include: "workflow/rules/02_simulate.smk"
+include: "workflow/rules/03_reconstruct.smk"
+include: "workflow/rules/04_ct.smk"
+include: "workflow/rules/05_pretrain.smk"
+include: "workflow/rules/06_features.smk"
+include: "workflow/rules/07_gan.smk"
+include: "workflow/rules/08_evaluate.smk"
+include: "workflow/rules/09_report.smk"
+
+
+rule all:
+    """Everything that the report shows."""
+    default_target: True
+    input:
+        rules.collect_report.output,
+        rules.draw_follow.output,
+
+
+rule only_phantom:
+    """All tubes, no physics."""
+    input:
+        rules.collect_phantoms.output,
+
+
+rule only_simulate:
+    """All coincidences."""
+    input:
+        rules.collect_counts.output,
+
+
+rule only_reconstruct:
+    """All MLEM images and the slice dataset."""
+    input:
+        rules.collect_slices.output,
+
+
+rule only_train:
+    """All generators and their samples."""
+    input:
+        expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),

@@ -1,0 +1,140 @@
+"""The config, checked before the first job (imported by the Snakefile: no heavy packages).
+
+The schema knows types, bounds and defaults; the rules between keys are here.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from math import hypot
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from tubepet.errors import InputError
+
+
+def checked_config(config: dict[str, Any], schema_path: str | Path) -> dict[str, Any]:
+    """Return the config with all defaults filled in.
+
+    Parameters
+    ----------
+    config : dict
+        What the config files and the command line gave.
+    schema_path : str or Path
+        JSON schema, as YAML.
+
+    Returns
+    -------
+    dict
+        A new, complete config.
+
+    Raises
+    ------
+    InputError
+        One sentence: the key, what it got, and what was expected.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    filled = deepcopy(config)
+    validator = jsonschema.Draft202012Validator(schema)
+    if error := jsonschema.exceptions.best_match(validator.iter_errors(filled)):
+        raise InputError(_sentence(error))
+    _fill_defaults(filled, schema)
+    for sentence in _contradictions(filled):
+        raise InputError(sentence)
+    return filled
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    expected = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
+    if error.validator == "additionalProperties":
+        known = ", ".join(error.schema.get("properties", {}))
+        return f"{key or 'top level'}: {error.message}; known keys: {known}"
+    got = error.instance if not isinstance(error.instance, dict) else "a section"
+    return f"{key}: got {got!r}, expected: {error.message}" + (f" ({expected})" if expected else "")
+
+
+def _fill_defaults(section: dict[str, Any], schema: dict[str, Any]) -> None:
+    for key, sub in schema.get("properties", {}).items():
+        if "default" in sub:
+            section.setdefault(key, deepcopy(sub["default"]))
+        elif sub.get("type") == "object":
+            section.setdefault(key, {})
+        if isinstance(section.get(key), dict):
+            _fill_defaults(section[key], sub)
+
+
+def _ranges(section: dict[str, Any], name: str) -> Iterator[tuple[str, list[float]]]:
+    """All [low, high] pairs of a section, with their dotted names."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _ranges(value, f"{name}.{key}")
+        elif isinstance(value, list) and len(value) == 2 and not isinstance(value[0], str):
+            yield f"{name}.{key}", value
+
+
+def _contradictions(config: dict[str, Any]) -> Iterator[str]:
+    """Sentences on keys that are fine alone and impossible together."""
+    phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
+    for section in ("phantom", "scanner", "ct"):
+        for name, (low, high) in _ranges(config[section], section):
+            if low > high:
+                yield f"{name}: got [{low}, {high}], expected the lower end first"
+    low, high = scanner["energy_window_kev"]
+    if low >= high:
+        yield f"scanner.energy_window_kev: got [{low}, {high}], expected a window of positive width"
+    largest_mm = phantom["bore_radius_mm"][1] + phantom["wall_mm"][1] + phantom["bend_mm"][1]
+    if largest_mm >= scanner["inner_radius_mm"]:
+        yield (
+            f"phantom: the largest tube has a radius of {largest_mm:g} mm, expected less than the "
+            f"scanner's bore (scanner.inner_radius_mm {scanner['inner_radius_mm']:g} mm)"
+        )
+    half_mm = image["num_pixels"] * image["pixel_mm"] / 2
+    if largest_mm > half_mm:
+        yield (
+            f"reconstruct.num_pixels x pixel_mm: the image reaches {half_mm:g} mm from the axis, "
+            f"expected at least {largest_mm:g} mm, the radius of the largest tube"
+        )
+    if hypot(half_mm, half_mm) >= scanner["inner_radius_mm"]:
+        yield (
+            f"reconstruct.pixel_mm: the image corner lies {hypot(half_mm, half_mm):g} mm from the "
+            f"axis, expected inside the scanner ({scanner['inner_radius_mm']:g} mm)"
+        )
+    axial_mm = image["num_slices"] * image["slice_mm"]
+    if axial_mm < phantom["length_mm"][1]:
+        yield (
+            f"reconstruct.num_slices x slice_mm: the image is {axial_mm:g} mm long, expected at "
+            f"least the longest tube, {phantom['length_mm'][1]:g} mm"
+        )
+    width_mm = scanner["num_columns"] * scanner["crystal_width_mm"]
+    if width_mm > 2 * 3.141592653589793 * scanner["inner_radius_mm"]:
+        yield (
+            f"scanner.crystal_width_mm: {scanner['num_columns']} crystals of "
+            f"{scanner['crystal_width_mm']:g} mm do not fit the ring of inner_radius_mm "
+            f"{scanner['inner_radius_mm']:g} mm"
+        )
+    if scanner["crystal_height_mm"] > scanner["axial_pitch_mm"]:
+        yield (
+            f"scanner.crystal_height_mm: got {scanner['crystal_height_mm']:g} mm, expected at most "
+            f"axial_pitch_mm {scanner['axial_pitch_mm']:g} mm"
+        )
+    for key in ("reconstruct", "ct"):
+        total = sum(config[key]["split"].values())
+        if abs(total - 1) > 1e-6:
+            yield f"{key}.split: the parts add up to {total:g}, expected 1"
+    if config["ct"]["num_pixels"] != image["num_pixels"]:
+        yield (
+            f"ct.num_pixels: got {config['ct']['num_pixels']}, expected reconstruct.num_pixels "
+            f"{image['num_pixels']} (one encoder sees both)"
+        )
+    source_dir = config["ct"]["source_dir"]
+    if source_dir and not Path(source_dir).is_dir():
+        yield f"ct.source_dir: got {source_dir!r}, expected a folder that exists, or '' (stand-in)"
+    g4_dir = config["simulate"]["g4_data_dir"]
+    if g4_dir and not Path(g4_dir).is_dir():
+        yield f"simulate.g4_data_dir: got {g4_dir!r}, expected a folder that exists, or ''"
+    for tube in phantom["tubes"]:
+        if not 0 <= int(tube.removeprefix("tube_")) < phantom["num_tubes"]:
+            yield f"phantom.tubes.{tube}: no such tube, num_tubes is {phantom['num_tubes']}"

@@ -1,0 +1,1 @@
+"""Stage 04: medical CT slices for pretraining."""

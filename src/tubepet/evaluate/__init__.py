@@ -1,0 +1,1 @@
+"""Stage 08: how good the generated images are."""

@@ -1,0 +1,1 @@
+"""Stage 06: PCA and PCANet features of the positron slices."""

@@ -1,0 +1,1 @@
+"""Stage 07: the attention-memory GAN and its rivals."""

@@ -1,0 +1,1 @@
+"""Stage 01: tube geometry, activity and attenuation maps."""

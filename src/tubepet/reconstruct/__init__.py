@@ -1,0 +1,1 @@
+"""Stage 03: list-mode MLEM and the slice dataset."""

@@ -1,0 +1,1 @@
+"""Stage 09: what the user reads."""

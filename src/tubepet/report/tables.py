@@ -1,0 +1,137 @@
+"""Tables of the report: facts for its first lines, provenance, cost, and their HTML pages.
+
+Last stage of the flow: it reads what the others wrote and computes no science.
+"""
+
+import html
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import tubepet
+
+PACKAGES = (
+    "opengate",
+    "opengate-core",
+    "xraylib",
+    "uproot",
+    "numpy",
+    "numba",
+    "scikit-image",
+    "torch",
+    "lightning-fabric",
+    "torchmetrics",
+    "snakemake",
+)
+
+STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em;color:#222}
+table{border-collapse:collapse}th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right}
+th:first-child,td:first-child{text-align:left}th{background:#f4f4f4;position:sticky;top:0}"""
+
+TITLES = {
+    "counts": "Counts per tube",
+    "table1": "Table 1: four generators against held-out tubes",
+    "provenance": "Where the numbers come from",
+    "cost": "Time and memory per rule",
+}
+
+
+def facts(
+    stats: list[dict[str, Any]], slices: dict[str, Any], ct: dict[str, Any]
+) -> dict[str, Any]:
+    """Gather what a reader must know first: which tables, which CT, how many counts.
+
+    Parameters
+    ----------
+    stats : list of dict
+        ``stats.json`` of every tube.
+    slices, ct : dict
+        ``slices.json`` of the reconstruct and ct stages.
+
+    Returns
+    -------
+    dict
+        ``sentences`` (shown first in the report), and the values behind them.
+    """
+    tables = sorted({s["tables"] for s in stats})
+    prompts = [s["prompts"] for s in stats]
+    note = stats[0]["tables_note"]
+    sentences = [
+        f"Geant4 tables: {', '.join(tables)}. {note}",
+        f"CT: {ct['source']}."
+        + (" This is a procedural stand-in, not medical data." if ct["is_standin"] else ""),
+        f"{len(stats)} tubes, {sum(s['decays'] for s in stats):,} decays, {sum(prompts):,} "
+        f"coincidences (least in one tube: {min(prompts):,}).",
+    ]
+    empty = [s["tube"] for s in stats if s["prompts"] == 0]
+    if empty:
+        sentences.append(
+            f"{len(empty)} of {len(stats)} tubes gave no coincidence at all ({', '.join(empty[:5])}"
+            f"{', ...' if len(empty) > 5 else ''}): their images are empty, not failed."
+        )
+    sentences.append(
+        "Image unit: " + slices["unit"] + "; slices per split: "
+        + ", ".join(f"{name} {count}" for name, count in slices["num_slices"].items()) + "."
+    )
+    return {"sentences": sentences, "tables": tables, "is_ct_standin": ct["is_standin"]}
+
+
+def provenance(
+    known: dict[str, Any], stats: list[dict[str, Any]], calibration: dict[str, Any], seed: int
+) -> pd.DataFrame:
+    """Return a two-column table: fact, value."""
+    rows = [("seed of the run", seed), ("tubepet", tubepet.__version__)]
+    rows += [("note", sentence) for sentence in known["sentences"]]
+    rows += [("engine", f"GATE {stats[0]['versions']['opengate']}, "
+              f"Geant4 {stats[0]['versions']['geant4']}"),
+             ("physics list", stats[0]["physics_list"])]
+    rows += [(f"seed of {s['tube']}", s["seed"]) for s in stats]
+    rows += [(f"calibration: {key}", value) for key, value in calibration.items()
+             if isinstance(value, int | float | str)]
+    rows += [("Python", platform.python_version())]
+    rows += [(name, version(name)) for name in PACKAGES]
+    return pd.DataFrame(rows, columns=["fact", "value"]).astype(str)
+
+
+def cost(folder: Path) -> pd.DataFrame:
+    """Sum Snakemake's benchmark files per rule.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``<rule>.tsv`` and ``<rule>/<wildcards>.tsv``.
+
+    Returns
+    -------
+    DataFrame
+        rule, jobs, wall_s (sum), longest_s, cpu_s (sum), peak_mb (of one job).
+    """
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        row = pd.read_csv(path, sep="\t", na_values="-").iloc[0]
+        rows.append((rule, row["s"], row["cpu_time"], row["max_rss"]))
+    table = pd.DataFrame(rows, columns=["rule", "wall_s", "cpu_s", "peak_mb"])
+    grouped = table.groupby("rule", sort=False)
+    return pd.DataFrame(
+        {
+            "jobs": grouped.size(),
+            "wall_s": grouped["wall_s"].sum().round(1),
+            "longest_s": grouped["wall_s"].max().round(1),
+            "cpu_s": grouped["cpu_s"].sum().round(1),
+            "peak_mb": grouped["peak_mb"].max().round(0),
+        }
+    ).reset_index()
+
+
+def page(name: str, table: pd.DataFrame) -> str:
+    """Return a table as a self-contained HTML page."""
+    title = html.escape(TITLES[name])
+    body = table.to_html(index=False, border=0, na_rep="", float_format=lambda v: f"{v:.4g}")
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{STYLE}</style><h1>{title}</h1>{body}</html>\n"
+    )

@@ -1,0 +1,1 @@
+"""Stage 02: PET acquisitions of the tubes by GATE."""

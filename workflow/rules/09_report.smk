@@ -1,0 +1,85 @@
+# 09 report. Needs every stage's artefacts; makes the tables and the one-tube story that
+# `snakemake --report results/report.html` gathers with the figures of all other rules.
+
+
+rule draw_follow:
+    """One tube from its drawing to its MLEM image, in one figure."""
+    input:
+        labels="results/phantom/tube_0000/labels.nii.gz",
+        activity="results/phantom/tube_0000/activity.nii.gz",
+        coincidences="results/simulate/tube_0000/coincidences.root",
+        image="results/reconstruct/tube_0000/image.nii.gz",
+    output:
+        figure=report(
+            "results/report/follow.png",
+            category="0 Read first",
+            caption="../report/draw_follow.rst",
+            labels={"what": "one tube followed"},
+        ),
+    log:
+        "logs/draw_follow.log",
+    benchmark:
+        "results/benchmarks/draw_follow.tsv"
+    params:
+        scanner=config["scanner"],
+        code=code_digest("tubepet.report.follow"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    conda:
+        "../../envs/report.yaml"
+    script:
+        "../scripts/draw_follow.py"
+
+
+rule collect_report:
+    """Facts for the first lines, count table, Table 1, provenance and cost of every rule."""
+    input:
+        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        counts=rules.collect_counts.output.table,
+        calibration=rules.calibrate_scanner.output.calibration,
+        slices=rules.collect_slices.output.info,
+        ct=rules.prepare_ct.output.info,
+        table1=rules.evaluate_models.output.table,
+    output:
+        facts="results/report/facts.json",
+        counts=report(
+            "results/report/counts.html",
+            category="2 Simulate",
+            caption="../report/collect_report.rst",
+            labels={"what": "counts per tube"},
+        ),
+        table1=report(
+            "results/report/table1.html",
+            category="0 Read first",
+            caption="../report/evaluate_models.rst",
+            labels={"what": "Table 1"},
+        ),
+        provenance=report(
+            "results/report/provenance.html",
+            category="9 Provenance",
+            caption="../report/collect_report.rst",
+            labels={"what": "engine, tables, versions, seeds"},
+        ),
+        cost=report(
+            "results/report/cost.html",
+            category="9 Provenance",
+            caption="../report/collect_report.rst",
+            labels={"what": "time and memory per rule"},
+        ),
+    log:
+        "logs/collect_report.log",
+    benchmark:
+        "results/benchmarks/collect_report.tsv"
+    params:
+        seed=config["seed"],
+        code=code_digest("tubepet.report.tables"),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    conda:
+        "../../envs/report.yaml"
+    script:
+        "../scripts/collect_report.py"
