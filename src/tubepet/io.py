@@ -3,9 +3,11 @@
 Every writer writes beside its target and renames: a file exists only if it is whole.
 """
 
+import gzip
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,10 +75,15 @@ def write_volume(path: PathLike, volume: Volume) -> None:
 def read_volume(path: PathLike) -> Volume:
     """Read a NIfTI volume; `InputError` if it is damaged or its axes are rotated."""
     try:
+        with gzip.open(
+            path
+        ) as stream:  # ITK reads a cut stream without a word; gzip checks its CRC
+            while stream.read(1 << 20):
+                pass
         image = sitk.ReadImage(str(path))
         array = sitk.GetArrayFromImage(image)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+    except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        reason = (str(error).strip() or "nothing").splitlines()[-1]
         raise InputError(f"{path}: expected a readable NIfTI volume, got: {reason}") from error
     if image.GetDimension() != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel()):
         raise InputError(f"{path}: expected a 3D volume with axes along x, y, z")

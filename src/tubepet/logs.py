@@ -30,8 +30,9 @@ def start_log(path: str | Path) -> None:
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         seconds = time.monotonic() - start_s
-        log.error("failed after %.1f s", seconds, exc_info=(kind, error, trace),
-                  extra={"file_only": True})
+        log.error(
+            "failed after %.1f s", seconds, exc_info=(kind, error, trace), extra={"file_only": True}
+        )
         if isinstance(error, InputError):
             print(f"error: {error}", file=sys.stderr)
         elif isinstance(error, OSError) and error.filename is not None:

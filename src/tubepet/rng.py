@@ -10,7 +10,8 @@ import numpy as np
 
 def _sequence(seed: int, stage: str, items: tuple[str | int, ...]) -> np.random.SeedSequence:
     words = [zlib.crc32(i.encode()) if isinstance(i, str) else int(i) for i in (stage, *items)]
-    return np.random.SeedSequence([seed, *words])
+    # SeedSequence pads with zeros, so (a) and (a, 0) would share a stream without the length.
+    return np.random.SeedSequence([seed, len(words), *words])
 
 
 def stream(seed: int, stage: str, *items: str | int) -> np.random.Generator:

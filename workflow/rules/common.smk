@@ -1,5 +1,6 @@
 # The checked config, the list of tubes and the wildcard patterns. No rules.
 import json
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -24,3 +25,7 @@ TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 wildcard_constraints:
     tube=r"tube_\d{4,}",
     model="|".join(config["gan"]["models"]),
+
+
+# Jobs in environments of their own (--sdm conda) import the package from here.
+os.environ["PYTHONPATH"] = f"{workflow.basedir}/src:{os.environ.get('PYTHONPATH', '')}".rstrip(":")

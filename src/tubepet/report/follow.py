@@ -86,7 +86,8 @@ def draw_follow(
         counts, origin="lower", aspect="auto", extent=(-radius_mm, radius_mm, 0, 180), cmap="magma"
     )
     axes[0, 3].set(
-        xlabel="distance from axis / mm", ylabel="angle / °",
+        xlabel="distance from axis / mm",
+        ylabel="angle / °",
         title=f"sinogram of {len(events):,} coincidences",
     )
     for volume, name in ((activity, "truth"), (image, "MLEM")):

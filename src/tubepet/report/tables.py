@@ -73,8 +73,11 @@ def facts(
             f"{', ...' if len(empty) > 5 else ''}): their images are empty, not failed."
         )
     sentences.append(
-        "Image unit: " + slices["unit"] + "; slices per split: "
-        + ", ".join(f"{name} {count}" for name, count in slices["num_slices"].items()) + "."
+        "Image unit: "
+        + slices["unit"]
+        + "; slices per split: "
+        + ", ".join(f"{name} {count}" for name, count in slices["num_slices"].items())
+        + "."
     )
     return {"sentences": sentences, "tables": tables, "is_ct_standin": ct["is_standin"]}
 
@@ -85,12 +88,19 @@ def provenance(
     """Return a two-column table: fact, value."""
     rows = [("seed of the run", seed), ("tubepet", tubepet.__version__)]
     rows += [("note", sentence) for sentence in known["sentences"]]
-    rows += [("engine", f"GATE {stats[0]['versions']['opengate']}, "
-              f"Geant4 {stats[0]['versions']['geant4']}"),
-             ("physics list", stats[0]["physics_list"])]
+    rows += [
+        (
+            "engine",
+            f"GATE {stats[0]['versions']['opengate']}, Geant4 {stats[0]['versions']['geant4']}",
+        ),
+        ("physics list", stats[0]["physics_list"]),
+    ]
     rows += [(f"seed of {s['tube']}", s["seed"]) for s in stats]
-    rows += [(f"calibration: {key}", value) for key, value in calibration.items()
-             if isinstance(value, int | float | str)]
+    rows += [
+        (f"calibration: {key}", value)
+        for key, value in calibration.items()
+        if isinstance(value, int | float | str)
+    ]
     rows += [("Python", platform.python_version())]
     rows += [(name, version(name)) for name in PACKAGES]
     return pd.DataFrame(rows, columns=["fact", "value"]).astype(str)

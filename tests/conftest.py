@@ -1,0 +1,28 @@
+"""Shared paths and the skip reasons; the header says what is there."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED_CT = ROOT.parent / "shared" / "data" / "ct"
+
+
+def pytest_report_header() -> list[str]:
+    gate = "yes" if importlib.util.find_spec("opengate") else "no (GATE tests fail)"
+    return [f"tubepet: opengate {gate}; real CT slices {'yes' if SHARED_CT.is_dir() else 'no'}"]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the repository root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_ct() -> Path:
+    """Return the folder with real CT slices, or skip."""
+    if not SHARED_CT.is_dir():
+        pytest.skip(f"no real CT slices at {SHARED_CT}")
+    return SHARED_CT

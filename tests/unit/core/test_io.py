@@ -1,0 +1,97 @@
+import resource
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tubepet import io
+from tubepet.errors import InputError
+from tubepet.types import Grid, Volume
+
+sizes = st.tuples(*[st.integers(1, 6)] * 3)
+lengths = st.tuples(*[st.floats(0.25, 4.0).map(lambda v: round(v, 3))] * 3)
+
+
+@given(shape=sizes, voxel_mm=lengths, corner=st.tuples(*[st.integers(-60, 60)] * 3))
+def test_volume_keeps_place_and_note(tmp_path_factory, shape, voxel_mm, corner):
+    path = tmp_path_factory.mktemp("volume") / "v.nii.gz"
+    marker = np.zeros(shape, np.float32)
+    marker[-1, 0, shape[2] // 2] = 7.5
+    grid = Grid(shape, voxel_mm, tuple(float(c) for c in corner))
+    io.write_volume(path, Volume(marker, grid, "Bq/mm3"))
+    back = io.read_volume(path)
+    assert np.array_equal(back.array, marker)
+    assert back.note == "Bq/mm3"
+    # NIfTI stores geometry in float32: 1e-6 relative
+    assert np.allclose(back.grid.voxel_mm, grid.voxel_mm, rtol=1e-6)
+    assert np.allclose(back.grid.origin_mm, grid.origin_mm, rtol=1e-6, atol=1e-6)
+
+
+def test_a_failed_writer_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.json"
+    io.write_json(path, {"x": 1})
+    with pytest.raises(ZeroDivisionError), io.atomic(path) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert io.read_json(path) == {"x": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_room_left_is_an_error_and_leaves_nothing(tmp_path):
+    """A file-size limit stands in for a full disk: write() fails half-way in both cases."""
+    path = tmp_path / "big.npy"
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+        with pytest.raises(OSError):
+            io.write_array(path, np.ones(1_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, previous)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [
+        ("a.json", io.read_json),
+        ("a.nii.gz", io.read_volume),
+        ("a.npy", io.read_array),
+        ("a.parquet", io.read_table),
+    ],
+)
+def test_a_file_cut_in_half_is_named(tmp_path, name, reader):
+    path = tmp_path / name
+    writers = {
+        "a.json": lambda: io.write_json(path, {"a": list(range(50))}),
+        "a.nii.gz": lambda: io.write_volume(
+            path,
+            Volume(np.random.default_rng(0).random((9, 9, 9)), Grid.centred((9,) * 3, (1,) * 3)),
+        ),
+        "a.npy": lambda: io.write_array(path, np.arange(999)),
+        "a.parquet": lambda: io.write_table(path, __import__("pandas").DataFrame({"a": [1, 2]})),
+    }
+    writers[name]()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=name):
+        reader(path)
+
+
+def test_pickled_arrays_are_refused(tmp_path):
+    path = tmp_path / "evil.npy"
+    with open(path, "wb") as file:
+        np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"evil\.npy"):
+        io.read_array(path)
+
+
+def test_same_volume_same_bytes(tmp_path: Path):
+    volume = Volume(np.ones((2, 3, 4), np.float32), Grid.centred((2, 3, 4), (1.0, 1.0, 1.0)))
+    for name in ("a.nii.gz", "b.nii.gz"):
+        io.write_volume(tmp_path / name, volume)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()

@@ -1,0 +1,38 @@
+import pandas as pd
+import pytest
+
+from tubepet.report import tables
+
+
+def stats(tube: str, prompts: int) -> dict[str, object]:
+    return {
+        "tube": tube, "tables": "substitute", "tables_note": "Good for photons.",
+        "decays": 60, "prompts": prompts,
+    }  # fmt: skip
+
+
+def test_facts_name_substitutes_and_empty_tubes():
+    facts = tables.facts(
+        [stats("tube_0000", 0), stats("tube_0001", 5)],
+        {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
+        {"source": "made by config", "is_standin": True},
+    )
+    text = " ".join(facts["sentences"])
+    assert "substitute" in text and "stand-in" in text
+    assert "1 of 2 tubes gave no coincidence at all (tube_0000)" in text
+
+
+def test_cost_sums_jobs_of_a_rule(tmp_path):
+    (tmp_path / "simulate_tube").mkdir()
+    for name, seconds in (("tube_0000", 2.0), ("tube_0001", 4.0)):
+        pd.DataFrame({"s": [seconds], "cpu_time": [1.0], "max_rss": ["-"]}).to_csv(
+            tmp_path / "simulate_tube" / f"{name}.tsv", sep="\t", index=False
+        )
+    (row,) = tables.cost(tmp_path).to_dict("records")
+    assert (row["rule"], row["jobs"], row["wall_s"], row["longest_s"]) == ("simulate_tube", 2, 6, 4)
+
+
+@pytest.mark.parametrize("name", list(tables.TITLES))
+def test_pages_escape_what_they_show(name):
+    page = tables.page(name, pd.DataFrame({"fact": ["<script>"], "value": [1.0]}))
+    assert "<script>" not in page and "&lt;script&gt;" in page
