@@ -48,9 +48,10 @@ def checked_config(config: dict[str, Any], schema_path: str | Path) -> dict[str,
 
 def _sentence(error: jsonschema.ValidationError) -> str:
     key = ".".join(str(part) for part in error.absolute_path)
-    expected = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    expected = schema.get("description", "")
     if error.validator == "additionalProperties":
-        known = ", ".join(error.schema.get("properties", {}))
+        known = ", ".join(schema.get("properties", {}))
         return f"{key or 'top level'}: {error.message}; known keys: {known}"
     got = error.instance if not isinstance(error.instance, dict) else "a section"
     return f"{key}: got {got!r}, expected: {error.message}" + (f" ({expected})" if expected else "")

@@ -37,7 +37,7 @@ def atomic(path: PathLike) -> Iterator[Path]:
         yield part
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(part, target)
+        part.replace(target)
 
 
 def write_json(path: PathLike, data: Any) -> None:
@@ -103,9 +103,10 @@ def write_array(path: PathLike, array: NDArray[Any]) -> None:
 def read_array(path: PathLike) -> NDArray[Any]:
     """Map a `.npy` array into memory, read-only; `InputError` if it is damaged."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise InputError(f"{path}: expected a .npy array, got a damaged file ({error})") from error
+    return array
 
 
 def write_table(path: PathLike, table: pd.DataFrame) -> None:

@@ -1,8 +1,8 @@
 """Digest of the library code behind a rule (standard library only: the Snakefile imports it).
 
 Snakemake's `code` trigger sees a rule's script, not the package that the script calls. Each rule
-therefore names `code_digest("tubepet.<stage>.<module>")` as a param: a hash over the syntax trees of
-that module and of every package module that it imports. Comments do not count; docstrings do.
+therefore names `code_digest("tubepet.<stage>.<module>")` as a param: a hash over the syntax trees
+of that module and of every package module that it imports. Comments do not count; docstrings do.
 Dynamic imports are not seen, so the package has none.
 """
 

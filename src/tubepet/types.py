@@ -2,7 +2,8 @@
 
 Coordinates are right-handed, in mm, with the origin at the scanner centre and z along its axis;
 they are the physical (LPS) coordinates of ITK. Arrays are C-order (z, y, x), so the tuples of a
-`Grid` are in that order too. Points are rows of (x, y, z) mm. `origin_mm` is the centre of the first voxel.
+`Grid` are in that order too. Points are rows of (x, y, z) mm. `origin_mm` is the centre of the
+first voxel.
 
 Crystals: ring 0..num_rings-1 along +z, column 0..num_columns-1 counter-clockwise seen from +z, the
 centre of column 0 on +x. crystal = ring * num_columns + column.
@@ -40,7 +41,7 @@ class Grid:
     def axes_mm(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return the voxel centres along z, y and x."""
         z, y, x = (
-            o + d * np.arange(n)
+            o + d * np.arange(n, dtype=np.float64)
             for n, d, o in zip(self.shape, self.voxel_mm, self.origin_mm, strict=True)
         )
         return z, y, x

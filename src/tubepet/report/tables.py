@@ -28,7 +28,8 @@ PACKAGES = (
 )
 
 STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em;color:#222}
-table{border-collapse:collapse}th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right}
+table{border-collapse:collapse}
+th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}th{background:#f4f4f4;position:sticky;top:0}"""
 
 TITLES = {

@@ -7,7 +7,7 @@ from tubepet import provenance
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A tiny package: a imports b, c stands alone."""
+    """Make a tiny package: a imports b, c stands alone."""
     folder = tmp_path / "tubepet"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
