@@ -1,1 +1,1 @@
-"""Stage 06: PCA and PCANet features of the positron slices."""
+"""PCA and PCANet features of the positron training slices: the memory bank."""

@@ -1,1 +1,1 @@
-"""Stage 05: the variational autoencoder on CT."""
+"""The variational autoencoder of CT slices, whose encoder queries the attention memory."""

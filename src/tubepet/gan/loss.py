@@ -1,0 +1,106 @@
+"""The losses, each on logits of any shape (B, ...): per-patch losses are averaged, not logits."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class AdversarialLoss(NamedTuple):
+    """critic(real_logits, fake_logits) and generator(fake_logits), both to be minimised."""
+
+    critic: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+
+def _bce_critic(real: Tensor, fake: Tensor) -> Tensor:
+    return functional.softplus(-real).mean() + functional.softplus(fake).mean()
+
+
+def _bce_generator(fake: Tensor) -> Tensor:
+    return functional.softplus(-fake).mean()
+
+
+def _wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
+    return fake.mean() - real.mean()
+
+
+def _wasserstein_generator(fake: Tensor) -> Tensor:
+    return -fake.mean()
+
+
+# bce: the paper's eq. 1 with the non-saturating generator of Goodfellow et al. 2014;
+# wasserstein: Arjovsky, Chintala, Bottou 2017 (arXiv:1701.07875), eq. 3, for a Lipschitz critic
+ADVERSARIAL = {
+    "bce": AdversarialLoss(_bce_critic, _bce_generator),
+    "wasserstein": AdversarialLoss(_wasserstein_critic, _wasserstein_generator),
+}
+
+
+def attention_perceptual(real_layers: Sequence[Tensor], fake_layers: Sequence[Tensor]) -> Tensor:
+    """L_APG = E sum_i (1 / W_i) || D_i(x) - D_i(G(a)) ||_1, the paper's eq. 9.
+
+    Parameters
+    ----------
+    real_layers, fake_layers : sequence of tensor, each (B, ...)
+        Hidden layers of the discriminator; row b of one is paired with row b of the other.
+
+    Notes
+    -----
+    W_i is the number of elements of layer i of one image, so each term is a mean of |difference|.
+    """
+    terms = [(x - f).abs().mean() for x, f in zip(real_layers, fake_layers, strict=True)]
+    return torch.stack(terms).sum()
+
+
+def assign(log_attention: Tensor) -> Tensor:
+    """Pair every query with one real image so that the summed log attention is largest.
+
+    The joint p(x, a) of eq. 9, which the paper leaves open: the real images stay a uniform batch
+    (each is used once), and each query gets the one that it attends to (MODEL.md 7).
+
+    Parameters
+    ----------
+    log_attention : tensor, shape (B, B)
+        Row: query; column: real image of the batch.
+
+    Returns
+    -------
+    int64 tensor, shape (B,)
+        The column of each row (Hungarian method).
+    """
+    _, columns = linear_sum_assignment(log_attention.detach().cpu().numpy(), maximize=True)
+    return torch.from_numpy(columns).to(log_attention.device)
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, rng: torch.Generator
+) -> Tensor:
+    """E (|| grad D(x) ||_2 - 1)^2 on random points between real and fake images.
+
+    References
+    ----------
+    Gulrajani et al. 2017, arXiv:1704.00028, eq. 3.
+    """
+    share = torch.rand(len(real), 1, 1, 1, generator=rng).to(real.device)
+    between = (share * real + (1 - share) * fake.detach()).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a module, but not into its parameters."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,91 @@
+"""Checkpoints that survive a killed job and are never taken up by another one.
+
+A checkpoint lies in a folder that no rule declares, so Snakemake does not remove it when a job
+fails. It carries a digest of everything that decides the result (config, data, code); with another
+digest it is ignored.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tubepet import io
+from tubepet.logs import log
+
+CHUNK_ROWS = 1024  # rows hashed at once: memory-mapped arrays may exceed the memory
+
+
+def training_digest(config: Mapping[str, Any], *arrays: NDArray[Any]) -> str:
+    """Hash a run's settings and its data.
+
+    Parameters
+    ----------
+    config : mapping
+        JSON-like settings: everything that decides the result, the seed and `code_digest` included.
+    arrays : arrays
+        Training data; memory-mapped ones are read in pieces.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        for start in range(0, len(array), CHUNK_ROWS):
+            digest.update(np.ascontiguousarray(array[start : start + CHUNK_ROWS]))
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any], digest: str) -> None:
+    """Write `state` atomically.
+
+    Parameters
+    ----------
+    path : path
+        File to write; its folder is made.
+    state : dict
+        Tensors, numbers, strings, and dicts, lists and tuples of them (state dicts are such).
+    digest : str
+        What the run is made of, see `training_digest`.
+    """
+    with io.atomic(path) as part:
+        torch.save({"digest": digest, "state": state}, part)
+
+
+def load_checkpoint(path: str | os.PathLike[str], digest: str) -> dict[str, Any] | None:
+    """Read the state back, on the CPU, or return None (and log why) if it is not this run's.
+
+    Parameters
+    ----------
+    path : path
+        File that `save_checkpoint` wrote; it need not exist.
+    digest : str
+        Digest of the run that wants to go on.
+
+    Returns
+    -------
+    dict or None
+        None if there is no file, if it is damaged, or if it belongs to other settings or data.
+    """
+    if not Path(path).is_file():
+        return None
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        log.warning("%s is damaged and ignored: %s", path, str(error).splitlines()[0])
+        return None
+    if not isinstance(saved, dict) or saved.get("digest") != digest:
+        log.info("%s belongs to other settings or data and is ignored", path)
+        return None
+    state: dict[str, Any] = saved["state"]
+    return state

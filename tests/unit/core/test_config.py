@@ -1,0 +1,81 @@
+"""Every key explained, every bad config one sentence."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tubepet.config import checked_config
+from tubepet.errors import InputError
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+
+def load(name: str) -> dict:
+    return yaml.safe_load((ROOT / "config" / name).read_text())
+
+
+def merged(base: dict, change: dict) -> dict:
+    result = copy.deepcopy(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def leaves(schema: dict, name: str = ""):
+    for key, sub in schema.get("properties", {}).items():
+        dotted = f"{name}.{key}".lstrip(".")
+        if sub.get("properties"):
+            assert sub.get("additionalProperties") is False, dotted
+            yield from leaves(sub, dotted)
+        else:
+            yield dotted, sub
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "config").glob("*.yaml")))
+def test_shipped_configs_are_valid(name):
+    checked_config(merged(load("config.yaml"), load(name)), SCHEMA)
+
+
+def test_every_key_has_description_and_default_and_the_file_repeats_them():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    assert schema["additionalProperties"] is False
+    readme = (ROOT / "config" / "README.md").read_text()
+    filled = checked_config({}, SCHEMA)
+    assert filled == checked_config(load("config.yaml"), SCHEMA)
+    for name, sub in leaves(schema):
+        assert len(sub.get("description", "")) > 10, name
+        assert "default" in sub, name
+        assert f"`{name}`" in readme, f"config/README.md does not explain {name}"
+
+
+BAD = {
+    "misspelt section": ({"simulat": {}}, "simulat"),
+    "misspelt key": ({"phantom": {"num_tube": 3}}, "phantom.*num_tube"),
+    "empty section": ({"simulate": None}, "simulate.*None"),
+    "mistyped": ({"phantom": {"num_tubes": "many"}}, r"phantom\.num_tubes.*'many'"),
+    "negative": ({"reconstruct": {"pixel_mm": -0.5}}, r"reconstruct\.pixel_mm.*-0\.5"),
+    "zero": ({"phantom": {"voxel_mm": 0}}, r"phantom\.voxel_mm"),
+    "too large for the bore": (
+        {"phantom": {"bore_radius_mm": [6.0, 200.0]}},
+        "phantom: the largest tube.*bore",
+    ),
+    "too large for the image": ({"phantom": {"wall_mm": [2.0, 12.0]}}, "image reaches 16 mm"),
+    "range upside down": ({"phantom": {"wall_mm": [3.0, 2.0]}}, r"phantom\.wall_mm.*lower end"),
+    "window upside down": ({"scanner": {"energy_window_kev": [650, 350]}}, "energy_window_kev"),
+    "no folder": ({"ct": {"source_dir": "/nowhere/at/all"}}, r"ct\.source_dir.*/nowhere"),
+    "split": ({"ct": {"split": {"train": 0.9, "val": 0.9, "test": 0.1}}}, r"ct\.split"),
+    "unknown tube": ({"phantom": {"tubes": {"tube_0999": {}}}}, "tube_0999"),
+    "unknown family": ({"phantom": {"families": ["square"]}}, r"families.*square"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_configs_are_refused_in_one_sentence(name):
+    change, message = BAD[name]
+    with pytest.raises(InputError, match=message) as caught:
+        checked_config(merged(load("config.yaml"), change), SCHEMA)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,147 @@
+"""The whole chain at toy size, once, and what follows from it.
+
+All tests here share one run, so one xdist worker gets them all.
+"""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.workflow.conftest import ROOT, SMOKE, planned, snakemake
+from tubepet import io
+from tubepet.simulate.coincidences import read_coincidences
+from tubepet.types import Scanner
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+
+MODELS = ("ours", "vae", "dcgan", "wgan")
+
+
+def copy_of(smoke: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    shutil.copytree(smoke, folder, symlinks=True)  # keeps mtimes: nothing to do in it
+    return folder
+
+
+def test_every_picture_shows_something(smoke):
+    pictures = sorted((smoke / "results").rglob("*.png"))
+    assert len(pictures) >= 20
+    for path in pictures:
+        with Image.open(path) as image:
+            assert np.asarray(image.convert("L")).std() > 1, path
+
+
+def test_table_has_the_papers_rows_and_the_floor(smoke):
+    table = pd.read_csv(smoke / "results/evaluate/table1.csv")
+    names = " ".join(table.iloc[:, 0].astype(str)).lower()
+    assert all(model in names for model in MODELS) and "real" in names
+
+
+def test_counts_add_up(smoke):
+    for path in (smoke / "results/simulate").glob("tube_*/stats.json"):
+        stats = io.read_json(path)
+        assert stats["trues"] + stats["scatters"] + stats["randoms"] == stats["prompts"] > 0
+        assert stats["tables"] in ("official", "substitute")
+
+
+def test_second_run_has_nothing_to_do(smoke):
+    assert "Nothing to be done" in snakemake(smoke).stdout
+
+
+def test_a_loss_weight_reruns_gan_and_later_only(smoke):
+    jobs = planned(smoke, {"gan": {"ours": {"apg_weight": 2.0}}})
+    assert jobs.pop("train_gan") == 1
+    assert jobs.keys() <= {"generate_samples", "evaluate_models", "collect_report", "all"}
+
+
+def test_one_tube_resimulates_that_tube_only(smoke):
+    jobs = planned(smoke, {"phantom": {"tubes": {"tube_0001": {"family": "bent"}}}})
+    for rule in ("make_phantom", "simulate_tube", "reconstruct_tube"):
+        assert jobs[rule] == 1, jobs
+    assert not jobs.keys() & {"simulate_calibration", "compute_sensitivity", "pretrain_vae"}
+
+
+def test_report_opens_offline(smoke):
+    done = snakemake(smoke, "--report", "results/report.html")
+    assert done.returncode == 0, done.stdout
+    page = (smoke / "results/report.html").read_text()
+    assert "Geant4 tables" in page and "stand-in" in page
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Hash of every result that carries no clock reading."""
+    scanner = Scanner(**_scanner_section())
+    hashes = {}
+    for path in sorted((folder / "results").rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        timed = ("results/benchmarks", "results/report", "results/simulate")
+        if not path.is_file() or name.startswith(timed) or "checkpoint" in name:
+            continue
+        if "tensorboard" in name or path.suffix == ".html":
+            continue
+        hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in sorted((folder / "results/simulate").glob("*/coincidences.root")):
+        events = read_coincidences(path, scanner)
+        parts = (events.crystal1, events.crystal2, events.time_difference_ns, events.truth)
+        digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+        hashes[path.relative_to(folder).as_posix()] = digest
+    return hashes
+
+
+def _scanner_section() -> dict[str, object]:
+    import yaml
+
+    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["scanner"]
+
+
+def test_one_core_killed_half_way_gives_the_same_files(smoke, tmp_path):
+    """kill -9 of Snakemake and all of its children, twice, then a plain second run."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--directory", str(tmp_path), "--cores", "1", "--configfile", str(SMOKE)]
+    for seconds in (9, 23):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        )  # fmt: skip
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert snakemake(tmp_path, "--unlock", cores=1).returncode == 0
+    done = snakemake(tmp_path, cores=1)
+    assert done.returncode == 0, done.stdout[-5000:]
+    ours, theirs = content(tmp_path), content(smoke)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_literal_sixty_decays_run_through_to_a_plain_statement(smoke, tmp_path):
+    folder = copy_of(smoke, tmp_path)
+    literal = tmp_path / "literal.yaml"
+    literal.write_text("protocol: {activity_bq: 600, per: total}\n")
+    done = snakemake(folder, "--configfile", str(SMOKE), str(literal))
+    assert done.returncode == 0, done.stdout[-5000:]
+    stats = [io.read_json(p) for p in sorted((folder / "results/simulate").glob("tube_*/*.json"))]
+    assert all(20 < s["decays"] < 120 for s in stats)  # Poisson(60), 5 sigma
+    assert (folder / "results/evaluate/figure2.png").is_file()
+    assert "decays" in " ".join(io.read_json(folder / "results/report/facts.json")["sentences"])
+
+
+def test_a_root_file_cut_in_half_is_named_and_the_next_run_goes_on(smoke, tmp_path):
+    folder = copy_of(smoke, tmp_path)
+    path = folder / "results/simulate/tube_0000/coincidences.root"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    done = snakemake(folder)
+    assert done.returncode != 0
+    assert "error: " in done.stdout and "tube_0000/coincidences.root" in done.stdout
+    path.unlink()
+    assert snakemake(folder).returncode == 0
