@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,26 @@ def write_array(path: PathLike, array: NDArray[Any]) -> None:
     """Write a plain `.npy` array (never pickled)."""
     with atomic(path) as part:
         np.save(part, array, allow_pickle=False)
+
+
+def write_stack(
+    path: PathLike, images: Iterable[NDArray[np.float32]], shape: tuple[int, ...]
+) -> None:
+    """Write images one by one as a float32 `.npy` array of this shape; all need not fit in memory.
+
+    Written as a stream, not as a memory map: on a full disk a map ends the process with a signal,
+    a stream raises an `OSError` that names the file.
+    """
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with atomic(path) as part:
+        num_images = 0
+        with open(part, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for image in images:
+                assert image.shape == shape[1:], f"got {image.shape}, expected {shape[1:]}"
+                file.write(image.astype("<f4", copy=False).tobytes())
+                num_images += 1
+        assert num_images == shape[0], f"got {num_images} images, expected {shape[0]}"
 
 
 def read_array(path: PathLike) -> NDArray[Any]:

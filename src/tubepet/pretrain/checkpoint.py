@@ -8,12 +8,11 @@ digest it is ignored.
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises; nothing is unpickled
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -42,7 +41,7 @@ def training_digest(config: Mapping[str, Any], *arrays: NDArray[Any]) -> str:
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         for start in range(0, len(array), CHUNK_ROWS):
-            digest.update(np.ascontiguousarray(array[start : start + CHUNK_ROWS]))
+            digest.update(array[start : start + CHUNK_ROWS].tobytes())
     return digest.hexdigest()
 
 
@@ -81,8 +80,8 @@ def load_checkpoint(path: str | os.PathLike[str], digest: str) -> dict[str, Any]
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        log.warning("%s is damaged and ignored: %s", path, str(error).splitlines()[0])
+    except (RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+        log.warning("%s is damaged (%s) and ignored", path, type(error).__name__)
         return None
     if not isinstance(saved, dict) or saved.get("digest") != digest:
         log.info("%s belongs to other settings or data and is ignored", path)

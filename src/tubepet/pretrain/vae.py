@@ -90,7 +90,9 @@ class ConvVAE(nn.Module):
         mu, log_var : float tensors, shape (B, D)
         """
         side = self.image_size
-        assert x.shape[1:] == (1, side, side), f"got {tuple(x.shape)}, expected (B, 1, {side}, {side})"
+        assert x.shape[1:] == (1, side, side), (
+            f"got {tuple(x.shape)}, expected (B, 1, {side}, {side})"
+        )
         h = self.trunk(x).flatten(1)
         return self.mu_head(h), self.log_var_head(h).clamp(-MAX_LOG_VAR, MAX_LOG_VAR)
 
@@ -154,7 +156,8 @@ def elbo_terms(
     ----------
     MODEL.md, row 3' of section 1.1 (the loss that the paper's eq. 3 leaves out).
     """
-    noise = torch.randn(len(x), model.latent_size, generator=generator, device=x.device)
+    latent_size: int = model.latent_size  # type: ignore[assignment]  # Fabric's wrapper passes it on
+    noise = torch.randn(len(x), latent_size, generator=generator, device=x.device)
     x_hat, mu, log_var = model(x, noise)
     reconstruction_nll = (x - x_hat).square().sum((1, 2, 3)) / (2 * sigma_x**2)  # (B,)
     return reconstruction_nll.mean(), gaussian_kl(mu, log_var).mean()
@@ -168,7 +171,7 @@ def load_vae(weights_path: str | os.PathLike[str], config: dict[str, Any]) -> Co
     weights_path : path
         A `.safetensors` file.
     config : dict
-        Holds `image_size`, `latent_size` and `channels`; other keys (vae.json has some) are ignored.
+        Holds `image_size`, `latent_size` and `channels`; other keys of vae.json are ignored.
 
     Returns
     -------

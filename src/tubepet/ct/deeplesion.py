@@ -1,0 +1,253 @@
+"""Reader of DeepLesion's layout: Images_png/PPPPPP_SS_RR/III.png and DL_info.csv (stage 04).
+
+PPPPPP is the patient, SS the study, RR the series, III the slice; HU = pixel - 32768. A row of
+DL_info.csv names one key slice; `Slice_range` adds its neighbours, which may be missing on disk.
+Files are never written, and nothing outside the folder is read.
+
+References
+----------
+Yan et al., J. Med. Imaging 5(3) 036501 (2018), doi:10.1117/1.JMI.5.3.036501.
+"""
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from tubepet.errors import InputError
+
+HU_OFFSET = 32768  # DeepLesion stores HU + 32768 in unsigned 16 bits
+MAX_SIDE_PIXELS = 2048  # larger than any clinical CT matrix; checked before decoding
+SPLITS = {1: "train", 2: "val", 3: "test"}  # DL_info.csv, column Train_Val_Test
+REQUIRED_COLUMNS = ("File_name", "Possibly_noisy", "Slice_range")
+FILE_NAME = re.compile(r"(\d{6})_(\d{2})_(\d{2})_(\d{3,4})\.png", re.ASCII)
+INDEX_COLUMNS = ["patient", "study", "series", "slice", "split", "source_file"]
+
+
+@dataclass(frozen=True)
+class SliceName:
+    """One slice's place in DeepLesion: the numbers of its file name."""
+
+    patient: int
+    study: int
+    series: int
+    slice: int
+
+    @property
+    def folder(self) -> str:
+        """Name of the series' folder in Images_png."""
+        return f"{self.patient:06d}_{self.study:02d}_{self.series:02d}"
+
+    @property
+    def path(self) -> str:
+        """Path of the slice's file, relative to the data set's folder."""
+        return f"Images_png/{self.folder}/{self.slice:03d}.png"
+
+
+def parse_file_name(text: str, where: str) -> SliceName:
+    """Parse a `File_name`, whose last underscore stands for a folder.
+
+    Parameters
+    ----------
+    text : str
+        For instance ``"000001_01_01_109.png"``.
+    where : str
+        Named by the error, for instance ``"DL_info.csv row 3"``.
+
+    Raises
+    ------
+    InputError
+        If the text is anything else: no path gets past this.
+    """
+    match = FILE_NAME.fullmatch(text)
+    if match is None:
+        raise InputError(
+            f"{where}: File_name got {text!r}, expected PPPPPP_SS_RR_III.png, a file in Images_png"
+        )
+    patient, study, series, i_slice = (int(number) for number in match.groups())
+    return SliceName(patient, study, series, i_slice)
+
+
+def _parse_range(text: str, key: int, where: str) -> range:
+    """Slices of ``"first, last"`` (both included); the key slice alone if the field is empty."""
+    if not text:
+        return range(key, key + 1)
+    match = re.fullmatch(r"\s*(\d{1,4})\s*,\s*(\d{1,4})\s*", text, re.ASCII)
+    if match is None or not int(match[1]) <= key <= int(match[2]):
+        raise InputError(
+            f"{where}: Slice_range got {text!r}, expected 'first, last' around key slice {key}"
+        )
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def _is_noisy(text: str, where: str) -> bool:
+    if text not in ("", "0", "1"):
+        raise InputError(f"{where}: Possibly_noisy got {text!r}, expected 0 or 1")
+    return text == "1"
+
+
+def _read_rows(csv_path: Path) -> pd.DataFrame:
+    """DL_info.csv as text, an empty string where a field is empty."""
+    if not csv_path.is_file():
+        raise InputError(f"{csv_path}: no such file, expected DeepLesion's table beside Images_png")
+    try:
+        rows = pd.read_csv(csv_path, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{csv_path}: expected a table with a header, got: {reason}") from error
+    missing = [column for column in REQUIRED_COLUMNS if column not in rows]
+    if missing:
+        raise InputError(f"{csv_path}: columns {', '.join(missing)} are missing")
+    if rows.empty:
+        raise InputError(f"{csv_path}: got no rows, expected at least one key slice")
+    return rows.apply(lambda column: column.str.strip())
+
+
+def _official_split(rows: pd.DataFrame, names: list[SliceName], csv_path: Path) -> dict[int, str]:
+    """Split of each patient from Train_Val_Test; empty if the column is missing or blank."""
+    if "Train_Val_Test" not in rows or not rows["Train_Val_Test"].any():
+        return {}
+    split: dict[int, str] = {}
+    for i, (text, name) in enumerate(zip(rows["Train_Val_Test"], names, strict=True)):
+        if text not in ("1", "2", "3"):
+            raise InputError(
+                f"{csv_path} row {i + 2}: Train_Val_Test got {text!r}, expected 1, 2 or 3"
+            )
+        if split.setdefault(name.patient, SPLITS[int(text)]) != SPLITS[int(text)]:
+            raise InputError(
+                f"{csv_path} row {i + 2}: patient {name.patient:06d} is in {SPLITS[int(text)]} and "
+                f"in {split[name.patient]}, expected one split per patient"
+            )
+    return split
+
+
+def _slices_on_disk(images_dir: Path, name: SliceName) -> set[int]:
+    """Slice numbers of a series that exist; empty if the series does not."""
+    folder = images_dir / name.folder
+    if not folder.is_dir():
+        return set()
+    if not folder.resolve().is_relative_to(images_dir.resolve()):
+        raise InputError(f"{folder}: leads out of {images_dir}, expected a folder inside it")
+    stems = (p.stem for p in folder.iterdir() if p.suffix == ".png")
+    return {int(stem) for stem in stems if re.fullmatch(r"\d{3,4}", stem, re.ASCII)}
+
+
+def index_slices(source_dir: Path, drop_noisy: bool) -> tuple[pd.DataFrame, dict[str, int]]:
+    """List the slices that DL_info.csv points to and that exist.
+
+    Parameters
+    ----------
+    source_dir : Path
+        Folder with Images_png and DL_info.csv.
+    drop_noisy : bool
+        Leave out the rows with Possibly_noisy = 1.
+
+    Returns
+    -------
+    index : DataFrame
+        Columns patient, study, series (str), slice (int), split (str; empty for every row if the
+        table has no Train_Val_Test) and source_file (relative to `source_dir`); in file order.
+    counts : dict
+        num_rows, num_noisy_rows_dropped, num_missing_neighbours.
+
+    Raises
+    ------
+    InputError
+        Naming the row and the file: no table or images, a damaged row, a name that is no file in
+        Images_png, a key slice that does not exist, a patient in two splits.
+    """
+    csv_path, images_dir = source_dir / "DL_info.csv", source_dir / "Images_png"
+    if not images_dir.is_dir() or next(images_dir.iterdir(), None) is None:
+        raise InputError(f"{images_dir}: got no images, expected folders PPPPPP_SS_RR of PNG files")
+    rows = _read_rows(csv_path)
+    where = [f"{csv_path} row {i + 2}" for i in range(len(rows))]  # row 1 is the header
+    names = [parse_file_name(n, w) for n, w in zip(rows["File_name"], where, strict=True)]
+    split = _official_split(rows, names, csv_path)
+
+    on_disk: dict[str, set[int]] = {}
+    found: set[tuple[SliceName, str]] = set()
+    missing: set[str] = set()
+    num_noisy = 0
+    for name, row_where, noisy, text in zip(
+        names, where, rows["Possibly_noisy"], rows["Slice_range"], strict=True
+    ):
+        if _is_noisy(noisy, row_where) and drop_noisy:
+            num_noisy += 1
+            continue
+        if name.folder not in on_disk:
+            on_disk[name.folder] = _slices_on_disk(images_dir, name)
+        if name.slice not in on_disk[name.folder]:
+            raise InputError(
+                f"{row_where}: key slice {source_dir / name.path} does not exist, expected a PNG "
+                "file (of a partial download, keep only the rows whose images are there)"
+            )
+        for i_slice in _parse_range(text, name.slice, row_where):
+            neighbour = SliceName(name.patient, name.study, name.series, i_slice)
+            if i_slice in on_disk[name.folder]:
+                found.add((neighbour, neighbour.path))
+            else:
+                missing.add(neighbour.path)
+    records = [
+        (f"{n.patient:06d}", f"{n.study:02d}", f"{n.series:02d}", n.slice,
+         split.get(n.patient, ""), path)
+        for n, path in sorted(found, key=lambda item: item[1])
+    ]  # fmt: skip
+    counts = {
+        "num_rows": len(rows),
+        "num_noisy_rows_dropped": num_noisy,
+        "num_missing_neighbours": len(missing),
+    }
+    return pd.DataFrame(records, columns=INDEX_COLUMNS), counts
+
+
+def read_hu(path: Path) -> NDArray[np.int32]:
+    """Read one slice.
+
+    Parameters
+    ----------
+    path : Path
+        16-bit grey PNG holding HU + 32768.
+
+    Returns
+    -------
+    int32 array, shape (H, W)
+        HU. Scanners pad with values below -1024; they are returned as stored.
+
+    Raises
+    ------
+    InputError
+        If the file is no PNG, is cut, has 8 bits or colours, or is larger than any CT.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG",)) as image:
+                width, height = image.size
+                if max(width, height) > MAX_SIDE_PIXELS:
+                    raise InputError(
+                        f"{path}: got {width} x {height} pixels, expected at most "
+                        f"{MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS}"
+                    )
+                if not image.mode.startswith("I;16"):
+                    raise InputError(
+                        f"{path}: got a PNG of mode {image.mode!r} (8 bits per channel or fewer), "
+                        "expected 16-bit grey holding HU + 32768"
+                    )
+                image.load()
+                stored = np.asarray(image)
+    except InputError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path}: too many pixels, expected at most {MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS}"
+        ) from error
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: expected a whole PNG, got a damaged file ({error})") from error
+    return stored.astype(np.int32) - HU_OFFSET  # signed before subtracting, or it would wrap

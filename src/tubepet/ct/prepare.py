@@ -1,0 +1,239 @@
+"""From indexed CT slices to one windowed, resized stack with its table (stage 04).
+
+Patients, never slices, are assigned to train, val and test: neighbouring slices are almost equal.
+The stack is written slice by slice, since DeepLesion's does not fit in memory.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from skimage.transform import resize
+from tqdm import tqdm
+
+from tubepet import io
+from tubepet.ct import deeplesion, dicom
+from tubepet.errors import InputError
+from tubepet.logs import log
+
+SPLITS = ("train", "val", "test")
+
+
+def _quotas(sizes: list[int], total: int) -> list[int]:
+    """Share `total` in proportion to `sizes` (largest remainder), at least 1 where there is any."""
+    total = min(total, sum(sizes))
+    exact = np.asarray(sizes) * total / max(sum(sizes), 1)
+    quotas = np.maximum(np.floor(exact).astype(int), np.minimum(sizes, 1))
+    while quotas.sum() != total:
+        step = 1 if quotas.sum() < total else -1
+        room = quotas < sizes if step > 0 else quotas > 1
+        if not room.any():
+            break
+        quotas[np.argmax(np.where(room, step * (exact - quotas), -np.inf))] += step
+    return [int(q) for q in quotas]
+
+
+def split_patients(
+    patients: list[str], split: dict[str, float], rng: np.random.Generator
+) -> dict[str, str]:
+    """Assign patients to splits at random.
+
+    Parameters
+    ----------
+    patients : list of str
+        Distinct patients.
+    split : dict
+        Fraction of the patients in "train", "val" and "test"; they add up to 1.
+    rng : Generator
+        Shuffles the patients.
+
+    Returns
+    -------
+    dict
+        Split of each patient. A split with a positive fraction gets at least one patient as long
+        as there are enough; train comes first, then val.
+    """
+    shuffled = [sorted(patients)[i] for i in rng.permutation(len(patients))]
+    wanted = [name for name in SPLITS if split[name] > 0][: len(patients)]
+    quotas = _quotas([round(1e6 * split[name]) for name in wanted], len(patients))
+    labels = np.repeat(wanted, quotas)
+    return dict(zip(shuffled, (str(label) for label in labels), strict=True))
+
+
+def draw_slices(index: pd.DataFrame, num_slices: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Draw at most `num_slices` rows, evenly over splits and patients.
+
+    Parameters
+    ----------
+    index : DataFrame
+        Columns patient and split (and any others).
+    num_slices : int
+        How many rows to keep at most.
+    rng : Generator
+        Orders patients and slices.
+
+    Returns
+    -------
+    DataFrame
+        The chosen rows in their old order. Each split keeps its share of the rows; within a split
+        patients take turns, so that one long scan does not crowd out the others.
+    """
+    shuffled = index.iloc[rng.permutation(len(index))]
+    turn = shuffled.groupby("patient", sort=False).cumcount()
+    in_turn = shuffled.iloc[np.argsort(turn.to_numpy(), kind="stable")]
+    quotas = _quotas([int((index["split"] == name).sum()) for name in SPLITS], num_slices)
+    chosen = [
+        in_turn.index[in_turn["split"] == name][:quota]
+        for name, quota in zip(SPLITS, quotas, strict=True)
+    ]
+    return index.loc[np.sort(np.concatenate(chosen))].reset_index(drop=True)
+
+
+def window_and_resize(
+    hu: NDArray[np.int32], window_hu: tuple[float, float], num_pixels: int
+) -> NDArray[np.float32]:
+    """Clip to the window, pad to a square, resize with anti-aliasing.
+
+    Parameters
+    ----------
+    hu : int array, shape (H, W)
+    window_hu : tuple of float
+        Lowest and highest HU. Clipping first keeps metal and padding from bleeding into tissue.
+    num_pixels : int
+        Side of the result.
+
+    Returns
+    -------
+    float32 array, shape (num_pixels, num_pixels)
+        HU inside the window.
+    """
+    low, high = window_hu
+    clipped = np.clip(hu, low, high).astype(np.float64)
+    missing = max(hu.shape) - np.asarray(hu.shape)
+    margins = [(int(m) // 2, int(m) - int(m) // 2) for m in missing]
+    square = np.pad(clipped, margins, constant_values=low)
+    small = resize(square, (num_pixels, num_pixels), order=1, anti_aliasing=True)
+    return np.clip(small, low, high).astype(np.float32)
+
+
+def index_slices(
+    source_dir: Path, file_format: str, drop_noisy: bool
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """List the slices of a folder; see `tubepet.ct.deeplesion` and `tubepet.ct.dicom`.
+
+    Parameters
+    ----------
+    source_dir : Path
+    file_format : str
+        "deeplesion" or "dicom".
+    drop_noisy : bool
+        Leave out DeepLesion's rows with Possibly_noisy = 1.
+    """
+    if file_format == "deeplesion":
+        return deeplesion.index_slices(source_dir, drop_noisy)
+    return dicom.index_slices(source_dir)
+
+
+def _prepared(
+    table: pd.DataFrame,
+    source_dir: Path,
+    read_hu: Callable[[Path], NDArray[np.int32]],
+    window_hu: tuple[float, float],
+    num_pixels: int,
+    ranges_hu: list[tuple[int, int]],
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the prepared slices in the order of the table; note each one's range in HU."""
+    for name in tqdm(table["source_file"], desc="CT slices", unit="slice", mininterval=1):
+        hu = read_hu(source_dir / name)
+        ranges_hu.append((int(hu.min()), int(hu.max())))
+        yield window_and_resize(hu, window_hu, num_pixels)
+
+
+def prepare(
+    images_path: str | os.PathLike[str],
+    source_dir: str | os.PathLike[str],
+    file_format: str,
+    num_slices: int,
+    num_pixels: int,
+    window_hu: tuple[float, float],
+    drop_noisy: bool,
+    split: dict[str, float],
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read, choose, window and resize CT slices; write the stack as it grows.
+
+    Parameters
+    ----------
+    images_path : path
+        `.npy` file to write: float32, shape (N, num_pixels, num_pixels), HU inside the window.
+    source_dir : path
+        The user's folder, or the stand-in.
+    file_format : str
+        "deeplesion" or "dicom".
+    num_slices : int
+        Largest N.
+    num_pixels : int
+        Side of a slice.
+    window_hu : tuple of float
+        Lowest and highest HU.
+    drop_noisy : bool
+        Leave out DeepLesion's rows with Possibly_noisy = 1.
+    split : dict
+        Fractions of the patients, used where the data bring no split of their own.
+    rng : Generator
+        Splits the patients and draws the slices.
+
+    Returns
+    -------
+    table : DataFrame
+        Row i describes image i: patient, study, series, slice, split, source_file (relative to
+        `source_dir`), hu_min and hu_max (before the window).
+    facts : dict
+        Window, counts, and where the split comes from ("Train_Val_Test" or "seed").
+
+    Raises
+    ------
+    InputError
+        From the readers; or if there is no patient for train or none for val.
+    """
+    source_dir = Path(source_dir)
+    index, counts = index_slices(source_dir, file_format, drop_noisy)
+    if index.empty:
+        raise InputError(f"{source_dir}: got no usable slices, all rows are possibly noisy")
+    is_seeded = not index["split"].all()
+    if is_seeded:
+        index["split"] = index["patient"].map(
+            split_patients(sorted(index["patient"].unique()), split, rng)
+        )
+    for name in ("train", "val"):
+        if not (index["split"] == name).any():
+            raise InputError(
+                f"{source_dir}: got {index['patient'].nunique()} patients and none of them in "
+                f"{name}, expected at least one in train and one in val (slices of one patient "
+                "are never shared between them)"
+            )
+    table = draw_slices(index, num_slices, rng)
+    read_hu = deeplesion.read_hu if file_format == "deeplesion" else dicom.read_hu
+    ranges_hu: list[tuple[int, int]] = []
+    images = _prepared(table, source_dir, read_hu, window_hu, num_pixels, ranges_hu)
+    io.write_stack(images_path, images, (len(table), num_pixels, num_pixels))
+    table["hu_min"], table["hu_max"] = np.array(ranges_hu, np.int32).T
+    facts = {
+        "format": file_format,
+        "split_from": "seed" if is_seeded else "Train_Val_Test",
+        "window_hu": list(window_hu),
+        "unit": "HU",
+        "num_pixels": num_pixels,
+        "num_slices_found": len(index),
+        "num_slices": len(table),
+        "num_patients": int(table["patient"].nunique()),
+        "num_series": int(table[["patient", "study", "series"]].drop_duplicates().shape[0]),
+        "num_per_split": {name: int((table["split"] == name).sum()) for name in SPLITS},
+        **counts,
+    }
+    log.info("CT: %d slices found, %d kept (%s)", len(index), len(table), facts["num_per_split"])
+    return table, facts

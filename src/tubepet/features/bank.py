@@ -1,0 +1,107 @@
+"""The memory bank: one feature vector per positron training slice (stage 06).
+
+A vector is [whitened PCA scores ; PCA scores of the PCANet histograms], every dimension standardised
+over the bank (MODEL.md, A3 and A4). Everything here is fitted on training slices and frozen later.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tubepet.features.pca import Pca, fit_pca, scores, whitened
+from tubepet.features.pcanet import fit_pcanet, histogram_features
+
+Array = NDArray[np.float64]
+Tensors = dict[str, NDArray[np.float32]]
+
+
+def activity_fraction(slices_bq_mm3: NDArray[np.float32], scale_bq_mm3: float) -> Array:
+    """Return slices divided by the stored scale and clipped to [0, 1].
+
+    The network's x = 2 f - 1 is an affine map of this f: its PCA is the same up to the factor 2.
+    """
+    return np.clip(np.asarray(slices_bq_mm3, np.float64) / scale_bq_mm3, 0, 1)
+
+
+def _histograms(fractions: Array, first: Array, second: Array, num_blocks: int) -> Array:
+    bar = tqdm(fractions, desc="PCANet", unit="slice", mininterval=1)
+    return np.stack([histogram_features(f, first, second, num_blocks) for f in bar])
+
+
+def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pca]:
+    """Fit PCA and PCANet and make the bank.
+
+    Parameters
+    ----------
+    fractions : float64 array, shape (S, H, W)
+        Training slices, see `activity_fraction`.
+    settings : mapping
+        The config section `features`: num_components, pcanet_filter_size, pcanet_num_filters,
+        pcanet_num_blocks, pcanet_components.
+
+    Returns
+    -------
+    tensors : dict of float32 arrays
+        bank (S, d_y), standardised; and what `transform` needs: pca_mean (H W,), pca_components
+        (K, H W), pca_variance (K,), pcanet_first and pcanet_second (L, k, k), pcanet_mean (n,),
+        pcanet_components (K', n), feature_mean and feature_std (d_y,).
+    pca : Pca
+        Of the pixels, for the figures.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two slices, or all are equal.
+    """
+    pixels = fractions.reshape(len(fractions), -1)
+    pca = fit_pca(pixels, settings["num_components"], "pixels")
+    first, second = fit_pcanet(
+        fractions, settings["pcanet_filter_size"], settings["pcanet_num_filters"]
+    )
+    histograms = _histograms(fractions, first, second, settings["pcanet_num_blocks"])
+    reduced = fit_pca(histograms, settings["pcanet_components"], "PCANet histograms")
+    raw = np.concatenate([whitened(pixels, pca), scores(histograms, reduced)], axis=1)
+    mean, std = raw.mean(0), raw.std(0)
+    tensors = {
+        "bank": (raw - mean) / std,
+        "pca_mean": pca.mean,
+        "pca_components": pca.components,
+        "pca_variance": pca.variance,
+        "pcanet_first": first,
+        "pcanet_second": second,
+        "pcanet_mean": reduced.mean,
+        "pcanet_components": reduced.components,
+        "feature_mean": mean,
+        "feature_std": std,
+    }
+    # safetensors keeps the buffer of an array, so a transposed view would be scrambled
+    return {k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, pca
+
+
+def transform(
+    fractions: Array, tensors: Mapping[str, NDArray[np.float32]], num_blocks: int
+) -> Array:
+    """Return the bank's features of new slices.
+
+    Parameters
+    ----------
+    fractions : float64 array, shape (N, H, W)
+        See `activity_fraction`.
+    tensors : mapping
+        From `fit_bank`, or read back from bank.safetensors.
+    num_blocks : int
+        pcanet_num_blocks of the fit.
+
+    Returns
+    -------
+    float64 array, shape (N, d_y)
+    """
+    t = {name: np.asarray(value, np.float64) for name, value in tensors.items()}
+    pixels = (fractions.reshape(len(fractions), -1) - t["pca_mean"]) @ t["pca_components"].T
+    histograms = _histograms(fractions, t["pcanet_first"], t["pcanet_second"], num_blocks)
+    reduced = (histograms - t["pcanet_mean"]) @ t["pcanet_components"].T
+    raw = np.concatenate([pixels / np.sqrt(t["pca_variance"]), reduced], axis=1)
+    return np.asarray((raw - t["feature_mean"]) / t["feature_std"])

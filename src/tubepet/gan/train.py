@@ -1,0 +1,227 @@
+"""The one training loop of all generators.
+
+A model file says what a step is; the loop adds what they share: exponential moving average,
+checkpoints and resuming, logs, sample grids with fixed noise, and the guard against NaN.
+"""
+
+import os
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.loggers import TensorBoardLogger
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from tubepet import io
+from tubepet.errors import InputError
+from tubepet.gan.data import Data
+from tubepet.gan.figures import draw_grid
+from tubepet.gan.run import Config, Model, Run
+from tubepet.gan.sample import sample_images
+from tubepet.logs import log
+from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint, training_digest
+from tubepet.rng import derived_seed
+
+MAX_LOG_ROWS = 1000  # a longer training logs every second, third, .. step
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of a training.
+
+    Attributes
+    ----------
+    weights : dict of tensor
+        State of the averaged generator: parameters, normalisation statistics, memory.
+    arguments : dict
+        What rebuilds the generator (JSON).
+    curves : DataFrame
+        One row per logged step.
+    grid : float32 array, shape (n, H, W)
+        Images of the fixed noise, Bq/mm3.
+    """
+
+    weights: dict[str, Tensor]
+    arguments: dict[str, Any]
+    curves: pd.DataFrame
+    grid: NDArray[np.float32]
+
+
+def train(
+    model: Model,
+    name: str,
+    config: Config,
+    data: Data,
+    seed: int,
+    code: str,
+    progress_dir: str | os.PathLike[str],
+) -> Trained:
+    """Train one generator, or go on where a killed job stopped.
+
+    Parameters
+    ----------
+    model : Model
+        A module of `tubepet.gan.models`.
+    name : str
+        Its name, for streams, logs and messages.
+    config : mapping
+        The common keys of section `gan` and the model's own.
+    data : Data
+        Training images.
+    seed : int
+        The run's seed.
+    code : str
+        Digest of the code (`tubepet.provenance.code_digest`); a checkpoint of other code is not
+        resumed.
+    progress_dir : path
+        Folder of checkpoint, grids and TensorBoard events.
+
+    Raises
+    ------
+    InputError
+        Fewer training slices than the batch; a loss that is no longer finite.
+    """
+    batch_size, num_steps = config["batch_size"], config["num_steps"]
+    for what, images in (("positron", data.real), ("CT", data.ct)):
+        if images is not None and len(images) < batch_size:
+            raise InputError(
+                f"gan.batch_size: got {batch_size}, expected at most {len(images)}, the number of "
+                f"{what} training slices"
+            )
+    progress_dir = Path(progress_dir)
+    torch.set_num_threads(1)  # the same sums in the same order on every machine
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    fabric = Fabric(
+        accelerator=config["accelerator"],
+        devices=1,
+        loggers=TensorBoardLogger(progress_dir, name="tensorboard", version=""),
+    )
+    run = start(model, name, config, data, fabric, seed)
+    average = AveragedModel(
+        _bare(run.networks["generator"]),
+        multi_avg_fn=get_ema_multi_avg_fn(config["ema_decay"]),
+        use_buffers=True,
+    )
+    average.eval()
+    checkpoint = progress_dir / "checkpoint.pt"
+    digest = _digest(name, config, data, seed, code)
+    first_step, rows = _resume(checkpoint, digest, run, average)
+    log.info("%s: %s", name, _parameter_counts(run))
+    log.info(
+        "%s: %d training slices in, steps %d to %d on %s",
+        name, len(data.real), first_step + 1, num_steps, fabric.device,
+    )  # fmt: skip
+
+    def fixed_grid() -> NDArray[np.float32]:
+        grid_rng = torch.Generator().manual_seed(derived_seed(seed, "gan", name, "grid"))
+        return sample_images(model, average.module, config["grid_images"], data, grid_rng)
+
+    log_every = -(-num_steps // MAX_LOG_ROWS)
+    steps = range(first_step + 1, num_steps + 1)
+    bar = tqdm(steps, desc=name, initial=first_step, total=num_steps, disable=None, mininterval=5)
+    for step in bar:
+        losses = {key: value.item() for key, value in model.train_step(run).items()}
+        _stop_unless_finite(name, losses, step, checkpoint)
+        average.update_parameters(_bare(run.networks["generator"]))
+        if step % log_every == 0:
+            rows.append({"step": step, **losses})
+            fabric.log_dict(losses, step)
+        if step % config["sample_every"] == 0:
+            grid = draw_grid(fixed_grid(), data.real.high, f"{name}, step {step}")
+            io.write_figure(progress_dir / f"grid_{step:06d}.png", grid)
+        if step % config["checkpoint_every"] == 0 or step == num_steps:
+            save_checkpoint(checkpoint, _state(run, average, step, rows), digest)
+    fabric.logger.finalize("success")
+    weights = {k: v.detach().cpu().contiguous() for k, v in average.module.state_dict().items()}
+    arguments = model.generator_arguments(config, data)
+    return Trained(weights, arguments, pd.DataFrame(rows), fixed_grid())
+
+
+def start(
+    model: Model, name: str, config: Config, data: Data, fabric: Fabric, seed: int
+) -> Run:
+    """Return the training at step 0: seeded weights, on the device, channels last."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derived_seed(seed, "gan", name, "weights"))
+        networks = model.make_networks(config, data)
+    optimizers = model.make_optimizers(config, networks)
+    for key, network in networks.items():
+        network.to(memory_format=torch.channels_last)
+        networks[key], optimizers[key] = fabric.setup(network, optimizers[key])
+    rng = torch.Generator().manual_seed(derived_seed(seed, "gan", name, "steps"))
+    return Run(config, data, fabric, networks, optimizers, rng)
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """The module inside Fabric's wrapper."""
+    return getattr(network, "module", network)
+
+
+def _digest(name: str, config: Config, data: Data, seed: int, code: str) -> str:
+    """What the run is made of; schedules of saving and drawing do not count."""
+    decides = {k: v for k, v in config.items() if k not in ("checkpoint_every", "sample_every")}
+    arrays = [data.real.array, data.real.rows]
+    if data.ct is not None and data.vae is not None and data.bank is not None:
+        arrays += [data.ct.array, data.ct.rows, data.bank.numpy()]
+        arrays += [np.atleast_1d(weight.numpy()) for weight in data.vae.state_dict().values()]
+    ranges = [[i.low, i.high] for i in (data.real, data.ct) if i is not None]
+    settings = {"model": name, "config": decides, "seed": seed, "code": code, "ranges": ranges}
+    return training_digest(settings, *arrays)
+
+
+def _state(run: Run, average: AveragedModel, step: int, rows: list[Any]) -> dict[str, Any]:
+    return {
+        "step": step,
+        "rows": rows,
+        "networks": {key: network.state_dict() for key, network in run.networks.items()},
+        "optimizers": {key: optimizer.state_dict() for key, optimizer in run.optimizers.items()},
+        "average": average.state_dict(),
+        "rng": run.rng.get_state(),
+        "queues": run.queues,
+    }
+
+
+def _resume(
+    checkpoint: Path, digest: str, run: Run, average: AveragedModel
+) -> tuple[int, list[dict[str, float]]]:
+    """Put the run where its checkpoint was; return the steps done and the log rows so far."""
+    state = load_checkpoint(checkpoint, digest)
+    if state is None:
+        return 0, []
+    for key, network in run.networks.items():
+        network.load_state_dict(state["networks"][key])
+    for key, optimizer in run.optimizers.items():
+        optimizer.load_state_dict(state["optimizers"][key])
+    average.load_state_dict(state["average"])
+    run.rng.set_state(state["rng"])
+    run.queues = deepcopy(state["queues"])
+    return state["step"], state["rows"]
+
+
+def _stop_unless_finite(
+    name: str, losses: Mapping[str, float], step: int, checkpoint: Path
+) -> None:
+    for key, value in losses.items():
+        if not np.isfinite(value):
+            kept = f"{checkpoint} is kept" if checkpoint.is_file() else "there is no checkpoint yet"
+            raise InputError(
+                f"gan.{name}: {key} is {value} at step {step}, expected a finite number; {kept}; "
+                "try a lower learning_rate"
+            )
+
+
+def _parameter_counts(run: Run) -> str:
+    counts = (
+        f"{key} {sum(p.numel() for p in network.parameters())} parameters"
+        for key, network in run.networks.items()
+    )
+    return ", ".join(counts)

@@ -1,0 +1,269 @@
+"""The shape of a tube as implicit functions of position, and its voxels.
+
+A surface is a function that is about the signed distance to it in mm, negative inside. All tubes lie
+along z, cut by the planes z = +-length/2, where wall and fluid end together and open. A bent
+tube is straightened by its own coordinates, so that every shape is described once.
+
+Defects are cut into these shapes. They take at most `MAX_DEPTH` of the local wall, so none breaks
+through; what lies inside them is fluid, except behind an outer thinning (air).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from tubepet.errors import InputError
+from tubepet.phantom.spec import Tube
+from tubepet.types import Grid
+
+Points = NDArray[np.float64]
+AIR, FLUID, ALUMINIUM = 0, 1, 2
+
+# Chosen: deep enough to see, and what is left of a 2 mm wall is more than half a millimetre.
+MAX_DEPTH = 0.7  # share of the local wall
+THINNING_DEPTH = 0.5  # share of the local wall, in the middle of the patch
+GROOVE_LENGTH_RATIO = 4.0  # length over width of an axial groove
+CRACK_LENGTH_RATIO = 8.0  # length over width of a crack
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """A tube on its grid.
+
+    Attributes
+    ----------
+    grid : Grid
+        Cropped to the object and one voxel around it.
+    fluid, aluminium : float32 array, shape (nz, ny, nx)
+        Volume fractions, 0 to 1.
+    defect_box_mm : list of [low, high] for x, y, z, or None
+        Holds all that the defect changes.
+    defect_volume_mm3 : float
+        Volume that the defect changes.
+    """
+
+    grid: Grid
+    fluid: NDArray[np.float32]
+    aluminium: NDArray[np.float32]
+    defect_box_mm: list[list[float]] | None
+    defect_volume_mm3: float
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Return the material that holds most of each voxel: 0 air, 1 fluid, 2 aluminium."""
+        air = 1 - self.fluid - self.aluminium
+        return np.argmax([air, self.fluid, self.aluminium], axis=0).astype(np.uint8)
+
+    def fluid_volume_mm3(self) -> float:
+        """Return the volume of the fluid."""
+        return float(self.fluid.sum(dtype=np.float64) * self.grid.voxel_volume_mm3)
+
+
+def own_coordinates(tube: Tube, x: Points, y: Points, z: Points) -> tuple[Points, Points, Points]:
+    """Turn scanner coordinates into the tube's own: u, v across, w along (mm).
+
+    The centre line of a bent tube bows in the plane v = 0 by the sagitta bend_mm, from u = -bend/2
+    at its ends to u = +bend/2 in its middle. Each cross section is shifted, not tilted: it stays
+    round at constant z, and the tube keeps its volume (Cavalieri).
+    """
+    turn = math.radians(tube.orientation_deg)
+    u = math.cos(turn) * x + math.sin(turn) * y
+    v = math.cos(turn) * y - math.sin(turn) * x
+    if tube.family == "bent":
+        u = u - tube.bend_mm * (0.5 - (2 * z / tube.length_mm) ** 2)
+    return u, v, z
+
+
+def bore(tube: Tube, u: Points, v: Points, w: Points) -> Points:
+    """Return about the distance from the inner surface of the wall, negative in the bore."""
+    radius = tube.bore_radius_mm
+    if tube.family == "elliptical":
+        return _ellipse(u, v, radius, tube.ellipse_ratio * radius)
+    if tube.family == "rounded_square":
+        half, corner = _square_sizes(tube)
+        return _rounded_square(u, v, half, corner)
+    if tube.family == "eccentric":
+        return np.hypot(u - _bore_shift_mm(tube), v) - radius
+    if tube.family == "stepped":
+        return np.hypot(u, v) - np.where(w < 0, radius, tube.step_ratio * radius)
+    return np.hypot(u, v) - radius
+
+
+def outside(tube: Tube, u: Points, v: Points) -> Points:
+    """Return about the distance from the outer surface of the wall, negative in the tube."""
+    radius, wall = tube.bore_radius_mm, tube.wall_mm
+    if tube.family == "elliptical":
+        return _ellipse(u, v, radius + wall, tube.ellipse_ratio * radius + wall)
+    if tube.family == "rounded_square":
+        half, corner = _square_sizes(tube)
+        return _rounded_square(u, v, half + wall, corner + wall)
+    return np.hypot(u, v) - (radius + wall)
+
+
+def _ellipse(u: Points, v: Points, a: float, b: float) -> Points:
+    """First-order distance k0 (k0 - 1) / k1, k0 = |p / r|, k1 = |p / r^2| (exact on the surface)."""
+    k0, k1 = np.hypot(u / a, v / b), np.hypot(u / a**2, v / b**2)
+    return k0 * (k0 - 1) / np.maximum(k1, 1e-12)
+
+
+def _rounded_square(u: Points, v: Points, half: float, corner: float) -> Points:
+    du, dv = np.abs(u) - (half - corner), np.abs(v) - (half - corner)
+    beyond = np.hypot(np.maximum(du, 0), np.maximum(dv, 0))
+    return beyond + np.minimum(np.maximum(du, dv), 0) - corner
+
+
+def _square_sizes(tube: Tube) -> tuple[float, float]:
+    """Half width and corner radius of the bore whose corners touch the circle of bore_radius_mm."""
+    ratio = tube.corner_radius_ratio
+    half = tube.bore_radius_mm / ((1 - ratio) * math.sqrt(2) + ratio)
+    return half, ratio * half
+
+
+def _bore_shift_mm(tube: Tube) -> float:
+    return tube.eccentricity_ratio * tube.wall_mm if tube.family == "eccentric" else 0.0
+
+
+def materials(tube: Tube, x: Points, y: Points, z: Points, *, has_defect: bool) -> NDArray[np.uint8]:
+    """Return the material at points (mm): 0 air, 1 fluid, 2 aluminium.
+
+    Parameters
+    ----------
+    tube : Tube
+    x, y, z : float64 arrays
+        Scanner coordinates, mm; they broadcast.
+    has_defect : bool
+        Whether the defect of `tube` is cut in.
+
+    Returns
+    -------
+    uint8 array
+    """
+    x, y, z = np.broadcast_arrays(x, y, z)
+    u, v, w = own_coordinates(tube, x, y, z)
+    inner, outer = bore(tube, u, v, w), outside(tube, u, v)
+    is_inside = (outer < 0) & (np.abs(z) < tube.length_mm / 2)
+    material = np.where(is_inside, np.where(inner < 0, FLUID, ALUMINIUM), AIR).astype(np.uint8)
+    if has_defect and tube.defect != "none":
+        cut, becomes = _defect(tube, u, v, w, inner, outer)
+        takes_from = FLUID if tube.defect in ("inclusion", "bubble") else ALUMINIUM
+        material[cut & (material == takes_from)] = becomes
+    return material
+
+
+def _defect(
+    tube: Tube, u: Points, v: Points, w: Points, inner: Points, outer: Points
+) -> tuple[NDArray[np.bool_], int]:
+    """Where the defect of `tube` lies, and the material that it becomes."""
+    size, along = tube.defect_size_mm, w - tube.defect_z_mm
+    turn = math.radians(tube.defect_deg)
+    from_bore = u - _bore_shift_mm(tube)
+    radial = math.cos(turn) * from_bore + math.sin(turn) * v
+    around = math.cos(turn) * v - math.sin(turn) * from_bore
+    surface = _bore_radius_at(tube, turn)
+    if tube.defect in ("inclusion", "bubble"):
+        place = tube.defect_radius_ratio * max(surface - size / 2, 0.0)
+        ball = (radial - place) ** 2 + around**2 + along**2 < (size / 2) ** 2
+        return ball, ALUMINIUM if tube.defect == "inclusion" else AIR
+
+    depth = inner / np.maximum(inner - outer, 1e-9)  # share of the local wall
+    is_this_side = radial > 0
+    if tube.defect == "thinning":
+        dish = THINNING_DEPTH * (1 - (around**2 + along**2) / (size / 2) ** 2)
+        if tube.thinning_side == "outer":
+            return is_this_side & (depth > 1 - dish), AIR
+        return is_this_side & (depth < dish), FLUID
+    if tube.defect == "pit":
+        cut = (radial - surface) ** 2 + around**2 + along**2 < (size / 2) ** 2
+    elif tube.defect == "crack":
+        cut = is_this_side & (np.abs(around) < size / 2)
+        cut &= np.abs(along) < CRACK_LENGTH_RATIO * size / 2
+    elif tube.groove_kind == "circumferential":
+        cut = np.hypot(inner, along) < size / 2
+    else:
+        cut = is_this_side & (np.hypot(inner, around) < size / 2)
+        cut &= np.abs(along) < GROOVE_LENGTH_RATIO * size / 2
+    return cut & (depth < MAX_DEPTH), FLUID
+
+
+def _bore_radius_at(tube: Tube, turn: float) -> float:
+    """Distance of the inner surface from the middle of the bore, at the place of the defect."""
+    shift, w = _bore_shift_mm(tube), np.array(tube.defect_z_mm)
+
+    def off(radius: float) -> float:
+        u, v = np.array(shift + radius * math.cos(turn)), np.array(radius * math.sin(turn))
+        return float(bore(tube, u, v, w))
+
+    return float(brentq(off, 1e-6, 2 * tube.bore_radius_mm))
+
+
+def voxelise(tube: Tube, voxel_mm: float, supersampling: int) -> Voxels:
+    """Measure a tube's volume fractions by supersampling.
+
+    Parameters
+    ----------
+    tube : Tube
+    voxel_mm : float
+        Voxel size, all axes.
+    supersampling : int
+        Points per voxel along each axis.
+
+    Returns
+    -------
+    Voxels
+
+    Raises
+    ------
+    InputError
+        If the tube has a defect that no sample point sees.
+    """
+    reach_mm = tube.bore_radius_mm + tube.wall_mm
+    reach_mm += tube.bend_mm / 2 if tube.family == "bent" else 0.0
+    across = 2 * (math.ceil(reach_mm / voxel_mm) + 1)
+    along = 2 * (math.ceil(tube.length_mm / 2 / voxel_mm) + 1)
+    grid = Grid.centred((along, across, across), (voxel_mm, voxel_mm, voxel_mm))
+    step_mm = voxel_mm / supersampling
+    z, y, x = (
+        axis[0] - voxel_mm / 2 + step_mm * (np.arange(len(axis) * supersampling) + 0.5)
+        for axis in grid.axes_mm()
+    )
+    counts = np.zeros((2, *grid.shape), np.int64)
+    lows, highs, num_changed = [], [], 0
+    for i_slice in range(along):  # slice by slice, to bound the memory
+        z_here = z[i_slice * supersampling : (i_slice + 1) * supersampling]
+        points = (x[None, None, :], y[None, :, None], z_here[:, None, None])
+        made = materials(tube, *points, has_defect=True)
+        blocks = made.reshape(supersampling, across, supersampling, across, supersampling)
+        for i, material in enumerate((FLUID, ALUMINIUM)):
+            counts[i, i_slice] = (blocks == material).sum(axis=(0, 2, 4))
+        if tube.defect != "none":
+            changed = np.argwhere(made != materials(tube, *points, has_defect=False))  # z, y, x
+            if len(changed):
+                first, last = changed.min(axis=0), changed.max(axis=0)
+                lows.append([x[first[2]], y[first[1]], z_here[first[0]]])
+                highs.append([x[last[2]], y[last[1]], z_here[last[0]]])
+                num_changed += len(changed)
+    if tube.defect != "none" and not num_changed:
+        raise InputError(
+            f"phantom: a {tube.defect} of {tube.defect_size_mm:g} mm at z {tube.defect_z_mm:g} mm "
+            f"changes no sample point of a {tube.family} tube, expected a larger defect_size_mm "
+            f"than the sampling of {step_mm:g} mm"
+        )
+    box = None
+    if num_changed:
+        low, high = np.min(lows, axis=0) - step_mm / 2, np.max(highs, axis=0) + step_mm / 2
+        box = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
+    fluid, aluminium = (counts / supersampling**3).astype(np.float32)
+    window = _object_window(fluid + aluminium > 0)
+    start = [axis[part.start] for axis, part in zip(grid.axes_mm(), window, strict=True)]
+    nz, ny, nx = (part.stop - part.start for part in window)
+    cropped = Grid((nz, ny, nx), grid.voxel_mm, (float(start[0]), float(start[1]), float(start[2])))
+    return Voxels(cropped, fluid[window], aluminium[window], box, num_changed * step_mm**3)
+
+
+def _object_window(is_object: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Slices around the object and one voxel more on each side."""
+    places = np.argwhere(is_object)
+    low, high = places.min(axis=0) - 1, places.max(axis=0) + 2
+    return tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))

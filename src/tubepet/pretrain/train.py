@@ -1,0 +1,239 @@
+"""Training of the VAE (stage 05): an explicit loop on Lightning Fabric.
+
+Batches and noise are functions of (seed, step), so that a run which was killed and resumed is the
+run that was not, bit for bit (on one kind of machine), and a checkpoint needs no sampler state.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint
+from tubepet.pretrain.loss import aggregate_gap, kl_weight, negative_elbo
+from tubepet.pretrain.vae import ConvVAE, elbo_terms
+from tubepet.rng import derived_seed, stream
+
+# nats per image; the terms sum over thousands of pixels, so this bites in the first steps only
+MAX_GRADIENT_NORM = 1e4
+EVALUATION_BATCH = 64
+CURVE_COLUMNS = ["step", "split", "kl_weight", "reconstruction_nats", "kl_nats"]
+
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained VAE, its curves and the facts for vae.json."""
+
+    model: ConvVAE
+    curves: pd.DataFrame
+    facts: dict[str, Any]
+
+
+def normalised(images_hu: Images, window_hu: tuple[float, float]) -> Images:
+    """Map HU in the window to [-1, 1]: x = 2 (hu - low) / (high - low) - 1."""
+    low, high = window_hu
+    return np.asarray(2 * (images_hu - low) / (high - low) - 1, np.float32)
+
+
+def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> NDArray[np.int64]:
+    """Return the images of one step: endless random permutations, cut into batches.
+
+    Parameters
+    ----------
+    num_images, batch_size : int
+        Every image is seen once before any is seen again; small sets fill a batch by more rounds.
+    step : int
+        Counted from 0.
+    seed : int
+        The run's seed.
+    """
+    first, last = step * batch_size, (step + 1) * batch_size - 1
+    rounds = range(first // num_images, last // num_images + 1)
+    order = np.concatenate(
+        [stream(seed, "pretrain", "order", r).permutation(num_images) for r in rounds]
+    )
+    start = first - rounds[0] * num_images
+    return order[start : start + batch_size]
+
+
+def _generator(device: torch.device, seed: int, *items: str | int) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.manual_seed(derived_seed(seed, "pretrain", *items))
+    return generator
+
+
+@torch.no_grad()
+def encode_all(
+    model: ConvVAE, images: Images, window_hu: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Return posterior means and log variances (N, D), on the CPU, of HU images (N, H, W)."""
+    device = next(model.parameters()).device
+    codes = [
+        model.encode(_tensor(images[i : i + EVALUATION_BATCH], window_hu).to(device))
+        for i in range(0, len(images), EVALUATION_BATCH)
+    ]
+    mu, log_var = zip(*codes, strict=True)
+    return torch.cat(mu).cpu(), torch.cat(log_var).cpu()
+
+
+def _tensor(images_hu: Images, window_hu: tuple[float, float]) -> Tensor:
+    return torch.from_numpy(normalised(images_hu, window_hu))[:, None]  # (B, 1, H, W)
+
+
+@torch.no_grad()
+def _validate(
+    model: torch.nn.Module,
+    images: Images,
+    window_hu: tuple[float, float],
+    sigma_x: float,
+    seed: int,
+) -> tuple[float, float]:
+    """Both terms of the ELBO over all validation images, with the same noise at every call."""
+    device = next(model.parameters()).device
+    generator = _generator(device, seed, "validation")
+    sums = np.zeros(2)
+    for i in range(0, len(images), EVALUATION_BATCH):
+        x = _tensor(images[i : i + EVALUATION_BATCH], window_hu).to(device)
+        sums += len(x) * np.array([float(t) for t in elbo_terms(model, x, sigma_x, generator)])
+    return float(sums[0] / len(images)), float(sums[1] / len(images))
+
+
+def train_vae(
+    images_hu: Images,
+    split: NDArray[np.str_],
+    window_hu: tuple[float, float],
+    settings: Mapping[str, Any],
+    seed: int,
+    accelerator: str,
+    checkpoint_path: str | os.PathLike[str],
+    digest: str,
+) -> Trained:
+    """Train the VAE on the CT slices of the training patients.
+
+    Parameters
+    ----------
+    images_hu : float32 array, shape (N, H, W)
+        HU inside the window; may be memory-mapped.
+    split : str array, shape (N,)
+        "train", "val" or "test".
+    window_hu : tuple of float
+        HU that map to -1 and 1.
+    settings : mapping
+        The config section `pretrain`: latent_size, channels, num_steps, batch_size, learning_rate,
+        beta, kl_anneal_steps, sigma_x, validate_every, checkpoint_every.
+    seed : int
+        The run's seed.
+    accelerator : str
+        Lightning Fabric's name of the device: "cpu", "cuda", ...
+    checkpoint_path : path
+        Where an unfinished run is taken up again and kept.
+    digest : str
+        What the run is made of; a checkpoint with another digest is ignored.
+
+    Returns
+    -------
+    Trained
+        Model on the CPU; curves with one row per step and split (step, split, kl_weight,
+        reconstruction_nats, kl_nats); facts.
+
+    Raises
+    ------
+    InputError
+        If the loss is not finite.
+    """
+    i_train, i_val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
+    val_hu = np.asarray(images_hu[i_val])
+    fabric = Fabric(accelerator=accelerator, devices=1)
+    torch.manual_seed(derived_seed(seed, "pretrain", "weights"))
+    plain = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"])
+    model, optimiser = fabric.setup(
+        plain.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        torch.optim.Adam(plain.parameters(), settings["learning_rate"]),
+    )
+    first_step, rows = 0, list[tuple[int, str, float, float, float]]()
+    if state := load_checkpoint(checkpoint_path, digest):
+        plain.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        first_step, rows = state["step"], state["rows"]
+        log.info("resumed after step %d of %d", first_step, settings["num_steps"])
+
+    steps = tqdm(
+        range(first_step, settings["num_steps"]), desc="VAE", unit="step", mininterval=1,
+        initial=first_step, total=settings["num_steps"],
+    )  # fmt: skip
+    for step in steps:
+        chosen = np.sort(batch_indices(len(i_train), settings["batch_size"], step, seed))
+        x = fabric.to_device(_tensor(images_hu[i_train[chosen]], window_hu))
+        generator = _generator(fabric.device, seed, "noise", step)
+        weight = kl_weight(step, settings["beta"], settings["kl_anneal_steps"])
+        nll, kl = elbo_terms(model, x, settings["sigma_x"], generator)
+        loss = negative_elbo(nll, kl, weight)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"pretrain.learning_rate: got {settings['learning_rate']:g}, and the loss is "
+                f"{loss.item()} at step {step}, expected a smaller rate or a larger sigma_x"
+            )
+        optimiser.zero_grad()
+        fabric.backward(loss)
+        clip_grad_norm_(plain.parameters(), MAX_GRADIENT_NORM)
+        optimiser.step()
+        rows.append((step, "train", weight, nll.item(), kl.item()))
+        done = step + 1
+        if done % settings["validate_every"] == 0 or done == settings["num_steps"]:
+            terms = _validate(model, val_hu, window_hu, settings["sigma_x"], seed)
+            rows.append((step, "val", weight, *terms))
+            steps.set_postfix_str(f"val {terms[0]:.0f} + {terms[1]:.0f} nats", refresh=False)
+        if done % settings["checkpoint_every"] == 0 or done == settings["num_steps"]:
+            state = {"model": plain.state_dict(), "optimiser": optimiser.state_dict(),
+                     "step": done, "rows": rows}  # fmt: skip
+            save_checkpoint(checkpoint_path, state, digest)
+
+    trained = plain.cpu().eval()
+    curves = pd.DataFrame(rows, columns=CURVE_COLUMNS)
+    facts = {
+        "image_size": trained.image_size,
+        "latent_size": trained.latent_size,
+        "channels": trained.channels,
+        "window_hu": list(window_hu),
+        "num_parameters": sum(p.numel() for p in trained.parameters()),
+        "num_train": len(i_train),
+        "num_val": len(i_val),
+        "num_steps": settings["num_steps"],
+    }
+    last = curves[curves["split"] == "val"].iloc[-1]
+    facts |= {
+        "val_reconstruction_nats": float(last["reconstruction_nats"]),
+        "val_kl_nats": float(last["kl_nats"]),
+        "val_rmse_hu": _rmse_hu(
+            last["reconstruction_nats"], settings["sigma_x"], trained.image_size, window_hu
+        ),
+    }
+    # over the training slices: the codes that the GAN draws, and the only set much larger than D
+    facts |= aggregate_gap(*encode_all(trained, images_hu[i_train], window_hu))
+    log.info(
+        "val: %.0f nats + KL %.0f nats, %.0f HU rms; aggregate posterior %.0f nats from N(0, I)",
+        facts["val_reconstruction_nats"], facts["val_kl_nats"], facts["val_rmse_hu"],
+        facts["aggregate_gap_nats"],
+    )  # fmt: skip
+    return Trained(trained, curves, facts)
+
+
+def _rmse_hu(
+    reconstruction_nats: float, sigma_x: float, image_size: int, window_hu: tuple[float, float]
+) -> float:
+    """Root mean squared pixel error in HU behind a reconstruction term."""
+    mean_square = reconstruction_nats * 2 * sigma_x**2 / image_size**2
+    return float(np.sqrt(mean_square) * (window_hu[1] - window_hu[0]) / 2)

@@ -1,0 +1,214 @@
+"""Scatter and randoms as an additive term of every LOR, estimated from the prompts alone.
+
+Coincidences on LORs that miss the object can only be scattered or random. Per unit LOR area
+(`geometry.lor_areas_mm2`) they vary slowly, so the logarithm of their density is fitted as a
+quadratic in the LOR's distance from the axis and in its axial position, and continued under the
+object. Simplified: one density for all directions; scatter and randoms are not told apart.
+Cf. the tail fits of Stearns (1995, doi:10.1109/NSSMIC.1995.501892) and Watson (2000).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.logs import log
+from tubepet.reconstruct import geometry
+from tubepet.reconstruct.poisson import fit_log_linear
+from tubepet.types import Listmode, Scanner, Volume
+
+# Two crystals: photons that scatter between neighbouring crystals shift true LORs by one or two.
+MARGIN_MM = 8.0
+# The tail used, from the margin outwards: beyond it the log-quadratic no longer holds, as scatter
+# ends (350 keV allow about 57 degrees) and only randoms are left.
+REACH_MM = 45.0
+# Three coefficients from fewer counts would be noise, larger than what they describe.
+MIN_TAIL_COUNTS = 100
+
+
+@dataclass(frozen=True)
+class Cylinder:
+    """What surely holds the object: a cylinder around the scanner axis, mm."""
+
+    radius_mm: float
+    z_low_mm: float
+    z_high_mm: float
+
+
+@dataclass(frozen=True)
+class Background:
+    """Fitted density, exp(b0 + b1 d^2 + b2 (z - z0)^2), of counts per mm2 of LOR area.
+
+    Attributes
+    ----------
+    coefficients : float64 array, shape (3,)
+        b0 (log of 1/mm2), b1, b2 (1/mm2), for distance d and axial middle z of a LOR.
+        Empty: no background.
+    z_mm : float
+        z0.
+    """
+
+    coefficients: NDArray[np.float64]
+    z_mm: float
+
+    def density(
+        self, distance_mm: NDArray[np.float64], middle_mm: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Counts per mm2 of LOR area, at a distance from the axis and an axial middle."""
+        if len(self.coefficients) == 0:
+            return np.zeros(np.broadcast(distance_mm, middle_mm).shape)
+        return np.exp(_design(distance_mm, middle_mm - self.z_mm) @ self.coefficients)
+
+
+def enclosing_cylinder(mu: Volume) -> Cylinder:
+    """Return the smallest cylinder around the axis that holds all voxels with mu > 0."""
+    z, y, x = mu.grid.axes_mm()
+    is_object = mu.array > 0
+    if not is_object.any():
+        return Cylinder(0.0, 0.0, 0.0)
+    z_used = z[is_object.any(axis=(1, 2))]
+    half_z, half_y, half_x = (v / 2 for v in mu.grid.voxel_mm)
+    corner_mm = np.hypot(np.abs(y)[:, None] + half_y, np.abs(x)[None, :] + half_x)
+    return Cylinder(
+        float(corner_mm[is_object.any(axis=0)].max()),
+        float(z_used[0] - half_z),
+        float(z_used[-1] + half_z),
+    )
+
+
+def is_core(
+    distance_mm: NDArray[np.float64],
+    middle_mm: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    cylinder: Cylinder,
+) -> NDArray[np.bool_]:
+    """Which LORs come closer to the cylinder than the margin.
+
+    Parameters
+    ----------
+    distance_mm, middle_mm, slope : float64 arrays
+        Distance from the axis, z half-way, |dz| per mm of transaxial path; broadcast together.
+    """
+    radius_mm = cylinder.radius_mm + MARGIN_MM
+    rise_mm = slope * np.sqrt(np.maximum(radius_mm**2 - distance_mm**2, 0.0))
+    return (
+        (distance_mm <= radius_mm)
+        & (middle_mm - rise_mm <= cylinder.z_high_mm + MARGIN_MM)
+        & (middle_mm + rise_mm >= cylinder.z_low_mm - MARGIN_MM)
+    )
+
+
+def is_tail(
+    distance_mm: NDArray[np.float64],
+    middle_mm: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    cylinder: Cylinder,
+) -> NDArray[np.bool_]:
+    """Which LORs miss the cylinder by more than the margin, within reach; parameters as `is_core`."""
+    outer_mm = MARGIN_MM + REACH_MM
+    is_near = (
+        (distance_mm <= cylinder.radius_mm + outer_mm)
+        & (middle_mm <= cylinder.z_high_mm + outer_mm)
+        & (middle_mm >= cylinder.z_low_mm - outer_mm)
+    )
+    return is_near & ~is_core(distance_mm, middle_mm, slope, cylinder)
+
+
+def event_coordinates(
+    events: Listmode, scanner: Scanner
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Distance from the axis, axial middle (mm) and slope of the LOR of every event."""
+    step = geometry.column_steps(events, scanner)
+    ring1, ring2 = geometry.rings(events, scanner)
+    return _coordinates(scanner, step, ring1, ring2)
+
+
+def lor_coordinates(
+    scanner: Scanner,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the same for all LORs, shape (num_columns // 2 + 1, num_rings, num_rings)."""
+    step, ring1, ring2 = np.ogrid[
+        : scanner.num_columns // 2 + 1, : scanner.num_rings, : scanner.num_rings
+    ]
+    return _coordinates(scanner, step, ring1, ring2)
+
+
+def lor_exposures_mm2(scanner: Scanner, areas_mm2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the total area of all LORs of a kind, shape (num_columns // 2 + 1, rings, rings)."""
+    ring = np.arange(scanner.num_rings)
+    number = geometry.num_column_pairs(scanner)[:, None, None]
+    return number * areas_mm2[:, np.abs(ring[:, None] - ring)]
+
+
+def fit_background(
+    events: Listmode, scanner: Scanner, areas_mm2: NDArray[np.float64], cylinder: Cylinder
+) -> Background:
+    """Fit the density of scatter and randoms to the tail of the prompts.
+
+    Parameters
+    ----------
+    areas_mm2 : float64 array, shape (num_columns // 2 + 1, num_rings)
+        `geometry.lor_areas_mm2`.
+    cylinder : Cylinder
+        Holds the object (and all activity).
+
+    Returns
+    -------
+    Background
+        None at all (with a line in the log) if the tail has fewer than `MIN_TAIL_COUNTS` counts.
+    """
+    z_mm = (cylinder.z_low_mm + cylinder.z_high_mm) / 2
+    distance_mm, middle_mm, slope = lor_coordinates(scanner)
+    in_tail = is_tail(distance_mm, middle_mm, slope, cylinder)
+    exposure_mm2 = np.where(in_tail, lor_exposures_mm2(scanner, areas_mm2), 0.0)
+    step, (ring1, ring2) = geometry.column_steps(events, scanner), geometry.rings(events, scanner)
+    counts = np.zeros(exposure_mm2.shape)
+    np.add.at(counts, (step, ring1, ring2), 1.0)
+    counts[~in_tail] = 0.0
+    num_tail = int(counts.sum())
+    if num_tail < MIN_TAIL_COUNTS:
+        log.warning(
+            "background: %d counts beside the object, fewer than %d: set to zero",
+            num_tail,
+            MIN_TAIL_COUNTS,
+        )
+        return Background(np.empty(0), z_mm)
+    # LORs with the same distance and middle differ only in slope, which the model ignores: pool them
+    ring = np.arange(scanner.num_rings)
+    cell = np.arange(len(exposure_mm2))[:, None, None] * (2 * scanner.num_rings) + ring[:, None] + ring
+    num_cells = len(exposure_mm2) * 2 * scanner.num_rings
+    pooled = [
+        np.bincount(cell.ravel(), table.ravel(), num_cells) for table in (exposure_mm2, counts)
+    ]
+    is_used = pooled[0] > 0
+    step, ring_sum = np.divmod(np.flatnonzero(is_used), 2 * scanner.num_rings)
+    middle = (ring_sum - (scanner.num_rings - 1)) / 2 * scanner.axial_pitch_mm
+    coefficients = fit_log_linear(
+        _design(geometry.axis_distances_mm(scanner)[step], middle - z_mm),
+        pooled[0][is_used],
+        np.zeros(int(is_used.sum())),
+        pooled[1][is_used],
+    )
+    log.info("background: fitted to %d counts beside the object", num_tail)
+    return Background(coefficients, z_mm)
+
+
+def _coordinates(
+    scanner: Scanner,
+    step: NDArray[np.integer],
+    ring1: NDArray[np.integer],
+    ring2: NDArray[np.integer],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    z_mm = geometry.ring_positions_mm(scanner)
+    chord_mm = 2 * geometry.detection_radius_mm(scanner) * np.sin(np.pi * step / scanner.num_columns)
+    # step 0 is no LOR (its area is 0); any finite slope will do
+    slope = np.abs(z_mm[ring2] - z_mm[ring1]) / np.where(step > 0, chord_mm, 1.0)
+    middle_mm = (z_mm[ring1] + z_mm[ring2]) / 2
+    return geometry.axis_distances_mm(scanner)[step], middle_mm, slope
+
+
+def _design(
+    distance_mm: NDArray[np.float64], offset_mm: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    d2, z2 = np.broadcast_arrays(distance_mm**2, offset_mm**2)
+    return np.stack([np.ones(d2.shape), d2, z2], axis=-1)

@@ -1,0 +1,129 @@
+"""Where lines of response end, how much each one can collect, and which ones exist.
+
+The scanner is a cylinder of identical crystals, so a line of response (LOR) is described up to
+symmetry by three numbers: the column step k (the shorter way round between its two columns,
+1..num_columns // 2) and its two rings. Simplified: every crystal is detected at one mean depth, and
+photons meet a closed detector surface (gaps and penetration are left to the calibrated efficiency).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.types import Listmode, Scanner
+
+# Lu1.8 Y0.2 SiO5 at 7.1 g/cm3 and 511 keV, total cross section with coherent scattering, from
+# xraylib 4 (Schoonjans et al. 2011, doi:10.1016/j.sab.2011.09.011).
+LYSO_ATTENUATION_PER_MM = 0.0818
+
+
+def mean_interaction_depth_mm(crystal_depth_mm: float) -> float:
+    """Mean depth of the first interaction of a photon that enters head-on and interacts.
+
+    With mu the attenuation of LYSO and D the crystal depth, the mean of the truncated exponential
+    is 1/mu - D exp(-mu D) / (1 - exp(-mu D)): 7.4 mm for 20 mm.
+    """
+    mu, depth = LYSO_ATTENUATION_PER_MM, crystal_depth_mm
+    return float(1 / mu + depth * np.exp(-mu * depth) / np.expm1(-mu * depth))
+
+
+def detection_radius_mm(scanner: Scanner) -> float:
+    """Distance of all LOR end points from the axis, in mm."""
+    return scanner.inner_radius_mm + mean_interaction_depth_mm(scanner.crystal_depth_mm)
+
+
+def ring_positions_mm(scanner: Scanner) -> NDArray[np.float64]:
+    """Return z of the ring centres, shape (num_rings,)."""
+    return (np.arange(scanner.num_rings) - (scanner.num_rings - 1) / 2) * scanner.axial_pitch_mm
+
+
+def crystal_points_mm(scanner: Scanner) -> NDArray[np.float64]:
+    """LOR end point (x, y, z) of every crystal.
+
+    Returns
+    -------
+    float64 array, shape (num_crystals, 3)
+        mm, row = crystal id (`tubepet.types`).
+    """
+    angle = 2 * np.pi * np.arange(scanner.num_columns) / scanner.num_columns
+    radius_mm = detection_radius_mm(scanner)
+    points = np.empty((scanner.num_rings, scanner.num_columns, 3))
+    points[..., 0] = radius_mm * np.cos(angle)
+    points[..., 1] = radius_mm * np.sin(angle)
+    points[..., 2] = ring_positions_mm(scanner)[:, None]
+    return points.reshape(-1, 3)
+
+
+def column_steps(events: Listmode, scanner: Scanner) -> NDArray[np.int64]:
+    """Column step k of every event, 0..num_columns // 2."""
+    step = np.abs(events.crystal1.astype(np.int64) - events.crystal2) % scanner.num_columns
+    return np.minimum(step, scanner.num_columns - step)
+
+
+def rings(events: Listmode, scanner: Scanner) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return both rings of every event."""
+    return (
+        events.crystal1.astype(np.int64) // scanner.num_columns,
+        events.crystal2.astype(np.int64) // scanner.num_columns,
+    )
+
+
+def is_allowed_step(scanner: Scanner) -> NDArray[np.bool_]:
+    """Which column steps can be in coincidence, shape (num_columns // 2 + 1,).
+
+    GATE's CoincidenceSorterActor keeps a pair if the distance of its single positions in the
+    xy plane is >= `min_transaxial_distance`; the readout moved these positions to the crystals'
+    centres of volume, so the test is between centres (opengate 10.1, function CoincidenceIsGood).
+    """
+    centre_radius_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
+    step = np.arange(scanner.num_columns // 2 + 1)
+    distance_mm = 2 * centre_radius_mm * np.sin(np.pi * step / scanner.num_columns)
+    return (step > 0) & (distance_mm >= scanner.min_transaxial_distance_mm)
+
+
+def num_column_pairs(scanner: Scanner) -> NDArray[np.float64]:
+    """Return the number of unordered column pairs with each step k, shape (num_columns // 2 + 1,).
+
+    Diametral pairs (2 k = num_columns) are half as many; step 0 has none.
+    """
+    number = np.full(scanner.num_columns // 2 + 1, float(scanner.num_columns))
+    number[0] = 0
+    if scanner.num_columns % 2 == 0:
+        number[-1] /= 2
+    return number
+
+
+def axis_distances_mm(scanner: Scanner) -> NDArray[np.float64]:
+    """Distance of LORs from the scanner axis by column step, shape (num_columns // 2 + 1,)."""
+    step = np.arange(scanner.num_columns // 2 + 1)
+    return detection_radius_mm(scanner) * np.cos(np.pi * step / scanner.num_columns)
+
+
+def lor_areas_mm2(scanner: Scanner, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Expected counts of a LOR per unit line integral of activity and per second.
+
+    The lines between two detector faces of area A fill an étendue G = A^2 cos_i cos_j / d^2
+    (d: distance, cos: angle of incidence on the radial face normals). A decay sends its pair of
+    photons along a line whose direction is uniform over a half sphere, so activity f (Bq/mm3) gives
+    efficiency * G / (2 pi) * (line integral of f) counts per second. On a cylinder both cosines are
+    (d_t / d) sin(pi k / num_columns), with d_t the distance in the xy plane.
+
+    Parameters
+    ----------
+    efficiency : float64 array, shape (num_rings,)
+        Probability that a pair through both faces is counted, by ring difference.
+
+    Returns
+    -------
+    float64 array, shape (num_columns // 2 + 1, num_rings)
+        mm2, by column step and absolute ring difference; 0 for pairs that are not allowed.
+    """
+    step = np.arange(scanner.num_columns // 2 + 1)[:, None]
+    half_angle = np.pi * step / scanner.num_columns
+    transaxial_mm = 2 * detection_radius_mm(scanner) * np.sin(half_angle)
+    axial_mm = np.arange(scanner.num_rings) * scanner.axial_pitch_mm
+    distance2_mm2 = transaxial_mm**2 + axial_mm**2
+    distance2_mm2[0, 0] = 1.0  # a crystal with itself: any value, its area is 0
+    face_mm2 = scanner.crystal_width_mm * scanner.crystal_height_mm
+    cosines = transaxial_mm**2 * np.sin(half_angle) ** 2 / distance2_mm2
+    areas = efficiency * face_mm2**2 * cosines / distance2_mm2 / (2 * np.pi)
+    return np.where(is_allowed_step(scanner)[:, None], areas, 0.0)

@@ -1,0 +1,49 @@
+"""Maximum-likelihood fit of counts whose expectation is log-linear in a few parameters."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_STEPS = 50
+TOLERANCE = 1e-10  # relative change of the deviance; the fits converge quadratically
+
+
+def fit_log_linear(
+    design: NDArray[np.float64],
+    exposure: NDArray[np.float64],
+    background: NDArray[np.float64],
+    counts: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Fit counts ~ Poisson(exposure * exp(design @ b) + background) by Fisher scoring.
+
+    McCullagh and Nelder (1989), Generalized Linear Models, section 2.5.
+
+    Parameters
+    ----------
+    design : float64 array, shape (n, p)
+        First column ones.
+    exposure, background, counts : float64 array, shape (n,)
+        Counts must exceed the background in total.
+
+    Returns
+    -------
+    float64 array, shape (p,)
+        Coefficients b.
+    """
+    coefficients = np.zeros(design.shape[1])
+    coefficients[0] = np.log((counts.sum() - background.sum()) / exposure.sum())
+    fit, step = -np.inf, np.zeros_like(coefficients)
+    for _ in range(MAX_STEPS):
+        signal = exposure * np.exp(design @ (coefficients + step))
+        mean = signal + background
+        gain = float(counts @ np.log(np.maximum(mean, np.finfo(float).tiny)) - mean.sum())
+        if gain < fit:  # overshot: go back half the way
+            step /= 2
+            continue
+        coefficients, is_done = coefficients + step, gain - fit <= TOLERANCE * abs(gain)
+        if is_done:
+            break
+        fit = gain
+        score = design.T @ (signal * (counts / np.maximum(mean, np.finfo(float).tiny) - 1))
+        information = (design.T * (signal**2 / np.maximum(mean, np.finfo(float).tiny))) @ design
+        step = np.linalg.solve(information, score)
+    return coefficients

@@ -1,0 +1,82 @@
+"""The PET scanner in GATE: a ring of axial strips, each holding one column of crystals.
+
+Simplified: no blocks, reflectors, electronics or housing. The geometry is the one that
+`tubepet.types` states: column 0 on +x, counter-clockwise; ring 0 at the lowest z.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from tubepet.errors import InputError
+from tubepet.types import Scanner
+
+# LYSO with 10 % yttrium, Lu1.8 Y0.2 Si O5, 7.1 g/cm3: data sheets of Saint-Gobain PreLude 420.
+LYSO_ATOMS = {"Lu": 18, "Y": 2, "Si": 10, "O": 50}
+LYSO_G_CM3 = 7.1
+GAP_MM = 1.0  # air between the crystals and the envelope of the ring
+
+
+def check(scanner: Scanner) -> None:
+    """Raise `InputError` where neighbouring crystals would overlap."""
+    room_mm = 2 * scanner.inner_radius_mm * math.tan(math.pi / scanner.num_columns)
+    if scanner.crystal_width_mm > room_mm:
+        raise InputError(
+            f"scanner.crystal_width_mm: got {scanner.crystal_width_mm:g} mm, expected at most "
+            f"{room_mm:.3f} mm, the room of each of {scanner.num_columns} columns at "
+            f"inner_radius_mm {scanner.inner_radius_mm:g} mm"
+        )
+    if scanner.crystal_height_mm > scanner.axial_pitch_mm:
+        raise InputError(
+            f"scanner.crystal_height_mm: got {scanner.crystal_height_mm:g} mm, expected at most "
+            f"scanner.axial_pitch_mm {scanner.axial_pitch_mm:g} mm"
+        )
+
+
+def add_scanner(sim: Any, units: Any, scanner: Scanner) -> None:
+    """Add the volumes `ring`, `strip` and `crystal` to a GATE simulation.
+
+    The copy numbers of a crystal's volume id end in (column, ring).
+
+    Parameters
+    ----------
+    sim : opengate.Simulation
+    units : Box
+        ``opengate.g4_units``.
+    scanner : Scanner
+    """
+    mm = units.mm
+    sim.volume_manager.material_database.add_material_nb_atoms(
+        "LYSO", list(LYSO_ATOMS), list(LYSO_ATOMS.values()), LYSO_G_CM3 * units.g_cm3
+    )
+    length_mm = scanner.num_rings * scanner.axial_pitch_mm
+    outer_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm
+    ring = sim.add_volume("Tubs", "ring")
+    ring.material = "G4_AIR"
+    ring.rmin = (scanner.inner_radius_mm - GAP_MM) * mm
+    ring.rmax = (math.hypot(outer_mm, scanner.crystal_width_mm / 2) + GAP_MM) * mm
+    ring.dz = (length_mm / 2 + GAP_MM) * mm  # half length
+
+    strip = sim.add_volume("Box", "strip")
+    strip.mother = "ring"
+    strip.material = "G4_AIR"
+    strip.size = [scanner.crystal_depth_mm * mm, scanner.crystal_width_mm * mm, length_mm * mm]
+    turns = Rotation.from_euler(
+        "z", 2 * np.pi * np.arange(scanner.num_columns)[:, None] / scanner.num_columns
+    )
+    middle_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
+    strip.translation = list(turns.apply([middle_mm * mm, 0, 0]))
+    strip.rotation = list(turns.as_matrix())
+
+    crystal = sim.add_volume("Box", "crystal")
+    crystal.mother = "strip"
+    crystal.material = "LYSO"
+    crystal.size = [
+        scanner.crystal_depth_mm * mm,
+        scanner.crystal_width_mm * mm,
+        scanner.crystal_height_mm * mm,
+    ]
+    z_mm = (np.arange(scanner.num_rings) - (scanner.num_rings - 1) / 2) * scanner.axial_pitch_mm
+    crystal.translation = [[0, 0, z * mm] for z in z_mm]
