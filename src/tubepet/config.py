@@ -5,7 +5,7 @@ The schema knows types, bounds and defaults; the rules between keys are here.
 
 from collections.abc import Iterator
 from copy import deepcopy
-from math import hypot
+from math import hypot, pi, tan
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     low, high = scanner["energy_window_kev"]
     if low >= high:
         yield f"scanner.energy_window_kev: got [{low}, {high}], expected a window of positive width"
-    largest_mm = phantom["bore_radius_mm"][1] + phantom["wall_mm"][1] + phantom["bend_mm"][1]
+    largest_mm = phantom["bore_radius_mm"][1] + phantom["wall_mm"][1] + phantom["bend_mm"][1] / 2
     if largest_mm >= scanner["inner_radius_mm"]:
         yield (
             f"phantom: the largest tube has a radius of {largest_mm:g} mm, expected less than the "
@@ -109,12 +109,12 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"reconstruct.num_slices x slice_mm: the image is {axial_mm:g} mm long, expected at "
             f"least the longest tube, {phantom['length_mm'][1]:g} mm"
         )
-    width_mm = scanner["num_columns"] * scanner["crystal_width_mm"]
-    if width_mm > 2 * 3.141592653589793 * scanner["inner_radius_mm"]:
+    room_mm = 2 * scanner["inner_radius_mm"] * tan(pi / scanner["num_columns"])
+    if scanner["crystal_width_mm"] > room_mm:
         yield (
-            f"scanner.crystal_width_mm: {scanner['num_columns']} crystals of "
-            f"{scanner['crystal_width_mm']:g} mm do not fit the ring of inner_radius_mm "
-            f"{scanner['inner_radius_mm']:g} mm"
+            f"scanner.crystal_width_mm: got {scanner['crystal_width_mm']:g} mm, expected at most "
+            f"{room_mm:.3f} mm, the room of each of {scanner['num_columns']} columns at "
+            f"inner_radius_mm {scanner['inner_radius_mm']:g} mm"
         )
     if scanner["crystal_height_mm"] > scanner["axial_pitch_mm"]:
         yield (

@@ -21,7 +21,7 @@ from tubepet.types import Listmode, Scanner, Volume
 MARGIN_MM = 8.0
 # The tail used, from the margin outwards: beyond it the log-quadratic no longer holds, as scatter
 # ends (350 keV allow about 57 degrees) and only randoms are left.
-REACH_MM = 45.0
+REACH_MM = 40.0
 # Three coefficients from fewer counts would be noise, larger than what they describe.
 MIN_TAIL_COUNTS = 100
 
