@@ -1,7 +1,7 @@
 """The memory bank: one feature vector per positron training slice (stage 06).
 
-A vector is [whitened PCA scores ; PCA scores of the PCANet histograms], every dimension standardised
-over the bank (MODEL.md, A3 and A4). Everything here is fitted on training slices and frozen later.
+A vector is [whitened PCA scores ; PCA scores of the PCANet histograms], each dimension standardised
+over the bank (MODEL.md, A3, A4). Everything here is fitted on training slices and frozen later.
 """
 
 from collections.abc import Mapping
@@ -79,6 +79,19 @@ def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pc
     }
     # safetensors keeps the buffer of an array, so a transposed view would be scrambled
     return {k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, pca
+
+
+def facts(tensors: Mapping[str, NDArray[np.float32]], pca: Pca) -> dict[str, Any]:
+    """Return what features.json says: sizes, and the share of variance of each component."""
+    num_slots, num_features = tensors["bank"].shape
+    return {
+        "num_slots": num_slots,
+        "num_features": num_features,
+        "num_pca_components": len(pca.components),
+        "num_pcanet_components": len(tensors["pcanet_components"]),
+        "num_pcanet_raw_features": len(tensors["pcanet_mean"]),
+        "explained_variance_ratio": [float(r) for r in pca.ratio[: len(pca.components)]],
+    }
 
 
 def transform(

@@ -60,8 +60,6 @@ class Data:
         CT slices of the training patients.
     vae : ConvVAE or None
         The encoder pretrained on them.
-    sigma_x, beta : float
-        What its loss was: the spread of a pixel (in units of x) and the weight of the KL term.
     bank : float32 tensor, shape (S, d_y), or None
         Features of the positron slices; row s describes row s of `real`.
     """
@@ -69,8 +67,6 @@ class Data:
     real: Images
     ct: Images | None = None
     vae: ConvVAE | None = None
-    sigma_x: float = 1.0
-    beta: float = 1.0
     bank: Tensor | None = None
 
 

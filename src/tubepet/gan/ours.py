@@ -202,12 +202,12 @@ def train_step(run: Run) -> dict[str, Tensor]:
         perceptual = attention_perceptual([x.detach()[partner] for x in real_layers], fake_layers)
         adversarial = loss.generator(fake_logits)
         residual = (ct - generator.vae.decode(generated.code)).square().sum((1, 2, 3))
-        nll = residual.mean() / (2 * data.sigma_x**2)
+        nll = residual.mean() / (2 * config["sigma_x"] ** 2)
         kl = gaussian_kl(generated.mu, generated.log_var).mean()
         total = (
             adversarial
             + config["apg_weight"] * perceptual
-            + config["vae_weight"] * (nll + data.beta * kl)
+            + config["vae_weight"] * (nll + config["beta"] * kl)
         )
         run.update("generator", total)
     return {

@@ -24,7 +24,7 @@ class Run:
     Attributes
     ----------
     config : mapping
-        The model's config section and the common keys of `gan`.
+        See `tubepet.gan.train.train`.
     data : Data
         Training images.
     fabric : Fabric

@@ -32,6 +32,7 @@ from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint, traini
 from tubepet.rng import derived_seed
 
 MAX_LOG_ROWS = 1000  # a longer training logs every second, third, .. step
+GRID_IMAGES = 32  # in the sample grid
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def train(
     name : str
         Its name, for streams, logs and messages.
     config : mapping
-        The common keys of section `gan` and the model's own.
+        The common keys of section `gan` and the model's own; for ours also `sigma_x` and `beta`
+        of section `pretrain`, the encoder's loss.
     data : Data
         Training images.
     seed : int
@@ -123,7 +125,7 @@ def train(
 
     def fixed_grid() -> NDArray[np.float32]:
         grid_rng = torch.Generator().manual_seed(derived_seed(seed, "gan", name, "grid"))
-        return sample_images(model, average.module, config["grid_images"], data, grid_rng)
+        return sample_images(model, average.module, GRID_IMAGES, data, grid_rng)
 
     log_every = -(-num_steps // MAX_LOG_ROWS)
     steps = range(first_step + 1, num_steps + 1)

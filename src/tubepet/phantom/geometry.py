@@ -1,7 +1,7 @@
 """The shape of a tube as implicit functions of position, and its voxels.
 
-A surface is a function that is about the signed distance to it in mm, negative inside. All tubes lie
-along z, cut by the planes z = +-length/2, where wall and fluid end together and open. A bent
+A surface is a function that is about the signed distance to it in mm, negative inside. All tubes
+lie along z, cut by the planes z = +-length/2, where wall and fluid end together and open. A bent
 tube is straightened by its own coordinates, so that every shape is described once.
 
 Defects are cut into these shapes. They take at most `MAX_DEPTH` of the local wall, so none breaks
@@ -103,7 +103,7 @@ def outside(tube: Tube, u: Points, v: Points) -> Points:
 
 
 def _ellipse(u: Points, v: Points, a: float, b: float) -> Points:
-    """First-order distance k0 (k0 - 1) / k1, k0 = |p / r|, k1 = |p / r^2| (exact on the surface)."""
+    """First-order distance k0 (k0 - 1) / k1 with k0 = |p / r|, k1 = |p / r^2|."""
     k0, k1 = np.hypot(u / a, v / b), np.hypot(u / a**2, v / b**2)
     return k0 * (k0 - 1) / np.maximum(k1, 1e-12)
 
@@ -125,7 +125,9 @@ def _bore_shift_mm(tube: Tube) -> float:
     return tube.eccentricity_ratio * tube.wall_mm if tube.family == "eccentric" else 0.0
 
 
-def materials(tube: Tube, x: Points, y: Points, z: Points, *, has_defect: bool) -> NDArray[np.uint8]:
+def materials(
+    tube: Tube, x: Points, y: Points, z: Points, *, has_defect: bool
+) -> NDArray[np.uint8]:
     """Return the material at points (mm): 0 air, 1 fluid, 2 aluminium.
 
     Parameters

@@ -58,20 +58,13 @@ def _draw_section(
     limit: float,
 ) -> Any:
     i_up = 1 if normal == "z" else 0
-    extent = [
-        edge
-        for i in (2, i_up)
-        for edge in (
-            grid.origin_mm[i] - grid.voxel_mm[i] / 2,
-            grid.origin_mm[i] + (grid.shape[i] - 0.5) * grid.voxel_mm[i],
-        )
-    ]
-    shown = axis.imshow(
-        activity, origin="lower", extent=extent, cmap="magma", vmin=0, vmax=limit
-    )
     centres = grid.axes_mm()
+    half_mm = grid.voxel_mm[0] / 2
+    across, up = centres[2], centres[i_up]
+    extent = (across[0] - half_mm, across[-1] + half_mm, up[0] - half_mm, up[-1] + half_mm)
+    shown = axis.imshow(activity, origin="lower", extent=extent, cmap="magma", vmin=0, vmax=limit)
     for level, colour in OUTLINES.items():
-        axis.contour(centres[2], centres[i_up], labels, levels=[level], colors=colour, linewidths=1)
+        axis.contour(across, up, labels, levels=[level], colors=colour, linewidths=1)
     axis.set(xlabel="x / mm", ylabel=f"{'y' if normal == 'z' else 'z'} / mm", aspect="equal")
     return shown
 

@@ -89,7 +89,7 @@ class Tube:
     thinning_side: str
 
     def meaningful(self) -> dict[str, Any]:
-        """Return the fields that shape this tube; those of other families or defects are left out."""
+        """Return the fields that shape this tube, without those of other families or defects."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if _applies(name, self)}
 

@@ -14,10 +14,12 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from safetensors.torch import save_model
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint
@@ -28,6 +30,7 @@ from tubepet.rng import derived_seed, stream
 # nats per image; the terms sum over thousands of pixels, so this bites in the first steps only
 MAX_GRADIENT_NORM = 1e4
 EVALUATION_BATCH = 64
+MAX_VALIDATION = 512  # slices, evenly spaced over the validation patients: enough for a curve
 CURVE_COLUMNS = ["step", "split", "kl_weight", "reconstruction_nats", "kl_nats"]
 
 Images = NDArray[np.float32]
@@ -154,7 +157,10 @@ def train_vae(
     InputError
         If the loss is not finite.
     """
+    torch.set_num_threads(1)  # the same sums in the same order, however many cores there are
+    torch.use_deterministic_algorithms(True, warn_only=True)  # not all GPU kernels have such a form
     i_train, i_val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
+    i_val = i_val[np.unique(np.linspace(0, len(i_val) - 1, MAX_VALIDATION).astype(int))]
     val_hu = np.asarray(images_hu[i_val])
     fabric = Fabric(accelerator=accelerator, devices=1)
     torch.manual_seed(derived_seed(seed, "pretrain", "weights"))
@@ -181,11 +187,7 @@ def train_vae(
         weight = kl_weight(step, settings["beta"], settings["kl_anneal_steps"])
         nll, kl = elbo_terms(model, x, settings["sigma_x"], generator)
         loss = negative_elbo(nll, kl, weight)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"pretrain.learning_rate: got {settings['learning_rate']:g}, and the loss is "
-                f"{loss.item()} at step {step}, expected a smaller rate or a larger sigma_x"
-            )
+        _check_finite(loss.item(), step, settings["learning_rate"])
         optimiser.zero_grad()
         fabric.backward(loss)
         clip_grad_norm_(plain.parameters(), MAX_GRADIENT_NORM)
@@ -194,6 +196,7 @@ def train_vae(
         done = step + 1
         if done % settings["validate_every"] == 0 or done == settings["num_steps"]:
             terms = _validate(model, val_hu, window_hu, settings["sigma_x"], seed)
+            _check_finite(sum(terms), step, settings["learning_rate"])
             rows.append((step, "val", weight, *terms))
             steps.set_postfix_str(f"val {terms[0]:.0f} + {terms[1]:.0f} nats", refresh=False)
         if done % settings["checkpoint_every"] == 0 or done == settings["num_steps"]:
@@ -201,8 +204,10 @@ def train_vae(
                      "step": done, "rows": rows}  # fmt: skip
             save_checkpoint(checkpoint_path, state, digest)
 
-    trained = plain.cpu().eval()
+    trained = plain.to(memory_format=torch.contiguous_format).cpu().eval()  # type: ignore[call-overload]
     curves = pd.DataFrame(rows, columns=CURVE_COLUMNS)
+    # over the training slices: the codes that the GAN draws, and the only set much larger than D
+    gap = aggregate_gap(*encode_all(trained, images_hu[i_train], window_hu))
     facts = {
         "image_size": trained.image_size,
         "latent_size": trained.latent_size,
@@ -212,28 +217,39 @@ def train_vae(
         "num_train": len(i_train),
         "num_val": len(i_val),
         "num_steps": settings["num_steps"],
+        **_last_validation(curves, settings["sigma_x"], trained.image_size, window_hu),
+        **gap,
     }
-    last = curves[curves["split"] == "val"].iloc[-1]
-    facts |= {
-        "val_reconstruction_nats": float(last["reconstruction_nats"]),
-        "val_kl_nats": float(last["kl_nats"]),
-        "val_rmse_hu": _rmse_hu(
-            last["reconstruction_nats"], settings["sigma_x"], trained.image_size, window_hu
-        ),
-    }
-    # over the training slices: the codes that the GAN draws, and the only set much larger than D
-    facts |= aggregate_gap(*encode_all(trained, images_hu[i_train], window_hu))
     log.info(
         "val: %.0f nats + KL %.0f nats, %.0f HU rms; aggregate posterior %.0f nats from N(0, I)",
         facts["val_reconstruction_nats"], facts["val_kl_nats"], facts["val_rmse_hu"],
-        facts["aggregate_gap_nats"],
+        gap["aggregate_gap_nats"],
     )  # fmt: skip
     return Trained(trained, curves, facts)
 
 
-def _rmse_hu(
-    reconstruction_nats: float, sigma_x: float, image_size: int, window_hu: tuple[float, float]
-) -> float:
-    """Root mean squared pixel error in HU behind a reconstruction term."""
-    mean_square = reconstruction_nats * 2 * sigma_x**2 / image_size**2
-    return float(np.sqrt(mean_square) * (window_hu[1] - window_hu[0]) / 2)
+def _check_finite(loss: float, step: int, learning_rate: float) -> None:
+    if not np.isfinite(loss):
+        raise InputError(
+            f"pretrain.learning_rate: got {learning_rate:g}, and the loss is {loss} at step {step}, "
+            "expected a smaller rate or a larger sigma_x"
+        )
+
+
+def _last_validation(
+    curves: pd.DataFrame, sigma_x: float, image_size: int, window_hu: tuple[float, float]
+) -> dict[str, float]:
+    """Both terms after the last step, and the pixel error in HU behind the first."""
+    last = curves[curves["split"] == "val"].iloc[-1]
+    mean_square = last["reconstruction_nats"] * 2 * sigma_x**2 / image_size**2  # of x
+    return {
+        "val_reconstruction_nats": float(last["reconstruction_nats"]),
+        "val_kl_nats": float(last["kl_nats"]),
+        "val_rmse_hu": float(np.sqrt(mean_square) * (window_hu[1] - window_hu[0]) / 2),
+    }
+
+
+def write_weights(path: str | os.PathLike[str], model: ConvVAE) -> None:
+    """Write the model's weights as safetensors."""
+    with io.atomic(path) as part:
+        save_model(model, str(part))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tubepet.logs import log
 from tubepet.reconstruct import geometry
 from tubepet.reconstruct.poisson import fit_log_linear
-from tubepet.types import Listmode, Scanner, Volume
+from tubepet.types import Grid, Listmode, Scanner
 
 # Two crystals: photons that scatter between neighbouring crystals shift true LORs by one or two.
 MARGIN_MM = 8.0
@@ -33,6 +33,10 @@ class Cylinder:
     radius_mm: float
     z_low_mm: float
     z_high_mm: float
+
+    def widened(self, by_mm: float) -> "Cylinder":
+        """Return the cylinder with this much more on all sides."""
+        return Cylinder(self.radius_mm + by_mm, self.z_low_mm - by_mm, self.z_high_mm + by_mm)
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,39 @@ class Background:
         return np.exp(_design(distance_mm, middle_mm - self.z_mm) @ self.coefficients)
 
 
-def enclosing_cylinder(mu: Volume) -> Cylinder:
-    """Return the smallest cylinder around the axis that holds all voxels with mu > 0."""
-    z, y, x = mu.grid.axes_mm()
-    is_object = mu.array > 0
+def enclosing_cylinder(is_object: NDArray[np.bool_], grid: Grid) -> Cylinder:
+    """Return the smallest cylinder around the axis that holds all marked voxels."""
+    z, y, x = grid.axes_mm()
     if not is_object.any():
         return Cylinder(0.0, 0.0, 0.0)
     z_used = z[is_object.any(axis=(1, 2))]
-    half_z, half_y, half_x = (v / 2 for v in mu.grid.voxel_mm)
+    half_z, half_y, half_x = (size / 2 for size in grid.voxel_mm)
     corner_mm = np.hypot(np.abs(y)[:, None] + half_y, np.abs(x)[None, :] + half_x)
     return Cylinder(
         float(corner_mm[is_object.any(axis=0)].max()),
         float(z_used[0] - half_z),
         float(z_used[-1] + half_z),
+    )
+
+
+def touches(
+    distance_mm: NDArray[np.float64],
+    middle_mm: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    cylinder: Cylinder,
+) -> NDArray[np.bool_]:
+    """Which LORs meet a cylinder.
+
+    Parameters
+    ----------
+    distance_mm, middle_mm, slope : float64 arrays
+        Distance from the axis, z half-way, |dz| per mm of transaxial path; broadcast together.
+    """
+    half_mm = np.sqrt(np.maximum(cylinder.radius_mm**2 - distance_mm**2, 0.0))
+    return (
+        (distance_mm <= cylinder.radius_mm)
+        & (middle_mm - slope * half_mm <= cylinder.z_high_mm)
+        & (middle_mm + slope * half_mm >= cylinder.z_low_mm)
     )
 
 
@@ -82,20 +106,8 @@ def is_core(
     slope: NDArray[np.float64],
     cylinder: Cylinder,
 ) -> NDArray[np.bool_]:
-    """Which LORs come closer to the cylinder than the margin.
-
-    Parameters
-    ----------
-    distance_mm, middle_mm, slope : float64 arrays
-        Distance from the axis, z half-way, |dz| per mm of transaxial path; broadcast together.
-    """
-    radius_mm = cylinder.radius_mm + MARGIN_MM
-    rise_mm = slope * np.sqrt(np.maximum(radius_mm**2 - distance_mm**2, 0.0))
-    return (
-        (distance_mm <= radius_mm)
-        & (middle_mm - rise_mm <= cylinder.z_high_mm + MARGIN_MM)
-        & (middle_mm + rise_mm >= cylinder.z_low_mm - MARGIN_MM)
-    )
+    """Which LORs come closer to a cylinder than the margin; parameters as `touches`."""
+    return touches(distance_mm, middle_mm, slope, cylinder.widened(MARGIN_MM))
 
 
 def is_tail(
@@ -104,12 +116,12 @@ def is_tail(
     slope: NDArray[np.float64],
     cylinder: Cylinder,
 ) -> NDArray[np.bool_]:
-    """Which LORs miss the cylinder by more than the margin, within reach; parameters as `is_core`."""
-    outer_mm = MARGIN_MM + REACH_MM
+    """Which LORs are not core and still within reach; parameters as `touches`."""
+    outer = cylinder.widened(MARGIN_MM + REACH_MM)
     is_near = (
-        (distance_mm <= cylinder.radius_mm + outer_mm)
-        & (middle_mm <= cylinder.z_high_mm + outer_mm)
-        & (middle_mm >= cylinder.z_low_mm - outer_mm)
+        (distance_mm <= outer.radius_mm)
+        & (middle_mm <= outer.z_high_mm)
+        & (middle_mm >= outer.z_low_mm)
     )
     return is_near & ~is_core(distance_mm, middle_mm, slope, cylinder)
 
@@ -138,6 +150,15 @@ def lor_exposures_mm2(scanner: Scanner, areas_mm2: NDArray[np.float64]) -> NDArr
     ring = np.arange(scanner.num_rings)
     number = geometry.num_column_pairs(scanner)[:, None, None]
     return number * areas_mm2[:, np.abs(ring[:, None] - ring)]
+
+
+def total_counts(
+    fitted: Background, scanner: Scanner, areas_mm2: NDArray[np.float64], cylinder: Cylinder
+) -> float:
+    """Sum of the background over all LORs that meet a cylinder, in counts."""
+    distance_mm, middle_mm, slope = lor_coordinates(scanner)
+    counts = lor_exposures_mm2(scanner, areas_mm2) * fitted.density(distance_mm, middle_mm)
+    return float(counts[touches(distance_mm, middle_mm, slope, cylinder)].sum())
 
 
 def fit_background(

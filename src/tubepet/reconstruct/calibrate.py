@@ -6,6 +6,8 @@ on the ring difference alone: a smooth low-order fit. Scatter within the detecto
 taken off as in a tube (`background`), so what a tube counts, and how, is what is calibrated.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,25 @@ ORDER = 3  # in (ring difference)^2; the chi-square of the residuals is logged
 # source's chord is averaged.
 NUM_SUBLINES = 9
 MIN_COUNTS = 1000  # 3 % statistical error of the absolute scale
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Pair efficiency and what it was fitted to; arrays by ring difference, shape (num_rings,).
+
+    Attributes
+    ----------
+    efficiency : float64 array
+        Probability that a pair through both crystal faces is counted.
+    counts : float64 array
+        Counts of the source, scatter and randoms taken off.
+    unit_counts : float64 array
+        Expected counts for an efficiency of 1.
+    """
+
+    efficiency: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    unit_counts: NDArray[np.float64]
 
 
 def chord_mm(
@@ -61,7 +82,7 @@ def expected_counts(
 
 def fit_efficiency(
     events: Listmode, scanner: Scanner, cylinder: Cylinder, decays: float, name: str
-) -> NDArray[np.float64]:
+) -> Calibration:
     """Fit the pair efficiency to the coincidences of a uniform cylinder in air.
 
     Parameters
@@ -71,12 +92,11 @@ def fit_efficiency(
     decays : float
         Decays in the whole source during the acquisition.
     name : str
-        What to call the coincidences in an error.
+        The file of the coincidences, for an error.
 
     Returns
     -------
-    float64 array, shape (num_rings,)
-        Efficiency by ring difference.
+    Calibration
 
     Raises
     ------
@@ -123,4 +143,4 @@ def fit_efficiency(
         floor_by_difference.sum(),
         np.mean((counts - mean)[used] ** 2 / mean[used]),
     )
-    return efficiency
+    return Calibration(efficiency, counts - floor_by_difference, expected)

@@ -39,21 +39,21 @@ class Lines:
     ----------
     points : float64 array, shape (m, 3)
         Possible end points (x, y, z), mm.
-    first, second : int64 array, shape (n,)
+    first, second : int32 array, shape (n,)
         Rows of `points`.
     additive : float64 array, shape (n,)
         r_i / m_i, Bq/mm2.
     """
 
     points: NDArray[np.float64]
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
     additive: NDArray[np.float64]
 
 
 @numba.njit(cache=True, parallel=True)
 def _em_sums(  # type: ignore[no-untyped-def]
-    flat, points, first, second, additive, grid, subset, num_subsets, chunk_images, log_sums
+    flat, points, first, second, additive, grid, subset, num_subsets, chunk_images
 ):
     num = (len(first) - subset + num_subsets - 1) // num_subsets
     for chunk in numba.prange(NUM_CHUNKS):
@@ -63,24 +63,19 @@ def _em_sums(  # type: ignore[no-untyped-def]
             total = gather(flat, walk) + additive[n]
             if total > 0.0:
                 scatter(chunk_images[chunk], walk, 1.0 / total)
-                log_sums[chunk] += np.log(total)
-            else:
-                log_sums[chunk] = -np.inf
 
 
 def em_sums(
     image: NDArray[np.float64], grid: Grid, lines: Lines, subset: int, num_subsets: int
-) -> tuple[NDArray[np.float64], float]:
+) -> NDArray[np.float64]:
     """Project, divide and backproject in one pass over events subset, subset + num_subsets, ...
 
     Returns
     -------
     float64 array, shape (nz, ny, nx)
         sum P_i^T 1 / ((P x)_i + additive_i).
-    float
-        sum log((P x)_i + additive_i); -inf if the image cannot explain an event.
     """
-    chunk_images, log_sums = projector.empty_chunks(grid), np.zeros(NUM_CHUNKS)
+    chunk_images = projector.empty_chunks(grid)
     _em_sums(
         projector.padded(image).ravel(),
         lines.points,
@@ -91,9 +86,8 @@ def em_sums(
         subset,
         num_subsets,
         chunk_images,
-        log_sums,
     )
-    return projector.joined(chunk_images, grid), float(log_sums.sum())
+    return projector.joined(chunk_images, grid)
 
 
 def smoothed(image: NDArray[np.floating], grid: Grid, fwhm_mm: float) -> NDArray[np.float64]:
@@ -107,6 +101,19 @@ def smoothed(image: NDArray[np.floating], grid: Grid, fwhm_mm: float) -> NDArray
     return gaussian_filter(np.asarray(image, dtype=np.float64), sigma, mode="reflect")
 
 
+def log_likelihood(
+    image: NDArray[np.float64],
+    blurred: NDArray[np.float64],
+    grid: Grid,
+    lines: Lines,
+    blurred_sensitivity: NDArray[np.float64],
+) -> float:
+    """List-mode Poisson log-likelihood of an image, without the terms that no image changes."""
+    sums = projector.forward(blurred, grid, lines.points, lines.first, lines.second)
+    expected = float((blurred_sensitivity * image).sum())
+    return float(np.log(sums + lines.additive).sum()) - expected
+
+
 def iterate(
     lines: Lines,
     grid: Grid,
@@ -115,76 +122,128 @@ def iterate(
     num_iterations: int,
     num_subsets: int,
     psf_fwhm_mm: float,
-) -> tuple[NDArray[np.float64], list[float]]:
+) -> tuple[NDArray[np.float64], pd.DataFrame]:
     """Run MLEM (one subset) or OSEM.
 
     Parameters
     ----------
     lines : Lines
+        Every line must be explained: its integral through `start` or its additive term is > 0.
     sensitivity_s : float64 array, shape (nz, ny, nx)
-        s above: expected counts per Bq/mm3 in the voxel during the acquisition.
+        s of the module's formula: expected counts per Bq/mm3 in the voxel, mm3 s.
     start : float64 array, shape (nz, ny, nx)
         First image, >= 0.
+    psf_fwhm_mm : float
+        Of G; 0: no G.
 
     Returns
     -------
     float64 array, shape (nz, ny, nx)
         Bq/mm3; 0 where the sensitivity is 0.
-    list of float, length num_iterations + 1
-        Log-likelihood of the first image and after every iteration, up to a constant.
+    DataFrame
+        iteration (0: first image), log_likelihood (as the function above), total_bq.
     """
     blurred_sensitivity = smoothed(sensitivity_s, grid, psf_fwhm_mm)
     is_seen = blurred_sensitivity > 0
     image = np.where(is_seen, start, 0.0)
     trace = []
-    for _ in tqdm(range(num_iterations), desc="MLEM", disable=None, mininterval=1):
-        log_sum = 0.0
+    for iteration in tqdm(range(num_iterations + 1), desc="MLEM", disable=None, mininterval=1):
+        blurred = smoothed(image, grid, psf_fwhm_mm)
+        fit = log_likelihood(image, blurred, grid, lines, blurred_sensitivity)
+        trace.append((iteration, fit, float(image.sum()) * grid.voxel_volume_mm3))
+        if iteration == num_iterations:
+            break
         for subset in range(num_subsets):
-            ratio, part = em_sums(
-                smoothed(image, grid, psf_fwhm_mm), grid, lines, subset, num_subsets
-            )
-            if subset == 0:
-                before = float((blurred_sensitivity * image).sum())
-            log_sum += part
+            if subset > 0:
+                blurred = smoothed(image, grid, psf_fwhm_mm)
+            ratio = em_sums(blurred, grid, lines, subset, num_subsets)
             update = smoothed(ratio, grid, psf_fwhm_mm) * num_subsets
             image *= np.divide(update, blurred_sensitivity, out=np.zeros(grid.shape), where=is_seen)
-        trace.append(log_sum - before)
-    _, log_sum = em_sums(smoothed(image, grid, psf_fwhm_mm), grid, lines, 0, 1)
-    trace.append(log_sum - float((blurred_sensitivity * image).sum()))
-    return image, trace
+    return image, pd.DataFrame(trace, columns=["iteration", "log_likelihood", "total_bq"])
 
 
-def event_lines(
+def reconstruct(
     events: Listmode,
     scanner: Scanner,
     efficiency: NDArray[np.float64],
+    geometric: Volume,
     mu: Volume,
-    grid: Grid,
     duration_s: float,
-) -> tuple[Lines, NDArray[np.float64], float]:
-    """Lines, scales and background of all events whose LOR crosses the image.
+    num_iterations: int,
+    num_subsets: int,
+    sensitivity_stride: int,
+    psf_fwhm_mm: float,
+    filter_fwhm_mm: float,
+) -> tuple[Volume, pd.DataFrame]:
+    """Reconstruct one acquisition in Bq/mm3.
 
     Parameters
     ----------
     events : Listmode
+        Prompts; their truth codes and times are not used.
     efficiency : float64 array, shape (num_rings,)
         Pair efficiency by ring difference (`calibrate`).
+    geometric : Volume
+        `sensitivity.geometric_sensitivity` on the grid of the image to make, mm3.
     mu : Volume
         Attenuation at 511 keV on its own grid, 1/mm.
     duration_s : float
+    num_iterations, num_subsets, sensitivity_stride, psf_fwhm_mm, filter_fwhm_mm
+        As in the config section `reconstruct`.
 
     Returns
     -------
-    Lines
-        Sorted by column and column step: neighbours touch the same voxels.
-    float64 array, shape (n,)
-        m_i = T area att, mm2 s.
-    float
-        Sum of r over all LORs that cross the image, counts.
+    Volume of float32
+        Activity, Bq/mm3. All zero (with a warning) if no LOR crosses the image.
+    DataFrame
+        iteration, log_likelihood, total_bq (before the last filter), one row per iteration.
     """
-    points = geometry.crystal_points_mm(scanner)
+    grid, points = geometric.grid, geometry.crystal_points_mm(scanner)
     areas_mm2 = geometry.lor_areas_mm2(scanner, efficiency)
-    cylinder = background.enclosing_cylinder(mu)
-    floor = background.fit_background(events, scanner, areas_mm2, cylinder)
-    crosses = projector.crosses(grid, points, events.crystal1, events.crystal2)
-    return events, floor, crosses
+    fitted = background.fit_background(
+        events, scanner, areas_mm2, background.enclosing_cylinder(mu.array > 0, mu.grid)
+    )
+    field = background.enclosing_cylinder(np.ones(grid.shape, bool), grid)
+    background_counts = background.total_counts(fitted, scanner, areas_mm2, field)
+
+    coordinates = background.event_coordinates(events, scanner)
+    density = fitted.density(coordinates[0], coordinates[1])
+    ends = (points, events.crystal1, events.crystal2)
+    length_mm = projector.forward(np.ones(grid.shape), grid, *ends)
+    is_used = background.touches(*coordinates, field) & ((length_mm > 0) | (density > 0))
+    num_used = int(is_used.sum())
+    log.info("%d coincidences in, %d through the image", len(events), num_used)
+    if num_used == 0:
+        log.warning("no coincidence crosses the image: the image is zero everywhere")
+        nothing = pd.DataFrame({"iteration": [0], "log_likelihood": [0.0], "total_bq": [0.0]})
+        return Volume(np.zeros(grid.shape, np.float32), grid, "Bq/mm3"), nothing
+
+    # neighbours in this order touch the same voxels
+    order = np.flatnonzero(is_used)
+    columns = (events.crystal2 % scanner.num_columns, events.crystal1 % scanner.num_columns)
+    order = order[np.lexsort([column[order] for column in columns])]
+    first, second = events.crystal1[order], events.crystal2[order]
+    attenuation = np.exp(-projector.forward(mu.array, mu.grid, points, first, second))
+    ring1, ring2 = geometry.rings(events, scanner)
+    areas = areas_mm2[geometry.column_steps(events, scanner), np.abs(ring1 - ring2)][order]
+    scale = duration_s * areas * attenuation  # m_i of the module's formula, mm2 s
+    lines = Lines(points, first, second, density[order] * areas / scale)
+
+    seen = duration_s * sensitivity.attenuated_sensitivity(
+        geometric.array, scanner, grid, efficiency, mu, sensitivity_stride
+    )
+    level = max(num_used - background_counts, 1.0) / seen.sum()
+    image, trace = iterate(
+        lines, grid, seen, np.full(grid.shape, level), num_iterations, num_subsets, psf_fwhm_mm
+    )
+    trace["log_likelihood"] += float(np.log(scale).sum()) - background_counts
+    for row in trace.itertuples():
+        log.info(
+            "iteration %d: log-likelihood %.3f, %.6g Bq in the image",
+            row.iteration,
+            row.log_likelihood,
+            row.total_bq,
+        )
+    log.info("%.1f counts explained as scatter and randoms", background_counts)
+    image = smoothed(image, grid, filter_fwhm_mm).astype(np.float32)
+    return Volume(image, grid, "Bq/mm3"), trace

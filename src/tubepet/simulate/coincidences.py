@@ -17,10 +17,25 @@ from tubepet.types import Listmode, Scanner
 
 TREE = "Coincidences"
 TRUE, SCATTER, RANDOM = 0, 1, 2
-POSITION_BRANCHES = [f"PostPosition{i}_{axis}" for i in (1, 2) for axis in "XYZ"]
-TRUTH_BRANCHES = [f"n_{process}{i}" for i in (1, 2) for process in SCATTER_PROCESSES]
-BRANCHES = [*POSITION_BRANCHES, *TRUTH_BRANCHES, "EventID1", "EventID2"]
-BRANCHES += ["GlobalTime1", "GlobalTime2"]
+# GATE's branches, each with a 1 and a 2 after the name (before the axis).
+BRANCH_TYPES = {
+    "EventID": "int32",
+    **{f"n_{process}": "int32" for process in SCATTER_PROCESSES},
+    "GlobalTime": "float64",
+    "TotalEnergyDeposit": "float64",
+    "EventPosition": "float64",
+    "PostPosition": "float64",
+    "PreStepUniqueVolumeID": "string",
+}
+
+
+def branches(*quantities: str) -> list[str]:
+    """Return the branch names of quantities, for instance ``PostPosition1_X``."""
+    names = []
+    for quantity in quantities:
+        axes = ("_X", "_Y", "_Z") if quantity.endswith("Position") else ("",)
+        names += [f"{quantity}{i}{axis}" for i in (1, 2) for axis in axes]
+    return names
 
 
 def read_coincidences(path: str | Path, scanner: Scanner) -> Listmode:
@@ -43,18 +58,22 @@ def read_coincidences(path: str | Path, scanner: Scanner) -> Listmode:
     InputError
         If the file is cut or damaged, lacks the tree or a branch, or comes from another scanner.
     """
-    data = read_branches(path, BRANCHES)
-    crystal1, crystal2 = (
-        crystal_of(path, scanner, *(data[f"PostPosition{i}_{axis}"] for axis in "XYZ"))
-        for i in (1, 2)
-    )
-    is_scattered = sum(data[name] for name in TRUTH_BRANCHES) > 0
+    counters = [f"n_{process}" for process in SCATTER_PROCESSES]
+    data = read_branches(path, branches("PostPosition", "EventID", "GlobalTime", *counters))
+    try:
+        crystal1, crystal2 = (
+            crystal_of(scanner, *(data[f"PostPosition{i}_{axis}"] for axis in "XYZ"))
+            for i in (1, 2)
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    is_scattered = sum(data[name] for name in branches(*counters)) > 0
     is_random = data["EventID1"] != data["EventID2"]
     truth = np.where(is_random, RANDOM, np.where(is_scattered, SCATTER, TRUE)).astype(np.uint8)
     return Listmode(crystal1, crystal2, data["GlobalTime2"] - data["GlobalTime1"], truth)
 
 
-def read_branches(path: str | Path, branches: list[str]) -> dict[str, NDArray[Any]]:
+def read_branches(path: str | Path, names: list[str]) -> dict[str, NDArray[Any]]:
     """Read branches of the tree `Coincidences`; GATE's units (mm, ns, MeV).
 
     Raises
@@ -65,7 +84,7 @@ def read_branches(path: str | Path, branches: list[str]) -> dict[str, NDArray[An
     try:
         with uproot.open(path) as file:
             tree = file[TREE]
-            data: dict[str, NDArray[Any]] = tree.arrays(branches, library="np")
+            data: dict[str, NDArray[Any]] = tree.arrays(names, library="np")
             num_entries = tree.num_entries
     except FileNotFoundError:
         raise
@@ -82,16 +101,12 @@ def read_branches(path: str | Path, branches: list[str]) -> dict[str, NDArray[An
 
 def write_empty(path: str | Path) -> None:
     """Write a tree `Coincidences` without entries (GATE writes no tree for no coincidence)."""
+    types = {name: kind for key, kind in BRANCH_TYPES.items() for name in branches(key)}
     with uproot.recreate(path) as file:
-        file.mktree(TREE, {name: _branch_type(name) for name in BRANCHES})
-
-
-def _branch_type(name: str) -> str:
-    return "float64" if name.startswith(("PostPosition", "GlobalTime")) else "int32"
+        file.mktree(TREE, types)
 
 
 def crystal_of(
-    path: str | Path,
     scanner: Scanner,
     x_mm: NDArray[np.float64],
     y_mm: NDArray[np.float64],
@@ -101,8 +116,6 @@ def crystal_of(
 
     Parameters
     ----------
-    path : str or Path
-        For the message only.
     scanner : Scanner
     x_mm, y_mm, z_mm : float64 array, shape (n,)
 
@@ -126,7 +139,7 @@ def crystal_of(
     is_outside = (off_mm > 0.01) | (ring < 0) | (ring >= scanner.num_rings)
     if is_outside.any():
         raise InputError(
-            f"{path}: got {int(is_outside.sum())} readout positions that are no crystal centres, "
+            f"got {int(is_outside.sum())} readout positions that are no crystal centres, "
             "expected coincidences of the configured scanner (section scanner)"
         )
     return ring * np.int32(scanner.num_columns) + column

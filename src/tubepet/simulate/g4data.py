@@ -43,7 +43,11 @@ DATA_SETS = {
 # Air: C N O Ar; water: H O; the wall: Al; LYSO: Lu Y Si O.
 ELEMENTS = ("H", "C", "N", "O", "Al", "Si", "Ar", "Y", "Lu")
 # Lists that the substitute serves; the others need further tables.
-PHYSICS_LISTS = ("G4EmStandardPhysics", "G4EmStandardPhysics_option1", "G4EmStandardPhysics_option2")
+PHYSICS_LISTS = (
+    "G4EmStandardPhysics",
+    "G4EmStandardPhysics_option1",
+    "G4EmStandardPhysics_option2",
+)
 MARKER = "SUBSTITUTE.txt"  # lies in a substitute tree, so that none is ever taken for official
 NOTES = {
     "official": "Geant4 ran on its official data tables.",
@@ -111,13 +115,24 @@ def prepare(choice: str, official_dir: str, target: Path) -> dict[str, Any]:
         part.mkdir()
         if choice != "substitute" and is_official:
             (part / "OFFICIAL.txt").write_text(f"The official tables are in {folder}\n")
-            facts = {"tables": "official", "root": str(folder), "elements": None}
+            facts = _facts("official", folder, None, None)
         else:
             build_substitute(part)
-            facts = {"tables": "substitute", "root": str(target), "elements": list(ELEMENTS)}
+            facts = _facts("substitute", target, list(ELEMENTS), xraylib.__version__)
         part.rename(target)
-    version = xraylib.__version__ if facts["tables"] == "substitute" else None
-    return {**facts, "note": NOTES[facts["tables"]], "xraylib_version": version}
+    return facts
+
+
+def _facts(
+    tables: str, root: Path, elements: list[str] | None, xraylib_version: str | None
+) -> dict[str, Any]:
+    return {
+        "tables": tables,
+        "note": NOTES[tables],
+        "root": str(root),
+        "elements": elements,
+        "xraylib_version": xraylib_version,
+    }
 
 
 def _opengate_folder() -> Path:
@@ -211,9 +226,7 @@ def _edges(z: int) -> list[tuple[int, float]]:
     return edges
 
 
-def _shell_shares(
-    z: int, edges: list[tuple[int, float]], energy_mev: float
-) -> NDArray[np.float64]:
+def _shell_shares(z: int, edges: list[tuple[int, float]], energy_mev: float) -> NDArray[np.float64]:
     """Share of each shell in the photoelectric cross section, sum 1 (Kissel)."""
     energy_kev = min(1e3 * energy_mev, SHELL_SHARES_TO_KEV)
     shares = np.zeros(len(edges))

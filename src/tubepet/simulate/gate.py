@@ -25,7 +25,7 @@ from tubepet.logs import log
 from tubepet.simulate import g4data
 from tubepet.simulate import scanner as scanner_geometry
 from tubepet.simulate.coincidences import RANDOM, SCATTER, TRUE, read_coincidences, write_empty
-from tubepet.types import Grid, Scanner
+from tubepet.types import Grid, Scanner, Volume
 
 CALIBRATION_RADIUS_SHARE = 0.875  # chosen: clear of the edge of the image
 CALIBRATION_ACTIVITY_BQ = 1e4  # chosen: randoms stay below 0.1 % of the prompts
@@ -41,6 +41,11 @@ def tube_source(labels_path: str | Path, activity_path: str | Path, grid: Grid) 
         "activity": str(Path(activity_path).resolve()),
         "grid": dataclasses.asdict(grid),
     }
+
+
+def total_activity_bq(activity: Volume) -> float:
+    """Return the activity of a volume in Bq/mm3, summed over its voxels."""
+    return float(activity.array.sum(dtype=np.float64) * activity.grid.voxel_volume_mm3)
 
 
 def calibration_source(

@@ -5,7 +5,6 @@ Geant4 needs, and reads what it leaves: the ROOT files, and the counts in ``resu
 """
 
 import ctypes
-import json
 import resource
 import signal
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import opengate
-import opengate_core
+import opengate_core  # type: ignore[import-untyped]
 
 from tubepet import io
 from tubepet.simulate import digitizer, scanner, tube
@@ -60,9 +59,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         grid = Grid(**source["grid"])
         tube.add_tube(sim, units, source["labels"], source["activity"], grid, job["activity_bq"])
     else:
-        tube.add_cylinder(
-            sim, units, source["radius_mm"], source["length_mm"], job["activity_bq"]
-        )
+        tube.add_cylinder(sim, units, source["radius_mm"], source["length_mm"], job["activity_bq"])
     digitizer.add_digitizer(sim, units, instrument, "singles.root", "coincidences.root")
     statistics = sim.add_actor("SimulationStatisticsActor", "statistics")
     sim.run_timing_intervals = [[0, job["duration_s"] * units.s]]

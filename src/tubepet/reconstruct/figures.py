@@ -1,0 +1,115 @@
+"""Figures of stage 03: convergence, images beside the truth, calibration."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from tubepet.types import Grid, Volume
+
+NUM_SECTIONS = 4
+
+
+def draw_convergence(trace: pd.DataFrame, name: str) -> Figure:
+    """Draw log-likelihood and total activity over the iterations.
+
+    Parameters
+    ----------
+    trace : DataFrame
+        iteration, log_likelihood, total_bq (`mlem.iterate`).
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    axes[0].plot(trace["iteration"], trace["log_likelihood"], "o-", ms=3)
+    axes[0].set(ylabel="log-likelihood", title=name)
+    axes[1].plot(trace["iteration"], trace["total_bq"] / 1e3, "o-", ms=3, color="C1")
+    axes[1].set(ylabel="activity in the image / kBq")
+    axes[1].set_ylim(bottom=0)
+    for axis in axes:
+        axis.set(xlabel="iteration")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def draw_image(image: Volume, activity: Volume, name: str) -> Figure:
+    """Draw cross sections and a long section of an MLEM image beside the true activity.
+
+    Parameters
+    ----------
+    image, activity : Volume
+        Bq/mm3, each on its own grid.
+    """
+    limit = max(float(activity.array.max()), float(np.quantile(image.array, 0.999)), 1e-9)
+    used = np.flatnonzero(activity.array.any(axis=(1, 2)))
+    heights_mm = activity.grid.axes_mm()[0][used if len(used) else slice(None)]
+    shown_mm = np.quantile(heights_mm, (np.arange(NUM_SECTIONS) + 0.5) / NUM_SECTIONS)
+    figure, axes = plt.subplots(
+        2, NUM_SECTIONS + 1, figsize=(2.5 * (NUM_SECTIONS + 1), 5.2), layout="constrained"
+    )
+    for row, (volume, kind) in zip(axes, ((activity, "true"), (image, "MLEM")), strict=True):
+        grid = volume.grid
+        for axis, z_mm in zip(row, shown_mm, strict=False):
+            i_z = int(np.clip(np.rint((z_mm - grid.origin_mm[0]) / grid.voxel_mm[0]), 0, grid.shape[0] - 1))
+            picture = _show(axis, volume.array[i_z], grid, 1, limit)
+            axis.set_title(f"{kind}, z = {grid.axes_mm()[0][i_z]:.1f} mm")
+        i_y = int(np.clip(np.rint(-grid.origin_mm[1] / grid.voxel_mm[1]), 0, grid.shape[1] - 1))
+        _show(row[-1], volume.array[:, i_y], grid, 0, limit)
+        row[-1].set_title(f"{kind}, y = {grid.axes_mm()[1][i_y]:.1f} mm")
+        for axis in row[:-1]:
+            axis.set(ylabel="y / mm")
+        row[-1].set(ylabel="z / mm")
+    reach = image.grid
+    for axis in axes[:, :-1].ravel():
+        axis.set(xlabel="x / mm", xlim=_limits(reach, 2), ylim=_limits(reach, 1))
+    for axis in axes[:, -1]:
+        axis.set(xlabel="x / mm", xlim=_limits(reach, 2), ylim=_limits(reach, 0))
+    figure.colorbar(picture, ax=axes, label="activity / Bq/mm³", shrink=0.8)
+    figure.suptitle(name)
+    return figure
+
+
+def draw_calibration(
+    counts: NDArray[np.float64], unit_counts: NDArray[np.float64], efficiency: NDArray[np.float64]
+) -> Figure:
+    """Draw the measured pair efficiency by ring difference with its fit.
+
+    Parameters
+    ----------
+    counts : float64 array, shape (num_rings,)
+        Counts of the source, without scatter and randoms.
+    unit_counts : float64 array, shape (num_rings,)
+        Expected counts for an efficiency of 1.
+    efficiency : float64 array, shape (num_rings,)
+        The fit.
+    """
+    figure, axis = plt.subplots(figsize=(5, 3.4), layout="constrained")
+    seen = np.flatnonzero((unit_counts > 0) & (counts > 0))
+    axis.errorbar(
+        seen,
+        counts[seen] / unit_counts[seen],
+        np.sqrt(counts[seen]) / unit_counts[seen],
+        fmt=".",
+        ms=4,
+        lw=0.8,
+        label="simulated source, ± 1 σ",
+    )
+    axis.plot(efficiency, label="fit")
+    axis.set(xlabel="ring difference", ylabel="pair efficiency")
+    axis.set_ylim(0, 1.6 * efficiency.max())
+    axis.legend()
+    return figure
+
+
+def _limits(grid: Grid, axis: int) -> tuple[float, float]:
+    """Outer edges of a grid along an axis, mm."""
+    start_mm, size_mm = grid.origin_mm[axis] - grid.voxel_mm[axis] / 2, grid.voxel_mm[axis]
+    return start_mm, start_mm + grid.shape[axis] * size_mm
+
+
+def _show(axis, plane, grid: Grid, vertical: int, limit: float):  # type: ignore[no-untyped-def]
+    extent = (*_limits(grid, 2), *_limits(grid, vertical))
+    return axis.imshow(plane, origin="lower", extent=extent, cmap="magma", vmin=0, vmax=limit)

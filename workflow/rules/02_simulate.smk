@@ -1,0 +1,109 @@
+# 02 simulate. Needs labels and activity of each tube; makes coincidences by GATE, and their counts.
+# Steps: data tables for Geant4, one GATE process per tube, one for the calibration source, one table.
+
+
+rule prepare_g4data:
+    """Find the official Geant4 tables, or compute the substitute (a tenth of a second: not cached)."""
+    output:
+        facts="results/simulate/g4data.json",
+        folder=directory("results/simulate/g4data"),
+    log:
+        "logs/prepare_g4data.log",
+    benchmark:
+        "results/benchmarks/prepare_g4data.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        choice=config["simulate"]["g4_data"],
+        official_dir=config["simulate"]["g4_data_dir"],
+        code=code_digest("tubepet.simulate.g4data"),
+    script:
+        "../scripts/prepare_g4data.py"
+
+
+rule simulate_tube:
+    """Simulate the acquisition of one tube."""
+    input:
+        labels="results/phantom/{tube}/labels.nii.gz",
+        activity="results/phantom/{tube}/activity.nii.gz",
+        g4data=rules.prepare_g4data.output.facts,
+        g4data_folder=rules.prepare_g4data.output.folder,
+    output:
+        coincidences="results/simulate/{tube}/coincidences.root",
+        stats="results/simulate/{tube}/stats.json",
+    log:
+        "logs/simulate_tube/{tube}.log",
+    benchmark:
+        "results/benchmarks/simulate_tube/{tube}.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    params:
+        seed=config["seed"],
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["duration_s"],
+        physics_list=config["simulate"]["physics_list"],
+        code=code_digest("tubepet.simulate.gate", "tubepet.simulate.worker"),
+    script:
+        "../scripts/simulate_tube.py"
+
+
+rule simulate_calibration:
+    """Simulate a uniform cylinder in air, known activity: the scanner's absolute efficiency."""
+    input:
+        g4data=rules.prepare_g4data.output.facts,
+        g4data_folder=rules.prepare_g4data.output.folder,
+    output:
+        coincidences="results/simulate/calibration/coincidences.root",
+        stats="results/simulate/calibration/stats.json",
+    log:
+        "logs/simulate_calibration.log",
+    benchmark:
+        "results/benchmarks/simulate_calibration.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    params:
+        seed=config["seed"],
+        scanner=config["scanner"],
+        physics_list=config["simulate"]["physics_list"],
+        decays=config["simulate"]["calibration_decays"],
+        image={
+            key: config["reconstruct"][key]
+            for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
+        },
+        code=code_digest("tubepet.simulate.gate", "tubepet.simulate.worker"),
+    script:
+        "../scripts/simulate_calibration.py"
+
+
+rule collect_counts:
+    """One row of counts per tube."""
+    input:
+        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+    output:
+        table="results/simulate/counts.csv",
+    log:
+        "logs/collect_counts.log",
+    benchmark:
+        "results/benchmarks/collect_counts.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        code=code_digest("tubepet.simulate.counts"),
+    script:
+        "../scripts/collect_counts.py"

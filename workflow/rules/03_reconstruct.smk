@@ -1,0 +1,151 @@
+# 03 reconstruct. Needs coincidences and the attenuation map of each tube, and the calibration source;
+# makes MLEM images in Bq/mm3 and the slice dataset.
+# Steps: detection efficiency, sensitivity over all crystal pairs, one image per tube, slices of all.
+
+
+rule calibrate_scanner:
+    """Absolute detection efficiency from a source of known activity."""
+    input:
+        coincidences="results/simulate/calibration/coincidences.root",
+        stats="results/simulate/calibration/stats.json",
+    output:
+        calibration="results/reconstruct/calibration.json",
+        figure=report(
+            "results/reconstruct/calibration.png",
+            category="3 Reconstruct",
+            caption="../report/calibrate_scanner.rst",
+            labels={"tube": "calibration", "figure": "efficiency"},
+        ),
+    log:
+        "logs/calibrate_scanner.log",
+    benchmark:
+        "results/benchmarks/calibrate_scanner.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        scanner=config["scanner"],
+        code=code_digest(
+            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.figures",
+            "tubepet.simulate.coincidences",
+        ),
+    script:
+        "../scripts/calibrate_scanner.py"
+
+
+rule compute_sensitivity:
+    """Sensitivity image without attenuation, exact sum over all crystal pairs, for all tubes."""
+    input:
+        calibration=rules.calibrate_scanner.output.calibration,
+    output:
+        sensitivity="results/reconstruct/sensitivity.nii.gz",
+    log:
+        "logs/compute_sensitivity.log",
+    benchmark:
+        "results/benchmarks/compute_sensitivity.tsv"
+    cache: True
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 2
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        scanner=config["scanner"],
+        image={
+            key: config["reconstruct"][key]
+            for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
+        },
+        code=code_digest("tubepet.reconstruct.sensitivity"),
+    script:
+        "../scripts/compute_sensitivity.py"
+
+
+rule reconstruct_tube:
+    """List-mode MLEM image of one tube, in Bq/mm3."""
+    input:
+        coincidences="results/simulate/{tube}/coincidences.root",
+        stats="results/simulate/{tube}/stats.json",
+        mu="results/phantom/{tube}/mu.nii.gz",
+        activity="results/phantom/{tube}/activity.nii.gz",
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+    output:
+        image="results/reconstruct/{tube}/image.nii.gz",
+        trace="results/reconstruct/{tube}/trace.csv",
+        convergence=report(
+            "results/reconstruct/{tube}/convergence.png",
+            category="3 Reconstruct",
+            caption="../report/reconstruct_tube_convergence.rst",
+            labels={"tube": "{tube}", "figure": "convergence"},
+        ),
+        figure=report(
+            "results/reconstruct/{tube}/image.png",
+            category="3 Reconstruct",
+            caption="../report/reconstruct_tube.rst",
+            labels={"tube": "{tube}", "figure": "image"},
+        ),
+    log:
+        "logs/reconstruct_tube/{tube}.log",
+    benchmark:
+        "results/benchmarks/reconstruct_tube/{tube}.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["duration_s"],
+        mlem={
+            key: config["reconstruct"][key]
+            for key in (
+                "num_iterations",
+                "num_subsets",
+                "sensitivity_stride",
+                "psf_fwhm_mm",
+                "filter_fwhm_mm",
+            )
+        },
+        code=code_digest(
+            "tubepet.reconstruct.mlem",
+            "tubepet.reconstruct.figures",
+            "tubepet.simulate.coincidences",
+        ),
+    script:
+        "../scripts/reconstruct_tube.py"
+
+
+rule collect_slices:
+    """Cross sections of all tubes in one array, split by tube."""
+    input:
+        images=expand(rules.reconstruct_tube.output.image, tube=TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+    output:
+        slices="results/reconstruct/slices.npy",
+        table="results/reconstruct/slices.parquet",
+        info="results/reconstruct/slices.json",
+    log:
+        "logs/collect_slices.log",
+    benchmark:
+        "results/benchmarks/collect_slices.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        seed=config["seed"],
+        split=config["reconstruct"]["split"],
+        slice_margin_mm=config["reconstruct"]["slice_margin_mm"],
+        scale_quantile=config["reconstruct"]["scale_quantile"],
+        code=code_digest("tubepet.reconstruct.dataset"),
+    script:
+        "../scripts/collect_slices.py"

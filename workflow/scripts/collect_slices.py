@@ -1,0 +1,19 @@
+"""Cut the images of all tubes into the slice dataset (rule collect_slices)."""
+
+from tubepet import io, logs, rng
+from tubepet.reconstruct import dataset
+
+logs.start_log(snakemake.log[0])
+files, params = snakemake.input, snakemake.params
+slices, table, info = dataset.collect_slices(
+    [io.read_volume(path) for path in files.images],
+    [io.read_json(path) for path in files.truths],
+    params.split,
+    params.slice_margin_mm,
+    params.scale_quantile,
+    rng.stream(params.seed, "reconstruct", "split"),
+)
+io.write_array(snakemake.output.slices, slices)
+io.write_table(snakemake.output.table, table)
+tables = sorted({io.read_json(path)["tables"] for path in files.stats})
+io.write_json(snakemake.output.info, info | {"tables": tables, "code": params.code})

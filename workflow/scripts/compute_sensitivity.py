@@ -1,0 +1,20 @@
+"""Sum the sensitivity image over all crystal pairs (rule compute_sensitivity)."""
+
+import numpy as np
+
+from tubepet import io, logs
+from tubepet.reconstruct import projector, sensitivity
+from tubepet.types import Grid, Scanner, Volume
+
+logs.start_log(snakemake.log[0])
+image = snakemake.params.image
+grid = Grid.centred(
+    (image["num_slices"], image["num_pixels"], image["num_pixels"]),
+    (image["slice_mm"], image["pixel_mm"], image["pixel_mm"]),
+)
+projector.use_threads(snakemake.threads)
+efficiency = np.array(io.read_json(snakemake.input.calibration)["efficiency"])
+scanner = Scanner(**snakemake.params.scanner)
+total = sensitivity.geometric_sensitivity(scanner, grid, efficiency)
+note = "mm3: counts/s per Bq/mm3 in the voxel, no attenuation"
+io.write_volume(snakemake.output.sensitivity, Volume(total.astype(np.float32), grid, note))

@@ -1,0 +1,28 @@
+"""Reconstruct the activity of one tube (rule reconstruct_tube)."""
+
+import numpy as np
+
+from tubepet import io, logs
+from tubepet.reconstruct import figures, mlem, projector
+from tubepet.simulate.coincidences import read_coincidences
+from tubepet.types import Scanner, Volume
+
+logs.start_log(snakemake.log[0])
+files, params, output = snakemake.input, snakemake.params, snakemake.output
+projector.use_threads(snakemake.threads)
+scanner = Scanner(**params.scanner)
+image, trace = mlem.reconstruct(
+    read_coincidences(files.coincidences, scanner),
+    scanner,
+    np.array(io.read_json(files.calibration)["efficiency"]),
+    io.read_volume(files.sensitivity),
+    io.read_volume(files.mu),
+    params.duration_s,
+    **params.mlem,
+)
+note = f"Bq/mm3; Geant4 tables: {io.read_json(files.stats)['tables']}"
+io.write_volume(output.image, Volume(image.array, image.grid, note))
+io.write_table(output.trace, trace)
+tube = snakemake.wildcards.tube
+io.write_figure(output.convergence, figures.draw_convergence(trace, tube))
+io.write_figure(output.figure, figures.draw_image(image, io.read_volume(files.activity), tube))
