@@ -17,14 +17,22 @@ def gan_code(wildcards):
     return code_digest("tubepet.gan.train", f"tubepet.gan.{wildcards.model}")
 
 
-def train_inputs(wildcards):
-    """What only ours learns from: medical images, their encoder, and the memory."""
+def query_inputs(wildcards):
+    """The medical images with which ours queries its memory."""
     if wildcards.model != "ours":
         return {}
     return {
         "ct_images": rules.prepare_ct.output.images,
         "ct_table": rules.prepare_ct.output.table,
         "ct_info": rules.prepare_ct.output.info,
+    }
+
+
+def memory_inputs(wildcards):
+    """The memory of ours, and the encoder of its queries."""
+    if wildcards.model != "ours":
+        return {}
+    return {
         "vae": rules.train_vae.output.weights,
         "vae_info": rules.train_vae.output.info,
         "bank": rules.fit_features.output.bank,
@@ -34,7 +42,8 @@ def train_inputs(wildcards):
 rule train_gan:
     """Train one generator on the slices of the training tubes."""
     input:
-        unpack(train_inputs),
+        unpack(query_inputs),
+        unpack(memory_inputs),
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
         info="results/reconstruct/slices.json",
@@ -76,8 +85,9 @@ rule train_gan:
 rule generate_samples:
     """Generate images; ours is queried with CT slices of the training patients."""
     input:
-        unpack(train_inputs),
+        unpack(query_inputs),
         images="results/reconstruct/slices.npy",
+        table="results/reconstruct/slices.parquet",
         info="results/reconstruct/slices.json",
         weights=rules.train_gan.output.weights,
         generator=rules.train_gan.output.info,

@@ -1,7 +1,7 @@
 """Fit the detection efficiency to the calibration source (rule calibrate_scanner)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, figures
+from tubepet.reconstruct import calibrate, figures, geometry
 from tubepet.reconstruct.background import Cylinder
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.types import Scanner
@@ -13,14 +13,13 @@ half_mm = stats["source"]["length_mm"] / 2
 source = Cylinder(stats["source"]["radius_mm"], -half_mm, half_mm)
 events = read_coincidences(path, scanner)
 found = calibrate.fit_efficiency(events, scanner, source, stats["decays"], path)
-io.write_figure(
-    snakemake.output.figure,
-    figures.draw_calibration(found.counts, found.unit_counts, found.efficiency),
-)
+figure = figures.draw_calibration(found, geometry.axis_distances_mm(scanner))
+io.write_figure(snakemake.output.figure, figure)
 io.write_json(
     snakemake.output.calibration,
     {
-        "efficiency": found.efficiency.tolist(),
+        "by_step": found.by_step.tolist(),
+        "by_difference": found.by_difference.tolist(),
         "coincidences": len(events),
         "decays": stats["decays"],
         "tables": stats["tables"],

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tubepet import io, logs
-from tubepet.reconstruct import projector, sensitivity
+from tubepet.reconstruct import calibrate, projector, sensitivity
 from tubepet.types import Grid, Scanner, Volume
 
 logs.start_log(snakemake.log[0])
@@ -13,7 +13,7 @@ grid = Grid.centred(
     (image["slice_mm"], image["pixel_mm"], image["pixel_mm"]),
 )
 projector.use_threads(snakemake.threads)
-efficiency = np.array(io.read_json(snakemake.input.calibration)["efficiency"])
+efficiency = calibrate.pair_efficiency(io.read_json(snakemake.input.calibration))
 scanner = Scanner(**snakemake.params.scanner)
 total = sensitivity.geometric_sensitivity(scanner, grid, efficiency)
 note = "mm3: counts/s per Bq/mm3 in the voxel, no attenuation"

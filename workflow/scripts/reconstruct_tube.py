@@ -1,9 +1,7 @@
 """Reconstruct the activity of one tube (rule reconstruct_tube)."""
 
-import numpy as np
-
 from tubepet import io, logs
-from tubepet.reconstruct import figures, mlem, projector
+from tubepet.reconstruct import calibrate, figures, mlem, projector
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.types import Scanner, Volume
 
@@ -14,7 +12,7 @@ scanner = Scanner(**params.scanner)
 image, trace = mlem.reconstruct(
     read_coincidences(files.coincidences, scanner),
     scanner,
-    np.array(io.read_json(files.calibration)["efficiency"]),
+    calibrate.pair_efficiency(io.read_json(files.calibration)),
     io.read_volume(files.sensitivity),
     io.read_volume(files.mu),
     params.duration_s,

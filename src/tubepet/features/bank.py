@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from tubepet.features.pca import Pca, fit_pca, scores, whitened
+from tubepet.features.pca import Pca, fit_pca, positive_std, scores, whitened
 from tubepet.features.pcanet import fit_pcanet, histogram_features
 
 Array = NDArray[np.float64]
@@ -54,7 +54,7 @@ def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pc
     Raises
     ------
     ValueError
-        If there are fewer than two slices, or all are equal.
+        If there is no slice.
     """
     pixels = fractions.reshape(len(fractions), -1)
     pca = fit_pca(pixels, settings["num_components"], "pixels")
@@ -64,7 +64,7 @@ def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pc
     histograms = _histograms(fractions, first, second, settings["pcanet_num_blocks"])
     reduced = fit_pca(histograms, settings["pcanet_components"], "PCANet histograms")
     raw = np.concatenate([whitened(pixels, pca), scores(histograms, reduced)], axis=1)
-    mean, std = raw.mean(0), raw.std(0)
+    mean, std = raw.mean(0), positive_std(raw.var(0))
     tensors = {
         "bank": (raw - mean) / std,
         "pca_mean": pca.mean,
@@ -116,5 +116,5 @@ def transform(
     pixels = (fractions.reshape(len(fractions), -1) - t["pca_mean"]) @ t["pca_components"].T
     histograms = _histograms(fractions, t["pcanet_first"], t["pcanet_second"], num_blocks)
     reduced = (histograms - t["pcanet_mean"]) @ t["pcanet_components"].T
-    raw = np.concatenate([pixels / np.sqrt(t["pca_variance"]), reduced], axis=1)
+    raw = np.concatenate([pixels / positive_std(t["pca_variance"]), reduced], axis=1)
     return np.asarray((raw - t["feature_mean"]) / t["feature_std"])

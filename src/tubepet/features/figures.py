@@ -12,12 +12,15 @@ Array = NDArray[np.float64]
 def draw_scree(pca: Pca, num_slices: int) -> Figure:
     """Draw the share of variance of each component, and the sum."""
     shares = 100 * pca.ratio[pca.ratio > 0]
-    shares = shares[: max(2, num_slices - 1)]  # the last of m centred observations carries nothing
-    kept = len(pca.components)
+    kept = min(len(pca.components), len(shares))
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     number = np.arange(1, len(shares) + 1)
-    axes.semilogy(number, shares, ".-", lw=1, label="each component (left axis)")
+    if len(shares):
+        axes.set_yscale("log")
+    else:
+        axes.text(0.5, 0.5, "all training slices are equal", transform=axes.transAxes, ha="center")
+    axes.plot(number, shares, ".-", lw=1, label="each component (left axis)")
     axes.axvline(kept + 0.5, color="0.5", ls="--", lw=1, label=f"kept: {kept}")
     axes.set(xlabel="component", ylabel="share of variance (%)")
     axes.grid(alpha=0.3, which="both")
@@ -43,11 +46,12 @@ def draw_eigen_images(
     half_mm = image_size * pixel_mm / 2
     place = {"extent": (-half_mm, half_mm, half_mm, -half_mm)}
     mean = (scale_bq_mm3 * pca.mean).reshape(image_size, image_size)
-    shown = axes.flat[0].imshow(mean, cmap="inferno", vmin=0, **place)
+    top = mean.max() or 1.0  # an image without a count is black
+    shown = axes.flat[0].imshow(mean, cmap="inferno", vmin=0, vmax=top, **place)
     axes.flat[0].set_title("mean slice", fontsize=9)
     figure.colorbar(shown, ax=axes, location="left", label="mean (Bq/mm³)", shrink=0.8, pad=0.01)
     one_sigma = scale_bq_mm3 * pca.components * np.sqrt(pca.variance)[:, None]
-    limit = np.abs(one_sigma[:num_shown]).max()
+    limit = np.abs(one_sigma[:num_shown]).max() or 1.0
     for i in range(num_shown):
         cell = axes.flat[i + 1]
         image = one_sigma[i].reshape(image_size, image_size)

@@ -44,7 +44,8 @@ def fit_pca(y: Array, num_components: int, what: str) -> Pca:
     Parameters
     ----------
     y : float array, shape (m, n)
-        One observation per row, m >= 2.
+        One observation per row, m >= 1. If all are equal (images without a single count), there is
+        one component of zeros, so that scores exist and are 0.
     num_components : int
         Wanted K.
     what : str
@@ -53,25 +54,26 @@ def fit_pca(y: Array, num_components: int, what: str) -> Pca:
     Raises
     ------
     ValueError
-        If there are fewer than two observations, or all are equal.
+        If there is no observation.
     """
     m = len(y)
-    if m < 2:
-        raise ValueError(f"PCA of {what}: got {m} observations, expected at least 2")
+    if m == 0:
+        raise ValueError(f"PCA of {what}: got no observations, expected at least 1")
     mean = y.mean(0)
     _, singular, v = np.linalg.svd(y - mean, full_matrices=False)
-    tolerance = singular[0] * max(y.shape) * np.finfo(np.float64).eps  # as numpy's matrix_rank
-    rank = int((singular > tolerance).sum())
-    if rank == 0:
-        raise ValueError(f"PCA of {what}: all {m} observations are equal")
+    rounding = max(y.shape) * np.finfo(np.float64).eps * np.linalg.norm(y)
+    rank = int((singular > rounding).sum())
     if rank < num_components:
         log.info("PCA of %s: %d components instead of %d, all that %d observations carry",
                  what, rank, num_components, m)  # fmt: skip
-    components = v[: min(num_components, rank)]
-    largest = np.abs(components).argmax(1)
-    components = components * np.sign(components[np.arange(len(components)), largest])[:, None]
-    variance = singular**2 / (m - 1)
-    return Pca(mean, components, variance[: len(components)], variance / variance.sum())
+    variance = np.where(singular > rounding, singular, 0) ** 2 / max(m - 1, 1)
+    ratio = variance / (variance.sum() or 1.0)
+    if rank == 0:
+        return Pca(mean, np.zeros((1, y.shape[1])), np.zeros(1), ratio)
+    kept = min(num_components, rank)
+    largest = np.abs(v[:kept]).argmax(1)
+    components = v[:kept] * np.sign(v[np.arange(kept), largest])[:, None]
+    return Pca(mean, components, variance[:kept], ratio)
 
 
 def scores(y: Array, pca: Pca) -> Array:
@@ -81,4 +83,9 @@ def scores(y: Array, pca: Pca) -> Array:
 
 def whitened(y: Array, pca: Pca) -> Array:
     """Return scores divided by their standard deviations over the fitted data, shape (m, K)."""
-    return scores(y, pca) / np.sqrt(pca.variance)
+    return scores(y, pca) / positive_std(pca.variance)
+
+
+def positive_std(variance: Array) -> Array:
+    """Return the square root of variances; 1 where there is none, so that 0 / std stays 0."""
+    return np.sqrt(np.where(variance > 0, variance, 1.0))

@@ -5,6 +5,7 @@ checkpoints and resuming, logs, sample grids with fixed noise, and the guard aga
 """
 
 import os
+import shutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -102,11 +103,7 @@ def train(
     progress_dir = Path(progress_dir)
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = Fabric(
-        accelerator=config["accelerator"],
-        devices=1,
-        loggers=TensorBoardLogger(progress_dir, name="tensorboard", version=""),
-    )
+    fabric = Fabric(accelerator=config["accelerator"], devices=1)
     run = start(model, name, config, data, fabric, seed)
     average = AveragedModel(
         _bare(run.networks["generator"]),
@@ -117,6 +114,11 @@ def train(
     checkpoint = progress_dir / "checkpoint.pt"
     digest = _digest(name, config, data, seed, code)
     first_step, rows = _resume(checkpoint, digest, run, average)
+    if first_step == 0:
+        shutil.rmtree(progress_dir, ignore_errors=True)  # of another run
+    board = TensorBoardLogger(
+        progress_dir, name="tensorboard", version="", purge_step=first_step + 1
+    )
     log.info("%s: %s", name, _parameter_counts(run))
     log.info(
         "%s: %d training slices in, steps %d to %d on %s",
@@ -136,13 +138,13 @@ def train(
         average.update_parameters(_bare(run.networks["generator"]))
         if step % log_every == 0:
             rows.append({"step": step, **losses})
-            fabric.log_dict(losses, step)
+            board.log_metrics(losses, step)
         if step % config["sample_every"] == 0:
             grid = draw_grid(fixed_grid(), data.real.high, f"{name}, step {step}")
             io.write_figure(progress_dir / f"grid_{step:06d}.png", grid)
         if step % config["checkpoint_every"] == 0 or step == num_steps:
             save_checkpoint(checkpoint, _state(run, average, step, rows), digest)
-    fabric.logger.finalize("success")
+    board.finalize("success")
     weights = {k: v.detach().cpu().contiguous() for k, v in average.module.state_dict().items()}
     arguments = model.generator_arguments(config, data)
     return Trained(weights, arguments, pd.DataFrame(rows), fixed_grid())

@@ -231,8 +231,8 @@ def train_vae(
 def _check_finite(loss: float, step: int, learning_rate: float) -> None:
     if not np.isfinite(loss):
         raise InputError(
-            f"pretrain.learning_rate: got {learning_rate:g}, and the loss is {loss} at step {step}, "
-            "expected a smaller rate or a larger sigma_x"
+            f"pretrain.learning_rate: got {learning_rate:g}, and the loss is {loss} at step "
+            f"{step}, expected a smaller rate or a larger sigma_x"
         )
 
 

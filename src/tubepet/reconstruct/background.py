@@ -196,7 +196,9 @@ def fit_background(
         return Background(np.empty(0), z_mm)
     # LORs with the same distance and middle differ only in slope, which the model ignores: pool them
     ring = np.arange(scanner.num_rings)
-    cell = np.arange(len(exposure_mm2))[:, None, None] * (2 * scanner.num_rings) + ring[:, None] + ring
+    cell = (
+        np.arange(len(exposure_mm2))[:, None, None] * (2 * scanner.num_rings) + ring[:, None] + ring
+    )
     num_cells = len(exposure_mm2) * 2 * scanner.num_rings
     pooled = [
         np.bincount(cell.ravel(), table.ravel(), num_cells) for table in (exposure_mm2, counts)
@@ -221,7 +223,9 @@ def _coordinates(
     ring2: NDArray[np.integer],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     z_mm = geometry.ring_positions_mm(scanner)
-    chord_mm = 2 * geometry.detection_radius_mm(scanner) * np.sin(np.pi * step / scanner.num_columns)
+    chord_mm = (
+        2 * geometry.detection_radius_mm(scanner) * np.sin(np.pi * step / scanner.num_columns)
+    )
     # step 0 is no LOR (its area is 0); any finite slope will do
     slope = np.abs(z_mm[ring2] - z_mm[ring1]) / np.where(step > 0, chord_mm, 1.0)
     middle_mm = (z_mm[ring1] + z_mm[ring2]) / 2

@@ -1,12 +1,15 @@
 """Absolute detection efficiency from a uniform cylinder of known activity in air.
 
 The efficiency is the probability that a photon pair through both crystal faces of a LOR is counted
-there. It depends on the angle (longer paths through the crystals), for objects near the axis
-on the ring difference alone: a smooth low-order fit. Scatter within the detector and randoms are
-taken off as in a tube (`background`), so what a tube counts, and how, is what is calibrated.
+there. It is fitted as a product of two smooth functions: of the ring difference (oblique photons
+pass more crystal) and of the distance from the axis (radial photons can slip through the wedges
+between columns, others cannot). Scatter within the detector and randoms are taken off as in a tube
+(`background`), so what a tube counts, and how, is what is calibrated.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,11 @@ from tubepet.reconstruct.background import Cylinder
 from tubepet.reconstruct.poisson import fit_log_linear
 from tubepet.types import Listmode, Scanner
 
-ORDER = 3  # in (ring difference)^2; the chi-square of the residuals is logged
+RING_ORDER = 3  # in (ring difference)^2; the chi-square of the residuals is logged
+STEP_ORDER = 2  # in the distance from the axis
+# The shape over the distance is fitted inside the source, this far from its rim, where the finite
+# crystals blur the profile; beyond, its last value holds.
+RIM_MM = 3.0
 # A line per crystal pair stands for all lines between its faces; across this many of them the
 # source's chord is averaged.
 NUM_SUBLINES = 9
@@ -27,21 +34,27 @@ MIN_COUNTS = 1000  # 3 % statistical error of the absolute scale
 
 @dataclass(frozen=True)
 class Calibration:
-    """Pair efficiency and what it was fitted to; arrays by ring difference, shape (num_rings,).
+    """Pair efficiency and what it was fitted to.
 
     Attributes
     ----------
-    efficiency : float64 array
-        Probability that a pair through both crystal faces is counted.
-    counts : float64 array
-        Counts of the source, scatter and randoms taken off.
-    unit_counts : float64 array
-        Expected counts for an efficiency of 1.
+    by_step : float64 array, shape (num_columns // 2 + 1,)
+        Relative efficiency by column step, 1 on the axis.
+    by_difference : float64 array, shape (num_rings,)
+        Efficiency on the axis, by ring difference.
+    counts, unit_counts : float64 array, shape (num_columns // 2 + 1, num_rings)
+        Counts of the source without scatter and randoms, and expected ones for an efficiency of 1.
     """
 
-    efficiency: NDArray[np.float64]
+    by_step: NDArray[np.float64]
+    by_difference: NDArray[np.float64]
     counts: NDArray[np.float64]
     unit_counts: NDArray[np.float64]
+
+
+def pair_efficiency(calibration: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Efficiency table of a ``calibration.json``, shape (num_columns // 2 + 1, num_rings)."""
+    return np.outer(calibration["by_step"], calibration["by_difference"])
 
 
 def chord_mm(
@@ -67,17 +80,19 @@ def chord_mm(
 def expected_counts(
     scanner: Scanner, cylinder: Cylinder, decays_per_mm3: float
 ) -> NDArray[np.float64]:
-    """Counts of a uniform source for an efficiency of 1, by ring difference, shape (num_rings,)."""
+    """Expected counts of a uniform source for an efficiency of 1.
+
+    Returns
+    -------
+    float64 array, shape (num_columns // 2 + 1, num_rings)
+        By column step and ring difference.
+    """
     distance_mm, middle_mm, slope = background.lor_coordinates(scanner)
-    areas_mm2 = geometry.lor_areas_mm2(scanner, np.ones(scanner.num_rings))
-    exposure_mm2 = background.lor_exposures_mm2(scanner, areas_mm2)
+    exposure_mm2 = background.lor_exposures_mm2(scanner, _unit_areas_mm2(scanner))
     spacing_mm = np.pi * geometry.detection_radius_mm(scanner) / scanner.num_columns
     offsets_mm = ((np.arange(NUM_SUBLINES) + 0.5) / NUM_SUBLINES - 0.5) * spacing_mm
-    chord = np.mean([chord_mm(distance_mm + o, middle_mm, slope, cylinder) for o in offsets_mm], axis=0)
-    ring = np.arange(scanner.num_rings)
-    difference = np.broadcast_to(np.abs(ring[:, None] - ring), chord.shape)
-    counts = decays_per_mm3 * exposure_mm2 * chord
-    return np.bincount(difference.ravel(), counts.ravel(), scanner.num_rings)
+    chords = [chord_mm(distance_mm + o, middle_mm, slope, cylinder) for o in offsets_mm]
+    return _by_difference(decays_per_mm3 * exposure_mm2 * np.mean(chords, axis=0))
 
 
 def fit_efficiency(
@@ -103,44 +118,78 @@ def fit_efficiency(
     InputError
         If there are too few coincidences.
     """
-    if len(events) < MIN_COUNTS:
+    coordinates = background.event_coordinates(events, scanner)
+    is_core = background.is_core(*coordinates, cylinder)
+    if is_core.sum() < MIN_COUNTS:
         raise InputError(
-            f"{name}: got {len(events)} coincidences, expected at least {MIN_COUNTS} "
-            "(raise simulate.calibration_decays)"
+            f"{name}: got {is_core.sum()} coincidences from the source, expected at least "
+            f"{MIN_COUNTS} (raise simulate.calibration_decays)"
         )
-    height_mm = cylinder.z_high_mm - cylinder.z_low_mm
-    volume_mm3 = np.pi * cylinder.radius_mm**2 * height_mm
-    expected = expected_counts(scanner, cylinder, decays / volume_mm3)
-    areas_mm2 = geometry.lor_areas_mm2(scanner, np.ones(scanner.num_rings))
-    floor = background.fit_background(events, scanner, areas_mm2, cylinder)
-
-    in_core = background.is_core(*background.lor_coordinates(scanner), cylinder)
-    distance_mm, middle_mm, _ = background.lor_coordinates(scanner)
-    floor_counts = (
-        background.lor_exposures_mm2(scanner, areas_mm2)
-        * floor.density(distance_mm, middle_mm)
-        * in_core
-    )
+    volume_mm3 = np.pi * cylinder.radius_mm**2 * (cylinder.z_high_mm - cylinder.z_low_mm)
+    unit_counts = expected_counts(scanner, cylinder, decays / volume_mm3)
+    floor = _floor_counts(events, scanner, cylinder)
+    counts = np.zeros(unit_counts.shape)
     ring1, ring2 = geometry.rings(events, scanner)
-    is_counted = background.is_core(*background.event_coordinates(events, scanner), cylinder)
-    difference = np.arange(scanner.num_rings)
-    counts = np.bincount(np.abs(ring1 - ring2)[is_counted], minlength=scanner.num_rings)
-    floor_by_difference = np.bincount(
-        np.abs(difference[:, None] - difference).ravel(), floor_counts.sum(axis=0).ravel()
-    )
-    design = np.power.outer((difference / scanner.num_rings) ** 2, np.arange(ORDER + 1))
-    coefficients = fit_log_linear(design, expected, floor_by_difference, counts.astype(float))
-    efficiency = np.exp(design @ coefficients)
-    mean = expected * efficiency + floor_by_difference
-    used = mean > 5  # where chi-square is meaningful
+    cells = (geometry.column_steps(events, scanner), np.abs(ring1 - ring2))
+    np.add.at(counts, tuple(index[is_core] for index in cells), 1.0)
+
+    distance_mm = geometry.axis_distances_mm(scanner)
+    inner_mm = max(cylinder.radius_mm - RIM_MM, cylinder.radius_mm / 2)
+    is_inner = (distance_mm <= inner_mm)[:, None] & (unit_counts > 0)
+    step_powers = np.minimum(distance_mm, inner_mm)[:, None] ** np.arange(1, STEP_ORDER + 1)
+    square = (np.arange(scanner.num_rings) / scanner.num_rings) ** 2
+    ring_powers = square[:, None] ** np.arange(RING_ORDER + 1)
+    i_step, i_ring = np.nonzero(is_inner)
+    design = np.hstack([ring_powers[i_ring], step_powers[i_step]])
+    fit = fit_log_linear(design, unit_counts[is_inner], floor[is_inner], counts[is_inner])
+    by_difference = np.exp(ring_powers @ fit[: RING_ORDER + 1])
+    by_step = np.exp(step_powers @ fit[RING_ORDER + 1 :])
+    # what the blur carried over the rim belongs to the source too
+    shape = unit_counts * np.outer(by_step, by_difference)
+    by_difference *= (counts.sum() - floor.sum()) / shape.sum()
+
+    mean = (unit_counts * np.outer(by_step, by_difference) + floor).sum(axis=0)
+    residual = (counts.sum(axis=0) - mean)[mean > 0] / np.sqrt(mean[mean > 0])
     log.info(
-        "efficiency %.4f (same ring) to %.4f (ring difference %d); %d counts, of which %.0f scatter "
-        "and randoms; chi-square per ring difference %.2f",
-        efficiency[0],
-        efficiency[-1],
+        "pair efficiency on the axis %.4f (same ring) to %.4f (ring difference %d), at %.1f mm from "
+        "it %.3f times as much; chi-square per ring difference %.2f",
+        by_difference[0],
+        by_difference[-1],
         scanner.num_rings - 1,
-        counts.sum(),
-        floor_by_difference.sum(),
-        np.mean((counts - mean)[used] ** 2 / mean[used]),
+        inner_mm,
+        by_step[0],
+        np.mean(residual**2),
     )
-    return Calibration(efficiency, counts - floor_by_difference, expected)
+    log.info(
+        "%d coincidences in, %d from the source, of which %.0f scatter and randoms",
+        len(events),
+        is_core.sum(),
+        floor.sum(),
+    )
+    return Calibration(by_step, by_difference, counts - floor, unit_counts)
+
+
+def _unit_areas_mm2(scanner: Scanner) -> NDArray[np.float64]:
+    ones = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
+    return geometry.lor_areas_mm2(scanner, ones)
+
+
+def _floor_counts(events: Listmode, scanner: Scanner, cylinder: Cylinder) -> NDArray[np.float64]:
+    """Scatter and randoms on the LORs of the source, by column step and ring difference."""
+    areas_mm2 = _unit_areas_mm2(scanner)
+    fitted = background.fit_background(events, scanner, areas_mm2, cylinder)
+    distance_mm, middle_mm, slope = background.lor_coordinates(scanner)
+    counts = background.lor_exposures_mm2(scanner, areas_mm2)
+    counts = counts * fitted.density(distance_mm, middle_mm)
+    return _by_difference(
+        np.where(background.is_core(distance_mm, middle_mm, slope, cylinder), counts, 0.0)
+    )
+
+
+def _by_difference(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add up (steps, ring, ring) over equal ring differences: (steps, difference)."""
+    num_steps, num_rings, _ = table.shape
+    ring = np.arange(num_rings)
+    cell = np.arange(num_steps)[:, None, None] * num_rings + np.abs(ring[:, None] - ring)
+    sums = np.bincount(cell.ravel(), table.ravel(), num_steps * num_rings)
+    return sums.reshape(num_steps, num_rings)

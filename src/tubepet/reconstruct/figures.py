@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from tubepet.reconstruct.calibrate import Calibration
 from tubepet.types import Grid, Volume
 
 NUM_SECTIONS = 4
@@ -53,7 +54,11 @@ def draw_image(image: Volume, activity: Volume, name: str) -> Figure:
     for row, (volume, kind) in zip(axes, ((activity, "true"), (image, "MLEM")), strict=True):
         grid = volume.grid
         for axis, z_mm in zip(row, shown_mm, strict=False):
-            i_z = int(np.clip(np.rint((z_mm - grid.origin_mm[0]) / grid.voxel_mm[0]), 0, grid.shape[0] - 1))
+            i_z = int(
+                np.clip(
+                    np.rint((z_mm - grid.origin_mm[0]) / grid.voxel_mm[0]), 0, grid.shape[0] - 1
+                )
+            )
             picture = _show(axis, volume.array[i_z], grid, 1, limit)
             axis.set_title(f"{kind}, z = {grid.axes_mm()[0][i_z]:.1f} mm")
         i_y = int(np.clip(np.rint(-grid.origin_mm[1] / grid.voxel_mm[1]), 0, grid.shape[1] - 1))
@@ -72,35 +77,30 @@ def draw_image(image: Volume, activity: Volume, name: str) -> Figure:
     return figure
 
 
-def draw_calibration(
-    counts: NDArray[np.float64], unit_counts: NDArray[np.float64], efficiency: NDArray[np.float64]
-) -> Figure:
-    """Draw the measured pair efficiency by ring difference with its fit.
+def draw_calibration(found: Calibration, distance_mm: NDArray[np.float64]) -> Figure:
+    """Draw the measured pair efficiency with its fit, by ring difference and by distance.
 
     Parameters
     ----------
-    counts : float64 array, shape (num_rings,)
-        Counts of the source, without scatter and randoms.
-    unit_counts : float64 array, shape (num_rings,)
-        Expected counts for an efficiency of 1.
-    efficiency : float64 array, shape (num_rings,)
-        The fit.
+    found : Calibration
+    distance_mm : float64 array, shape (num_columns // 2 + 1,)
+        Distance of LORs from the axis by column step (`geometry.axis_distances_mm`).
     """
-    figure, axis = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    seen = np.flatnonzero((unit_counts > 0) & (counts > 0))
-    axis.errorbar(
-        seen,
-        counts[seen] / unit_counts[seen],
-        np.sqrt(counts[seen]) / unit_counts[seen],
-        fmt=".",
-        ms=4,
-        lw=0.8,
-        label="simulated source, ± 1 σ",
-    )
-    axis.plot(efficiency, label="fit")
-    axis.set(xlabel="ring difference", ylabel="pair efficiency")
-    axis.set_ylim(0, 1.6 * efficiency.max())
-    axis.legend()
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    fitted = found.unit_counts * np.outer(found.by_step, found.by_difference)
+    for axis, along, place, name in (
+        (axes[0], 0, np.arange(len(found.by_difference)), "ring difference"),
+        (axes[1], 1, distance_mm, "distance from the axis / mm"),
+    ):
+        unit, counts = found.unit_counts.sum(axis=along), found.counts.sum(axis=along)
+        is_seen = unit > 0
+        place, unit, counts = place[is_seen], unit[is_seen], counts[is_seen]
+        error = np.sqrt(np.maximum(counts, 1.0)) / unit
+        axis.errorbar(place, counts / unit, error, fmt=".", ms=4, lw=0.8, label="source, ± 1 σ")
+        axis.plot(place, fitted.sum(axis=along)[is_seen] / unit, label="fit")
+        axis.set(xlabel=name, ylabel="pair efficiency")
+        axis.set_ylim(0, 1.6 * found.by_difference.max())
+    axes[0].legend()
     return figure
 
 

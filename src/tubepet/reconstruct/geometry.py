@@ -109,8 +109,8 @@ def lor_areas_mm2(scanner: Scanner, efficiency: NDArray[np.float64]) -> NDArray[
 
     Parameters
     ----------
-    efficiency : float64 array, shape (num_rings,)
-        Probability that a pair through both faces is counted, by ring difference.
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
+        Probability that a pair through both faces is counted, by column step and ring difference.
 
     Returns
     -------

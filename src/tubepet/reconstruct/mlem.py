@@ -181,8 +181,8 @@ def reconstruct(
     ----------
     events : Listmode
         Prompts; their truth codes and times are not used.
-    efficiency : float64 array, shape (num_rings,)
-        Pair efficiency by ring difference (`calibrate`).
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
+        Pair efficiency by column step and ring difference (`calibrate`).
     geometric : Volume
         `sensitivity.geometric_sensitivity` on the grid of the image to make, mm3.
     mu : Volume

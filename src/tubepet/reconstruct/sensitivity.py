@@ -21,7 +21,7 @@ from tubepet.types import Grid, Scanner, Volume
 
 # Sums of a subset are smoothed before their ratio is taken: attenuation factors vary slowly, the
 # subset's sampling noise does not.
-RATIO_SIGMA_VOXELS = 1.5
+RATIO_SIGMA_VOXELS = 0.5
 # Steps of Roberts' R3 sequence (powers of 1/1.2207..., the root of x^4 = x + 1): the subset's first
 # ring runs through all residues evenly over rings, column steps and columns.
 R3 = (0.8191725134, 0.6710436067, 0.5497004779)
@@ -58,7 +58,9 @@ def _sum_lors(  # type: ignore[no-untyped-def]
 
 def _steps_through(grid: Grid, scanner: Scanner) -> NDArray[np.int64]:
     """Allowed column steps whose lines can touch the image (distance within its circumcircle)."""
-    z, y, x = (np.abs(axis).max() + size for axis, size in zip(grid.axes_mm(), grid.voxel_mm, strict=True))
+    z, y, x = (
+        np.abs(axis).max() + size for axis, size in zip(grid.axes_mm(), grid.voxel_mm, strict=True)
+    )
     is_near = geometry.axis_distances_mm(scanner) <= math.hypot(x, y)
     return np.flatnonzero(geometry.is_allowed_step(scanner) & is_near)
 
@@ -73,8 +75,8 @@ def geometric_sensitivity(
 
     Parameters
     ----------
-    efficiency : float64 array, shape (num_rings,)
-        Pair efficiency by ring difference (`calibrate`).
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
+        Pair efficiency by column step and ring difference (`calibrate`).
 
     Returns
     -------
@@ -139,7 +141,10 @@ def _run(
     attenuation: tuple[Volume, NDArray[np.float64]] | None,
     plain: NDArray[np.float64],
 ) -> None:
-    mu, weakened = attenuation or (Volume(np.zeros((1, 1, 1)), Grid.centred((1,) * 3, (1.0,) * 3)), plain[:0])
+    mu, weakened = attenuation or (
+        Volume(np.zeros((1, 1, 1)), Grid.centred((1,) * 3, (1.0,) * 3)),
+        plain[:0],
+    )
     _sum_lors(
         geometry.crystal_points_mm(scanner),
         geometry.lor_areas_mm2(scanner, efficiency),

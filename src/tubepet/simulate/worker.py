@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import itk.support.helpers
 import opengate
 import opengate_core  # type: ignore[import-untyped]
 
@@ -20,6 +21,8 @@ from tubepet import io
 from tubepet.simulate import digitizer, scanner, tube
 from tubepet.types import Grid, Scanner
 
+# ITK would import torch where that is installed, to accept its tensors: 1.5 s and 200 MB for nothing.
+itk.support.helpers._HAVE_TORCH = False
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PRODUCTION_CUT_MM = 1.0  # electrons that go less far deposit at once; range of 400 keV in water
 

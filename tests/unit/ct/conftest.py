@@ -26,7 +26,7 @@ def row(name: str, **fields: object) -> dict[str, object]:
 
 @pytest.fixture
 def deeplesion_dir(tmp_path: Path) -> Path:
-    """Return a folder of two patients (train, val), one series each; slice 3 of patient 1 is gone."""
+    """Return a folder of two patients (train, val) with a series each; one slice is missing."""
     rng = np.random.default_rng(0)
     for patient, numbers in ((1, (1, 2)), (2, (1, 2, 3))):
         for i in numbers:

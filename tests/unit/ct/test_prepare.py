@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tests.unit.ct.conftest import row, write_rows
+
 from tubepet import io
+from tubepet.ct.deeplesion import read_hu
 from tubepet.ct.prepare import draw_slices, prepare, split_patients, window_and_resize
 from tubepet.errors import InputError
 
@@ -83,8 +84,6 @@ def test_rows_describe_their_images(deeplesion_dir):
     assert facts["num_per_split"] == {"train": 2, "val": 3, "test": 0}
     assert facts["split_from"] == "Train_Val_Test" and facts["num_missing_neighbours"] == 1
     for image, line in zip(images, table.itertuples(), strict=True):
-        from tubepet.ct.deeplesion import read_hu
-
         hu = read_hu(deeplesion_dir / line.source_file)
         np.testing.assert_array_equal(image, window_and_resize(hu, WINDOW_HU, 8))
         assert (line.hu_min, line.hu_max) == (hu.min(), hu.max())

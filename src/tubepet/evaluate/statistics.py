@@ -1,0 +1,99 @@
+"""Statistics features: what a positron slice looks like, in numbers that need no network.
+
+Per image: quantiles of the intensity, the strength of its gradients, and the radial power spectrum.
+In a toy check the only cheap space that saw weak noise, blur and loss of modes alike (MODEL.md 6).
+Standardised and projected on principal components fitted on the training slices.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+QUANTILES = (0.5, 0.75, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0)  # most of a slice is empty
+NUM_RADII = 12  # bands of spatial frequency up to Nyquist
+# Differences below these do not count: MLEM noise is tens of per cent, and a filtered image has next to
+# no power at high frequencies, where any generator would be infinitely wrong.
+INTENSITY_FLOOR = 0.01  # of the scale
+POWER_FLOOR = INTENSITY_FLOOR**2  # the power of white noise of that strength
+LOG_POWER_FLOOR = 0.1  # of log10, a quarter of the power
+SAMPLES_PER_DIMENSION = 10  # the covariance of k components needs many more than k images
+
+
+def image_statistics(images: NDArray[np.float32], scale_bq_mm3: float) -> Array:
+    """Describe each image.
+
+    Parameters
+    ----------
+    images : array, shape (N, H, W)
+        Bq/mm3.
+    scale_bq_mm3 : float
+        Intensity that counts as 1.
+
+    Returns
+    -------
+    float64 array, shape (N, 30)
+        8 quantiles, mean, standard deviation, 8 quantiles of the gradient's size, 12 log10 powers.
+    """
+    unit = np.asarray(images, np.float64) / scale_bq_mm3
+    dy, dx = np.gradient(unit, axis=(1, 2))
+    pixels, steps = (a.reshape(len(unit), -1) for a in (unit, np.hypot(dy, dx)))
+    columns = [
+        np.quantile(pixels, QUANTILES, axis=1).T,
+        pixels.mean(1, keepdims=True),
+        pixels.std(1, keepdims=True),
+        np.quantile(steps, QUANTILES, axis=1).T,
+        radial_spectrum(unit),
+    ]
+    return np.concatenate(columns, axis=1)
+
+
+def radial_spectrum(images: Array) -> Array:
+    """Return log10 of the mean power in rings of spatial frequency, (N, H, W) -> (N, NUM_RADII)."""
+    num_pixels = images.shape[1] * images.shape[2]
+    power = np.abs(np.fft.fft2(images)) ** 2 / num_pixels
+    fy, fx = (np.fft.fftfreq(n) for n in images.shape[1:])
+    radius = np.hypot(fy[:, None], fx[None, :])
+    band = np.minimum((radius / 0.5 * NUM_RADII).astype(int), NUM_RADII - 1)  # corners: last band
+    rings = [power[:, band == i].mean(1) for i in range(NUM_RADII)]
+    return np.log10(np.stack(rings, axis=1) + POWER_FLOOR)
+
+
+@dataclass(frozen=True)
+class FeatureSpace:
+    """Standardisation and principal components, fitted on training slices.
+
+    Attributes
+    ----------
+    mean, std : float64 array, shape (d,)
+    components : float64 array, shape (k, d)
+    """
+
+    mean: Array
+    std: Array
+    components: Array
+
+    def transform(self, statistics: Array) -> Array:
+        """Return the coordinates (N, k) of raw statistics (N, d)."""
+        return np.asarray((statistics - self.mean) / self.std @ self.components.T)
+
+
+def fit_space(statistics: Array, num_compared: int) -> FeatureSpace:
+    """Fit the feature space.
+
+    Parameters
+    ----------
+    statistics : float64 array, shape (N, d)
+        `image_statistics` of the training slices.
+    num_compared : int
+        Size of the smaller set of any comparison; at least ten images per component.
+    """
+    mean, std = statistics.mean(0), statistics.std(0)
+    floor = np.full(len(std), INTENSITY_FLOOR)
+    floor[-NUM_RADII:] = LOG_POWER_FLOOR
+    std = np.hypot(std, floor)
+    _, _, components = np.linalg.svd((statistics - mean) / std, full_matrices=False)
+    k = max(1, min(num_compared // SAMPLES_PER_DIMENSION, len(components)))
+    return FeatureSpace(mean, std, components[:k])

@@ -1,0 +1,199 @@
+"""Table 1: every generator against the slices of held-out tubes, with the floor that no one beats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tubepet.errors import InputError
+from tubepet.evaluate import distances, inception, metrics, statistics
+from tubepet.logs import log
+from tubepet.rng import stream
+
+Images = NDArray[np.float32]
+
+# the paper's Table 1; it does not say which images its MS-SSIM compares (MODEL.md A15)
+PAPER_MS_SSIM = {"vae": 0.0485, "dcgan": 0.0522, "wgan": 0.0567, "ours": 0.0694}
+PAPER_FID = {"dcgan": 15.2, "wgan": 27.5, "ours": 52.8}
+FLOOR = "real (training tubes)"
+COPY = "training slices drawn again"
+MIN_IMAGES = 2
+
+
+@dataclass(frozen=True)
+class RealSlices:
+    """Real slices in Bq/mm3 (N, H, W), their split and tube, and the data set's scale."""
+
+    images: Images
+    split: NDArray[np.str_]
+    tube: NDArray[np.str_]
+    scale_bq_mm3: float
+
+    def of(self, split: str) -> Images:
+        """Return the slices of one split in units of the scale, clipped to it as for training."""
+        unit = np.asarray(self.images[self.split == split]) / np.float32(self.scale_bq_mm3)
+        return np.clip(unit, 0, 1)
+
+
+def _leave_own_tube_out(images: Images, tubes: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Distance of each training slice to the nearest one of another tube (inf if there is none)."""
+    nearest = np.full(len(images), np.inf)
+    for tube in np.unique(tubes):
+        own = tubes == tube
+        if not own.all():
+            nearest[own] = distances.nearest_training(images[own], images[~own])[0]
+    return nearest
+
+
+def evaluate(
+    samples: Mapping[str, Images],
+    real: RealSlices,
+    num_bootstrap: int,
+    inception_path: str,
+    seed: int,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Compare every set of samples, and the real training slices, with the test slices.
+
+    Each number is the median over `num_bootstrap` draws of n images without replacement from the
+    set, and the interval runs from the 2.5 to the 97.5 percentile: an m-out-of-n bootstrap, since
+    copies of one image would bias distances between sets. n is the same in all rows. The test slices
+    are fixed: the interval is about the generator's draws, not about the choice of the test tubes.
+
+    Parameters
+    ----------
+    samples : mapping of float32 array, shape (N, H, W)
+        Generated images in Bq/mm3 by model name.
+    real : RealSlices
+    num_bootstrap : int
+        Draws per row.
+    inception_path : str
+        The published network, or "".
+    seed : int
+        The run's seed.
+
+    Returns
+    -------
+    table : DataFrame
+        One row per set: value, `_low` and `_high` of each metric, sizes, the paper's figures.
+    facts : dict
+        The same as JSON, with descriptions, and statements on what could not be computed.
+
+    Raises
+    ------
+    InputError
+        Fewer than two test or training slices; a wrong Inception file.
+    """
+    torch.set_num_threads(1)  # the same sums in the same order on every machine
+    train, test = real.of("train"), real.of("test")
+    for name, images in (("train", train), ("test", test)):
+        if len(images) < MIN_IMAGES:
+            raise InputError(
+                f"slices.parquet: got {len(images)} slices of split {name}, expected at least "
+                f"{MIN_IMAGES}; see reconstruct.split"
+            )
+    network = inception.load_inception(inception_path) if inception_path else None
+    rng = stream(seed, "evaluate", COPY)
+    redrawn = rng.integers(len(train), size=max(len(images) for images in samples.values()))
+    sets = {name: np.asarray(s) / np.float32(real.scale_bq_mm3) for name, s in samples.items()}
+    sets |= {FLOOR: train, COPY: train[redrawn]}
+    # half of the smallest set, so that draws from it differ too
+    n = max(MIN_IMAGES, min(len(test), min(len(images) for images in sets.values()) // 2))
+
+    train_statistics = statistics.image_statistics(train, 1.0)
+    space = statistics.fit_space(train_statistics, min(n, len(test)))
+    test_side = _describe(test, train, space)
+    rows, statements = [], []
+    for name, images in sets.items():
+        log.info("%s: %d images against %d test slices", name, len(images), len(test))
+        features, nearest, total = _describe(images, train, space)
+        if name == FLOOR:
+            nearest = _leave_own_tube_out(train, real.tube[real.split == "train"])
+        comparison = metrics.Sets(images, features, nearest, total, *test_side)
+        draws = _draws(comparison, n, num_bootstrap, name, seed)
+        intervals, missing = _intervals(draws)
+        statements += [f"{name}: {metric} is undefined for these images" for metric in missing]
+        row = {"model": name, **intervals}
+        if network is not None:
+            row["fid"] = distances.frechet(
+                inception.inception_features(network, images),
+                inception.inception_features(network, test),
+            )
+        row |= {"num_images": len(images), "n": n, "num_test": len(test)}
+        row |= {"image_size_px": test.shape[-1], "feature_space": f"statistics-{len(space.components)}"}
+        row |= {"paper_ms_ssim": PAPER_MS_SSIM.get(name), "paper_fid": PAPER_FID.get(name)}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    facts = {
+        "rows": [{k: v for k, v in row.items() if v is not None} for row in rows],
+        "columns": _descriptions(test.shape[-1], len(space.components), n, len(test), num_bootstrap),
+        "statements": statements,
+        "num_train": len(train),
+        "num_test_tubes": len(np.unique(real.tube[real.split == "test"])),
+        "scale_bq_mm3": real.scale_bq_mm3,
+    }
+    return table, facts
+
+
+def _describe(
+    images: Images, train: Images, space: statistics.FeatureSpace
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Features (N, k), distance to the nearest training slice (N,), sum of the image (N,)."""
+    features = space.transform(statistics.image_statistics(images, 1.0))
+    nearest, _ = distances.nearest_training(images, train)
+    return features, nearest, images.sum((1, 2), dtype=np.float64)
+
+
+def _draws(
+    comparison: metrics.Sets, n: int, num_bootstrap: int, name: str, seed: int
+) -> pd.DataFrame:
+    """One row of metrics per draw of n images."""
+    rng = stream(seed, "evaluate", name)
+    size = len(comparison.images)
+    values = [
+        metrics.measure(comparison.subset(rng.permutation(size)[:n]))
+        for _ in tqdm(range(num_bootstrap), desc=name, disable=None, mininterval=5)
+    ]
+    return pd.DataFrame(values).astype(float)
+
+
+def _intervals(draws: pd.DataFrame) -> tuple[dict[str, float | None], list[str]]:
+    """Median and 95 % interval of each metric, and the names of those that are undefined."""
+    row: dict[str, float | None] = {}
+    missing = []
+    for name in draws:
+        finite = draws[name][np.isfinite(draws[name])]
+        if len(finite) < len(draws):
+            missing.append(str(name))
+            row |= {f"{name}{end}": None for end in ("", "_low", "_high")}
+            continue
+        low, middle, high = np.quantile(finite, [0.025, 0.5, 0.975])
+        row |= {f"{name}": float(middle), f"{name}_low": float(low), f"{name}_high": float(high)}
+    return row, missing
+
+
+def _descriptions(size: int, k: int, n: int, num_test: int, num_bootstrap: int) -> dict[str, str]:
+    scales = metrics.num_scales(size)
+    text = {
+        key: f"{what}; median of {num_bootstrap} draws of {n} images against {num_test} test slices"
+        for key, what in metrics.DESCRIPTIONS.items()
+    }
+    text["ms_ssim"] += (
+        f"; {scales} scales (weights of Wang et al. renormalised), Gaussian kernel of "
+        f"{metrics.SSIM_KERNEL_PX} pixels, images of {size} pixels"
+    )
+    return text | {
+        "*_low, *_high": "95 % interval of the draws; the test tubes are fixed",
+        "model": f"'{FLOOR}' is the real-versus-real floor; '{COPY}' is what a generator that only "
+        "copies the training set would score",
+        "fid": f"FID (Inception-2015, 1 channel replicated) of all images against {num_test} test "
+        "slices; only there if evaluate.inception_path is given",
+        "feature_space": f"statistics features of each slice on {k} principal components of the "
+        "training slices",
+        "paper_ms_ssim": "the paper's Table 1; which images it compares is not stated",
+        "paper_fid": "the paper's Table 1, other images and another N: not comparable",
+    }

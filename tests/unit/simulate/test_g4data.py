@@ -1,0 +1,106 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xraylib
+
+from tubepet.errors import InputError
+from tubepet.simulate import g4data
+
+
+def official(folder: Path) -> Path:
+    """Make folders with the names of the official data sets."""
+    for name in g4data.DATA_SETS.values():
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+def test_auto_without_official_tables_builds_the_substitute(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    with pytest.raises(InputError, match=r"g4_data_dir: got .*empty without G4EMLOW8\.8"):
+        empty.mkdir()
+        g4data.prepare("auto", str(empty), tmp_path / "g4data")
+    facts = g4data.prepare("substitute", "", tmp_path / "g4data")
+    assert facts["tables"] == "substitute" and facts["xraylib_version"] == xraylib.__version__
+    assert "not" not in facts["root"] and (tmp_path / "g4data" / g4data.MARKER).is_file()
+    assert g4data.prepare("substitute", "", tmp_path / "g4data") == facts  # over an old one
+    g4data.check(facts, "G4EmStandardPhysics")
+
+
+def test_official_tables_are_used_when_there(tmp_path: Path) -> None:
+    folder = official(tmp_path / "official")
+    for choice in ("auto", "official"):
+        facts = g4data.prepare(choice, str(folder), tmp_path / "g4data")
+        assert (facts["tables"], facts["root"]) == ("official", str(folder))
+    g4data.check(facts, "G4EmStandardPhysics_option4")
+    assert g4data.environment(facts["root"])["G4LEDATA"] == str(folder / "G4EMLOW8.8")
+    assert g4data.prepare("substitute", "", tmp_path / "g4data")["tables"] == "substitute"
+
+
+def test_official_tables_missing_or_substituted(tmp_path: Path) -> None:
+    folder = official(tmp_path / "official")
+    (folder / "G4PII1.3").rmdir()
+    with pytest.raises(InputError, match=r"got 'official', but folder G4PII1\.3 is missing"):
+        g4data.prepare("official", str(folder), tmp_path / "g4data")
+    substitute = tmp_path / "substitute"
+    g4data.prepare("substitute", "", substitute)
+    with pytest.raises(InputError, match=r"g4_data_dir: got .* with SUBSTITUTE\.txt"):
+        g4data.prepare("auto", str(substitute), tmp_path / "g4data")
+    assert not (tmp_path / "g4data").exists()
+
+
+def test_a_missing_element_file_is_named(tmp_path: Path) -> None:
+    facts = g4data.prepare("substitute", "", tmp_path / "g4data")
+    lost = tmp_path / "g4data" / "G4EMLOW8.8" / "epics2017" / "rayl" / "re-cs-13.dat"
+    lost.unlink()
+    with pytest.raises(InputError, match=r"re-cs-13\.dat: missing Geant4 data"):
+        g4data.check(facts, "G4EmStandardPhysics")
+
+
+def test_lists_that_need_official_tables(tmp_path: Path) -> None:
+    facts = g4data.prepare("substitute", "", tmp_path / "g4data")
+    with pytest.raises(InputError, match="physics_list: got G4EmLivermorePhysics"):
+        g4data.check(facts, "G4EmLivermorePhysics")
+
+
+def read_vector(text: str) -> np.ndarray[Any, Any]:
+    return np.array([line.split() for line in text.splitlines()[2:]], dtype=float)
+
+
+@pytest.mark.parametrize("symbol", g4data.ELEMENTS)
+def test_tables_hold_xraylibs_cross_sections(symbol: str) -> None:
+    z = xraylib.SymbolToAtomicNumber(symbol)
+    files = g4data.photoelectric_files(symbol) | g4data.rayleigh_files(symbol)
+    folder = "G4EMLOW8.8/epics2017"
+    photo = read_vector(files[f"{folder}/phot/pe-cs-{z}.dat"])
+    rayleigh = read_vector(files[f"{folder}/rayl/re-cs-{z}.dat"])
+    for table, power, unit, reference in (
+        (photo, 3, 1.0, xraylib.CSb_Photo),
+        (rayleigh, 2, 1e-22, xraylib.CSb_Rayl),
+    ):
+        assert (np.diff(table[:, 0]) > 0).all()
+        found = np.interp(np.log(0.511), np.log(table[:, 0]), np.log(table[:, 1]))
+        # 0.1 %: linear interpolation on the logarithmic grid.
+        assert np.exp(found) == pytest.approx(0.511**power * unit * reference(z, 511.0), rel=1e-3)
+
+
+def test_fit_above_the_tables_is_continuous() -> None:
+    lines = g4data.photoelectric_files("Lu")["G4EMLOW8.8/epics2017/phot/pe-high-71.dat"]
+    rows = np.array([line.split() for line in lines.splitlines()[1:]], dtype=float)
+    total = rows[-1, 1:]  # shares are cumulative: the last row is the whole
+    for energy, tolerance in ((0.75, 1e-6), (0.95, 0.02)):
+        fit = sum(a * energy ** -(i + 1) for i, a in enumerate(total))
+        assert fit == pytest.approx(xraylib.CSb_Photo(71, 1e3 * energy), rel=tolerance)
+
+
+def test_bremsstrahlung_against_seltzer_and_berger() -> None:
+    """Total scaled cross section for Al at 0.5 MeV; Seltzer & Berger 1986, table 1: phi_rad."""
+    share = np.linspace(1e-6, 1 - 1e-6, 2000)
+    chi_mbarn = g4data.scaled_brems_mbarn(13, np.array(0.5), share)
+    kinetic = 0.5 / g4data.ELECTRON_MASS_MEV
+    beta_squared = 1 - (kinetic + 1) ** -2
+    # phi_rad = integral of k dsigma/dk over k / (alpha r0^2 Z^2 (T + m))
+    radiated = np.trapezoid(chi_mbarn, share) / beta_squared * kinetic / (kinetic + 1)
+    phi = radiated / (g4data.FINE_STRUCTURE * g4data.R0_SQUARED_MBARN)
+    assert phi == pytest.approx(6.4, rel=0.15)
