@@ -8,7 +8,9 @@ def gan_settings(wildcards):
     section = config["gan"]
     common = ("batch_size", "accelerator", "ema_decay", "augment", "checkpoint_every")
     settings = {key: section[key] for key in (*common, "sample_every")}
-    if wildcards.model == "ours":  # its encoder keeps the loss that it was pretrained with
+    if (
+        wildcards.model == "ours"
+    ):  # its encoder keeps the loss that it was pretrained with
         settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
     return settings | section[wildcards.model]
 

@@ -23,7 +23,7 @@ TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 
 
 wildcard_constraints:
-    tube=r"tube_\d{4,}",
+    tube=r"tube_\d+",
     model="|".join(config["gan"]["models"]),
 
 

@@ -1,8 +1,8 @@
 """Distances between two sets of feature vectors (n, d), each checked against its definition.
 
-Frechet: Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X. MMD: Gretton et al. 2012, with the
-kernel of KID (Binkowski et al. 2018, arXiv:1801.01401). Precision and recall: Kynkaanniemi et al. 2019,
-arXiv:1904.06991; density and coverage: Naeem et al. 2020, arXiv:2002.09797.
+Frechet: Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X. MMD: Gretton et al. 2012, with
+the kernel of KID (Binkowski et al. 2018, arXiv:1801.01401). Precision and recall: Kynkaanniemi et
+al. 2019, arXiv:1904.06991; density and coverage: Naeem et al. 2020, arXiv:2002.09797.
 """
 
 import numpy as np

@@ -32,8 +32,8 @@ class Sets:
 
     Attributes
     ----------
-    images : float32 array, shape (N, H, W)
-        In units of the data set's scale.
+    similarity : float64 array, shape (N,)
+        MS-SSIM of each image with a random other one of its set, see `partner_similarity`.
     features, test_features : float64 array, shape (N, k) and (M, k)
         Statistics features.
     nearest, test_nearest : float64 array, shape (N,) and (M,)
@@ -42,7 +42,7 @@ class Sets:
         Sum of an image (activity in the slice), any unit.
     """
 
-    images: NDArray[np.float32]
+    similarity: Array
     features: Array
     nearest: Array
     total: Array
@@ -53,7 +53,7 @@ class Sets:
     def subset(self, rows: NDArray[np.intp]) -> "Sets":
         """Return the same comparison for some of the images."""
         return Sets(
-            self.images[rows],
+            self.similarity[rows],
             self.features[rows],
             self.nearest[rows],
             self.total[rows],
@@ -75,13 +75,13 @@ class Metric:
 
 
 def num_scales(image_size: int) -> int:
-    """Return how many scales MS-SSIM's 11-pixel kernel allows; the published five need 176 pixels."""
+    """Return how many scales MS-SSIM's 11-pixel kernel allows (the published five: 176 pixels)."""
     fits = [s for s in range(2, 6) if image_size // (s - 1) ** 2 > SSIM_KERNEL_PX - 1]
     return fits[-1] if fits else 1
 
 
-def ms_ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the mean MS-SSIM of image pairs (n, H, W), in units of the scale."""
+def ms_ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> Array:
+    """Return the MS-SSIM of image pairs (n, H, W) in units of the scale, shape (n,)."""
     weights = SSIM_WEIGHTS[: num_scales(first.shape[-1])]
     pair = (torch.from_numpy(np.ascontiguousarray(a)).unsqueeze(1) for a in (first, second))
     value = multiscale_structural_similarity_index_measure(
@@ -90,15 +90,21 @@ def ms_ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
         data_range=1.0,
         betas=tuple(w / sum(weights) for w in weights),
         normalize="relu",
+        reduction="none",
     )
-    return float(value)
+    return value.double().numpy()
+
+
+def partner_similarity(images: NDArray[np.float32], rng: np.random.Generator) -> Array:
+    """Return the MS-SSIM of each image (N, H, W) with another one, drawn at random, shape (N,)."""
+    order = rng.permutation(len(images))
+    similarity = np.empty(len(images))
+    similarity[order] = ms_ssim(images[order], images[np.roll(order, 1)])
+    return similarity
 
 
 def _diversity(sets: Sets) -> Values:
-    pairs = len(sets.images) // 2
-    if pairs == 0:
-        return {"ms_ssim": None}
-    return {"ms_ssim": ms_ssim(sets.images[:pairs], sets.images[pairs : 2 * pairs])}
+    return {"ms_ssim": float(sets.similarity.mean())}
 
 
 def _frechet(sets: Sets) -> Values:
@@ -152,8 +158,8 @@ METRICS = (
     Metric(
         _diversity,
         {
-            "ms_ssim": "MS-SSIM between random pairs of the set itself (diversity: lower is more "
-            "diverse; compare with the real rows)"
+            "ms_ssim": "MS-SSIM of random pairs within the set (diversity: lower is more diverse; "
+            "compare with the real rows)"
         },
     ),
     Metric(_frechet, {"frechet": "Frechet distance (statistics features), lower is better"}),

@@ -14,8 +14,8 @@ Array = NDArray[np.float64]
 
 QUANTILES = (0.5, 0.75, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0)  # most of a slice is empty
 NUM_RADII = 12  # bands of spatial frequency up to Nyquist
-# Differences below these do not count: MLEM noise is tens of per cent, and a filtered image has next to
-# no power at high frequencies, where any generator would be infinitely wrong.
+# Differences below these do not count: MLEM noise is tens of per cent, and a filtered image has
+# next to no power at high frequencies, where any generator would be infinitely wrong.
 INTENSITY_FLOOR = 0.01  # of the scale
 POWER_FLOOR = INTENSITY_FLOOR**2  # the power of white noise of that strength
 LOG_POWER_FLOOR = 0.1  # of log10, a quarter of the power

@@ -1,4 +1,4 @@
-"""Table 1: every generator against the slices of held-out tubes, with the floor that no one beats."""
+"""Table 1: every generator against slices of held-out tubes, and the floor that no one beats."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,8 +61,8 @@ def evaluate(
 
     Each number is the median over `num_bootstrap` draws of n images without replacement from the
     set, and the interval runs from the 2.5 to the 97.5 percentile: an m-out-of-n bootstrap, since
-    copies of one image would bias distances between sets. n is the same in all rows. The test slices
-    are fixed: the interval is about the generator's draws, not about the choice of the test tubes.
+    copies of one image would bias distances between sets. n is the same in all rows. The test
+    slices are fixed: the interval is about the generator's draws, not the choice of test tubes.
 
     Parameters
     ----------
@@ -113,7 +113,8 @@ def evaluate(
         features, nearest, total = _describe(images, train, space)
         if name == FLOOR:
             nearest = _leave_own_tube_out(train, real.tube[real.split == "train"])
-        comparison = metrics.Sets(images, features, nearest, total, *test_side)
+        similarity = metrics.partner_similarity(images, stream(seed, "evaluate", name, "pairs"))
+        comparison = metrics.Sets(similarity, features, nearest, total, *test_side)
         draws = _draws(comparison, n, num_bootstrap, name, seed)
         intervals, missing = _intervals(draws)
         statements += [f"{name}: {metric} is undefined for these images" for metric in missing]
@@ -124,13 +125,18 @@ def evaluate(
                 inception.inception_features(network, test),
             )
         row |= {"num_images": len(images), "n": n, "num_test": len(test)}
-        row |= {"image_size_px": test.shape[-1], "feature_space": f"statistics-{len(space.components)}"}
+        row |= {
+            "image_size_px": test.shape[-1],
+            "feature_space": f"statistics-{len(space.components)}",
+        }
         row |= {"paper_ms_ssim": PAPER_MS_SSIM.get(name), "paper_fid": PAPER_FID.get(name)}
         rows.append(row)
     table = pd.DataFrame(rows)
     facts = {
         "rows": [{k: v for k, v in row.items() if v is not None} for row in rows],
-        "columns": _descriptions(test.shape[-1], len(space.components), n, len(test), num_bootstrap),
+        "columns": _descriptions(
+            test.shape[-1], len(space.components), n, len(test), num_bootstrap
+        ),
         "statements": statements,
         "num_train": len(train),
         "num_test_tubes": len(np.unique(real.tube[real.split == "test"])),
@@ -153,7 +159,7 @@ def _draws(
 ) -> pd.DataFrame:
     """One row of metrics per draw of n images."""
     rng = stream(seed, "evaluate", name)
-    size = len(comparison.images)
+    size = len(comparison.similarity)
     values = [
         metrics.measure(comparison.subset(rng.permutation(size)[:n]))
         for _ in tqdm(range(num_bootstrap), desc=name, disable=None, mininterval=5)

@@ -1,6 +1,7 @@
 """Rival: DCGAN (Radford, Metz, Chintala 2016, arXiv:1511.06434), with the paper's losses."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ class DCGenerator(nn.Module):
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
         ]
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in pairwise(widths):
             layers += [
                 nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(narrow),
@@ -62,7 +63,7 @@ class DCCritic(nn.Module):
         super().__init__()
         widths = [1, *_widths(image_size, channels)]
         layers: list[nn.Module] = []
-        for i, (narrow, wide) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (narrow, wide) in enumerate(pairwise(widths)):
             layers.append(nn.Conv2d(narrow, wide, 4, stride=2, padding=1))
             if is_normalised and i > 0:
                 layers.append(nn.BatchNorm2d(wide))
@@ -149,4 +150,3 @@ def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> 
     device = next(generator.parameters()).device
     z = torch.randn(num, generator.latent_size, generator=rng)
     return torch.cat([generator(chunk.to(device)).cpu() for chunk in z.split(SAMPLE_CHUNK)])
-

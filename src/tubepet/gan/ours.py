@@ -3,9 +3,9 @@
 x_ct -> encoder -> z -> attention over the bank -> context c -> v = [BN(c); z; noise] -> generator.
 
 Where the paper is silent or contradicts itself, MODEL.md sections 1.2 and 7 decide: the
-discriminator's real images are positron images (A10); z is batch-normalised and a part of each batch
-is replaced by N(0, I), so that sampling without CT is valid too; v keeps z and fresh noise beside
-the context; the perceptual loss pairs by assignment.
+discriminator's real images are positron images (A10); z is batch-normalised and a part of each
+batch is replaced by N(0, I); v keeps z and fresh noise beside the context; the perceptual loss
+pairs by assignment.
 """
 
 from collections.abc import Mapping
@@ -159,7 +159,7 @@ def make_networks(config: Config, data: Data) -> Networks:
 
 
 def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """Adam for both sides; the pretrained encoder learns slower ("input parameters are updated")."""
+    """Adam for both sides; the pretrained encoder learns more slowly (MODEL.md 1.3)."""
     encoder = list(networks["generator"].vae.parameters())
     others = [p for n, p in networks["generator"].named_parameters() if not n.startswith("vae.")]
     groups = [

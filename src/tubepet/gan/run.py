@@ -14,7 +14,7 @@ from tubepet.gan.data import Data, Images, take
 SAMPLE_CHUNK = 50  # images generated at once, which bounds the memory of sampling
 
 Config = Mapping[str, Any]
-Networks = dict[str, nn.Module]
+Networks = dict[str, Any]  # modules, later in Fabric's wrapper, which hides their types
 
 
 @dataclass
@@ -49,9 +49,7 @@ class Run:
     def next_batch(self, name: str, images: Images) -> tuple[Tensor, Tensor]:
         """Return the next training batch (B, 1, H, W) and its positions (B,)."""
         queue = self.queues.get(name, torch.empty(0, dtype=torch.int64))
-        positions, self.queues[name] = take(
-            queue, self.config["batch_size"], len(images), self.rng
-        )
+        positions, self.queues[name] = take(queue, self.config["batch_size"], len(images), self.rng)
         return self.fabric.to_device(images.batch(positions)), positions
 
     def noise(self, *shape: int) -> Tensor:
@@ -88,8 +86,6 @@ class Model(Protocol):
         """Take one generator step (and the critic's); return scalars for the log."""
         ...
 
-    def sample(
-        self, generator: nn.Module, num: int, data: Data, rng: torch.Generator
-    ) -> Tensor:
+    def sample(self, generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
         """Return generated images, shape (num, 1, H, W), in [-1, 1]."""
         ...

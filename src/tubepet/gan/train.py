@@ -150,9 +150,7 @@ def train(
     return Trained(weights, arguments, pd.DataFrame(rows), fixed_grid())
 
 
-def start(
-    model: Model, name: str, config: Config, data: Data, fabric: Fabric, seed: int
-) -> Run:
+def start(model: Model, name: str, config: Config, data: Data, fabric: Fabric, seed: int) -> Run:
     """Return the training at step 0: seeded weights, on the device, channels last."""
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(seed, "gan", name, "weights"))
@@ -166,14 +164,14 @@ def start(
 
 
 def _bare(network: nn.Module) -> nn.Module:
-    """The module inside Fabric's wrapper."""
+    """Return the module inside Fabric's wrapper."""
     return getattr(network, "module", network)
 
 
 def _digest(name: str, config: Config, data: Data, seed: int, code: str) -> str:
-    """What the run is made of; schedules of saving and drawing do not count."""
+    """Hash what the run is made of; when to save and draw does not count."""
     decides = {k: v for k, v in config.items() if k not in ("checkpoint_every", "sample_every")}
-    arrays = [data.real.array, data.real.rows]
+    arrays: list[NDArray[Any]] = [data.real.array, data.real.rows]
     if data.ct is not None and data.vae is not None and data.bank is not None:
         arrays += [data.ct.array, data.ct.rows, data.bank.numpy()]
         arrays += [np.atleast_1d(weight.numpy()) for weight in data.vae.state_dict().values()]

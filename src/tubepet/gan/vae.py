@@ -13,7 +13,6 @@ from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
 
 
-
 def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
     """Return the constructor arguments of `ConvVAE`."""
     return {

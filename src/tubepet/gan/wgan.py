@@ -1,5 +1,7 @@
-"""Rival: Wasserstein GAN (arXiv:1701.07875) on the DCGAN networks, or with the gradient penalty
-of its successor (arXiv:1704.00028)."""
+"""Rival: Wasserstein GAN on the DCGAN networks.
+
+With weight clipping as in arXiv:1701.07875, or the gradient penalty of arXiv:1704.00028.
+"""
 
 import torch
 from torch import Tensor, nn

@@ -4,7 +4,8 @@ Coincidences on LORs that miss the object can only be scattered or random. Per u
 (`geometry.lor_areas_mm2`) they vary slowly, so the logarithm of their density is fitted as a
 quadratic in the LOR's distance from the axis and in its axial position, and continued under the
 object. Simplified: one density for all directions; scatter and randoms are not told apart.
-Cf. the tail fits of Stearns (1995, doi:10.1109/NSSMIC.1995.501892) and Watson (2000).
+Cf. the tail fits of Stearns (1995, J Nucl Med 36, 105P) and Watson (2000,
+doi:10.1109/23.873020).
 """
 
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class Background:
     def density(
         self, distance_mm: NDArray[np.float64], middle_mm: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Counts per mm2 of LOR area, at a distance from the axis and an axial middle."""
+        """Return counts per mm2 of LOR area, at a distance from the axis and an axial middle."""
         if len(self.coefficients) == 0:
             return np.zeros(np.broadcast(distance_mm, middle_mm).shape)
         return np.exp(_design(distance_mm, middle_mm - self.z_mm) @ self.coefficients)
@@ -194,23 +195,21 @@ def fit_background(
             MIN_TAIL_COUNTS,
         )
         return Background(np.empty(0), z_mm)
-    # LORs with the same distance and middle differ only in slope, which the model ignores: pool them
+    # pool LORs with equal distance and middle: the model ignores their slope
     ring = np.arange(scanner.num_rings)
     cell = (
         np.arange(len(exposure_mm2))[:, None, None] * (2 * scanner.num_rings) + ring[:, None] + ring
     )
     num_cells = len(exposure_mm2) * 2 * scanner.num_rings
-    pooled = [
-        np.bincount(cell.ravel(), table.ravel(), num_cells) for table in (exposure_mm2, counts)
-    ]
-    is_used = pooled[0] > 0
+    exposure = np.bincount(cell.ravel(), exposure_mm2.ravel(), num_cells)
+    is_used = exposure > 0
     step, ring_sum = np.divmod(np.flatnonzero(is_used), 2 * scanner.num_rings)
     middle = (ring_sum - (scanner.num_rings - 1)) / 2 * scanner.axial_pitch_mm
     coefficients = fit_log_linear(
         _design(geometry.axis_distances_mm(scanner)[step], middle - z_mm),
-        pooled[0][is_used],
+        exposure[is_used].astype(np.float64),
         np.zeros(int(is_used.sum())),
-        pooled[1][is_used],
+        np.bincount(cell.ravel(), counts.ravel(), num_cells)[is_used].astype(np.float64),
     )
     log.info("background: fitted to %d counts beside the object", num_tail)
     return Background(coefficients, z_mm)

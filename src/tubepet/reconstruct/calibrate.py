@@ -80,7 +80,7 @@ def chord_mm(
 def expected_counts(
     scanner: Scanner, cylinder: Cylinder, decays_per_mm3: float
 ) -> NDArray[np.float64]:
-    """Expected counts of a uniform source for an efficiency of 1.
+    """Compute the counts of a uniform source for an efficiency of 1.
 
     Returns
     -------
@@ -151,8 +151,8 @@ def fit_efficiency(
     mean = (unit_counts * np.outer(by_step, by_difference) + floor).sum(axis=0)
     residual = (counts.sum(axis=0) - mean)[mean > 0] / np.sqrt(mean[mean > 0])
     log.info(
-        "pair efficiency on the axis %.4f (same ring) to %.4f (ring difference %d), at %.1f mm from "
-        "it %.3f times as much; chi-square per ring difference %.2f",
+        "pair efficiency on the axis %.4f (same ring) to %.4f (ring difference %d), at %.1f mm "
+        "from it %.3f times as much; chi-square per ring difference %.2f",
         by_difference[0],
         by_difference[-1],
         scanner.num_rings - 1,
@@ -192,4 +192,4 @@ def _by_difference(table: NDArray[np.float64]) -> NDArray[np.float64]:
     ring = np.arange(num_rings)
     cell = np.arange(num_steps)[:, None, None] * num_rings + np.abs(ring[:, None] - ring)
     sums = np.bincount(cell.ravel(), table.ravel(), num_steps * num_rings)
-    return sums.reshape(num_steps, num_rings)
+    return sums.reshape(num_steps, num_rings).astype(np.float64)

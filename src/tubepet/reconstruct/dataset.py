@@ -85,7 +85,8 @@ def collect_slices(
     grid = images[0].grid
     z_mm, slice_mm = grid.axes_mm()[0], grid.voxel_mm[0]
     split = split_tubes([truth["tube"] for truth in truths], shares, rng)
-    slices, rows = [], []
+    slices: list[NDArray[np.float32]] = []
+    rows: list[dict[str, Any]] = []
     for image, truth in zip(images, truths, strict=True):
         assert image.grid == grid
         for i_z in np.flatnonzero(np.abs(z_mm) <= truth["length_mm"] / 2 - margin_mm):

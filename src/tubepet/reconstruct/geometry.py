@@ -33,7 +33,8 @@ def detection_radius_mm(scanner: Scanner) -> float:
 
 def ring_positions_mm(scanner: Scanner) -> NDArray[np.float64]:
     """Return z of the ring centres, shape (num_rings,)."""
-    return (np.arange(scanner.num_rings) - (scanner.num_rings - 1) / 2) * scanner.axial_pitch_mm
+    ring = np.arange(scanner.num_rings, dtype=np.float64)
+    return (ring - (scanner.num_rings - 1) / 2) * scanner.axial_pitch_mm
 
 
 def crystal_points_mm(scanner: Scanner) -> NDArray[np.float64]:
@@ -99,7 +100,7 @@ def axis_distances_mm(scanner: Scanner) -> NDArray[np.float64]:
 
 
 def lor_areas_mm2(scanner: Scanner, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Expected counts of a LOR per unit line integral of activity and per second.
+    """Compute the expected counts of a LOR per unit line integral of activity and per second.
 
     The lines between two detector faces of area A fill an étendue G = A^2 cos_i cos_j / d^2
     (d: distance, cos: angle of incidence on the radial face normals). A decay sends its pair of

@@ -1,15 +1,17 @@
 """List-mode MLEM and OSEM with attenuation, efficiency, resolution and background in the model.
 
 Expected counts of LOR i in the whole acquisition: y_i = T area_i att_i (P G x)_i + r_i with x the
-activity (Bq/mm3), G a Gaussian (finite crystals: the paper's images have pixels much smaller than
-the distance of LORs), P Joseph's line integrals, T the duration (s), r scatter and randoms. With
-m_i = T area_i att_i one update is
+activity (Bq/mm3), G a Gaussian (finite crystals; without it, pixels smaller than the distance of
+neighbouring lines turn that distance into rings), P Joseph's line integrals, T the duration (s),
+r scatter and randoms. With m_i = T area_i att_i one update is
 
     x <- x / (G s) * G sum_events P_i^T 1 / ((P G x)_i + r_i / m_i),    s = T sum_LORs area att P
 
 (Shepp and Vardi 1982, doi:10.1109/TMI.1982.4307558; list mode: Barrett, White and Parra 1997,
-doi:10.1364/JOSAA.14.002914; subsets: Hudson and Larkin 1994, doi:10.1109/42.363108). The log-likelihood
-is sum_events log y_i - sum_v (G s)_v x_v - sum_LORs r_i.
+doi:10.1364/JOSAA.14.002914; subsets: Hudson and Larkin 1994, doi:10.1109/42.363108; resolution in
+image space: Reader et al. 2003, doi:10.1109/TNS.2003.817327). The log-likelihood is
+sum_events log y_i - sum_v (G s)_v x_v - sum_LORs r_i, over all LORs that meet the cylinder around
+the image.
 
 Activity is taken as constant during the acquisition, as GATE simulates it.
 """
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
+from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct import background, geometry, projector, sensitivity
 from tubepet.reconstruct.projector import NUM_CHUNKS, gather, ray, scatter
@@ -162,6 +165,19 @@ def iterate(
     return image, pd.DataFrame(trace, columns=["iteration", "log_likelihood", "total_bq"])
 
 
+def check_input(events: Listmode, scanner: Scanner, mu: Volume) -> None:
+    """Refuse crystals that the scanner lacks and attenuation that is negative or not finite."""
+    for crystal in (events.crystal1, events.crystal2):
+        is_foreign = (crystal < 0) | (crystal >= scanner.num_crystals)
+        if is_foreign.any():
+            raise InputError(
+                f"coincidences: got crystal {crystal[is_foreign][0]}, expected "
+                f"0..{scanner.num_crystals - 1} (section scanner)"
+            )
+    if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
+        raise InputError("attenuation map: got negative or non-finite values, expected >= 0 1/mm")
+
+
 def reconstruct(
     events: Listmode,
     scanner: Scanner,
@@ -197,7 +213,13 @@ def reconstruct(
         Activity, Bq/mm3. All zero (with a warning) if no LOR crosses the image.
     DataFrame
         iteration, log_likelihood, total_bq (before the last filter), one row per iteration.
+
+    Raises
+    ------
+    InputError
+        If events or attenuation cannot belong to this scanner or any object.
     """
+    check_input(events, scanner, mu)
     grid, points = geometric.grid, geometry.crystal_points_mm(scanner)
     areas_mm2 = geometry.lor_areas_mm2(scanner, efficiency)
     fitted = background.fit_background(

@@ -29,9 +29,10 @@ def fit_log_linear(
     float64 array, shape (p,)
         Coefficients b.
     """
-    coefficients = np.zeros(design.shape[1])
+    coefficients: NDArray[np.float64] = np.zeros(design.shape[1])
     coefficients[0] = np.log((counts.sum() - background.sum()) / exposure.sum())
-    fit, step = -np.inf, np.zeros_like(coefficients)
+    fit = -np.inf
+    step: NDArray[np.float64] = np.zeros(design.shape[1])
     for _ in range(MAX_STEPS):
         signal = exposure * np.exp(design @ (coefficients + step))
         mean = signal + background
@@ -39,11 +40,11 @@ def fit_log_linear(
         if gain < fit:  # overshot: go back half the way
             step /= 2
             continue
-        coefficients, is_done = coefficients + step, gain - fit <= TOLERANCE * abs(gain)
-        if is_done:
+        coefficients += step
+        if gain - fit <= TOLERANCE * abs(gain):
             break
         fit = gain
         score = design.T @ (signal * (counts / np.maximum(mean, np.finfo(float).tiny) - 1))
         information = (design.T * (signal**2 / np.maximum(mean, np.finfo(float).tiny))) @ design
-        step = np.linalg.solve(information, score)
+        step = np.linalg.solve(information, score).astype(np.float64)
     return coefficients

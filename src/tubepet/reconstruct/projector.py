@@ -1,8 +1,8 @@
 """Line integrals through a voxel image by Joseph's method, and their exact adjoint.
 
-Joseph (1982, doi:10.1109/TMI.1982.4307572): walk along the axis on which the line crosses most voxel
-planes, interpolate bilinearly in each plane, weight with the line's length per plane. Lines may run
-in any direction; a line that ends inside the image counts the planes between its ends.
+Joseph (1982, doi:10.1109/TMI.1982.4307572): walk along the axis on which the line crosses most
+voxel planes, interpolate bilinearly in each plane, weight with the line's length per plane. Lines
+may run in any direction; a line that ends inside the image counts the planes between its ends.
 
 Images are padded with one voxel of zeros, so that the inner loops need no bounds tests. Work is
 split into a fixed number of chunks with private float64 images, added in order: results do not
@@ -53,9 +53,9 @@ def clip_range(
         a, b = b, a
     # a or b may be far outside the int64 range for nearly parallel lines
     if a > first:
-        first = int(math.ceil(min(a, last + 1.0)))
+        first = math.ceil(min(a, last + 1.0))
     if b < last:
-        last = int(math.floor(max(b, first - 1.0)))
+        last = math.floor(max(b, first - 1.0))
     return first, last
 
 
@@ -94,8 +94,8 @@ def ray(points, i, j, grid) -> Ray:  # type: ignore[no-untyped-def]
     if change == 0.0:  # both ends in one point
         return 0, -1, stride0, stride1, stride2, 0.0, 0.0, 0.0, 0.0, 0.0
     low, high = min(start, start + change), max(start, start + change)
-    first = int(math.ceil(max(low, 0.0)))
-    last = int(math.floor(min(high, num - 1.0)))
+    first = math.ceil(max(low, 0.0))
+    last = math.floor(min(high, num - 1.0))
     du, dv = du / change, dv / change
     u, v = u - start * du, v - start * dv
     first, last = clip_range(first, last, u, du, int(num_u))

@@ -4,8 +4,8 @@ s_v = sum over LORs of area(LOR) * attenuation(LOR) * weight(LOR, v), with the a
 `geometry.lor_areas_mm2` and the Joseph weights of `projector`. No list of LORs is made.
 
 For a tube the exact sum without attenuation, shared by all tubes, is multiplied by the ratio of
-the attenuated to the plain sum over the same regular subset of LORs (a control variate: the subset's
-own sampling pattern divides out; `stride` 1 is exact).
+the attenuated to the plain sum over the same regular subset of LORs (a control variate: the
+subset's own sampling pattern divides out; `stride` 1 is exact).
 """
 
 import math
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from tubepet.errors import InputError
 from tubepet.reconstruct import geometry, projector
 from tubepet.reconstruct.projector import NUM_CHUNKS, gather, ray, scatter
 from tubepet.types import Grid, Scanner, Volume
@@ -32,7 +33,7 @@ def _sum_lors(  # type: ignore[no-untyped-def]
     points, areas, steps, num_rings, num_columns, num_starts, stride, grid, flat_mu, mu_grid, plain,
     weakened,
 ):  # fmt: skip
-    """Add area * weights to `plain`, and the same times attenuation to `weakened` (if not empty)."""
+    """Add area * weights to `plain`, and to `weakened` (unless empty) times attenuation."""
     for chunk in numba.prange(NUM_CHUNKS):
         for task in range(chunk, num_starts * len(steps), NUM_CHUNKS):
             column, step = task // len(steps), steps[task % len(steps)]
@@ -57,11 +58,11 @@ def _sum_lors(  # type: ignore[no-untyped-def]
 
 
 def _steps_through(grid: Grid, scanner: Scanner) -> NDArray[np.int64]:
-    """Allowed column steps whose lines can touch the image (distance within its circumcircle)."""
-    z, y, x = (
+    """Return allowed column steps whose lines can touch the image."""
+    _, y_mm, x_mm = (
         np.abs(axis).max() + size for axis, size in zip(grid.axes_mm(), grid.voxel_mm, strict=True)
     )
-    is_near = geometry.axis_distances_mm(scanner) <= math.hypot(x, y)
+    is_near = geometry.axis_distances_mm(scanner) <= math.hypot(x_mm, y_mm)
     return np.flatnonzero(geometry.is_allowed_step(scanner) & is_near)
 
 
@@ -85,7 +86,8 @@ def geometric_sensitivity(
     """
     quarter = scanner.num_columns // 4 if _has_quarter_turns(scanner, grid) else 0
     plain = projector.empty_chunks(grid)
-    _run(scanner, grid, efficiency, quarter or scanner.num_columns, 1, None, plain)
+    no_mu, no_sum = Volume(np.zeros(grid.shape), grid), plain[:0]
+    _run(scanner, grid, efficiency, quarter or scanner.num_columns, 1, no_mu, plain, no_sum)
     image = projector.joined(plain, grid)
     if quarter:
         half = image + np.rot90(image, 2, axes=(1, 2))
@@ -116,18 +118,31 @@ def attenuated_sensitivity(
     -------
     float64 array, shape (nz, ny, nx)
         Counts per second per Bq/mm3 in the voxel (mm3).
+
+    Raises
+    ------
+    InputError
+        If the subset leaves out voxels.
     """
-    plain, weakened = projector.empty_chunks(grid), projector.empty_chunks(grid)
-    _run(scanner, grid, efficiency, scanner.num_columns, stride, (mu, weakened), plain)
-    sums = [projector.joined(chunks, grid) for chunks in (weakened, plain)]
+    plain_chunks, weakened_chunks = projector.empty_chunks(grid), projector.empty_chunks(grid)
+    _run(scanner, grid, efficiency, scanner.num_columns, stride, mu, plain_chunks, weakened_chunks)
+    plain, weakened = projector.joined(plain_chunks, grid), projector.joined(weakened_chunks, grid)
     if stride > 1:
-        sums = [gaussian_filter(total, RATIO_SIGMA_VOXELS, mode="reflect") for total in sums]
-    ratio = np.divide(*sums, out=np.zeros(grid.shape), where=sums[1] > 0)
-    return geometric * ratio
+        plain, weakened = (
+            gaussian_filter(total, RATIO_SIGMA_VOXELS, mode="reflect")
+            for total in (plain, weakened)
+        )
+    if np.any((plain <= 0) & (geometric > 0)):
+        raise InputError(
+            f"reconstruct.sensitivity_stride: got {stride}, which leaves voxels without any line, "
+            "expected a smaller number"
+        )
+    ratio = np.divide(weakened, plain, out=np.zeros(grid.shape), where=plain > 0)
+    return geometric.astype(np.float64) * ratio
 
 
 def _has_quarter_turns(scanner: Scanner, grid: Grid) -> bool:
-    z, y, x = grid.axes_mm()
+    _, y, x = grid.axes_mm()
     is_square = len(y) == len(x) and np.allclose(y, x)
     return bool(scanner.num_columns % 4 == 0 and is_square and np.allclose(x, -x[::-1]))
 
@@ -138,13 +153,10 @@ def _run(
     efficiency: NDArray[np.float64],
     num_starts: int,
     stride: int,
-    attenuation: tuple[Volume, NDArray[np.float64]] | None,
+    mu: Volume,
     plain: NDArray[np.float64],
+    weakened: NDArray[np.float64],
 ) -> None:
-    mu, weakened = attenuation or (
-        Volume(np.zeros((1, 1, 1)), Grid.centred((1,) * 3, (1.0,) * 3)),
-        plain[:0],
-    )
     _sum_lors(
         geometry.crystal_points_mm(scanner),
         geometry.lor_areas_mm2(scanner, efficiency),

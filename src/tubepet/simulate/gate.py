@@ -23,7 +23,6 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.simulate import g4data
-from tubepet.simulate import scanner as scanner_geometry
 from tubepet.simulate.coincidences import RANDOM, SCATTER, TRUE, read_coincidences, write_empty
 from tubepet.types import Grid, Scanner, Volume
 
@@ -101,12 +100,11 @@ def simulate(
     Raises
     ------
     InputError
-        If tables or geometry cannot be used, or GATE ended badly; names `name`, the seed, the exit
+        If the tables cannot be used, or GATE ended badly; names `name`, the seed, the exit
         status and the last lines of GATE's output.
     """
     start_s = time.monotonic()
     g4data.check(g4data_facts, physics_list)
-    scanner_geometry.check(scanner)
     target = Path(coincidences_path)
     target.parent.mkdir(parents=True, exist_ok=True)
     log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)

@@ -1,7 +1,8 @@
 """The PET scanner in GATE: a ring of axial strips, each holding one column of crystals.
 
 Simplified: no blocks, reflectors, electronics or housing. The geometry is the one that
-`tubepet.types` states: column 0 on +x, counter-clockwise; ring 0 at the lowest z.
+`tubepet.types` states: column 0 on +x, counter-clockwise; ring 0 at the lowest z. Whether the
+crystals have room is checked with the config (`tubepet.config`).
 """
 
 import math
@@ -10,29 +11,12 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tubepet.errors import InputError
 from tubepet.types import Scanner
 
 # LYSO with 10 % yttrium, Lu1.8 Y0.2 Si O5, 7.1 g/cm3: data sheets of Saint-Gobain PreLude 420.
 LYSO_ATOMS = {"Lu": 18, "Y": 2, "Si": 10, "O": 50}
 LYSO_G_CM3 = 7.1
 GAP_MM = 1.0  # air between the crystals and the envelope of the ring
-
-
-def check(scanner: Scanner) -> None:
-    """Raise `InputError` where neighbouring crystals would overlap."""
-    room_mm = 2 * scanner.inner_radius_mm * math.tan(math.pi / scanner.num_columns)
-    if scanner.crystal_width_mm > room_mm:
-        raise InputError(
-            f"scanner.crystal_width_mm: got {scanner.crystal_width_mm:g} mm, expected at most "
-            f"{room_mm:.3f} mm, the room of each of {scanner.num_columns} columns at "
-            f"inner_radius_mm {scanner.inner_radius_mm:g} mm"
-        )
-    if scanner.crystal_height_mm > scanner.axial_pitch_mm:
-        raise InputError(
-            f"scanner.crystal_height_mm: got {scanner.crystal_height_mm:g} mm, expected at most "
-            f"scanner.axial_pitch_mm {scanner.axial_pitch_mm:g} mm"
-        )
 
 
 def add_scanner(sim: Any, units: Any, scanner: Scanner) -> None:

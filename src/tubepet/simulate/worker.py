@@ -21,7 +21,7 @@ from tubepet import io
 from tubepet.simulate import digitizer, scanner, tube
 from tubepet.types import Grid, Scanner
 
-# ITK would import torch where that is installed, to accept its tensors: 1.5 s and 200 MB for nothing.
+# ITK would import torch where that is installed, to accept its tensors: 1.5 s and 200 MB lost.
 itk.support.helpers._HAVE_TORCH = False
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PRODUCTION_CUT_MM = 1.0  # electrons that go less far deposit at once; range of 400 keV in water
@@ -48,7 +48,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     sim.output_dir = job["folder"]
     sim.progress_bar = False
     sim.verbose_level = opengate.logger.NONE
-    sim.check_volumes_overlap = False  # the geometry is checked by `scanner.check`
+    sim.check_volumes_overlap = False  # thousands of volumes; see `tubepet.config`
     sim.physics_manager.physics_list_name = job["physics_list"]
     sim.physics_manager.global_production_cuts.all = PRODUCTION_CUT_MM * units.mm
     instrument = Scanner(**job["scanner"])

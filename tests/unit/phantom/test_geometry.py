@@ -181,9 +181,7 @@ def test_what_a_defect_is_made_of(
     old, new = sampled(tube, has_defect=False), sampled(tube, has_defect=True)
     changed = old != new
     assert set(old[changed]) == {before} and set(new[changed]) == {after}
-    assert_allclose(
-        changed.sum() * STEP_MM**3, voxelise(tube, 0.5, 4).defect_volume_mm3, rtol=0.15
-    )
+    assert_allclose(changed.sum() * STEP_MM**3, voxelise(tube, 0.5, 4).defect_volume_mm3, rtol=0.15)
 
 
 def test_a_defect_below_the_sampling_is_an_error(make_tube: MakeTube) -> None:

@@ -48,9 +48,7 @@ def test_truth_and_picture(make_tube: MakeTube, defect: str) -> None:
     assert [d["class"] for d in facts["defects"]] == ([] if defect == "none" else [defect])
     row = maps.table_row(facts)
     assert row["defect"] == defect and (row["defect_volume_mm3"] > 0) == (defect != "none")
-    figure = draw_tube(
-        Volume(voxels.labels(), voxels.grid), Volume(activity, voxels.grid), facts
-    )
+    figure = draw_tube(Volume(voxels.labels(), voxels.grid), Volume(activity, voxels.grid), facts)
     axes = figure.axes
     assert axes[1].get_xlabel() == "x / mm" and axes[2].get_ylabel() == "z / mm"
     boxes = [patch for axis in axes[:3] for patch in axis.patches]

@@ -67,7 +67,7 @@ def test_an_override_of_the_class_draws_a_size_of_that_class(phantom: dict[str, 
 def test_bad_overrides_are_one_sentence(
     phantom: dict[str, Any], override: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(InputError, match="phantom.tubes.tube_0000") as caught:
+    with pytest.raises(InputError, match=r"phantom\.tubes\.tube_0000") as caught:
         draw_tube("tube_0000", phantom, override, 1)
     assert words in str(caught.value)
 

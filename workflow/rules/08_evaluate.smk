@@ -1,0 +1,49 @@
+# 08 evaluate. Needs the samples of all generators and the real slices; makes Table 1 against the slices
+# of held-out tubes, with the real-versus-real floor, and the figures beside it.
+
+
+rule evaluate_models:
+    """Compare generated with held-out real slices; the training slices give floor and nearest copies."""
+    input:
+        samples=expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+        images="results/reconstruct/slices.npy",
+        table="results/reconstruct/slices.parquet",
+        info="results/reconstruct/slices.json",
+    output:
+        table="results/evaluate/table1.csv",
+        metrics="results/evaluate/metrics.json",
+        samples=report(
+            "results/evaluate/figure2.png",
+            category="0 Read first",
+            caption="../report/evaluate_models.rst",
+            labels={"what": "real and generated slices (the paper's Figure 2)"},
+        ),
+        bars=report(
+            "results/evaluate/table1.png",
+            category="8 Evaluate",
+            caption="../report/evaluate_models.rst",
+            labels={"what": "Table 1 as bars"},
+        ),
+        neighbours=report(
+            "results/evaluate/neighbours.png",
+            category="8 Evaluate",
+            caption="../report/evaluate_models.rst",
+            labels={"what": "nearest training slices (memorisation)"},
+        ),
+    log:
+        "logs/evaluate_models.log",
+    benchmark:
+        "results/benchmarks/evaluate_models.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        models=lookup("gan/models", within=config),
+        evaluate=lookup("evaluate", within=config),
+        seed=config["seed"],
+        code=code_digest("tubepet.evaluate.table", "tubepet.evaluate.figures"),
+    script:
+        "../scripts/evaluate_models.py"
