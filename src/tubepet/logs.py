@@ -1,5 +1,6 @@
 """One log per job: a file, the console, and uncaught exceptions."""
 
+import atexit
 import logging
 import sys
 import time
@@ -12,7 +13,7 @@ log = logging.getLogger("tubepet")
 
 
 def start_log(path: str | Path) -> None:
-    """Send the package's log to `path` and to stderr, and uncaught exceptions too.
+    """Send the package's log to `path` and to stderr, uncaught exceptions too; last, the seconds.
 
     An `InputError` prints its one sentence; its traceback goes to the file only.
     """
@@ -25,14 +26,14 @@ def start_log(path: str | Path) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     start_s = time.monotonic()
+    atexit.register(
+        lambda: log.info("%.1f s", time.monotonic() - start_s, extra={"file_only": True})
+    )
 
     def report(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        seconds = time.monotonic() - start_s
-        log.error(
-            "failed after %.1f s", seconds, exc_info=(kind, error, trace), extra={"file_only": True}
-        )
+        log.error("failed", exc_info=(kind, error, trace), extra={"file_only": True})
         if isinstance(error, InputError):
             print(f"error: {error}", file=sys.stderr)
         elif isinstance(error, OSError) and error.filename is not None:

@@ -147,7 +147,9 @@ def _prepared(
     ranges_hu: list[tuple[int, int]],
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the prepared slices in the order of the table; note each one's range in HU."""
-    for name in tqdm(table["source_file"], desc="CT slices", unit="slice", mininterval=1):
+    for name in tqdm(
+        table["source_file"], desc="CT slices", unit="slice", disable=None, mininterval=5
+    ):
         hu = read_hu(source_dir / name)
         ranges_hu.append((int(hu.min()), int(hu.max())))
         yield window_and_resize(hu, window_hu, num_pixels)

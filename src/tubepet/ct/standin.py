@@ -370,7 +370,9 @@ def write_standin(
     with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as part:
         built = Path(part) / target.name
         rows: list[dict[str, object]] = []
-        for i in tqdm(range(num_patients), desc="CT stand-in", unit="patient", mininterval=1):
+        for i in tqdm(
+            range(num_patients), desc="CT stand-in", unit="patient", disable=None, mininterval=5
+        ):
             rows += _write_patient(built, 800001 + i, per_series, seed)
         pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(built / "DL_info.csv", index=False)
         num_written = len(list(built.rglob("*.png")))

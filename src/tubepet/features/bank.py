@@ -27,7 +27,7 @@ def activity_fraction(slices_bq_mm3: NDArray[np.float32], scale_bq_mm3: float) -
 
 
 def _histograms(fractions: Array, first: Array, second: Array, num_blocks: int) -> Array:
-    bar = tqdm(fractions, desc="PCANet", unit="slice", mininterval=1)
+    bar = tqdm(fractions, desc="PCANet", unit="slice", disable=None, mininterval=5)
     return np.stack([histogram_features(f, first, second, num_blocks) for f in bar])
 
 

@@ -143,6 +143,8 @@ def train(
             grid = draw_grid(fixed_grid(), data.real.high, f"{name}, step {step}")
             io.write_figure(progress_dir / f"grid_{step:06d}.png", grid)
         if step % config["checkpoint_every"] == 0 or step == num_steps:
+            weights_sum = sum(float(p.detach().sum()) for p in average.module.parameters())
+            _stop_unless_finite(name, {"sum of the weights": weights_sum}, step, checkpoint)
             save_checkpoint(checkpoint, _state(run, average, step, rows), digest)
     board.finalize("success")
     weights = {k: v.detach().cpu().contiguous() for k, v in average.module.state_dict().items()}

@@ -56,7 +56,7 @@ def _grid(rows: list[tuple[str, Images]], window_hu: Window, title: str) -> Figu
             shown = cell.imshow(image, cmap="gray", vmin=window_hu[0], vmax=window_hu[1])
             cell.set(xticks=[], yticks=[])
         line[0].set_ylabel(label)
-    figure.colorbar(shown, ax=axes, label="HU", shrink=min(1.0, 2.5 / len(rows)))
+    figure.colorbar(shown, ax=axes, label="HU", fraction=0.02, pad=0.01)
     figure.suptitle(title)
     return figure
 

@@ -177,8 +177,8 @@ def train_vae(
         log.info("resumed after step %d of %d", first_step, settings["num_steps"])
 
     steps = tqdm(
-        range(first_step, settings["num_steps"]), desc="VAE", unit="step", mininterval=1,
-        initial=first_step, total=settings["num_steps"],
+        range(first_step, settings["num_steps"]), desc="VAE", unit="step", disable=None,
+        mininterval=5, initial=first_step, total=settings["num_steps"],
     )  # fmt: skip
     for step in steps:
         chosen = np.sort(batch_indices(len(i_train), settings["batch_size"], step, seed))

@@ -31,20 +31,23 @@ def fit_log_linear(
     """
     coefficients: NDArray[np.float64] = np.zeros(design.shape[1])
     coefficients[0] = np.log((counts.sum() - background.sum()) / exposure.sum())
-    fit = -np.inf
+    best = -np.inf
     step: NDArray[np.float64] = np.zeros(design.shape[1])
     for _ in range(MAX_STEPS):
         signal = exposure * np.exp(design @ (coefficients + step))
-        mean = signal + background
-        gain = float(counts @ np.log(np.maximum(mean, np.finfo(float).tiny)) - mean.sum())
-        if gain < fit:  # overshot: go back half the way
+        mean = np.maximum(signal + background, np.finfo(float).tiny)
+        likelihood = float(counts @ np.log(mean) - mean.sum())
+        if likelihood < best:  # overshot: go back half the way
             step /= 2
             continue
         coefficients += step
-        if gain - fit <= TOLERANCE * abs(gain):
+        if likelihood - best <= TOLERANCE * abs(likelihood):
             break
-        fit = gain
-        score = design.T @ (signal * (counts / np.maximum(mean, np.finfo(float).tiny) - 1))
-        information = (design.T * (signal**2 / np.maximum(mean, np.finfo(float).tiny))) @ design
-        step = np.linalg.solve(information, score).astype(np.float64)
+        best = likelihood
+        score = design.T @ (signal * (counts / mean - 1))
+        information = (design.T * (signal**2 / mean)) @ design
+        # least squares: a term that the data cannot tell from another gets no say of its own
+        scale = np.abs(design).max(axis=0)
+        solution = np.linalg.lstsq(information / np.outer(scale, scale), score / scale)[0]
+        step = (solution / scale).astype(np.float64)
     return coefficients

@@ -1,0 +1,148 @@
+"""Table 1: floor, copies, noise, degenerate data, and messages."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tubepet import io
+from tubepet.errors import InputError
+from tubepet.evaluate import figures, inception, metrics, statistics, table
+
+SIZE = 32
+
+
+def discs(num: int, seed: int, noise: float = 0.1) -> np.ndarray:
+    """Noisy discs of random radius and place, Bq/mm3."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2
+    images = [
+        600.0 * (np.hypot(x - rng.normal(), y - rng.normal()) < rng.uniform(5, 10))
+        for _ in range(num)
+    ]
+    return np.clip(np.array(images) * (1 + noise * rng.normal(size=(num, SIZE, SIZE))), 0, None)
+
+
+def real_slices(images: np.ndarray, num_train: int) -> table.RealSlices:
+    num_test = len(images) - num_train
+    split = np.repeat(["train", "test"], [num_train, num_test])
+    tube = np.array([f"tube_{i // 10:04d}" for i in range(len(images))])
+    return table.RealSlices(images.astype(np.float32), split, tube, 800.0)
+
+
+@pytest.fixture(scope="module")
+def compared():
+    real = real_slices(discs(100, seed=0), num_train=60)
+    samples = {
+        "ours": discs(80, seed=5),
+        "dcgan": discs(80, seed=6, noise=0.4),
+        "vae": np.repeat(discs(1, seed=7), 80, axis=0),
+    }
+    return (real, samples, *table.evaluate(samples, real, 10, "", seed=1))
+
+
+def test_rows_and_columns(compared) -> None:
+    _, _, rows, facts = compared
+    assert rows["model"].tolist() == ["ours", "dcgan", "vae", table.FLOOR, table.COPY]
+    assert (rows["n"] == 30).all() and (rows["num_test"] == 40).all()
+    assert rows.set_index("model").loc["ours", "paper_fid"] == 52.8
+    assert not facts["statements"]
+    assert set(metrics.DESCRIPTIONS) <= set(rows.columns)
+    assert "fid" not in rows  # never under that name without the Inception file
+    for name in metrics.DESCRIPTIONS:
+        assert (rows[f"{name}_low"] <= rows[name]).all() and (
+            rows[name] <= rows[f"{name}_high"]
+        ).all()
+
+
+def test_same_distribution_scores_like_the_floor_and_others_do_not(compared) -> None:
+    rows = compared[2].set_index("model")
+    floor = rows.loc[table.FLOOR, "frechet"]
+    # the same distribution: a few times the floor at most; more noise, one mode: far above
+    assert rows.loc["ours", "frechet"] < 3 * floor
+    assert rows.loc["dcgan", "frechet"] > 10 * floor
+    assert rows.loc["vae", "frechet"] > 3 * floor
+    assert rows.loc["vae", "ms_ssim"] == pytest.approx(1.0, abs=1e-6)  # float32: equal images
+    assert rows.loc["vae", "recall"] == 0
+    assert rows.loc["ours", "coverage"] > 0.7
+    assert rows.loc["dcgan", "c2st"] > rows.loc["ours", "c2st"]
+
+
+def test_copies_are_found_out(compared) -> None:
+    rows = compared[2].set_index("model")
+    assert rows.loc[table.COPY, "nearest_ratio"] == 0
+    # other tubes of the same kind are as far away as the test tubes: within a third
+    assert rows.loc[table.FLOOR, "nearest_ratio"] == pytest.approx(1.0, rel=0.33)
+
+
+def test_result_is_a_function_of_the_seed(compared) -> None:
+    real, samples, rows, facts = compared
+    again, facts_again = table.evaluate(samples, real, 10, "", seed=1)
+    assert rows.equals(again) and facts == facts_again
+
+
+def test_figures_are_drawn(compared, tmp_path: Path) -> None:
+    real, samples, rows, _ = compared
+    drawn = (
+        figures.draw_samples(real.images[60:], samples, 800.0),
+        figures.draw_table(rows),
+        figures.draw_neighbours(real.images[:60], samples, 800.0),
+    )
+    for i, figure in enumerate(drawn):
+        io.write_figure(tmp_path / f"{i}.png", figure)
+        assert (tmp_path / f"{i}.png").stat().st_size > 5000
+
+
+def test_images_without_a_count_are_stated_not_crashed_on(tmp_path: Path) -> None:
+    real = real_slices(np.zeros((20, SIZE, SIZE)), num_train=12)
+    rows, facts = table.evaluate({"ours": np.zeros((16, SIZE, SIZE), np.float32)}, real, 5, "", 1)
+    assert (rows["frechet"] == 0).all()
+    assert rows["w1_activity"].isna().all() and rows["coverage"].isna().all()
+    assert "ours: w1_activity is undefined for these images" in facts["statements"]
+    io.write_json(tmp_path / "metrics.json", facts)  # refuses NaN
+    io.write_figure(tmp_path / "t.png", figures.draw_table(rows))
+
+
+def test_eight_test_slices_and_few_samples_are_enough() -> None:
+    real = real_slices(discs(16, seed=0), num_train=8)
+    rows, _ = table.evaluate({"ours": discs(16, seed=1)}, real, 5, "", 1)
+    assert (rows["n"] == 4).all() and np.isfinite(rows["frechet"]).all()
+
+
+def test_no_test_slices_is_named() -> None:
+    with pytest.raises(InputError, match="got 0 slices of split test, expected at least 2"):
+        table.evaluate({"ours": discs(4, 1)}, real_slices(discs(8, 0), num_train=8), 5, "", 1)
+
+
+def test_wrong_inception_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").write_bytes(b"not the network")
+    with pytest.raises(InputError, match=r"net\.pt has sha256 .*, expected f58cb9b6"):
+        inception.load_inception(tmp_path / "net.pt")
+    with pytest.raises(InputError, match="expected a file that exists"):
+        inception.load_inception(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(("size", "scales"), [(32, 2), (64, 3), (128, 4), (256, 5)])
+def test_ms_ssim_fits_the_image(size: int, scales: int) -> None:
+    assert metrics.num_scales(size) == scales
+    images = np.random.default_rng(0).uniform(size=(2, size, size)).astype(np.float32)
+    same = metrics.ms_ssim(images, images)
+    np.testing.assert_allclose(same, 1, atol=1e-5)  # float32
+    assert (metrics.ms_ssim(images, images[::-1].copy()) < 0.5).all()
+
+
+def test_statistics_by_hand_on_a_flat_and_a_striped_image() -> None:
+    flat = np.full((1, 32, 32), 300.0, np.float32)
+    values = statistics.image_statistics(flat, 600.0)[0]
+    num = len(statistics.QUANTILES)
+    assert np.array_equal(values[:num], np.full(num, 0.5))
+    assert values[num] == 0.5 and values[num + 1] == 0  # mean, standard deviation
+    stripes = np.tile([1.0, -1.0], (1, 32, 16)).astype(np.float32)  # all power at Nyquist
+    spectrum = statistics.radial_spectrum(stripes)[0]
+    assert spectrum.argmax() == statistics.NUM_RADII - 1
+
+
+def test_space_keeps_ten_images_per_component() -> None:
+    raw = np.random.default_rng(0).normal(size=(80, 30))
+    assert statistics.fit_space(raw, 45).components.shape == (4, 30)
+    assert statistics.fit_space(raw, 5).components.shape == (1, 30)

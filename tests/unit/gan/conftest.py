@@ -1,0 +1,87 @@
+"""Tiny training sets, and the config section of each model at toy size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tubepet.gan.data import Data, ct_images, positron_images
+from tubepet.pretrain.vae import ConvVAE
+
+SIZE = 32
+COMMON = {
+    "batch_size": 4,
+    "accelerator": "cpu",
+    "ema_decay": 0.9,
+    "augment": "symmetry",
+    "checkpoint_every": 2,
+    "sample_every": 100,
+}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "ours": {
+        "num_steps": 4,
+        "learning_rate": 4e-4,
+        "encoder_learning_rate": 4e-5,
+        "apg_weight": 1.0,
+        "vae_weight": 1e-4,
+        "prior_fraction": 0.5,
+        "attention": "cosine",
+        "kappa": 10.0,
+        "stem_channels": 16,
+        "growth": 4,
+        "layers_per_block": 1,
+        "noise_size": 4,
+        "disc_channels": 4,
+        "sigma_x": 0.3,
+        "beta": 1.0,
+    },
+    "vae": {
+        "num_steps": 4,
+        "learning_rate": 1e-3,
+        "latent_size": 4,
+        "channels": 8,
+        "beta": 1.0,
+        "sigma_x": 1.0,
+    },
+    "dcgan": {
+        "num_steps": 4,
+        "learning_rate": 4e-4,
+        "latent_size": 4,
+        "channels": 4,
+        "disc_channels": 4,
+    },
+    "wgan": {
+        "num_steps": 4,
+        "learning_rate": 5e-4,
+        "latent_size": 4,
+        "channels": 4,
+        "disc_channels": 4,
+        "critic_steps": 2,
+        "clip": 0.01,
+        "penalty": "clip",
+        "penalty_weight": 10.0,
+    },
+}
+
+
+@pytest.fixture
+def config() -> Callable[..., dict[str, Any]]:
+    """Return config(model, **changes)."""
+    return lambda model, **changes: COMMON | SECTIONS[model] | changes
+
+
+@pytest.fixture
+def data() -> Data:
+    """Return 8 random positron slices, 6 CT slices, an untrained encoder and a random bank."""
+    rng = np.random.default_rng(0)
+    slices = rng.uniform(0, 500, (10, SIZE, SIZE)).astype(np.float32)
+    ct = rng.uniform(-160, 240, (6, SIZE, SIZE)).astype(np.float32)
+    torch.manual_seed(0)
+    return Data(
+        real=positron_images(slices, np.arange(10) >= 2, 600.0),
+        ct=ct_images(ct, np.ones(6, bool), (-160.0, 240.0)),
+        vae=ConvVAE(SIZE, 8, 8).eval(),
+        bank=torch.randn(8, 5),
+    )

@@ -1,0 +1,86 @@
+"""Memory, generator and discriminator."""
+
+import pytest
+import torch
+
+from tubepet.gan.augment import dihedral
+from tubepet.gan.dcgan import DCCritic, DCGenerator
+from tubepet.gan.discriminator import PATCHGAN_LAYERS, PatchDiscriminator, receptive_field
+from tubepet.gan.generator import DenseGenerator
+from tubepet.gan.memory import AttentionMemory, effective_slots
+
+
+def test_receptive_field_of_the_patchgan_is_70_step_by_step() -> None:
+    fields = [receptive_field(PATCHGAN_LAYERS[-i:]) for i in range(1, 6)]
+    assert fields == [4, 7, 16, 34, 70]  # MODEL.md, row 8
+
+
+def test_receptive_field_is_what_the_gradient_reaches() -> None:
+    critic = PatchDiscriminator(4).eval()  # running statistics: no path through the batch's mean
+    image = torch.randn(1, 1, 256, 256, requires_grad=True)
+    logits, _ = critic(image)
+    centre = logits.shape[-1] // 2
+    (gradient,) = torch.autograd.grad(logits[0, 0, centre, centre], image)
+    rows, columns = torch.nonzero(gradient[0, 0], as_tuple=True)
+    assert rows.max() - rows.min() + 1 == 70
+    assert columns.max() - columns.min() + 1 == 70
+
+
+@pytest.mark.parametrize(("size", "patches"), [(32, 2), (64, 6), (256, 30)])
+def test_discriminator_shows_four_hidden_layers(size: int, patches: int) -> None:
+    logits, layers = PatchDiscriminator(4)(torch.zeros(2, 1, size, size))
+    assert logits.shape == (2, 1, patches, patches)
+    assert [layer.shape[1] for layer in layers] == [4, 8, 16, 32]
+
+
+@pytest.mark.parametrize("attention", ["cosine", "bilinear"])
+def test_attention_sums_to_one_and_context_is_its_mean_of_slots(attention: str) -> None:
+    memory = AttentionMemory(6, (9, 4), attention, kappa=10.0)
+    memory.bank.normal_()
+    context, log_attention = memory(torch.randn(5, 6))
+    weights = log_attention.exp()
+    # 1e-6: nine float32 terms
+    torch.testing.assert_close(weights.sum(1), torch.ones(5), rtol=0, atol=1e-6)
+    torch.testing.assert_close(context, weights @ memory.bank)
+
+
+def test_bilinear_score_by_hand() -> None:
+    memory = AttentionMemory(2, (2, 2), "bilinear", kappa=1.0)
+    memory.alignment.data = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
+    memory.bank.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    # z = (1, 1): z^T W_a = (1, 3), scores 1 and 3, attention 1 : e^2
+    _, log_attention = memory(torch.tensor([[1.0, 1.0]]))
+    ratio = log_attention[0, 1] - log_attention[0, 0]
+    assert float(ratio.detach()) == pytest.approx(2.0, abs=1e-6)  # float32
+
+
+def test_cosine_logits_stay_within_kappa() -> None:
+    memory = AttentionMemory(6, (9, 4), "cosine", kappa=3.0)
+    memory.bank.normal_()
+    _, log_attention = memory(1e6 * torch.randn(5, 6))
+    spread = log_attention.max(1).values - log_attention.min(1).values
+    assert float(spread.detach().max()) <= 6.0 + 1e-5  # twice kappa, and rounding
+
+
+def test_effective_slots_of_uniform_and_of_single_attention() -> None:
+    uniform = torch.full((2, 8), 1 / 8).log()
+    assert float(effective_slots(uniform)) == pytest.approx(8.0, rel=1e-5)
+    single = torch.log_softmax(torch.tensor([[50.0, 0.0, 0.0]]), dim=1)
+    assert float(effective_slots(single)) == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [32, 64, 256])
+def test_generators_make_images_of_any_size_in_range(size: int) -> None:
+    dense = DenseGenerator(7, size, stem_channels=16, growth=4, layers_per_block=1)
+    plain = DCGenerator(size, 7, 4)
+    for generator in (dense, plain):
+        image = generator(torch.randn(2, 7))
+        assert image.shape == (2, 1, size, size)
+        assert image.abs().max() <= 1
+    assert DCCritic(size, 4, is_normalised=True)(image).shape == (2,)
+
+
+def test_symmetries_are_eight_different_ones() -> None:
+    image = torch.arange(9.0).view(1, 1, 3, 3)
+    assert len({tuple(dihedral(image, e).flatten().tolist()) for e in range(8)}) == 8
+    assert torch.equal(dihedral(image, 0), image)

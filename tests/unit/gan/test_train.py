@@ -1,0 +1,212 @@
+"""The loop: gradients, averages, resuming, clipping, sampling, and what stops it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tubepet.errors import InputError
+from tubepet.gan import ours, wgan
+from tubepet.gan.data import Images, positron_images, take
+from tubepet.gan.models import MODELS
+from tubepet.gan.sample import load_generator, sample_images
+from tubepet.gan.train import start, train
+
+ALL = sorted(MODELS)
+
+
+def run(model, name, config, data):
+    return start(model, name, config, data, Fabric(accelerator="cpu", devices=1), seed=1)
+
+
+def test_gradients_reach_encoder_and_attention_but_not_the_bank(config, data) -> None:
+    begun = run(ours, "ours", config("ours"), data)
+    generator = begun.networks["generator"].module
+    critic_before = [p.clone() for p in begun.networks["critic"].parameters()]
+    bank = generator.memory.bank.clone()
+    ours.train_step(begun)
+    reached = {name for name, p in generator.named_parameters() if p.grad.abs().sum() > 0}
+    assert "memory.alignment" in reached
+    assert {"vae.mu_head.weight", "vae.log_var_head.weight", "vae.trunk.0.weight"} <= reached
+    assert "vae.expand.weight" in reached  # the decoder, through L_VAE only
+    assert "generator.stem.weight" in reached
+    assert not generator.memory.bank.requires_grad
+    assert torch.equal(generator.memory.bank, bank)
+    critic = begun.networks["critic"]
+    # the discriminator learns in its own step and holds no gradient of the generator's
+    assert any(
+        not torch.equal(a, b) for a, b in zip(critic_before, critic.parameters(), strict=True)
+    )
+
+
+def test_encoder_gets_an_adversarial_gradient_without_its_own_loss(config, data) -> None:
+    begun = run(ours, "ours", config("ours", vae_weight=0.0, prior_fraction=0.0), data)
+    ours.train_step(begun)
+    generator = begun.networks["generator"].module
+    assert generator.vae.mu_head.weight.grad.abs().sum() > 0
+    assert generator.vae.expand.weight.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_resumed_training_equals_an_uninterrupted_one(name, config, data, tmp_path: Path) -> None:
+    model = MODELS[name]
+    whole = train(model, name, config(name), data, 1, "code", tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    class Fragile:
+        """The model, killed in its fourth step."""
+
+        steps = 0
+
+        def __getattr__(self, attribute):
+            return getattr(model, attribute)
+
+        def train_step(self, begun):
+            self.steps += 1
+            if self.steps == 4:
+                raise Killed
+            return model.train_step(begun)
+
+    with pytest.raises(Killed):
+        train(Fragile(), name, config(name), data, 1, "code", tmp_path / "part")
+    resumed = train(model, name, config(name), data, 1, "code", tmp_path / "part")
+    assert resumed.weights.keys() == whole.weights.keys()
+    for key, weight in whole.weights.items():
+        assert torch.equal(resumed.weights[key], weight), key  # bit for bit
+    assert resumed.curves.equals(whole.curves)
+    assert np.array_equal(resumed.grid, whole.grid)
+
+
+def test_checkpoint_of_other_settings_is_not_resumed(config, data, tmp_path: Path) -> None:
+    train(MODELS["dcgan"], "dcgan", config("dcgan"), data, 1, "code", tmp_path / "a")
+    again = config("dcgan", learning_rate=1e-3)
+    stale = train(MODELS["dcgan"], "dcgan", again, data, 1, "code", tmp_path / "a")
+    fresh = train(MODELS["dcgan"], "dcgan", again, data, 1, "code", tmp_path / "b")
+    for key, weight in fresh.weights.items():
+        assert torch.equal(stale.weights[key], weight), key
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_weights_rebuild_the_generator_and_sampling_is_seeded(
+    name, config, data, tmp_path: Path
+) -> None:
+    model = MODELS[name]
+    trained = train(model, name, config(name, num_steps=1), data, 1, "code", tmp_path)
+    save_file(trained.weights, tmp_path / "g.safetensors")
+    generator = load_generator(model, tmp_path / "g.safetensors", trained.arguments)
+    first, second, other = (
+        sample_images(model, generator, 5, data, torch.Generator().manual_seed(s))
+        for s in (3, 3, 4)
+    )
+    assert first.shape == (5, 32, 32) and first.dtype == np.float32
+    assert first.min() >= 0 and first.max() <= 600  # Bq/mm3, the range of the scale
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_average_covers_batch_norm_statistics(config, data) -> None:
+    begun = run(ours, "ours", config("ours"), data)
+    generator = begun.networks["generator"].module
+    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+    means = []
+    for _ in range(2):
+        ours.train_step(begun)
+        average.update_parameters(generator)
+        means.append(generator.context_norm.running_mean.clone())
+    # the first update copies, the second takes half of the difference; 1e-6: float32
+    expected = 0.5 * means[0] + 0.5 * means[1]
+    torch.testing.assert_close(
+        average.module.context_norm.running_mean, expected, rtol=0, atol=1e-6
+    )
+    assert torch.equal(average.module.memory.bank, data.bank)  # an average of equal banks
+
+
+def test_wgan_parameters_stay_clipped(config, data) -> None:
+    begun = run(wgan, "wgan", config("wgan"), data)
+    wgan.train_step(begun)
+    bound = max(float(p.detach().abs().max()) for p in begun.networks["critic"].parameters())
+    assert bound <= np.float32(0.01)
+
+
+def test_wgan_gradient_penalty_replaces_clipping(config, data) -> None:
+    begun = run(wgan, "wgan", config("wgan", penalty="gradient"), data)
+    assert float(wgan.train_step(begun)["penalty"]) > 0
+    kinds = {type(m).__name__ for m in begun.networks["critic"].modules()}
+    assert "BatchNorm2d" not in kinds
+    assert max(float(p.detach().abs().max()) for p in begun.networks["critic"].parameters()) > 0.01
+
+
+def test_constant_slices_train_without_nan(config, data, tmp_path: Path) -> None:
+    nothing = np.zeros((10, 32, 32), np.float32)  # a tube without a single coincidence
+    empty = replace(data, real=positron_images(nothing, np.arange(10) >= 2, 1e-6))
+    for name in ALL:
+        trained = train(MODELS[name], name, config(name), empty, 1, "code", tmp_path / name)
+        assert np.isfinite(trained.grid).all()
+
+
+def test_each_shuffle_uses_every_row_once() -> None:
+    rng, queue, seen = torch.Generator().manual_seed(0), torch.empty(0, dtype=torch.int64), []
+    for _ in range(4):
+        rows, queue = take(queue, 2, 8, rng)
+        seen += rows.tolist()
+    assert sorted(seen) == list(range(8))
+
+
+def test_images_scale_and_clip() -> None:
+    images = Images(np.array([[[0.0, 5.0, 10.0, 20.0]]], np.float32), np.array([0]), 0.0, 10.0)
+    assert images.batch(torch.tensor([0])).flatten().tolist() == [-1.0, 0.0, 1.0, 1.0]
+
+
+def test_too_few_slices_are_named(config, data, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"batch_size: got 9, expected at most 8.*positron"):
+        train(MODELS["vae"], "vae", config("vae", batch_size=9), data, 1, "code", tmp_path)
+
+
+def test_nan_stops_the_training_and_keeps_the_checkpoint(config, data, tmp_path: Path) -> None:
+    class Diverging:
+        """The VAE, whose loss is NaN in step 4."""
+
+        steps = 0
+
+        def __getattr__(self, attribute):
+            return getattr(MODELS["vae"], attribute)
+
+        def train_step(self, begun):
+            self.steps += 1
+            losses = MODELS["vae"].train_step(begun)
+            return losses | {"vae_kl": torch.tensor(float("nan"))} if self.steps == 4 else losses
+
+    message = r"gan\.vae: vae_kl is nan at step 4, expected a finite number; .* is kept"
+    with pytest.raises(InputError, match=message):
+        train(Diverging(), "vae", config("vae"), data, 1, "code", tmp_path)
+    assert (tmp_path / "checkpoint.pt").is_file()
+
+
+def test_bank_of_another_data_set_is_refused(config, data, tmp_path: Path) -> None:
+    other = replace(data, bank=torch.randn(7, 5))
+    with pytest.raises(InputError, match="got 7 slots, expected 8"):
+        train(MODELS["ours"], "ours", config("ours"), other, 1, "code", tmp_path)
+
+
+def test_weights_of_another_architecture_are_refused(config, data, tmp_path: Path) -> None:
+    arguments = MODELS["dcgan"].generator_arguments(config("dcgan"), data)
+    generator = MODELS["dcgan"].make_generator(arguments)
+    save_file(generator.state_dict(), tmp_path / "g.safetensors")
+    wider = arguments | {"channels": 8}
+    with pytest.raises(InputError, match=r"g\.safetensors: expected the weights of a generator"):
+        load_generator(MODELS["dcgan"], tmp_path / "g.safetensors", wider)
+    (tmp_path / "g.safetensors").write_bytes(b"\x08\x00")
+    with pytest.raises(InputError, match=r"g\.safetensors"):
+        load_generator(MODELS["dcgan"], tmp_path / "g.safetensors", arguments)
+
+
+def test_dataset_without_a_scale_is_refused() -> None:
+    with pytest.raises(InputError, match="scale_bq_mm3 0"):
+        positron_images(np.zeros((1, 8, 8), np.float32), np.ones(1, bool), 0.0)

@@ -1,0 +1,172 @@
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.reconstruct import figures, geometry, mlem, projector, sensitivity
+from tubepet.types import Grid, Listmode, Volume
+
+
+@pytest.fixture(scope="module")
+def efficiency(scanner):
+    """Return the efficiency of the gap-free detector of `simulate`."""
+    width_mm = 2 * np.pi * geometry.detection_radius_mm(scanner) / scanner.num_columns
+    ratio = width_mm * scanner.axial_pitch_mm / scanner.crystal_width_mm / scanner.crystal_height_mm
+    return np.full((scanner.num_columns // 2 + 1, scanner.num_rings), ratio**2)
+
+
+@pytest.fixture(scope="module")
+def geometric(scanner, grid, efficiency):
+    return Volume(sensitivity.geometric_sensitivity(scanner, grid, efficiency), grid)
+
+
+@pytest.fixture(scope="module")
+def events(simulate, cylinder_points):
+    rng = np.random.default_rng(7)
+    return simulate(cylinder_points(60_000, 6.0, 6.0, rng), rng)
+
+
+@pytest.fixture(scope="module")
+def reconstruct(scanner, efficiency, geometric):
+    def run(events, mu=None, duration_s=2.0, num_subsets=1, num_iterations=10, psf=3.0, post=0.0):
+        mu = mu or Volume(np.zeros(geometric.grid.shape), geometric.grid)
+        return mlem.reconstruct(
+            events,
+            scanner,
+            efficiency,
+            geometric,
+            mu,
+            duration_s,
+            num_iterations,
+            num_subsets,
+            1,
+            psf,
+            post,
+        )
+
+    return run
+
+
+def random_lines(scanner, grid, num, additive, seed=0):
+    rng = np.random.default_rng(seed)
+    points = geometry.crystal_points_mm(scanner)
+    first, second = rng.integers(0, scanner.num_crystals, (2, 20 * num))
+    hits = projector.forward(np.ones(grid.shape), grid, points, first, second) > 0
+    first, second = first[hits][:num].astype(np.int32), second[hits][:num].astype(np.int32)
+    return mlem.Lines(points, first, second, np.full(len(first), additive))
+
+
+@pytest.mark.parametrize("additive", [0.0, 0.3])
+@pytest.mark.parametrize("psf_fwhm_mm", [0.0, 3.0])
+def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, psf_fwhm_mm):
+    lines = random_lines(scanner, grid, 500, additive)
+    sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
+    image, trace = mlem.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, psf_fwhm_mm)
+    rise = np.diff(trace["log_likelihood"])
+    assert (rise >= -1e-9 * np.abs(trace["log_likelihood"]).max()).all()
+    assert (image >= 0).all()
+    expected = (mlem.smoothed(sens, grid, psf_fwhm_mm) * image).sum()
+    if additive == 0:
+        # exact for the MLEM update; 1e-10 is the rounding of the mirrored Gaussian and its sums
+        assert expected == pytest.approx(len(lines.first), rel=1e-10)
+    else:
+        assert expected < len(lines.first)
+    assert list(trace["iteration"]) == list(range(16))
+
+
+def test_point_off_centre_is_found_within_half_a_voxel(simulate, reconstruct, grid):
+    place_mm = np.array([5.0, -3.5, 3.0])  # x, y, z
+    rng = np.random.default_rng(3)
+    # spread over 0.5 mm: crystals would see one exact point through a few lines only
+    points = place_mm + rng.uniform(-0.25, 0.25, (8_000, 3))
+    image, _ = reconstruct(simulate(points, rng), num_iterations=20)
+    weights = image.array / image.array.sum()
+    centre = [float((weights * axis).sum()) for axis in np.meshgrid(*grid.axes_mm(), indexing="ij")]
+    for got, wanted, voxel_mm in zip(centre, place_mm[::-1], grid.voxel_mm, strict=True):
+        assert abs(got - wanted) < voxel_mm / 2
+
+
+def test_total_activity_is_absolute(reconstruct, events, grid):
+    """60,000 decays in 2 s are 30,000 Bq, with no free scale."""
+    image, trace = reconstruct(events)
+    total_bq = float(image.array.sum()) * grid.voxel_volume_mm3
+    # 1.5 % from crystals as points (see test_calibrate), 0.7 % from 2e4 counts
+    assert total_bq == pytest.approx(30_000, rel=0.03)
+    assert trace["total_bq"].iloc[-1] == pytest.approx(total_bq, rel=1e-5)
+
+
+def test_attenuated_counts_give_the_same_activity(reconstruct, events, scanner, grid):
+    z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
+    mu = Volume(np.where((np.hypot(x - 1, y) < 9) & (np.abs(z) < 9), 0.02, 0.0), grid)
+    ends = (geometry.crystal_points_mm(scanner), events.crystal1, events.crystal2)
+    survival = np.exp(-projector.forward(mu.array, grid, *ends))
+    kept = np.random.default_rng(0).uniform(size=len(events)) < survival
+    assert kept.mean() < 0.8
+    thinned = Listmode(
+        events.crystal1[kept], events.crystal2[kept], np.zeros(kept.sum()), events.truth[kept]
+    )
+    image, _ = reconstruct(thinned, mu=mu)
+    assert image.array.sum() * grid.voxel_volume_mm3 == pytest.approx(30_000, rel=0.03)
+
+
+def test_one_and_two_threads_give_the_same_bytes(reconstruct, events):
+    images = []
+    for num_threads in (1, 2):
+        projector.use_threads(num_threads)
+        images.append(reconstruct(events, num_iterations=3, post=1.0)[0].array.tobytes())
+    assert images[0] == images[1]
+
+
+def test_osem_approaches_mlem(reconstruct, events):
+    many, _ = reconstruct(events, num_iterations=24)
+    fast, trace = reconstruct(events, num_iterations=6, num_subsets=4)
+    slow, _ = reconstruct(events, num_iterations=6)
+
+    def difference(image):
+        return np.sqrt(np.mean((image.array - many.array) ** 2) / np.mean(many.array**2))
+
+    # 6 x 4 updates are as far as 24 iterations, up to the noise between subsets
+    assert difference(fast) < 0.5 * difference(slow)
+    assert trace["log_likelihood"].iloc[-1] > trace["log_likelihood"].iloc[0]
+
+
+def test_no_coincidence_gives_a_zero_image_and_a_plain_statement(
+    reconstruct, grid, caplog, monkeypatch
+):
+    monkeypatch.setattr(log, "propagate", True)
+    none = np.zeros(0, np.int32)
+    with caplog.at_level(logging.WARNING, "tubepet"):
+        image, trace = reconstruct(Listmode(none, none, np.zeros(0), np.zeros(0, np.uint8)))
+    assert "no coincidence crosses the image" in caplog.text
+    assert image.array.shape == grid.shape and not image.array.any()
+    figures.plt.close(figures.draw_convergence(trace, "empty"))
+    figures.plt.close(figures.draw_image(image, image, "empty"))
+
+
+def test_five_coincidences_are_enough(reconstruct, events, grid):
+    few = Listmode(*(getattr(events, field.name)[:5] for field in dataclasses.fields(events)))
+    image, trace = reconstruct(few)
+    assert np.isfinite(image.array).all() and image.array.sum() > 0
+    assert np.isfinite(trace["log_likelihood"]).all()
+
+
+def test_filter_keeps_the_total_and_has_its_width(grid):
+    rng = np.random.default_rng(0)
+    image = rng.uniform(size=grid.shape)
+    assert mlem.smoothed(image, grid, 6.0).sum() == pytest.approx(image.sum(), rel=1e-12)
+    fine = Grid.centred((1, 1, 401), (1.0, 1.0, 0.1))
+    point = np.zeros(fine.shape)
+    point[0, 0, 200] = 1
+    profile = mlem.smoothed(point, fine, 4.0)[0, 0]
+    assert (profile > profile.max() / 2).sum() * 0.1 == pytest.approx(4.0, abs=0.15)
+
+
+def test_foreign_crystals_and_impossible_attenuation_are_refused(reconstruct, events, grid):
+    foreign = dataclasses.replace(events, crystal2=events.crystal2 + 100_000)
+    with pytest.raises(InputError, match=r"got crystal 1\d+, expected 0..479"):
+        reconstruct(foreign)
+    with pytest.raises(InputError, match="attenuation map: got negative"):
+        reconstruct(events, mu=Volume(np.full(grid.shape, -1.0), grid))
