@@ -17,7 +17,7 @@ from tubepet.rng import stream
 
 Images = NDArray[np.float32]
 
-# the paper's Table 1; it does not say which images its MS-SSIM compares (MODEL.md A15)
+# the paper's Table 1; it does not say which images its MS-SSIM compares (docs/model.md A15)
 PAPER_MS_SSIM = {"vae": 0.0485, "dcgan": 0.0522, "wgan": 0.0567, "ours": 0.0694}
 PAPER_FID = {"dcgan": 15.2, "wgan": 27.5, "ours": 52.8}
 FLOOR = "real (training tubes)"

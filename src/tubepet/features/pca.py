@@ -1,6 +1,6 @@
 """Principal components by a thin SVD (stage 06).
 
-The paper's eqs. 4 and 5 with the sign of the Lagrangian corrected (MODEL.md, A1):
+The paper's eqs. 4 and 5 with the sign of the Lagrangian corrected (docs/model.md, A1):
 C u = lambda u with C = Yc^T Yc / m. Yc = U S V^T gives u = rows of V^T and lambda = S^2 / m without
 ever forming the n x n covariance, n = H W >> m. Variances are divided by m - 1 here, as
 scikit-learn does.

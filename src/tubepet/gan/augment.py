@@ -2,7 +2,7 @@
 
 The same element is applied to the real and the generated batch of the discriminator's step and to
 the generated batch of the generator's step: augmenting in one of them only makes the generator
-collapse (MODEL.md 7). Intensities are activities and are never touched.
+collapse (docs/model.md, prototypes). Intensities are activities and are never touched.
 """
 
 import torch

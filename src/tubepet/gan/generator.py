@@ -1,7 +1,7 @@
 """The generator: a DenseNet turned round, from a vector to an image (eq. 7).
 
 The paper copies the classifier's transition (1x1 convolution, 2x2 average pooling), which cannot
-make an image out of a vector; here the transition goes up (MODEL.md A7).
+make an image out of a vector; here the transition goes up (docs/model.md A7).
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 START_SIZE = 4  # pixels
 COMPRESSION = 0.5  # theta of DenseNet-BC, Huang et al. 2017, doi:10.1109/CVPR.2017.243
-MIN_CHANNELS = 16  # a transition leaves at least these (MODEL.md 3a)
+MIN_CHANNELS = 16  # a transition leaves at least these (docs/model.md, prototypes)
 
 
 class DenseLayer(nn.Module):

@@ -61,7 +61,7 @@ def assign(log_attention: Tensor) -> Tensor:
     """Pair every query with one real image so that the summed log attention is largest.
 
     The joint p(x, a) of eq. 9, which the paper leaves open: the real images stay a uniform batch
-    (each is used once), and each query gets the one that it attends to (MODEL.md 7).
+    (each is used once), and each query gets the one that it attends to (docs/model.md, prototypes).
 
     Parameters
     ----------

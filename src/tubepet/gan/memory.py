@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-INITIAL_LOGIT_STD = 3.0  # MODEL.md A5: 1 gives the mean image, 8 a lookup table (300 slots)
+INITIAL_LOGIT_STD = 3.0  # docs/model.md A5: 1 gives the mean image, 8 a lookup table (300 slots)
 
 
 class AttentionMemory(nn.Module):

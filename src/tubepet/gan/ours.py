@@ -2,7 +2,7 @@
 
 x_ct -> encoder -> z -> attention over the bank -> context c -> v = [BN(c); z; noise] -> generator.
 
-Where the paper is silent or contradicts itself, MODEL.md sections 1.2 and 7 decide: the
+Where the paper is silent or contradicts itself, docs/model.md decides: the
 discriminator's real images are positron images (A10); z is batch-normalised and a part of each
 batch is replaced by N(0, I); v keeps z and fresh noise beside the context; the perceptual loss
 pairs by assignment.
@@ -159,7 +159,7 @@ def make_networks(config: Config, data: Data) -> Networks:
 
 
 def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """Adam for both sides; the pretrained encoder learns more slowly (MODEL.md 1.3)."""
+    """Adam for both sides; the pretrained encoder learns more slowly (docs/model.md, joint training)."""
     encoder = list(networks["generator"].vae.parameters())
     others = [p for n, p in networks["generator"].named_parameters() if not n.startswith("vae.")]
     groups = [

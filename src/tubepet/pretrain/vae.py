@@ -1,7 +1,7 @@
 """The convolutional variational autoencoder of CT slices (stage 05).
 
 Its encoder makes the query z of the attention memory and is trained further inside the GAN; its
-decoder stays for the joint regulariser (MODEL.md section 1.3). GroupNorm, not BatchNorm: there are
+decoder stays for the joint regulariser (docs/model.md, joint training). GroupNorm, not BatchNorm: there are
 no running statistics to go stale when the encoder moves, and one image's code does not depend on
 the rest of the batch.
 
@@ -154,7 +154,7 @@ def elbo_terms(
 
     References
     ----------
-    MODEL.md, row 3' of section 1.1 (the loss that the paper's eq. 3 leaves out).
+    docs/model.md, eq. 3' (the loss that the paper's eq. 3 leaves out).
     """
     latent_size: int = model.latent_size  # type: ignore[assignment]  # Fabric's wrapper passes it on
     noise = torch.randn(len(x), latent_size, generator=generator, device=x.device)

@@ -47,7 +47,7 @@ def fit_log_linear(
         score = design.T @ (signal * (counts / mean - 1))
         information = (design.T * (signal**2 / mean)) @ design
         # least squares: a term that the data cannot tell from another gets no say of its own
-        scale = np.abs(design).max(axis=0)
+        scale = np.maximum(np.abs(design).max(axis=0), np.finfo(float).tiny)
         solution = np.linalg.lstsq(information / np.outer(scale, scale), score / scale)[0]
         step = (solution / scale).astype(np.float64)
     return coefficients

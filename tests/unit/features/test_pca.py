@@ -40,7 +40,7 @@ def test_equals_scikit_learn_up_to_sign(y):
 
 
 def test_leading_direction_is_the_maximum_of_the_lagrangian(y):
-    # eq. 5 with the minus sign (MODEL.md, A1): C u - lambda u = 0 at the top eigenvector
+    # eq. 5 with the minus sign (docs/model.md, A1): C u - lambda u = 0 at the top eigenvector
     pca = fit_pca(y, 1, "y")
     u, variance = pca.components[0], pca.variance[0]
     gradient = np.cov(y.T) @ u - variance * u

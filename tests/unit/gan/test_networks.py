@@ -12,7 +12,7 @@ from tubepet.gan.memory import AttentionMemory, effective_slots
 
 def test_receptive_field_of_the_patchgan_is_70_step_by_step() -> None:
     fields = [receptive_field(PATCHGAN_LAYERS[-i:]) for i in range(1, 6)]
-    assert fields == [4, 7, 16, 34, 70]  # MODEL.md, row 8
+    assert fields == [4, 7, 16, 34, 70]  # docs/model.md, eq. 8
 
 
 def test_receptive_field_is_what_the_gradient_reaches() -> None:
