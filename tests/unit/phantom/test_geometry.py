@@ -146,13 +146,21 @@ def test_the_wall_is_closed_and_as_thick_as_told(make_tube: MakeTube, family: st
 
 
 def test_a_defect_lies_where_it_is_told(make_tube: MakeTube) -> None:
-    tube = make_tube(defect="pit", orientation_deg=0.0, defect_deg=90.0, defect_z_mm=2.0)
+    tube = make_tube(defect="pit", orientation_deg=20.0, defect_deg=100.0, defect_z_mm=2.0)
     box = voxelise(tube, 0.5, 4).defect_box_mm
     assert box is not None
-    (x0, x1), (y0, y1), (z0, z1) = box
-    assert_allclose([(x0 + x1) / 2, (z0 + z1) / 2], [0, 2], atol=0.13)
-    # The wall begins at 6 mm; the hemisphere is 1.5 mm deep, of 0.7 x 2.5 mm allowed.
-    assert 5.7 < y0 < 6.1 and 7.3 < y1 < 7.6
+    x, y, z = np.mean(box, axis=1)
+    # At 120 degrees. The wall begins at 6 mm; the hemisphere is 1.5 mm deep (1.75 allowed).
+    assert_allclose([np.degrees(np.arctan2(y, x)), z], [120, 2], atol=1.5)
+    assert 6.0 < np.hypot(x, y) < 7.5
+
+
+def test_a_defect_of_an_eccentric_bore_is_at_its_surface(make_tube: MakeTube) -> None:
+    values = {"orientation_deg": 0.0, "defect_deg": 0.0, "eccentricity_ratio": 0.4}
+    box = voxelise(make_tube(family="eccentric", defect="pit", **values), 0.5, 4).defect_box_mm
+    assert box is not None
+    # Bore of 6 mm shifted by 0.4 x 2.5 mm; 0.7 of the 1.5 mm of wall left there may go.
+    assert_allclose(box[0], [7.0, 8.05], atol=0.3)
 
 
 def test_bent_middle_and_ends(make_tube: MakeTube) -> None:

@@ -83,7 +83,8 @@ def test_materials_lie_where_the_grid_says(block) -> None:
         for z in (-1, 1)
     }
     blocked = count.pop((-1, 1))  # +x, -y, +z
-    assert blocked < 0.85 * min(count.values())
+    # exp(-0.0226 x 28) = 0.53 straight through; water would leave 0.76.
+    assert 0.45 < blocked / np.mean(list(count.values())) < 0.68
     assert min(count.values()) > 0.85 * max(count.values())
 
 
