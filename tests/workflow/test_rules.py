@@ -11,9 +11,7 @@ from tests.workflow.conftest import ROOT, snakemake
 RULES = {
     name: body
     for path in sorted((ROOT / "workflow/rules").glob("*.smk"))
-    for name, body in re.findall(
-        r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S
-    )
+    for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S)
 }
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 

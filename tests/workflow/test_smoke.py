@@ -105,7 +105,7 @@ def _scanner_section() -> dict[str, object]:
 
 
 def test_one_core_killed_half_way_gives_the_same_files(smoke, tmp_path):
-    """kill -9 of Snakemake and all of its children, twice, then a plain second run."""
+    """Survive kill -9 of Snakemake and all of its children, twice, then a plain second run."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(tmp_path), "--cores", "1", "--configfile", str(SMOKE)]
     for seconds in (9, 23):

@@ -42,6 +42,7 @@ rule collect_report:
         slices=rules.collect_slices.output.info,
         ct=rules.prepare_ct.output.info,
         table1=rules.evaluate_models.output.table,
+        metrics=rules.evaluate_models.output.metrics,
     output:
         facts="results/report/facts.json",
         counts=report(

@@ -10,13 +10,15 @@ stats = [io.read_json(path) for path in snakemake.input.stats]
 slices, ct = io.read_json(snakemake.input.slices), io.read_json(snakemake.input.ct)
 facts = tables.facts(stats, slices, ct)
 io.write_json(snakemake.output.facts, facts)
+metrics = io.read_json(snakemake.input.metrics)
 pages = {
     "counts": io.read_table(snakemake.input.counts),
-    "table1": io.read_table(snakemake.input.table1),
+    "table1": tables.with_intervals(io.read_table(snakemake.input.table1)),
     "provenance": tables.provenance(
         facts, stats, io.read_json(snakemake.input.calibration), snakemake.params.seed
     ),
     "cost": tables.cost(Path("results/benchmarks")),
 }
 for name, table in pages.items():
-    io.write_text(snakemake.output[name], tables.page(name, table))
+    notes = metrics["columns"] if name == "table1" else {}
+    io.write_text(snakemake.output[name], tables.page(name, table, notes))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tubepet.errors import InputError
 
-# NVIDIA's TorchScript export of the 2015 network, used by StyleGAN2-ADA and later work (docs/model.md, metrics)
+# NVIDIA's TorchScript export of the 2015 network, used by StyleGAN2-ADA and later work
+# (docs/model.md, metrics)
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 BATCH = 50
 

@@ -1,7 +1,7 @@
 """Statistics features: what a positron slice looks like, in numbers that need no network.
 
 Per image: quantiles of the intensity, the strength of its gradients, and the radial power spectrum.
-In a toy check the only cheap space that saw weak noise, blur and loss of modes alike (docs/model.md, metrics).
+In a toy check the only cheap space that saw weak noise, blur and loss of modes alike.
 Standardised and projected on principal components fitted on the training slices.
 """
 

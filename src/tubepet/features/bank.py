@@ -1,7 +1,7 @@
 """The memory bank: one feature vector per positron training slice (stage 06).
 
 A vector is [whitened PCA scores ; PCA scores of the PCANet histograms], each dimension standardised
-over the bank (docs/model.md, A3, A4). Everything here is fitted on training slices and frozen later.
+over the bank (docs/model.md A3, A4). Everything here is fitted on training slices and frozen later.
 """
 
 from collections.abc import Mapping

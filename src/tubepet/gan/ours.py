@@ -159,7 +159,7 @@ def make_networks(config: Config, data: Data) -> Networks:
 
 
 def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """Adam for both sides; the pretrained encoder learns more slowly (docs/model.md, joint training)."""
+    """Adam for both sides; the pretrained encoder learns ten times more slowly."""
     encoder = list(networks["generator"].vae.parameters())
     others = [p for n, p in networks["generator"].named_parameters() if not n.startswith("vae.")]
     groups = [

@@ -31,7 +31,8 @@ def negative_elbo(reconstruction_nll: Tensor, kl: Tensor, weight: float) -> Tens
 def aggregate_gap(mu: Tensor, log_var: Tensor) -> dict[str, float]:
     """Compare the aggregate posterior q(z) = mean over images of q(z|x) with N(0, I).
 
-    The paper's eq. 3 takes the two as equal (docs/model.md, A2); prior sampling is only as good as that.
+    The paper's eq. 3 takes the two as equal (docs/model.md A2); prior sampling is only as good
+    as that.
 
     Parameters
     ----------

@@ -30,6 +30,7 @@ PACKAGES = (
 STYLE = """body{font:14px/1.45 system-ui,sans-serif;margin:1.5em;color:#222}
 table{border-collapse:collapse}
 th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right}
+dt{font-weight:600;margin-top:.6em}dd{margin-left:1em}
 th:first-child,td:first-child{text-align:left}th{background:#f4f4f4;position:sticky;top:0}"""
 
 TITLES = {
@@ -138,11 +139,30 @@ def cost(folder: Path) -> pd.DataFrame:
     ).reset_index()
 
 
-def page(name: str, table: pd.DataFrame) -> str:
-    """Return a table as a self-contained HTML page."""
+def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Join the columns x, x_low and x_high of a table into one: ``x [low, high]``."""
+    shown = {}
+    for name in table.columns.drop([c for c in table if c.endswith(("_low", "_high"))]):
+        values = table[name]
+        if f"{name}_low" in table:
+            rows = zip(values, table[f"{name}_low"], table[f"{name}_high"], strict=True)
+            shown[name] = [
+                "" if pd.isna(value) else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+                for value, low, high in rows
+            ]
+        else:
+            shown[name] = list(values)
+    return pd.DataFrame(shown)
+
+
+def page(name: str, table: pd.DataFrame, notes: dict[str, str]) -> str:
+    """Return a table as a self-contained HTML page, with a note on each column that needs one."""
     title = html.escape(TITLES[name])
     body = table.to_html(index=False, border=0, na_rep="", float_format=lambda v: f"{v:.4g}")
+    terms = "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in notes.items()
+    )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style><h1>{title}</h1>{body}</html>\n"
+        f"<style>{STYLE}</style><h1>{title}</h1>{body}<dl>{terms}</dl></html>\n"
     )

@@ -34,5 +34,11 @@ def test_cost_sums_jobs_of_a_rule(tmp_path):
 
 @pytest.mark.parametrize("name", list(tables.TITLES))
 def test_pages_escape_what_they_show(name):
-    page = tables.page(name, pd.DataFrame({"fact": ["<script>"], "value": [1.0]}))
-    assert "<script>" not in page and "&lt;script&gt;" in page
+    page = tables.page(name, pd.DataFrame({"fact": ["<script>"], "value": [1.0]}), {"a": "<b>"})
+    assert "<script>" not in page and "<b>" not in page and "&lt;script&gt;" in page
+
+
+def test_intervals_stand_in_one_cell():
+    table = pd.DataFrame({"model": ["ours"], "x": [1.0], "x_low": [0.5], "x_high": [2.0], "n": [3]})
+    (row,) = tables.with_intervals(table).to_dict("records")
+    assert row == {"model": "ours", "x": "1 [0.5, 2]", "n": 3}
