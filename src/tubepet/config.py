@@ -76,6 +76,38 @@ def _ranges(section: dict[str, Any], name: str) -> Iterator[tuple[str, list[floa
             yield f"{name}.{key}", value
 
 
+def _tube_sizes(phantom: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """Name, reach from the axis and length (mm) of the largest drawn tube and of each fixed one."""
+    drawn = {key: phantom[key][1] for key in ("bore_radius_mm", "wall_mm", "bend_mm", "length_mm")}
+    for name, fixed in [("phantom", {}), *phantom["tubes"].items()]:
+        size = {key: fixed.get(key, largest) for key, largest in drawn.items()}
+        reach_mm = size["bore_radius_mm"] + size["wall_mm"] + size["bend_mm"] / 2
+        yield name, reach_mm, size["length_mm"]
+
+
+def _misfits(
+    name: str, largest_mm: float, length_mm: float, scanner: dict[str, Any], image: dict[str, Any]
+) -> Iterator[str]:
+    """Sentences on a tube that does not fit the scanner or the image."""
+    half_mm = image["num_pixels"] * image["pixel_mm"] / 2
+    axial_mm = image["num_slices"] * image["slice_mm"]
+    if largest_mm >= scanner["inner_radius_mm"]:
+        yield (
+            f"{name}: the largest tube has a radius of {largest_mm:g} mm, expected less than the "
+            f"scanner's bore (scanner.inner_radius_mm {scanner['inner_radius_mm']:g} mm)"
+        )
+    if largest_mm > half_mm:
+        yield (
+            f"reconstruct.num_pixels x pixel_mm: the image reaches {half_mm:g} mm from the axis, "
+            f"expected at least {largest_mm:g} mm, the radius of the largest tube ({name})"
+        )
+    if axial_mm < length_mm:
+        yield (
+            f"reconstruct.num_slices x slice_mm: the image is {axial_mm:g} mm long, expected at "
+            f"least the longest tube, {length_mm:g} mm ({name})"
+        )
+
+
 def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """Sentences on keys that are fine alone and impossible together."""
     phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
@@ -86,28 +118,13 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     low, high = scanner["energy_window_kev"]
     if low >= high:
         yield f"scanner.energy_window_kev: got [{low}, {high}], expected a window of positive width"
-    largest_mm = phantom["bore_radius_mm"][1] + phantom["wall_mm"][1] + phantom["bend_mm"][1] / 2
-    if largest_mm >= scanner["inner_radius_mm"]:
-        yield (
-            f"phantom: the largest tube has a radius of {largest_mm:g} mm, expected less than the "
-            f"scanner's bore (scanner.inner_radius_mm {scanner['inner_radius_mm']:g} mm)"
-        )
+    for name, largest_mm, length_mm in _tube_sizes(phantom):
+        yield from _misfits(name, largest_mm, length_mm, scanner, image)
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2
-    if largest_mm > half_mm:
-        yield (
-            f"reconstruct.num_pixels x pixel_mm: the image reaches {half_mm:g} mm from the axis, "
-            f"expected at least {largest_mm:g} mm, the radius of the largest tube"
-        )
     if hypot(half_mm, half_mm) >= scanner["inner_radius_mm"]:
         yield (
             f"reconstruct.pixel_mm: the image corner lies {hypot(half_mm, half_mm):g} mm from the "
             f"axis, expected inside the scanner ({scanner['inner_radius_mm']:g} mm)"
-        )
-    axial_mm = image["num_slices"] * image["slice_mm"]
-    if axial_mm < phantom["length_mm"][1]:
-        yield (
-            f"reconstruct.num_slices x slice_mm: the image is {axial_mm:g} mm long, expected at "
-            f"least the longest tube, {phantom['length_mm'][1]:g} mm"
         )
     room_mm = 2 * scanner["inner_radius_mm"] * tan(pi / scanner["num_columns"])
     if scanner["crystal_width_mm"] > room_mm:

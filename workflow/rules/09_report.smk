@@ -20,15 +20,15 @@ rule draw_follow:
         "logs/draw_follow.log",
     benchmark:
         "results/benchmarks/draw_follow.tsv"
-    params:
-        scanner=config["scanner"],
-        code=code_digest("tubepet.report.follow"),
+    conda:
+        "../../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    conda:
-        "../../envs/report.yaml"
+    params:
+        scanner=config["scanner"],
+        code=code_digest("tubepet.report.follow"),
     script:
         "../scripts/draw_follow.py"
 
@@ -73,14 +73,14 @@ rule collect_report:
         "logs/collect_report.log",
     benchmark:
         "results/benchmarks/collect_report.tsv"
-    params:
-        seed=config["seed"],
-        code=code_digest("tubepet.report.tables"),
+    conda:
+        "../../envs/report.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
-    conda:
-        "../../envs/report.yaml"
+    params:
+        seed=config["seed"],
+        code=code_digest("tubepet.report.tables"),
     script:
         "../scripts/collect_report.py"

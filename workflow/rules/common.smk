@@ -10,7 +10,9 @@ from tubepet.errors import InputError
 from tubepet.provenance import code_digest
 
 try:
-    config = checked_config(config, workflow.basedir + "/workflow/schemas/config.schema.yaml")
+    config = checked_config(
+        config, workflow.basedir + "/workflow/schemas/config.schema.yaml"
+    )
 except InputError as error:
     raise WorkflowError(f"config: {error}") from None
 
@@ -28,4 +30,6 @@ wildcard_constraints:
 
 
 # Jobs in environments of their own (--sdm conda) import the package from here.
-os.environ["PYTHONPATH"] = f"{workflow.basedir}/src:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+os.environ["PYTHONPATH"] = (
+    f"{workflow.basedir}/src:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+)

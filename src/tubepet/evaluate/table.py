@@ -117,7 +117,11 @@ def evaluate(
         comparison = metrics.Sets(similarity, features, nearest, total, *test_side)
         draws = _draws(comparison, n, num_bootstrap, name, seed)
         intervals, missing = _intervals(draws)
-        statements += [f"{name}: {metric} is undefined for these images" for metric in missing]
+        if missing:
+            statements.append(
+                f"{name}: {', '.join(missing)} cannot be computed from {n} images against "
+                f"{len(test)} test slices (too few, or all equal)"
+            )
         row = {"model": name, **intervals}
         if network is not None:
             row["fid"] = distances.frechet(

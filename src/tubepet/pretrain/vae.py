@@ -2,8 +2,8 @@
 
 Its encoder makes the query z of the attention memory and is trained further inside the GAN; its
 decoder stays for the joint regulariser (docs/model.md, joint training). GroupNorm, not
-BatchNorm: there are no running statistics to go stale when the encoder moves, and one image's code does not depend on
-the rest of the batch.
+BatchNorm: there are no running statistics to go stale when the encoder moves, and one image's code
+does not depend on the rest of the batch.
 
 Shapes: B images, H = W = image_size, D = latent_size.
 """

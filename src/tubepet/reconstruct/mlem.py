@@ -18,7 +18,6 @@ Activity is taken as constant during the acquisition, as GATE simulates it.
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -27,8 +26,7 @@ from tqdm import tqdm
 
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct import background, geometry, projector, sensitivity
-from tubepet.reconstruct.projector import NUM_CHUNKS, gather, ray, scatter
+from tubepet.reconstruct import background, geometry, kernels, projector, sensitivity
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
@@ -54,20 +52,6 @@ class Lines:
     additive: NDArray[np.float64]
 
 
-@numba.njit(cache=True, parallel=True)
-def _em_sums(  # type: ignore[no-untyped-def]
-    flat, points, first, second, additive, grid, subset, num_subsets, chunk_images
-):
-    num = (len(first) - subset + num_subsets - 1) // num_subsets
-    for chunk in numba.prange(NUM_CHUNKS):
-        for i in range(chunk * num // NUM_CHUNKS, (chunk + 1) * num // NUM_CHUNKS):
-            n = subset + i * num_subsets
-            walk = ray(points, first[n], second[n], grid)
-            total = gather(flat, walk) + additive[n]
-            if total > 0.0:
-                scatter(chunk_images[chunk], walk, 1.0 / total)
-
-
 def em_sums(
     image: NDArray[np.float64], grid: Grid, lines: Lines, subset: int, num_subsets: int
 ) -> NDArray[np.float64]:
@@ -79,7 +63,7 @@ def em_sums(
         sum P_i^T 1 / ((P x)_i + additive_i).
     """
     chunk_images = projector.empty_chunks(grid)
-    _em_sums(
+    kernels.em_sums(
         projector.padded(image).ravel(),
         lines.points,
         lines.first,

@@ -10,51 +10,17 @@ subset's own sampling pattern divides out; `stride` 1 is exact).
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from tubepet.errors import InputError
-from tubepet.reconstruct import geometry, projector
-from tubepet.reconstruct.projector import NUM_CHUNKS, gather, ray, scatter
+from tubepet.reconstruct import geometry, kernels, projector
 from tubepet.types import Grid, Scanner, Volume
 
 # Sums of a subset are smoothed before their ratio is taken: attenuation factors vary slowly, the
 # subset's sampling noise does not.
 RATIO_SIGMA_VOXELS = 0.5
-# Steps of Roberts' R3 sequence (powers of 1/1.2207..., the root of x^4 = x + 1): the subset's first
-# ring runs through all residues evenly over rings, column steps and columns.
-R3 = (0.8191725134, 0.6710436067, 0.5497004779)
-
-
-@numba.njit(cache=True, parallel=True)
-def _sum_lors(  # type: ignore[no-untyped-def]
-    points, areas, steps, num_rings, num_columns, num_starts, stride, grid, flat_mu, mu_grid, plain,
-    weakened,
-):  # fmt: skip
-    """Add area * weights to `plain`, and to `weakened` (unless empty) times attenuation."""
-    for chunk in numba.prange(NUM_CHUNKS):
-        for task in range(chunk, num_starts * len(steps), NUM_CHUNKS):
-            column, step = task // len(steps), steps[task % len(steps)]
-            other = (column + step) % num_columns
-            is_diametral = 2 * step == num_columns  # found from both of its ends
-            for ring1 in range(num_rings):
-                shift = R3[0] * ring1 + R3[1] * step + R3[2] * column
-                start = int(stride * (shift - math.floor(shift)))
-                i = ring1 * num_columns + column
-                for ring2 in range(start, num_rings, stride):
-                    j = ring2 * num_columns + other
-                    walk = ray(points, i, j, grid)
-                    if walk[1] < walk[0]:
-                        continue
-                    area = areas[step, abs(ring1 - ring2)]
-                    if is_diametral:
-                        area *= 0.5
-                    scatter(plain[chunk], walk, area)
-                    if len(weakened) > 0:
-                        area *= math.exp(-gather(flat_mu, ray(points, i, j, mu_grid)))
-                        scatter(weakened[chunk], walk, area)
 
 
 def _steps_through(grid: Grid, scanner: Scanner) -> NDArray[np.int64]:
@@ -157,7 +123,7 @@ def _run(
     plain: NDArray[np.float64],
     weakened: NDArray[np.float64],
 ) -> None:
-    _sum_lors(
+    kernels.lor_sums(
         geometry.crystal_points_mm(scanner),
         geometry.lor_areas_mm2(scanner, efficiency),
         _steps_through(grid, scanner),

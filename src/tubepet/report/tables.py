@@ -142,7 +142,9 @@ def cost(folder: Path) -> pd.DataFrame:
 def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
     """Join the columns x, x_low and x_high of a table into one: ``x [low, high]``."""
     shown = {}
-    for name in table.columns.drop([c for c in table if c.endswith(("_low", "_high"))]):
+    for name in (str(c) for c in table.columns):
+        if name.endswith(("_low", "_high")):
+            continue
         values = table[name]
         if f"{name}_low" in table:
             rows = zip(values, table[f"{name}_low"], table[f"{name}_high"], strict=True)

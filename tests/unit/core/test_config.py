@@ -64,6 +64,14 @@ BAD = {
         "phantom: the largest tube.*bore",
     ),
     "too large for the image": ({"phantom": {"wall_mm": [2.0, 12.0]}}, "image reaches 16 mm"),
+    "one tube too large": (
+        {"phantom": {"tubes": {"tube_0002": {"wall_mm": 9.0}}}},
+        r"image reaches 16 mm.*tube_0002",
+    ),
+    "one tube too long": (
+        {"phantom": {"tubes": {"tube_0002": {"length_mm": 90.0}}}},
+        r"32 mm long.*tube_0002",
+    ),
     "range upside down": ({"phantom": {"wall_mm": [3.0, 2.0]}}, r"phantom\.wall_mm.*lower end"),
     "window upside down": ({"scanner": {"energy_window_kev": [650, 350]}}, "energy_window_kev"),
     "no folder": ({"ct": {"source_dir": "/nowhere/at/all"}}, r"ct\.source_dir.*/nowhere"),
