@@ -11,6 +11,8 @@ from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 
+CHUNK = 512  # images compared at once, which bounds the memory
+
 
 def frechet(x: Array, y: Array) -> float:
     """Return |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)); fine with singular covariances."""
@@ -57,16 +59,26 @@ def nearest_training(
     index : int array, shape (N,)
         Which training image it is.
     """
+    parts = [
+        _nearest(images[start : start + CHUNK], training) for start in range(0, len(images), CHUNK)
+    ]
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _nearest(
+    images: NDArray[np.float32], training: NDArray[np.float32]
+) -> tuple[Array, NDArray[np.intp]]:
     flat = np.asarray(images, np.float64).reshape(len(images), -1)
     best = np.full(len(images), np.inf)
     index = np.zeros(len(images), np.intp)
-    for element in range(8):
-        turned = np.rot90(training, element % 4, axes=(1, 2))
-        turned = turned[:, :, ::-1] if element >= 4 else turned
-        candidates = np.asarray(turned, np.float64).reshape(len(training), -1)
-        # |a - b|^2 up to |a|^2; only the winner's distance is worth computing without cancellation
-        nearest = (np.square(candidates).sum(1) - 2 * flat @ candidates.T).argmin(1)
-        value = np.sqrt(np.square(flat - candidates[nearest]).mean(1))
-        index = np.where(value < best, nearest, index)
-        best = np.minimum(best, value)
+    for start in range(0, len(training), CHUNK):
+        for element in range(8):
+            turned = np.rot90(training[start : start + CHUNK], element % 4, axes=(1, 2))
+            turned = turned[:, :, ::-1] if element >= 4 else turned
+            candidates = np.asarray(turned, np.float64).reshape(len(turned), -1)
+            # |a - b|^2 up to |a|^2; only the winner's distance is computed without cancellation
+            nearest = (np.square(candidates).sum(1) - 2 * flat @ candidates.T).argmin(1)
+            value = np.sqrt(np.square(flat - candidates[nearest]).mean(1))
+            index = np.where(value < best, start + nearest, index)
+            best = np.minimum(best, value)
     return best, index

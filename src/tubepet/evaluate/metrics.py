@@ -23,6 +23,7 @@ NUM_NEIGHBOURS = 5  # of precision .. coverage; Naeem et al. 2020, section 4
 NUM_FOLDS = 5
 SSIM_SIGMA_PX = 1.5  # Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216; a kernel of 11 pixels
 SSIM_KERNEL_PX = 11
+SSIM_CHUNK = 64  # pairs compared at once, which bounds the memory
 SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # the same, per scale
 
 
@@ -99,8 +100,13 @@ def partner_similarity(images: NDArray[np.float32], rng: np.random.Generator) ->
     """Return the MS-SSIM of each image (N, H, W) with another one, drawn at random, shape (N,)."""
     order = rng.permutation(len(images))
     similarity = np.empty(len(images))
-    similarity[order] = ms_ssim(images[order], images[np.roll(order, 1)])
+    for rows, partners in zip(*(_chunks(o) for o in (order, np.roll(order, 1))), strict=True):
+        similarity[rows] = ms_ssim(images[rows], images[partners])
     return similarity
+
+
+def _chunks(order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    return [order[start : start + SSIM_CHUNK] for start in range(0, len(order), SSIM_CHUNK)]
 
 
 def _diversity(sets: Sets) -> Values:

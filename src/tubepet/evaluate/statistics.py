@@ -19,6 +19,7 @@ NUM_RADII = 12  # bands of spatial frequency up to Nyquist
 INTENSITY_FLOOR = 0.01  # of the scale
 POWER_FLOOR = INTENSITY_FLOOR**2  # the power of white noise of that strength
 LOG_POWER_FLOOR = 0.1  # of log10, a quarter of the power
+CHUNK = 256  # images described at once, which bounds the memory
 SAMPLES_PER_DIMENSION = 10  # the covariance of k components needs many more than k images
 
 
@@ -37,7 +38,13 @@ def image_statistics(images: NDArray[np.float32], scale_bq_mm3: float) -> Array:
     float64 array, shape (N, 30)
         8 quantiles, mean, standard deviation, 8 quantiles of the gradient's size, 12 log10 powers.
     """
-    unit = np.asarray(images, np.float64) / scale_bq_mm3
+    chunks = range(0, len(images), CHUNK)
+    return np.concatenate(
+        [_statistics(np.asarray(images[i : i + CHUNK], np.float64) / scale_bq_mm3) for i in chunks]
+    )
+
+
+def _statistics(unit: Array) -> Array:
     dy, dx = np.gradient(unit, axis=(1, 2))
     pixels, steps = (a.reshape(len(unit), -1) for a in (unit, np.hypot(dy, dx)))
     columns = [

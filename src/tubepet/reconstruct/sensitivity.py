@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from tubepet.errors import InputError
+from tubepet.logs import log
 from tubepet.reconstruct import geometry, kernels, projector
 from tubepet.types import Grid, Scanner, Volume
 
@@ -58,6 +59,13 @@ def geometric_sensitivity(
     if quarter:
         half = image + np.rot90(image, 2, axes=(1, 2))
         image = half + np.rot90(half, 1, axes=(1, 2))
+    pairs = geometry.num_column_pairs(scanner) * geometry.is_allowed_step(scanner)
+    log.info(
+        "%.4g crystal pairs in, %d voxels out; mean probability to count a decay %.4f",
+        pairs.sum() * scanner.num_rings**2,
+        image.size,
+        image.mean() / grid.voxel_volume_mm3,
+    )
     return image
 
 

@@ -15,36 +15,38 @@ LABEL_COLOURS = ListedColormap(["#f7f7f7", "#4393c3", "#878787"])  # air, fluid,
 
 
 def sinogram(
-    events: Listmode, scanner: Scanner, num_angles: int, radius_mm: float, num_bins: int
-) -> NDArray[np.int64]:
+    events: Listmode, scanner: Scanner, reach: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Histogram coincidences over the angle and distance of their line from the axis.
+
+    Bins are those of the scanner itself: the column sum c1 + c2 tells the angle (two neighbouring
+    sums share a bin, so that odd and even distances fill it), c2 - c1 the distance.
 
     Parameters
     ----------
-    num_angles, num_bins : int
-        Bins over [0, pi) and [-radius_mm, radius_mm].
+    reach : int
+        Distance bins on each side of the axis; lines further out are left out.
 
     Returns
     -------
-    int array, shape (num_angles, num_bins)
-        Counts; lines further out than `radius_mm` are left out.
+    counts : int64 array, shape (num_columns // 2, 2 reach + 1)
+        Rows: angle of the normal, 0 to 180 degrees.
+    edges_mm : float64 array, shape (2 reach + 2,)
+        Distance of the edges of the bins, at mid-depth of the crystals.
     """
-    radius = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
-    phi1, phi2 = (
-        2 * np.pi * (crystal % scanner.num_columns) / scanner.num_columns
-        for crystal in (events.crystal1, events.crystal2)
-    )
-    angle = (phi1 + phi2) / 2
-    distance_mm = radius * np.cos((phi2 - phi1) / 2)
-    turns = np.floor(angle / np.pi)
-    distance_mm = np.where(turns % 2 == 0, distance_mm, -distance_mm)  # same line, angle mod pi
-    counts, _, _ = np.histogram2d(
-        angle - turns * np.pi,
-        distance_mm,
-        bins=(num_angles, num_bins),
-        range=((0, np.pi), (-radius_mm, radius_mm)),
-    )
-    return counts.astype(np.int64)
+    num_columns = scanner.num_columns
+    column1, column2 = events.crystal1 % num_columns, events.crystal2 % num_columns
+    turns, total = np.divmod(column1 + column2, num_columns)
+    step = num_columns // 2 - np.abs(column2 - column1)
+    step = np.where(
+        turns == 0, step, -step
+    )  # half a turn further, the same line is on the other side
+    is_near = np.abs(step) <= reach
+    counts = np.zeros(((num_columns + 1) // 2, 2 * reach + 1), np.int64)
+    np.add.at(counts, (total[is_near] // 2, step[is_near] + reach), 1)
+    radius_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
+    edges = (np.arange(2 * reach + 2) - reach - 0.5) * np.pi / num_columns
+    return counts, radius_mm * np.sin(edges)
 
 
 def draw_follow(
@@ -80,11 +82,9 @@ def draw_follow(
             axes[row, column].set(xlabel="x / mm", ylabel=f"{axis_name} / mm", title=title)
             axes[row, column].set(xlim=_limits(labels.grid, 2), ylim=_limits(labels.grid, 1 - row))
     figure.colorbar(shown, ax=axes[:, 2], label="activity / Bq/mm³", shrink=0.7)
-    radius_mm = 60.0
-    counts = sinogram(events, scanner, 92, radius_mm, 80)
-    axes[0, 3].imshow(
-        counts, origin="lower", aspect="auto", extent=(-radius_mm, radius_mm, 0, 180), cmap="magma"
-    )
+    counts, edges_mm = sinogram(events, scanner, scanner.num_columns // 7)
+    angles = np.linspace(0, 180, len(counts) + 1)
+    axes[0, 3].pcolormesh(edges_mm, angles, counts, cmap="magma")
     axes[0, 3].set(
         xlabel="distance from axis / mm",
         ylabel="angle / °",

@@ -69,10 +69,14 @@ def test_nearest_training_sees_through_rotation_and_mirror() -> None:
     assert np.array_equal(distance, np.zeros(3))
 
 
-def test_nearest_training_equals_brute_force_over_all_symmetries() -> None:
+def test_nearest_training_equals_brute_force_over_all_symmetries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(distances, "CHUNK", 2)  # several pieces of both sets
     training, images = RNG.uniform(size=(5, 6, 6)), RNG.uniform(size=(7, 6, 6))
     turned = [np.rot90(t, k) for t in training for k in range(4)]
     turned += [t[:, ::-1] for t in turned]
     expected = [min(np.sqrt(np.square(i - t).mean()) for t in turned) for i in images]
-    distance, _ = distances.nearest_training(images, training)
+    distance, index = distances.nearest_training(images, training)
+    assert index.max() > 2
     np.testing.assert_allclose(distance, expected, rtol=1e-12)
