@@ -63,8 +63,9 @@ def facts(
     note = stats[0]["tables_note"]
     sentences = [
         f"Geant4 tables: {', '.join(tables)}. {note}",
-        f"CT: {ct['source']}."
-        + (" This is a procedural stand-in, not medical data." if ct["is_standin"] else ""),
+        "CT: a procedural stand-in, not medical data (ct.source_dir is empty)."
+        if ct["is_standin"]
+        else f"CT: {ct['source']}.",
         f"{len(stats)} tubes, {sum(s['decays'] for s in stats):,} decays, {sum(prompts):,} "
         f"coincidences (least in one tube: {min(prompts):,}).",
     ]

@@ -20,7 +20,7 @@ def test_a_line_through_the_axis_falls_in_the_middle():
 
 
 def test_bins_hold_the_true_distance():
-    # columns 2 and 90 of 184: by hand, 135 mm x cos(pi 88 / 184) = 9.21 mm, column sum 92: 90 degrees
+    # columns 2 and 90 of 184: 135 mm x cos(pi 88 / 184) = 9.21 mm, column sum 92: 90 degrees
     counts, edges_mm = sinogram(events(2, 90), SCANNER, 10)
     ((row, column),) = np.argwhere(counts)
     assert row == 46 and edges_mm[column] < 135 * np.cos(np.pi * 88 / 184) < edges_mm[column + 1]
