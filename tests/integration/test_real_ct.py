@@ -31,7 +31,7 @@ def prepared(source_dir, file_format, out):
 
 def learn(images, table, out):
     split = table["split"].to_numpy(str)
-    trained = train_vae(images, split, WINDOW_HU, SETTINGS, 1, "cpu", out / "vae.pt", "real")
+    trained = train_vae(images, split, WINDOW_HU, SETTINGS, 1, out / "vae.pt", "real")
     assert np.isfinite(trained.facts["val_reconstruction_nats"])
 
 

@@ -145,3 +145,49 @@ def test_a_root_file_cut_in_half_is_named_and_the_next_run_goes_on(smoke, tmp_pa
     assert "error: " in done.stdout and "tube_0000/coincidences.root" in done.stdout
     path.unlink()
     assert snakemake(folder).returncode == 0
+
+
+@pytest.mark.parametrize("reader", ["deeplesion", "dicom"])
+def test_real_ct_goes_through_to_the_table(smoke, tmp_path, shared_ct, reader):
+    folder = copy_of(smoke, tmp_path)
+    source = shared_ct
+    if reader == "dicom":
+        source = tmp_path / "dicom"
+        sagittal = shutil.ignore_patterns("*sagittal*")
+        shutil.copytree(shared_ct / "dicom", source, ignore=sagittal)
+    config = tmp_path / "real.yaml"
+    config.write_text(f"ct: {{source_dir: {source}, format: {reader}}}\n")
+    done = snakemake(folder, "--configfile", str(SMOKE), str(config))
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert io.read_json(folder / "results/ct/slices.json")["is_standin"] is False
+    facts = io.read_json(folder / "results/report/facts.json")
+    assert not facts["is_ct_standin"] and "stand-in" not in " ".join(facts["sentences"])
+
+
+def test_sagittal_series_stop_the_chain_with_one_sentence(smoke, tmp_path, shared_ct):
+    folder = copy_of(smoke, tmp_path)
+    config = tmp_path / "sagittal.yaml"
+    config.write_text(f"ct: {{source_dir: {shared_ct / 'dicom'}, format: dicom}}\n")
+    done = snakemake(folder, "prepare_ct", "--configfile", str(SMOKE), str(config))
+    assert done.returncode != 0
+    assert "covid_a002304_sagittal.dcm" in done.stdout and "axial" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_full_disk_is_named_and_the_next_run_goes_on(smoke, tmp_path):
+    folder = copy_of(smoke, tmp_path)
+    full = folder / "results/gan/vae"
+    shutil.rmtree(full)
+    full.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(full)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        done = snakemake(folder)
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+    assert done.returncode != 0
+    assert "No space left on device" in done.stdout
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert content(folder) == content(smoke)

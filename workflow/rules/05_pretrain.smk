@@ -41,7 +41,6 @@ rule train_vae:
     resources:
         mem_mb=2000,
         runtime=600,
-        gpu=0,
     params:
         seed=config["seed"],
         pretrain=config["pretrain"],

@@ -6,7 +6,7 @@
 def gan_settings(wildcards):
     """The common keys that training reads, and the model's own: another model's do not count."""
     section = config["gan"]
-    common = ("batch_size", "accelerator", "ema_decay", "augment", "checkpoint_every")
+    common = ("batch_size", "ema_decay", "augment", "checkpoint_every")
     settings = {key: section[key] for key in (*common, "sample_every")}
     if (
         wildcards.model == "ours"

@@ -19,7 +19,6 @@ trained = train.train_vae(
     window_hu=window_hu,
     settings=params.pretrain,
     seed=params.seed,
-    accelerator="cuda" if snakemake.resources.gpu else "cpu",
     checkpoint_path=params.checkpoint,
     digest=training_digest(identity, images),
 )

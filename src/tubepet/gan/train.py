@@ -103,7 +103,7 @@ def train(
     progress_dir = Path(progress_dir)
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = Fabric(accelerator=config["accelerator"], devices=1)
+    fabric = Fabric(accelerator="auto", devices=1)  # a GPU if there is one
     run = start(model, name, config, data, fabric, seed)
     average = AveragedModel(
         _bare(run.networks["generator"]),

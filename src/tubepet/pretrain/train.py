@@ -120,7 +120,6 @@ def train_vae(
     window_hu: tuple[float, float],
     settings: Mapping[str, Any],
     seed: int,
-    accelerator: str,
     checkpoint_path: str | os.PathLike[str],
     digest: str,
 ) -> Trained:
@@ -139,8 +138,6 @@ def train_vae(
         beta, kl_anneal_steps, sigma_x, validate_every, checkpoint_every.
     seed : int
         The run's seed.
-    accelerator : str
-        Lightning Fabric's name of the device: "cpu", "cuda", ...
     checkpoint_path : path
         Where an unfinished run is taken up again and kept.
     digest : str
@@ -162,7 +159,7 @@ def train_vae(
     i_train, i_val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
     i_val = i_val[np.unique(np.linspace(0, len(i_val) - 1, MAX_VALIDATION).astype(int))]
     val_hu = np.asarray(images_hu[i_val])
-    fabric = Fabric(accelerator=accelerator, devices=1)
+    fabric = Fabric(accelerator="auto", devices=1)  # a GPU if there is one
     torch.manual_seed(derived_seed(seed, "pretrain", "weights"))
     plain = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"])
     model, optimiser = fabric.setup(

@@ -13,7 +13,6 @@ from tubepet.pretrain.vae import ConvVAE
 SIZE = 32
 COMMON = {
     "batch_size": 4,
-    "accelerator": "cpu",
     "ema_decay": 0.9,
     "augment": "symmetry",
     "checkpoint_every": 2,

@@ -32,7 +32,7 @@ SPLIT = np.array(["train"] * 14 + ["val"] * 4 + ["test"] * 2)
 
 def run(slices, tmp_path, digest="run", **changes):
     return train.train_vae(
-        slices, SPLIT, WINDOW_HU, SETTINGS | changes, 3, "cpu", tmp_path / "vae.pt", digest
+        slices, SPLIT, WINDOW_HU, SETTINGS | changes, 3, tmp_path / "vae.pt", digest
     )
 
 
