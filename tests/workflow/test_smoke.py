@@ -34,7 +34,7 @@ def copy_of(smoke: Path, tmp_path: Path) -> Path:
 
 
 def test_every_picture_shows_something(smoke):
-    pictures = sorted((smoke / "results").rglob("*.png"))
+    pictures = [p for p in (smoke / "results").rglob("*.png") if "Images_png" not in p.parts]
     assert len(pictures) >= 20
     for path in pictures:
         with Image.open(path) as image:
