@@ -47,7 +47,7 @@ def test_environments_pin_what_the_lock_pins():
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml", "paper.yaml", "literal.yaml"])
 def test_every_config_has_a_dag(name, tmp_path):
     done = snakemake(tmp_path, "--dry-run", "--configfile", str(ROOT / "config" / name))
     assert done.returncode == 0, done.stdout[-3000:]

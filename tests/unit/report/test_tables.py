@@ -14,11 +14,13 @@ def stats(tube: str, prompts: int) -> dict[str, object]:
 def test_facts_name_substitutes_and_empty_tubes():
     facts = tables.facts(
         [stats("tube_0000", 0), stats("tube_0001", 5)],
+        stats("literal", 8),
         {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
         {"source": "made by config", "is_standin": True},
     )
     text = " ".join(facts["sentences"])
     assert "substitute" in text and "stand-in" in text
+    assert "60 decays and 8 coincidences in the first tube" in text
     assert "1 of 2 tubes gave no coincidence at all (tube_0000)" in text
 
 
