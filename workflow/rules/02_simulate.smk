@@ -50,7 +50,9 @@ rule simulate_tube:
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
         physics_list=config["simulate"]["physics_list"],
-        code=code_digest("tubepet.simulate.gate", "tubepet.simulate.worker"),
+        code=code_digest(
+            "tubepet.rng", "tubepet.simulate.gate", "tubepet.simulate.worker"
+        ),
     script:
         "../scripts/simulate_tube.py"
 
@@ -82,7 +84,9 @@ rule simulate_calibration:
             key: config["reconstruct"][key]
             for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
         },
-        code=code_digest("tubepet.simulate.gate", "tubepet.simulate.worker"),
+        code=code_digest(
+            "tubepet.rng", "tubepet.simulate.gate", "tubepet.simulate.worker"
+        ),
     script:
         "../scripts/simulate_calibration.py"
 

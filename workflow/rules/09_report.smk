@@ -28,7 +28,7 @@ rule draw_follow:
         runtime=5,
     params:
         scanner=config["scanner"],
-        code=code_digest("tubepet.report.follow"),
+        code=code_digest("tubepet.report.follow", "tubepet.simulate.coincidences"),
     script:
         "../scripts/draw_follow.py"
 
