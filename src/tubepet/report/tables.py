@@ -172,7 +172,9 @@ def page(name: str, table: pd.DataFrame, notes: dict[str, str]) -> str:
     title = html.escape(TITLES[name])
     body = table.to_html(index=False, border=0, na_rep="", float_format=lambda v: f"{v:.4g}")
     terms = "".join(
-        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in notes.items()
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>"
+        for key, text in notes.items()
+        if key in table or "*" in key
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'

@@ -36,8 +36,15 @@ def test_cost_sums_jobs_of_a_rule(tmp_path):
 
 @pytest.mark.parametrize("name", list(tables.TITLES))
 def test_pages_escape_what_they_show(name):
-    page = tables.page(name, pd.DataFrame({"fact": ["<script>"], "value": [1.0]}), {"a": "<b>"})
-    assert "<script>" not in page and "<b>" not in page and "&lt;script&gt;" in page
+    page = tables.page(
+        name, pd.DataFrame({"fact": ["<script>"], "value": [1.0]}), {"fact": "<b>", "fid": "?"}
+    )
+    assert (
+        "<script>" not in page
+        and "<b>" not in page
+        and "fid" not in page
+        and "&lt;script&gt;" in page
+    )
 
 
 def test_intervals_stand_in_one_cell():
