@@ -32,8 +32,13 @@ def tables(tmp_path_factory) -> dict[str, Any]:
 def run(
     folder: Path, family: str, solids: bool, particle: str, config: dict, tables: dict
 ) -> tuple[dict[str, Any], Path]:
-    """Simulate one tube without defect."""
-    tube = spec.draw_tube("tube_0000", config["phantom"], {"family": family, "defect": "none"}, 3)
+    """Simulate one tube without defect.
+
+    Its ends lie between voxels: others are cut by up to half a voxel (22.4 mm became 22.0 mm, and
+    trues rose by 1.6 % in a million decays).
+    """
+    fixed = {"family": family, "defect": "none", "length_mm": 23.0}
+    tube = spec.draw_tube("tube_0000", config["phantom"], fixed, 3)
     voxels = geometry.voxelise(tube, config["phantom"]["voxel_mm"], 4)
     activity = Volume(maps.activity_bq_mm3(voxels, 1.0), voxels.grid)
     io.write_volume(folder / "labels.nii.gz", Volume(voxels.labels(), voxels.grid))
