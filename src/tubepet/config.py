@@ -14,6 +14,8 @@ import yaml
 
 from tubepet.errors import InputError
 
+SOLID_FAMILIES = ("round", "eccentric", "stepped")  # as in `tubepet.simulate.gate`
+
 
 def checked_config(config: dict[str, Any], schema_path: str | Path) -> dict[str, Any]:
     """Return the config with all defaults filled in.
@@ -108,6 +110,23 @@ def _misfits(
         )
 
 
+def _not_solid(phantom: dict[str, Any]) -> Iterator[str]:
+    """Sentences on tubes that cylinders cannot make."""
+    for where, drawn in {"phantom": phantom, **phantom["tubes"]}.items():
+        families = drawn.get("families", [drawn.get("family", "round")])
+        defects = drawn.get("defects", [drawn.get("defect", "none")])
+        if bad := [name for name in families if name not in SOLID_FAMILIES]:
+            bad_key = f"family {bad[0]}"
+        elif bad := [name for name in defects if name != "none"]:
+            bad_key = f"defect {bad[0]}"
+        else:
+            continue
+        yield (
+            f"simulate.geometry: got analytic with {bad_key} ({where}), expected voxels, or only "
+            f"the families {', '.join(SOLID_FAMILIES)} without defect"
+        )
+
+
 def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """Sentences on keys that are fine alone and impossible together."""
     phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
@@ -153,6 +172,14 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     g4_dir = config["simulate"]["g4_data_dir"]
     if g4_dir and not Path(g4_dir).is_dir():
         yield f"simulate.g4_data_dir: got {g4_dir!r}, expected a folder that exists, or ''"
+    delay_ns, window_ns = config["simulate"]["delay_ns"], scanner["coincidence_window_ns"]
+    if delay_ns <= window_ns:
+        yield (
+            f"simulate.delay_ns: got {delay_ns:g} ns, expected more than "
+            f"scanner.coincidence_window_ns {window_ns:g} ns"
+        )
+    if config["simulate"]["geometry"] == "analytic":
+        yield from _not_solid(phantom)
     for tube in phantom["tubes"]:
         if not 0 <= int(tube.removeprefix("tube_")) < phantom["num_tubes"]:
             yield f"phantom.tubes.{tube}: no such tube, num_tubes is {phantom['num_tubes']}"

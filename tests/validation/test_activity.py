@@ -62,6 +62,7 @@ def run(config, tmp_path_factory):
         stats[name] = gate.simulate(
             name, what, activity_bq, duration_s, scanner, config["simulate"]["physics_list"],
             facts, rng.derived_seed(SEED, "simulate", name), path,
+            particle="back_to_back", delay_ns=500.0,
         )  # fmt: skip
         events[name] = read_coincidences(path, scanner)
 

@@ -30,6 +30,7 @@ rule simulate_tube:
     input:
         labels="results/phantom/{tube}/labels.nii.gz",
         activity="results/phantom/{tube}/activity.nii.gz",
+        truth="results/phantom/{tube}/truth.json",
         g4data=rules.prepare_g4data.output.facts,
         g4data_folder=rules.prepare_g4data.output.folder,
     output:
@@ -50,6 +51,9 @@ rule simulate_tube:
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
         physics_list=config["simulate"]["physics_list"],
+        geometry=config["simulate"]["geometry"],
+        particle=config["simulate"]["source"],
+        delay_ns=config["simulate"]["delay_ns"],
         code=code_digest(
             "tubepet.rng", "tubepet.simulate.gate", "tubepet.simulate.worker"
         ),
@@ -79,6 +83,7 @@ rule simulate_calibration:
         seed=config["seed"],
         scanner=config["scanner"],
         physics_list=config["simulate"]["physics_list"],
+        delay_ns=config["simulate"]["delay_ns"],
         decays=config["simulate"]["calibration_decays"],
         image={
             key: config["reconstruct"][key]

@@ -16,5 +16,7 @@ stats = gate.simulate(
     g4data_facts=io.read_json(snakemake.input.g4data),
     seed=rng.derived_seed(params.seed, "simulate", "calibration"),
     coincidences_path=snakemake.output.coincidences,
+    particle="back_to_back",
+    delay_ns=params.delay_ns,
 )
 io.write_json(snakemake.output.stats, stats)

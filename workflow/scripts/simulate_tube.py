@@ -7,9 +7,13 @@ from tubepet.types import Scanner
 logs.start_log(snakemake.log[0])
 name, params, files = snakemake.wildcards.tube, snakemake.params, snakemake.input
 activity = io.read_volume(files.activity)
+if params.geometry == "analytic":
+    source = gate.solid_source(io.read_json(files.truth))
+else:
+    source = gate.tube_source(files.labels, files.activity, activity.grid)
 stats = gate.simulate(
     name=name,
-    source=gate.tube_source(files.labels, files.activity, activity.grid),
+    source=source,
     activity_bq=gate.total_activity_bq(activity),
     duration_s=params.duration_s,
     scanner=Scanner(**params.scanner),
@@ -17,5 +21,7 @@ stats = gate.simulate(
     g4data_facts=io.read_json(files.g4data),
     seed=rng.derived_seed(params.seed, "simulate", name),
     coincidences_path=snakemake.output.coincidences,
+    particle=params.particle,
+    delay_ns=params.delay_ns,
 )
 io.write_json(snakemake.output.stats, stats)

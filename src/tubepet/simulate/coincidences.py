@@ -1,7 +1,8 @@
 """GATE's coincidence files: ROOT in, `Listmode` out.
 
 The tree is `Coincidences` with GATE 10's branches; each quantity has a 1 and a 2. A crystal is
-known by the readout position, which is its centre.
+known by the readout position, which is its centre. The tree `Delayed` is alike and holds the pairs
+of the delayed window: an estimate of the randoms that needs no truth.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from tubepet.errors import InputError
 from tubepet.simulate.digitizer import SCATTER_PROCESSES
 from tubepet.types import Listmode, Scanner
 
-TREE = "Coincidences"
+TREE, DELAYED_TREE = "Coincidences", "Delayed"
 TRUE, SCATTER, RANDOM = 0, 1, 2
 # GATE's branches, each with a 1 and a 2 after the name (before the axis).
 BRANCH_TYPES = {
@@ -38,7 +39,12 @@ def branches(*quantities: str) -> list[str]:
     return names
 
 
-def read_coincidences(path: str | Path, scanner: Scanner) -> Listmode:
+def read_delayed(path: str | Path, scanner: Scanner) -> Listmode:
+    """Read the pairs of the delayed window; see `read_coincidences`."""
+    return read_coincidences(path, scanner, DELAYED_TREE)
+
+
+def read_coincidences(path: str | Path, scanner: Scanner, tree: str = TREE) -> Listmode:
     """Read the coincidences of one simulation.
 
     Parameters
@@ -47,6 +53,8 @@ def read_coincidences(path: str | Path, scanner: Scanner) -> Listmode:
         ROOT file with the tree `Coincidences`.
     scanner : Scanner
         The scanner that was simulated.
+    tree : str
+        `TREE` or `DELAYED_TREE`.
 
     Returns
     -------
@@ -59,7 +67,7 @@ def read_coincidences(path: str | Path, scanner: Scanner) -> Listmode:
         If the file is cut or damaged, lacks the tree or a branch, or comes from another scanner.
     """
     counters = [f"n_{process}" for process in SCATTER_PROCESSES]
-    data = read_branches(path, branches("PostPosition", "EventID", "GlobalTime", *counters))
+    data = read_branches(path, branches("PostPosition", "EventID", "GlobalTime", *counters), tree)
     try:
         crystal1, crystal2 = (
             crystal_of(scanner, *(data[f"PostPosition{i}_{axis}"] for axis in "XYZ"))
@@ -73,8 +81,10 @@ def read_coincidences(path: str | Path, scanner: Scanner) -> Listmode:
     return Listmode(crystal1, crystal2, data["GlobalTime2"] - data["GlobalTime1"], truth)
 
 
-def read_branches(path: str | Path, names: list[str]) -> dict[str, NDArray[Any]]:
-    """Read branches of the tree `Coincidences`; GATE's units (mm, ns, MeV).
+def read_branches(
+    path: str | Path, names: list[str], tree_name: str = TREE
+) -> dict[str, NDArray[Any]]:
+    """Read branches of a tree of coincidences; GATE's units (mm, ns, MeV).
 
     Raises
     ------
@@ -83,7 +93,7 @@ def read_branches(path: str | Path, names: list[str]) -> dict[str, NDArray[Any]]
     """
     try:
         with uproot.open(path) as file:
-            tree = file[TREE]
+            tree = file[tree_name]
             data: dict[str, NDArray[Any]] = tree.arrays(names, library="np")
             num_entries = tree.num_entries
     except FileNotFoundError:
@@ -91,19 +101,45 @@ def read_branches(path: str | Path, names: list[str]) -> dict[str, NDArray[Any]]
     except Exception as error:  # uproot raises many kinds on damaged bytes
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: expected a whole ROOT file with the tree {TREE}, got a damaged one "
+            f"{path}: expected a whole ROOT file with the tree {tree_name}, got a damaged one "
             f"({type(error).__name__}: {reason})"
         ) from error
     if any(len(values) != num_entries for values in data.values()):
-        raise InputError(f"{path}: expected {num_entries} entries in each branch of {TREE}")
+        raise InputError(f"{path}: expected {num_entries} entries in each branch of {tree_name}")
     return data
 
 
 def write_empty(path: str | Path) -> None:
-    """Write a tree `Coincidences` without entries (GATE writes no tree for no coincidence)."""
+    """Write a file whose trees `Coincidences` and `Delayed` have no entries."""
+    _rewrite(None, path)
+
+
+def add_missing_trees(path: str | Path) -> None:
+    """Add the trees `Coincidences` and `Delayed`, without entries, where they are missing."""
+    whole = Path(path)
+    if not whole.is_file():
+        write_empty(whole)
+        return
+    with uproot.open(whole) as file:
+        is_whole = {TREE, DELAYED_TREE} <= set(file.keys(cycle=False))
+    if not is_whole:  # GATE's files cannot be extended in place
+        part = whole.with_name(f"whole-{whole.name}")
+        _rewrite(whole, part)
+        part.replace(whole)
+
+
+def _rewrite(source: Path | None, target: str | Path) -> None:
+    """Write both trees, filled from `source` where it has them, in bounded memory."""
     types = {name: kind for key, kind in BRANCH_TYPES.items() for name in branches(key)}
-    with uproot.recreate(path) as file:
-        file.mktree(TREE, types)
+    with uproot.recreate(target) as file:
+        for tree in (TREE, DELAYED_TREE):
+            file.mktree(tree, types)
+        if source is None:
+            return
+        with uproot.open(source) as old:
+            for tree in {TREE, DELAYED_TREE} & set(old.keys(cycle=False)):
+                for part in old[tree].iterate(list(types), step_size="50 MB"):
+                    file[tree].extend({name: part[name] for name in types})
 
 
 def crystal_of(

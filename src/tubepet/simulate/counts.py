@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-COLUMNS = ["tube", "decays", "singles", "prompts", "trues", "scatters", "randoms"]
+COLUMNS = ["tube", "decays", "singles", "prompts", "trues", "scatters", "randoms", "delayed"]
 
 
 def count_table(stats: list[dict[str, Any]]) -> pd.DataFrame:

@@ -14,9 +14,14 @@ SCATTER_PROCESSES = ("compt", "Rayl")  # Geant4's names
 
 
 def add_digitizer(
-    sim: Any, units: Any, scanner: Scanner, singles_file: str, coincidences_file: str
+    sim: Any,
+    units: Any,
+    scanner: Scanner,
+    delay_ns: float,
+    singles_file: str,
+    coincidences_file: str,
 ) -> None:
-    """Add the chain that writes the trees `Singles` and `Coincidences`.
+    """Add the chain that writes the trees `Singles`, `Coincidences` and `Delayed`.
 
     Scatter truth: each photon counts its Compton and Rayleigh interactions in the object
     (branches ``n_compt1`` and so on).
@@ -27,8 +32,11 @@ def add_digitizer(
     units : Box
         ``opengate.g4_units``.
     scanner : Scanner
+    delay_ns : float
+        Start of the delayed window after each single, ns: pairs in it are random, and as many as
+        the randoms among the coincidences.
     singles_file, coincidences_file : str
-        ROOT files, relative to the simulation's output folder.
+        ROOT files, relative to the simulation's output folder; the latter holds two trees.
     """
     counters = []
     for process in SCATTER_PROCESSES:
@@ -70,11 +78,13 @@ def add_digitizer(
     low_kev, high_kev = scanner.energy_window_kev
     window.channels = [{"name": "Singles", "min": low_kev * units.keV, "max": high_kev * units.keV}]
 
-    sorter = _add(sim, "CoincidenceSorterActor", "Coincidences", "world", coincidences_file)
-    sorter.input_digi_collection = "Singles"
-    sorter.window = scanner.coincidence_window_ns * units.ns
-    sorter.multiples_policy = "TakeAllGoods"
-    sorter.min_transaxial_distance = scanner.min_transaxial_distance_mm * units.mm
+    for tree, offset_ns in (("Coincidences", 0.0), ("Delayed", delay_ns)):
+        sorter = _add(sim, "CoincidenceSorterActor", tree, "world", coincidences_file)
+        sorter.input_digi_collection = "Singles"
+        sorter.window = scanner.coincidence_window_ns * units.ns
+        sorter.offset = offset_ns * units.ns
+        sorter.multiples_policy = "TakeAllGoods"
+        sorter.min_transaxial_distance = scanner.min_transaxial_distance_mm * units.mm
 
 
 def _add(sim: Any, kind: str, name: str, volume: str, output_file: str = "") -> Any:

@@ -9,11 +9,15 @@ G4LivermoreRayleighModel, G4SeltzerBergerModel). Compton scattering, ionisation,
 and annihilation need no file. Simplified: shares of the subshells are frozen above 195 keV, and
 bremsstrahlung is the Bethe-Heitler formula 3BN with the Elwert factor. Fluorescence and Auger
 electrons are off; ions and radioactive decays are impossible.
+
+``python -m tubepet.simulate.g4data --check [DIR]`` says in one sentence which tables a run takes.
 """
 
+import argparse
 import importlib.util
 import math
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -40,6 +44,8 @@ DATA_SETS = {
     "G4INCLDATA": "G4INCL1.3",
     "G4CHANNELINGDATA": "G4CHANNELING2.0",
 }
+# What the physics lists of the config, all electromagnetic, read; they run without the others.
+NEEDED_SETS = ("G4LEDATA", "G4ENSDFSTATEDATA")
 # Air: C N O Ar; water: H O; the wall: Al; LYSO: Lu Y Si O.
 ELEMENTS = ("H", "C", "N", "O", "Al", "Si", "Ar", "Y", "Lu")
 # Lists that the substitute serves; the others need further tables.
@@ -95,25 +101,11 @@ def prepare(choice: str, official_dir: str, target: Path) -> dict[str, Any]:
     """
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(official_dir) if official_dir else _opengate_folder()
-    missing = [name for name in DATA_SETS.values() if not (folder / name).is_dir()]
-    is_official = not missing and not (folder / MARKER).exists()
-    if choice == "official" and not is_official:
-        what = f"folder {missing[0]} is missing" if missing else f"{MARKER} lies there"
-        raise InputError(
-            f"simulate.g4_data: got 'official', but {what} in {folder}; expected the data sets of "
-            "Geant4 11.4.0 (set simulate.g4_data_dir), or 'auto' or 'substitute'"
-        )
-    if choice != "substitute" and official_dir and not is_official:
-        what = f"without {missing[0]}" if missing else f"with {MARKER}"
-        raise InputError(
-            f"simulate.g4_data_dir: got {official_dir} {what}, expected a folder with the official "
-            "data sets of Geant4 11.4.0, or '' to do without"
-        )
+    folder = find_official(choice, official_dir)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as scratch:
         part = Path(scratch) / target.name
         part.mkdir()
-        if choice != "substitute" and is_official:
+        if folder is not None:
             (part / "OFFICIAL.txt").write_text(f"The official tables are in {folder}\n")
             facts = _facts("official", folder, None, None)
         else:
@@ -121,6 +113,32 @@ def prepare(choice: str, official_dir: str, target: Path) -> dict[str, Any]:
             facts = _facts("substitute", target, list(ELEMENTS), xraylib.__version__)
         part.rename(target)
     return facts
+
+
+def find_official(choice: str, official_dir: str) -> Path | None:
+    """Return the folder of the official tables, or None where the substitute is to be used.
+
+    Parameters and errors as for `prepare`.
+    """
+    if choice == "substitute":
+        return None
+    folder = Path(official_dir) if official_dir else _opengate_folder()
+    missing = [DATA_SETS[key] for key in NEEDED_SETS if not (folder / DATA_SETS[key]).is_dir()]
+    if not missing and not (folder / MARKER).exists():
+        return folder
+    if choice == "official":
+        what = f"folder {missing[0]} is missing" if missing else f"{MARKER} lies there"
+        raise InputError(
+            f"simulate.g4_data: got 'official', but {what} in {folder}; expected the data sets of "
+            "Geant4 11.4 (set simulate.g4_data_dir), or 'auto' or 'substitute'"
+        )
+    if official_dir:
+        what = f"without {missing[0]}" if missing else f"with {MARKER}"
+        raise InputError(
+            f"simulate.g4_data_dir: got {official_dir} {what}, expected a folder with the official "
+            "data sets of Geant4 11.4, or '' to do without"
+        )
+    return None
 
 
 def _facts(
@@ -152,12 +170,17 @@ def check(facts: dict[str, Any], physics_list: str) -> None:
         Names the missing file, or the list that the substitute cannot serve.
     """
     root = Path(facts["root"])
-    needed = [root / name for name in DATA_SETS.values()]
+    needed = [root / DATA_SETS[key] for key in NEEDED_SETS]
     if facts["tables"] == "substitute":
         if physics_list not in PHYSICS_LISTS:
             raise InputError(
                 f"simulate.physics_list: got {physics_list}, expected one of "
                 f"{', '.join(PHYSICS_LISTS)} (the others need the official Geant4 tables)"
+            )
+        if lacking := sorted(set(ELEMENTS) - set(facts["elements"])):
+            raise InputError(
+                f"{root}: got tables without {lacking[0]}, expected all elements of the materials "
+                f"({', '.join(ELEMENTS)}); run rule prepare_g4data again"
             )
         needed += [root / name for symbol in facts["elements"] for name in _element_files(symbol)]
     for path in needed:
@@ -365,3 +388,38 @@ def brems_files(symbol: str) -> dict[str, str]:
     lines += [" ".join(f"{math.log(t):.8g}" for t in kinetic_mev)]
     lines += [" ".join(f"{value:.5e}" for value in row) for row in table]
     return {f"{DATA_SETS['G4LEDATA']}/brem_SB/br{z}": "\n".join(lines) + "\n"}
+
+
+def sentence(official_dir: str) -> str:
+    """Say which tables a run with ``simulate.g4_data: auto`` takes, and what they are good for.
+
+    Raises
+    ------
+    InputError
+        If `official_dir` is given and holds no official tables.
+    """
+    folder = find_official("auto", official_dir)
+    if folder is None:
+        return NOTES["substitute"].replace("Geant4 ran", "Geant4 runs")
+    return (
+        f"Geant4 runs on the official data tables in {folder}: good for every physics list of the "
+        "config, electrons and fluorescence included; never compared with the substitute here."
+    )
+
+
+def main() -> None:
+    """Answer the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tubepet.simulate.g4data",
+        description="Say in one sentence which Geant4 tables are in use and what they serve.",
+    )
+    parser.add_argument("--check", action="store_true", required=True)
+    parser.add_argument("folder", nargs="?", default="", help="as simulate.g4_data_dir")
+    try:
+        print(sentence(parser.parse_args().folder))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

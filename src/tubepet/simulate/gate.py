@@ -6,6 +6,7 @@ that Geant4 needs, streams its output to the log, and checks what it left.
 """
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
@@ -23,11 +24,20 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.simulate import g4data
-from tubepet.simulate.coincidences import RANDOM, SCATTER, TRUE, read_coincidences, write_empty
+from tubepet.simulate.coincidences import (
+    DELAYED_TREE,
+    RANDOM,
+    SCATTER,
+    TREE,
+    TRUE,
+    add_missing_trees,
+    read_coincidences,
+)
 from tubepet.types import Grid, Scanner, Volume
 
 CALIBRATION_RADIUS_SHARE = 0.875  # chosen: clear of the edge of the image
 CALIBRATION_ACTIVITY_BQ = 1e4  # chosen: randoms stay below 0.1 % of the prompts
+SOLID_FAMILIES = ("round", "eccentric", "stepped")  # made of cylinders
 LAST_LINES = 15  # of a dead child's output, shown in the error
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
@@ -39,6 +49,42 @@ def tube_source(labels_path: str | Path, activity_path: str | Path, grid: Grid) 
         "labels": str(Path(labels_path).resolve()),
         "activity": str(Path(activity_path).resolve()),
         "grid": dataclasses.asdict(grid),
+    }
+
+
+def solid_source(truth: dict[str, Any]) -> dict[str, Any]:
+    """Describe a tube as exact solids for `simulate`, from its ``truth.json``.
+
+    Raises
+    ------
+    InputError
+        If the tube has a defect, or a shape other than `SOLID_FAMILIES`.
+    """
+    family, defect = truth["family"], truth["defect"]
+    if family not in SOLID_FAMILIES or defect != "none":
+        raise InputError(
+            f"simulate.geometry: got analytic for {truth['tube']} ({family}, defect {defect}), "
+            f"expected voxels, or a tube without defect of the families {', '.join(SOLID_FAMILIES)}"
+        )
+    shape, length_mm = truth["geometry"], truth["length_mm"]
+    radius_mm, wall_mm = shape["bore_radius_mm"], shape["wall_mm"]
+    fluid = [{"radius_mm": radius_mm, "length_mm": length_mm, "middle_mm": [0.0, 0.0, 0.0]}]
+    if family == "eccentric":
+        turn = math.radians(shape["orientation_deg"])
+        shift_mm = shape["eccentricity_ratio"] * wall_mm
+        fluid[0]["middle_mm"] = [shift_mm * math.cos(turn), shift_mm * math.sin(turn), 0.0]
+    if family == "stepped":
+        radii_mm = (radius_mm, shape["step_ratio"] * radius_mm)  # at z < 0 and at z > 0
+        fluid = [
+            {"radius_mm": r, "length_mm": length_mm / 2, "middle_mm": [0.0, 0.0, z]}
+            for r, z in zip(radii_mm, (-length_mm / 4, length_mm / 4), strict=True)
+        ]
+    volumes = np.array([piece["radius_mm"] ** 2 * piece["length_mm"] for piece in fluid])
+    return {
+        "kind": "solids",
+        "wall": {"radius_mm": radius_mm + wall_mm, "length_mm": length_mm},
+        "fluid": fluid,
+        "shares": (volumes / volumes.sum()).tolist(),
     }
 
 
@@ -71,6 +117,9 @@ def simulate(
     g4data_facts: dict[str, Any],
     seed: int,
     coincidences_path: str | Path,
+    *,
+    particle: str,
+    delay_ns: float,
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -79,7 +128,7 @@ def simulate(
     name : str
         What is simulated, for messages and statistics.
     source : dict
-        From `tube_source` or `calibration_source`.
+        From `tube_source`, `solid_source` or `calibration_source`.
     activity_bq, duration_s : float
         Total activity in Bq and duration in s; the number of decays is Poisson.
     scanner : Scanner
@@ -90,12 +139,16 @@ def simulate(
     seed : int
         Seed of Geant4's generator.
     coincidences_path : str or Path
-        ROOT file to write.
+        ROOT file to write, with the trees `Coincidences` and `Delayed`.
+    particle : str
+        ``back_to_back`` or ``e+``, see `tubepet.simulate.tube.shoot`.
+    delay_ns : float
+        Start of the delayed window, ns.
 
     Returns
     -------
     dict
-        decays, singles, prompts, trues, scatters, randoms, and what made them.
+        decays, singles, prompts, trues, scatters, randoms, delayed, and what made them.
 
     Raises
     ------
@@ -117,12 +170,14 @@ def simulate(
             "source": source,
             "activity_bq": activity_bq,
             "duration_s": duration_s,
+            "particle": particle,
+            "delay_ns": delay_ns,
         }
         result = run_worker(name, job, g4data.environment(g4data_facts["root"]))
         made = Path(folder) / "coincidences.root"
-        is_written_by_gate = _has_tree(made, "Coincidences")
-        if not is_written_by_gate:
-            write_empty(made)
+        is_written_by_gate = _has_tree(made, TREE)
+        num_delayed = _count_entries(made, DELAYED_TREE)
+        add_missing_trees(made)  # GATE writes none where there is no pair
         events = read_coincidences(made, scanner)  # whole and readable, or it does not leave here
         singles = _count_entries(Path(folder) / "singles.root", "Singles")
         with io.atomic(target) as part:
@@ -137,10 +192,13 @@ def simulate(
         "trues": int(counts[TRUE]),
         "scatters": int(counts[SCATTER]),
         "randoms": int(counts[RANDOM]),
+        "delayed": num_delayed,
+        "delay_ns": delay_ns,
         "activity_bq": activity_bq,
         "duration_s": duration_s,
         "seed": seed,
         "physics_list": physics_list,
+        "particle": particle,
         "tables": g4data_facts["tables"],
         "tables_note": g4data_facts["note"],
         "tree_written_by": "GATE" if is_written_by_gate else "tubepet (GATE had no coincidence)",

@@ -1,4 +1,4 @@
-"""What lies in the scanner: the voxelised tube with its activity, or the calibration cylinder."""
+"""What lies in the scanner: the tube, of voxels or solids, or the calibration cylinder."""
 
 from typing import Any
 
@@ -11,10 +11,8 @@ OBJECT = "object"  # the volume in which scatter counts as scatter in the object
 VOXEL_MATERIALS = [[-0.5, 0.5, "G4_AIR"], [0.5, 1.5, "G4_WATER"], [1.5, 2.5, "G4_Al"]]
 
 
-def add_tube(
-    sim: Any, units: Any, labels_path: str, activity_path: str, grid: Grid, activity_bq: float
-) -> None:
-    """Add a voxelised tube: its materials, and a source distributed as its activity image.
+def add_tube(sim: Any, units: Any, labels_path: str, activity_path: str, grid: Grid) -> Any:
+    """Add a voxelised tube, and return a source distributed as its activity image.
 
     GATE centres images on the origin whatever their header says, so the place comes from `grid`.
 
@@ -26,8 +24,11 @@ def add_tube(
     labels_path, activity_path : str
         Images on `grid`: labels (0 air, 1 fluid, 2 aluminium) and activity (any unit).
     grid : Grid
-    activity_bq : float
-        Total activity, Bq.
+
+    Returns
+    -------
+    opengate source
+        Without particle and activity: see `shoot`.
     """
     image = sim.add_volume("Image", OBJECT)
     image.image = labels_path
@@ -38,28 +39,81 @@ def add_tube(
     source = sim.add_source("VoxelSource", "activity")
     source.image = activity_path
     source.attached_to = OBJECT
-    _shoot_pairs(source, units, activity_bq)
+    return source
 
 
-def add_cylinder(
-    sim: Any, units: Any, radius_mm: float, length_mm: float, activity_bq: float
-) -> None:
-    """Add a uniform cylindrical source along z in air, centred (for the calibration)."""
-    envelope = sim.add_volume("Tubs", OBJECT)
-    envelope.material = "G4_AIR"
-    envelope.rmin, envelope.rmax = 0, radius_mm * units.mm
-    envelope.dz = length_mm / 2 * units.mm  # half length
-    source = sim.add_source("GenericSource", "activity")
-    source.attached_to = OBJECT
+def add_solids(
+    sim: Any, units: Any, wall: dict[str, float], fluid: list[dict[str, Any]]
+) -> list[Any]:
+    """Add a tube as exact cylinders along z, and return a source that fills each fluid cylinder.
+
+    Parameters
+    ----------
+    sim : opengate.Simulation
+    units : Box
+        ``opengate.g4_units``.
+    wall : dict
+        radius_mm and length_mm of the outer surface, centred; its inside is aluminium.
+    fluid : list of dict
+        radius_mm, length_mm and middle_mm (x, y, z) of each piece of the bore, inside the wall.
+
+    Returns
+    -------
+    list of opengate source
+        Without particle and activity: see `shoot`.
+    """
+    _add_tubs(sim, units, OBJECT, "G4_Al", wall)
+    sources = []
+    for i, piece in enumerate(fluid):
+        bore = _add_tubs(sim, units, f"bore_{i}", "G4_WATER", piece)
+        bore.mother = OBJECT
+        bore.translation = [x * units.mm for x in piece["middle_mm"]]
+        sources.append(_cylinder_source(sim, units, bore.name, piece))
+    return sources
+
+
+def add_cylinder(sim: Any, units: Any, radius_mm: float, length_mm: float) -> Any:
+    """Add a cylinder of air along z, centred, and return a source that fills it (calibration)."""
+    size = {"radius_mm": radius_mm, "length_mm": length_mm}
+    _add_tubs(sim, units, OBJECT, "G4_AIR", size)
+    return _cylinder_source(sim, units, OBJECT, size)
+
+
+def _add_tubs(sim: Any, units: Any, name: str, material: str, size: dict[str, float]) -> Any:
+    solid = sim.add_volume("Tubs", name)
+    solid.material = material
+    solid.rmin, solid.rmax = 0, size["radius_mm"] * units.mm
+    solid.dz = size["length_mm"] / 2 * units.mm  # half length
+    return solid
+
+
+def _cylinder_source(sim: Any, units: Any, volume: str, size: dict[str, float]) -> Any:
+    source = sim.add_source("GenericSource", f"activity_{volume}")
+    source.attached_to = volume
     source.position.type = "cylinder"
-    source.position.radius = radius_mm * units.mm
-    source.position.dz = length_mm / 2 * units.mm
-    _shoot_pairs(source, units, activity_bq)
+    source.position.radius = size["radius_mm"] * units.mm
+    source.position.dz = size["length_mm"] / 2 * units.mm
+    return source
 
 
-def _shoot_pairs(source: Any, units: Any, activity_bq: float) -> None:
-    """Photon pairs of 511 keV, isotropic, not quite collinear (no positron range)."""
-    source.particle = "back_to_back"
+def shoot(source: Any, units: Any, particle: str, activity_bq: float) -> None:
+    """Let a source emit, isotropically.
+
+    Parameters
+    ----------
+    source : opengate source
+    units : Box
+        ``opengate.g4_units``.
+    particle : str
+        ``back_to_back``: photon pairs of 511 keV, not quite collinear, no positron range;
+        ``e+``: positrons with the energies of F18, which Geant4 slows down and annihilates.
+    activity_bq : float
+        Decays per second.
+    """
+    source.particle = particle
     source.direction.type = "iso"
-    source.direction.accolinearity_flag = True
+    if particle == "back_to_back":
+        source.direction.accolinearity_flag = True
+    else:
+        source.energy.type = "F18"
     source.activity = activity_bq * units.Bq

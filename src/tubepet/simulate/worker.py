@@ -60,10 +60,16 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     source = job["source"]
     if source["kind"] == "tube":
         grid = Grid(**source["grid"])
-        tube.add_tube(sim, units, source["labels"], source["activity"], grid, job["activity_bq"])
+        sources = [tube.add_tube(sim, units, source["labels"], source["activity"], grid)]
+    elif source["kind"] == "solids":
+        sources = tube.add_solids(sim, units, source["wall"], source["fluid"])
     else:
-        tube.add_cylinder(sim, units, source["radius_mm"], source["length_mm"], job["activity_bq"])
-    digitizer.add_digitizer(sim, units, instrument, "singles.root", "coincidences.root")
+        sources = [tube.add_cylinder(sim, units, source["radius_mm"], source["length_mm"])]
+    for one, share in zip(sources, source.get("shares", [1.0]), strict=True):
+        tube.shoot(one, units, job["particle"], share * job["activity_bq"])
+    digitizer.add_digitizer(
+        sim, units, instrument, job["delay_ns"], "singles.root", "coincidences.root"
+    )
     statistics = sim.add_actor("SimulationStatisticsActor", "statistics")
     sim.run_timing_intervals = [[0, job["duration_s"] * units.s]]
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tubepet import config as config_module
 from tubepet.config import checked_config
 from tubepet.errors import InputError
+from tubepet.simulate import gate
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
@@ -77,6 +79,20 @@ BAD = {
     "no folder": ({"ct": {"source_dir": "/nowhere/at/all"}}, r"ct\.source_dir.*/nowhere"),
     "split": ({"ct": {"split": {"train": 0.9, "val": 0.9, "test": 0.1}}}, r"ct\.split"),
     "unknown tube": ({"phantom": {"tubes": {"tube_0999": {}}}}, "tube_0999"),
+    "delay inside the window": ({"simulate": {"delay_ns": 9}}, r"simulate\.delay_ns.*10 ns"),
+    "solids of any shape": ({"simulate": {"geometry": "analytic"}}, "analytic with family ellip"),
+    "solids with a defect": (
+        {
+            "simulate": {"geometry": "analytic"},
+            "phantom": {
+                "families": ["round"],
+                "defects": ["none"],
+                "tubes": {"tube_0001": {"defect": "pit"}},
+            },
+        },
+        r"defect pit \(tube_0001\)",
+    ),
+    "unknown source": ({"simulate": {"source": "e-"}}, r"simulate\.source.*'e-'"),
     "unknown family": ({"phantom": {"families": ["square"]}}, r"families.*square"),
 }
 
@@ -87,3 +103,12 @@ def test_bad_configs_are_refused_in_one_sentence(name):
     with pytest.raises(InputError, match=message) as caught:
         checked_config(merged(load("config.yaml"), change), SCHEMA)
     assert "\n" not in str(caught.value)
+
+
+def test_solid_families_are_those_of_the_simulation():
+    assert config_module.SOLID_FAMILIES == gate.SOLID_FAMILIES
+    change = {
+        "simulate": {"geometry": "analytic"},
+        "phantom": {"families": list(gate.SOLID_FAMILIES), "defects": ["none"]},
+    }
+    checked_config(merged(load("config.yaml"), change), SCHEMA)

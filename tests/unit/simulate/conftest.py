@@ -70,8 +70,9 @@ def _simulate(
 ) -> Acquisition:
     path = folder / "coincidences.root"
     stats = gate.simulate(
-        "block", source, activity_bq, duration_s, scanner, "G4EmStandardPhysics", tables, 11, path
-    )
+        "block", source, activity_bq, duration_s, scanner, "G4EmStandardPhysics", tables, 11, path,
+        particle="back_to_back", delay_ns=500.0,
+    )  # fmt: skip
     assert [p.name for p in folder.iterdir()] == ["coincidences.root"]  # nothing left beside it
     return Acquisition(path, stats, scanner)
 

@@ -123,8 +123,8 @@ def test_count_table(block) -> None:
     nothing = {key: 0 for key in block.stats} | {"tube": "dark"}
     table = count_table([block.stats, nothing])
     assert list(table.columns) == [
-        "tube", "decays", "singles", "prompts", "trues", "scatters", "randoms", "seconds",
-        "sensitivity", "scatter_fraction",
+        "tube", "decays", "singles", "prompts", "trues", "scatters", "randoms", "delayed",
+        "seconds", "sensitivity", "scatter_fraction",
     ]  # fmt: skip
     stats = block.stats
     assert table["sensitivity"][0] == pytest.approx(stats["prompts"] / stats["decays"], abs=1e-4)

@@ -41,8 +41,8 @@ def test_official_tables_are_used_when_there(tmp_path: Path) -> None:
 
 def test_official_tables_missing_or_substituted(tmp_path: Path) -> None:
     folder = official(tmp_path / "official")
-    (folder / "G4PII1.3").rmdir()
-    with pytest.raises(InputError, match=r"got 'official', but folder G4PII1\.3 is missing"):
+    (folder / "G4EMLOW8.8").rmdir()
+    with pytest.raises(InputError, match=r"got 'official', but folder G4EMLOW8\.8 is missing"):
         g4data.prepare("official", str(folder), tmp_path / "g4data")
     substitute = tmp_path / "substitute"
     g4data.prepare("substitute", "", substitute)
@@ -113,3 +113,15 @@ def test_bremsstrahlung_of_slow_electrons() -> None:
         elwert = beta0 / beta * math.expm1(-strength / beta0) / math.expm1(-strength / beta)
         found = g4data.scaled_brems_mbarn(z, np.array(kinetic_mev), np.array(share))
         assert found == pytest.approx(born * elwert, rel=0.01)
+
+
+def test_tables_of_other_elements_are_refused(tmp_path: Path) -> None:
+    facts = g4data.prepare("substitute", "", tmp_path / "g4data")
+    facts["elements"] = [symbol for symbol in facts["elements"] if symbol != "Lu"]
+    with pytest.raises(InputError, match=r"g4data: got tables without Lu, expected all elements"):
+        g4data.check(facts, "G4EmStandardPhysics")
+
+
+def test_sentence_names_the_substitute() -> None:
+    if g4data.find_official("auto", "") is None:
+        assert "substitute" in g4data.sentence("") and g4data.sentence("").count("\n") == 0

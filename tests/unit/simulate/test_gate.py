@@ -110,7 +110,7 @@ def test_no_coincidence_leaves_an_empty_tree(
 ) -> None:
     stats = gate.simulate(
         "dark", block_source, 1e-3, 0.1, scanner, "G4EmStandardPhysics", tables, 3,
-        tmp_path / "c.root",
+        tmp_path / "c.root", particle="back_to_back", delay_ns=500.0,
     )  # fmt: skip
     assert stats["prompts"] == 0 and "tubepet" in stats["tree_written_by"]
     assert len(read_coincidences(tmp_path / "c.root", scanner)) == 0
@@ -135,7 +135,7 @@ def test_killed_run_names_tube_seed_and_signal(
     with pytest.raises(InputError) as caught:
         gate.simulate(
             "tube_0042", block_source, 1e8, 10.0, scanner, "G4EmStandardPhysics", tables, 1234,
-            tmp_path / "c.root",
+            tmp_path / "c.root", particle="back_to_back", delay_ns=500.0,
         )  # fmt: skip
     killer.join()
     for word in ("tube_0042", "1234", "SIGSEGV"):
@@ -149,6 +149,7 @@ def test_silent_abort_of_geant4_is_a_sentence(
     job = {
         "folder": str(tmp_path), "seed": 77, "physics_list": "G4EmStandardPhysics",
         "scanner": vars(scanner), "source": block_source, "activity_bq": 1e3, "duration_s": 0.1,
+        "particle": "back_to_back", "delay_ns": 500.0,
     }  # fmt: skip
     with pytest.raises(InputError, match=r"tube_0007.*seed 77.*signal 6 \(SIGABRT\)"):
         gate.run_worker("tube_0007", job, g4data.environment(str(tmp_path / "no_tree")))
@@ -161,4 +162,5 @@ def test_exception_in_gate_shows_its_last_lines(
         gate.simulate(
             "tube_0007", block_source, 1e3, 0.1, scanner, "G4NoSuchList",
             {**tables, "tables": "official"}, 5, tmp_path / "c.root",
+            particle="back_to_back", delay_ns=500.0,
         )  # fmt: skip
