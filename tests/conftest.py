@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
-# No deadline: the first call compiles kernels, and machines are shared. The same examples each time.
+# No deadline: the first call compiles kernels, machines are shared. The same examples each time.
 settings.register_profile("tubepet", deadline=None, derandomize=True)
 settings.load_profile("tubepet")
 
