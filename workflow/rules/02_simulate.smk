@@ -1,5 +1,5 @@
-# 02 simulate. Needs labels and activity of each tube; makes coincidences by GATE, and their counts.
-# Steps: data tables for Geant4, one GATE process per tube, one for the calibration source, one table.
+# 02 simulate. Needs labels and activity of each tube; makes coincidences by GATE or the fast engine, and counts.
+# Steps: data tables for Geant4, one process per tube, one for the calibration source, one table.
 
 
 rule prepare_g4data:
@@ -49,8 +49,9 @@ rule simulate_tube:
         seed=config["seed"],
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
+        engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
-        code=code_digest("tubepet.simulate.gate", "tubepet.simulate.worker"),
+        code=code_digest("tubepet.simulate.engines", "tubepet.simulate.worker"),
     script:
         "../scripts/simulate_tube.py"
 
@@ -76,13 +77,14 @@ rule simulate_calibration:
     params:
         seed=config["seed"],
         scanner=config["scanner"],
+        engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
         decays=config["simulate"]["calibration_decays"],
         image={
             key: config["reconstruct"][key]
             for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
         },
-        code=code_digest("tubepet.simulate.gate", "tubepet.simulate.worker"),
+        code=code_digest("tubepet.simulate.engines", "tubepet.simulate.worker"),
     script:
         "../scripts/simulate_calibration.py"
 

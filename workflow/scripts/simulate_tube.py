@@ -1,13 +1,14 @@
-"""Simulate the acquisition of one tube with GATE (rule simulate_tube)."""
+"""Simulate the acquisition of one tube (rule simulate_tube)."""
 
 from tubepet import io, logs, rng
-from tubepet.simulate import gate
+from tubepet.simulate import engines, gate
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
 name, params, files = snakemake.wildcards.tube, snakemake.params, snakemake.input
 activity = io.read_volume(files.activity)
-stats = gate.simulate(
+stats = engines.simulate(
+    engine=params.engine,
     name=name,
     source=gate.tube_source(files.labels, files.activity, activity.grid),
     activity_bq=gate.total_activity_bq(activity),
@@ -16,6 +17,7 @@ stats = gate.simulate(
     physics_list=params.physics_list,
     g4data_facts=io.read_json(files.g4data),
     seed=rng.derived_seed(params.seed, "simulate", name),
+    num_threads=snakemake.threads,
     coincidences_path=snakemake.output.coincidences,
 )
 io.write_json(snakemake.output.stats, stats)
