@@ -29,6 +29,7 @@ rule all:
     input:
         rules.collect_report.output,
         rules.draw_follow.output,
+        "results/simulate/validation/tube_0000.json",
 
 
 rule only_phantom:
@@ -41,6 +42,15 @@ rule only_simulate:
     """All coincidences."""
     input:
         rules.collect_counts.output,
+
+
+rule validate:
+    """GATE against the fast engine in full: a million decays each, some minutes."""
+    input:
+        expand(
+            "results/simulate/validation/full_{case}.json",
+            case=["tube_0000", "tube_0001", "tube_0005", "tube_0005_asymmetric"],
+        ),
 
 
 rule only_reconstruct:
