@@ -37,7 +37,9 @@ EVENT, CRYSTAL_ID, NUM_COMPTON, NUM_RAYLEIGH = range(4)
 
 # Everything but the assumption that there are no infinities: the slab test divides by zero.
 SAFE = {"contract", "reassoc", "arcp", "nsz"}
-fast = numba.njit(cache=True, fastmath=SAFE, error_model="numpy", nogil=True)
+options = {"cache": True, "fastmath": SAFE, "error_model": "numpy", "nogil": True}
+fast = numba.njit(**options)
+inlined = numba.njit(**options, forceinline=True)
 
 
 @fast
@@ -55,7 +57,7 @@ def random_state(seed, stream):  # type: ignore[no-untyped-def]
     return state
 
 
-@fast
+@inlined
 def uniform(state):  # type: ignore[no-untyped-def]
     """Uniform in [0, 1): xoroshiro128++ (Blackman & Vigna 2021)."""
     a, b = state[0], state[1]
@@ -67,7 +69,7 @@ def uniform(state):  # type: ignore[no-untyped-def]
     return np.float64(np.int64(word >> U64(11))) * 1.1102230246251565e-16
 
 
-@fast
+@inlined
 def exponential(state):  # type: ignore[no-untyped-def]
     """Exponential with mean 1."""
     return -math.log(1.0 - uniform(state))
@@ -83,7 +85,7 @@ def normal(state):  # type: ignore[no-untyped-def]
             return a * math.sqrt(-2 * math.log(square) / square)
 
 
-@fast
+@inlined
 def circle(turn):  # type: ignore[no-untyped-def]
     """Sine and cosine of a random azimuth, error 1e-8: series of the half angle, then doubled."""
     x = (turn - 0.5) * math.pi
@@ -95,7 +97,7 @@ def circle(turn):  # type: ignore[no-untyped-def]
     return -2 * sine * cosine, 2 * sine * sine - 1
 
 
-@fast
+@inlined
 def deflect(u, v, w, cosine, state):  # type: ignore[no-untyped-def]
     """Turn a direction by an angle, at a random azimuth (frame of Duff et al. 2017)."""
     along_y, along_x = circle(uniform(state))
@@ -111,32 +113,38 @@ def deflect(u, v, w, cosine, state):  # type: ignore[no-untyped-def]
     )
 
 
-@fast
-def angle_cosine(table, energy_kev, state):  # type: ignore[no-untyped-def]
+@inlined
+def angle_cosine(table, process, material, energy_kev, state):  # type: ignore[no-untyped-def]
     """Draw the cosine of a scattering angle from its quantiles, linear between the entries."""
+    k = process - COMPTON
     row = energy_kev * SAME_ANGLE
-    i = min(int(row), table.shape[0] - 2)
+    i = min(int(row), table.shape[2] - 2)
     row -= i
     column = uniform(state) * LAST_BIN
     j = int(column)
     column -= j
-    low = table[i, j] + column * (table[i, j + 1] - table[i, j])
-    high = table[i + 1, j] + column * (table[i + 1, j + 1] - table[i + 1, j])
+    low = table[k, material, i, j] + column * (
+        table[k, material, i, j + 1] - table[k, material, i, j]
+    )
+    i += 1
+    high = table[k, material, i, j] + column * (
+        table[k, material, i, j + 1] - table[k, material, i, j]
+    )
     return low + row * (high - low)
 
 
-@fast
+@inlined
 def after_compton(energy_kev, cosine):  # type: ignore[no-untyped-def]
     """Energy of a photon after Compton scattering on an electron at rest."""
     return energy_kev / (1 + energy_kev * (1 - cosine) * (1 / ELECTRON_KEV))
 
 
-@fast
-def process_of(shares, draw):  # type: ignore[no-untyped-def]
+@inlined
+def process_of(shares, material, i_energy, draw):  # type: ignore[no-untyped-def]
     """Tell what a collision is from cumulative shares of the majorant."""
-    if draw < shares[1]:
-        return PHOTOELECTRIC if draw < shares[0] else COMPTON
-    return RAYLEIGH if draw < shares[2] else VIRTUAL
+    if draw < shares[material, i_energy, 1]:
+        return PHOTOELECTRIC if draw < shares[material, i_energy, 0] else COMPTON
+    return RAYLEIGH if draw < shares[material, i_energy, 2] else VIRTUAL
 
 
 @fast
@@ -151,7 +159,7 @@ def box_span(x, y, z, u, v, w, box):  # type: ignore[no-untyped-def]
     return max(near, min(a, b)), min(far, max(a, b))
 
 
-@fast
+@inlined
 def crystal_at(x, y, z, ring):  # type: ignore[no-untyped-def]
     """Crystal that holds a point, or -1: ring * num_columns + column."""
     ax, ay = abs(x), abs(y)
@@ -189,7 +197,7 @@ def crystal_at(x, y, z, ring):  # type: ignore[no-untyped-def]
     return i * ring.num_columns + column
 
 
-@fast
+@inlined
 def in_box(x, y, z, u, v, w, energy_kev, box, cosine, least_kev, state):  # type: ignore[no-untyped-def]
     """Follow a photon through the voxels.
 
@@ -218,12 +226,12 @@ def in_box(x, y, z, u, v, w, energy_kev, box, cosine, least_kev, state):  # type
             min(int((y - y0) * per_y), num_y - 1),
             min(int((x - x0) * per_x), num_x - 1),
         ]
-        process = process_of(box.shares[material, i_energy], uniform(state))
+        process = process_of(box.shares, material, i_energy, uniform(state))
         if process == VIRTUAL:
             continue
         if process == PHOTOELECTRIC:
             return False, x, y, z, u, v, w, energy_kev, length_mm, num_compton, num_rayleigh
-        cos = angle_cosine(cosine[process - 1, material], energy_kev, state)
+        cos = angle_cosine(cosine, process, material, energy_kev, state)
         u, v, w = deflect(u, v, w, cos, state)
         if process == RAYLEIGH:
             num_rayleigh += 1
@@ -324,10 +332,10 @@ def decay_slice(  # type: ignore[no-untyped-def]
                     if free < way:
                         x, y, z = x + free * u, y + free * v, z + free * w
                         length_mm += free
-                        process = process_of(air.shares[int(energy_kev + 0.5)], uniform(state))
+                        process = process_of(air.shares, 0, int(energy_kev + 0.5), uniform(state))
                         if process == PHOTOELECTRIC:
                             break
-                        cos = angle_cosine(cosine[process - 1, AIR], energy_kev, state)
+                        cos = angle_cosine(cosine, process, AIR, energy_kev, state)
                         u, v, w = deflect(u, v, w, cos, state)
                         if process == COMPTON:
                             energy_kev = after_compton(energy_kev, cos)
@@ -375,10 +383,10 @@ def decay_slice(  # type: ignore[no-untyped-def]
                     crystal = crystal_at(x, y, z, ring)
                     if crystal < 0:
                         continue
-                    process = process_of(ring.shares[i_energy], uniform(state))
+                    process = process_of(ring.shares, 0, i_energy, uniform(state))
                     left_kev = 0.0
                     if process != PHOTOELECTRIC:
-                        cos = angle_cosine(cosine[process - 1, CRYSTAL], energy_kev, state)
+                        cos = angle_cosine(cosine, process, CRYSTAL, energy_kev, state)
                         u, v, w = deflect(u, v, w, cos, state)
                         if process == RAYLEIGH:
                             continue

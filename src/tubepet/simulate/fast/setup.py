@@ -42,7 +42,7 @@ class Air(NamedTuple):
     """The air between voxels and ring."""
 
     free_mm: NDArray[np.float64]
-    shares: NDArray[np.float64]  # (energies, 3)
+    shares: NDArray[np.float64]  # (1, energies, 3)
 
 
 class Ring(NamedTuple):
@@ -60,7 +60,7 @@ class Ring(NamedTuple):
     half_length_mm: float
     pitch_mm: float
     free_mm: NDArray[np.float64]
-    shares: NDArray[np.float64]  # (energies, 3)
+    shares: NDArray[np.float64]  # (1, energies, 3)
 
 
 class Readout(NamedTuple):
@@ -197,4 +197,4 @@ def readout(scanner: Scanner) -> Readout:
 
 def _medium(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     total = mu.sum(axis=1)
-    return 1 / total, np.cumsum(mu, axis=1) / total[:, None]
+    return 1 / total, np.cumsum(mu, axis=1)[None] / total[:, None]

@@ -99,7 +99,7 @@ def simulate(
     labels = _volume_ids(scanner)
     centres_mm = _centres_mm(scanner)
     run_cpu_s = time.process_time()
-    with io.atomic(coincidences_path) as part, uproot.recreate(part) as file:
+    with io.atomic(coincidences_path) as part, uproot.recreate(part, compression=None) as file:
         tree = file.mktree(TREE, kinds)
         for batch in batches(what, photons, activity_bq, duration_s, scanner, seed, num_threads):
             num_decays = batch.num_decays
