@@ -30,6 +30,7 @@ rule all:
         rules.collect_report.output,
         rules.draw_follow.output,
         "results/reconstruct/literal/image.png",
+        "results/simulate/validation/tube_0000.json",
 
 
 rule only_phantom:
@@ -42,6 +43,15 @@ rule only_simulate:
     """All coincidences."""
     input:
         rules.collect_counts.output,
+
+
+rule validate:
+    """GATE against the fast engine in full: a million decays each, some minutes."""
+    input:
+        expand(
+            "results/simulate/validation/full_{case}.json",
+            case=["tube_0000", "tube_0001", "tube_0005", "tube_0005_asymmetric"],
+        ),
 
 
 rule only_reconstruct:

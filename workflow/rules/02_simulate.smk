@@ -1,5 +1,23 @@
-# 02 simulate. Needs labels and activity of each tube; makes coincidences by GATE, and their counts.
-# Steps: data tables for Geant4, one GATE process per tube, one for the calibration source, one table.
+# 02 simulate. Needs labels and activity of each tube; makes coincidences by GATE or the fast engine, and counts.
+# Steps: data tables for Geant4, one process per tube, one for the calibration source, one table; and
+# the proof that both engines agree.
+import re
+
+
+def validation_tube(kind):
+    """Path of a map of the tube that a validation case names."""
+
+    def path(wildcards):
+        tube = re.search(r"tube_\d+", wildcards.case).group()
+        return f"results/phantom/{tube}/{kind}.nii.gz"
+
+    return path
+
+
+def validation_decays(wildcards):
+    """Expected GATE decays of a case: a million in full."""
+    decays = config["simulate"]["validation_decays"]
+    return max(decays, 1_000_000) if wildcards.case.startswith("full_") else decays
 
 
 rule prepare_g4data:
@@ -50,12 +68,13 @@ rule simulate_tube:
         seed=config["seed"],
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
+        engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
         geometry=config["simulate"]["geometry"],
         particle=config["simulate"]["source"],
         delay_ns=config["simulate"]["delay_ns"],
         code=code_digest(
-            "tubepet.rng", "tubepet.simulate.gate", "tubepet.simulate.worker"
+            "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.worker"
         ),
     script:
         "../scripts/simulate_tube.py"
@@ -82,6 +101,7 @@ rule simulate_calibration:
     params:
         seed=config["seed"],
         scanner=config["scanner"],
+        engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
         delay_ns=config["simulate"]["delay_ns"],
         decays=config["simulate"]["calibration_decays"],
@@ -90,7 +110,7 @@ rule simulate_calibration:
             for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
         },
         code=code_digest(
-            "tubepet.rng", "tubepet.simulate.gate", "tubepet.simulate.worker"
+            "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.worker"
         ),
     script:
         "../scripts/simulate_calibration.py"
@@ -116,3 +136,44 @@ rule collect_counts:
         code=code_digest("tubepet.simulate.counts"),
     script:
         "../scripts/collect_counts.py"
+
+
+rule validate_transport:
+    """Compare GATE and the fast engine on one tube; stops a run by the fast one if they disagree."""
+    input:
+        labels=validation_tube("labels"),
+        activity=validation_tube("activity"),
+        g4data=rules.prepare_g4data.output.facts,
+        g4data_folder=rules.prepare_g4data.output.folder,
+    output:
+        verdict="results/simulate/validation/{case}.json",
+        figure=report(
+            "results/simulate/validation/{case}.png",
+            category="2 Simulate",
+            caption="../report/validate_transport.rst",
+            labels={"case": "{case}", "figure": "GATE and fast engine"},
+        ),
+    log:
+        "logs/validate_transport/{case}.log",
+    benchmark:
+        "results/benchmarks/validate_transport/{case}.tsv"
+    wildcard_constraints:
+        case=r"(full_)?tube_\d+(_asymmetric)?",
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    params:
+        seed=config["seed"],
+        scanner=config["scanner"],
+        engine=config["simulate"]["engine"],
+        physics_list=config["simulate"]["physics_list"],
+        delay_ns=config["simulate"]["delay_ns"],
+        decays=validation_decays,
+        code=code_digest(
+            "tubepet.rng", "tubepet.simulate.figures", "tubepet.simulate.worker"
+        ),
+    script:
+        "../scripts/validate_transport.py"

@@ -1,12 +1,13 @@
-"""Simulate the calibration source with GATE (rule simulate_calibration)."""
+"""Simulate the calibration source (rule simulate_calibration)."""
 
 from tubepet import io, logs, rng
-from tubepet.simulate import gate
+from tubepet.simulate import engines, gate
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
 params = snakemake.params
-stats = gate.simulate(
+stats = engines.simulate(
+    engine=params.engine,
     name="calibration",
     source=gate.calibration_source(**params.image),
     activity_bq=gate.CALIBRATION_ACTIVITY_BQ,
@@ -15,6 +16,7 @@ stats = gate.simulate(
     physics_list=params.physics_list,
     g4data_facts=io.read_json(snakemake.input.g4data),
     seed=rng.derived_seed(params.seed, "simulate", "calibration"),
+    num_threads=snakemake.threads,
     coincidences_path=snakemake.output.coincidences,
     particle="back_to_back",
     delay_ns=params.delay_ns,

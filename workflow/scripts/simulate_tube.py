@@ -1,7 +1,7 @@
-"""Simulate the acquisition of one tube with GATE (rule simulate_tube)."""
+"""Simulate the acquisition of one tube (rule simulate_tube)."""
 
 from tubepet import io, logs, rng
-from tubepet.simulate import gate
+from tubepet.simulate import engines, gate
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
@@ -11,7 +11,8 @@ if params.geometry == "analytic":
     source = gate.solid_source(io.read_json(files.truth))
 else:
     source = gate.tube_source(files.labels, files.activity, activity.grid)
-stats = gate.simulate(
+stats = engines.simulate(
+    engine=params.engine,
     name=name,
     source=source,
     activity_bq=gate.total_activity_bq(activity),
@@ -20,6 +21,7 @@ stats = gate.simulate(
     physics_list=params.physics_list,
     g4data_facts=io.read_json(files.g4data),
     seed=rng.derived_seed(params.seed, "simulate", name),
+    num_threads=snakemake.threads,
     coincidences_path=snakemake.output.coincidences,
     particle=params.particle,
     delay_ns=params.delay_ns,

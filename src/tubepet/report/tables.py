@@ -67,7 +67,7 @@ def facts(
     prompts = [s["prompts"] for s in stats]
     note = stats[0]["tables_note"]
     sentences = [
-        f"Geant4 tables: {', '.join(tables)}. {note}",
+        f"Physics tables: {', '.join(tables)}. {note}",
         "CT: a procedural stand-in, not medical data (ct.source_dir is empty)."
         if ct["is_standin"]
         else f"CT: {ct['source']}.",
@@ -101,10 +101,8 @@ def provenance(
     rows = [("seed of the run", seed), ("tubepet", tubepet.__version__)]
     rows += [("note", sentence) for sentence in known["sentences"]]
     rows += [
-        (
-            "engine",
-            f"GATE {stats[0]['versions']['opengate']}, Geant4 {stats[0]['versions']['geant4']}",
-        ),
+        ("engine", stats[0]["engine"]),
+        *stats[0]["versions"].items(),
         ("physics list", stats[0]["physics_list"]),
     ]
     rows += [(f"seed of {s['tube']}", s["seed"]) for s in stats]

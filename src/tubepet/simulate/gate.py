@@ -186,6 +186,7 @@ def simulate(
     stats = {
         "tube": name,
         "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
+        "engine": "gate",
         "decays": result["decays"],
         "singles": singles,
         "prompts": len(events),

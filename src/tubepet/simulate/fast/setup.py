@@ -1,0 +1,200 @@
+"""What the kernels are told: source, voxels, ring, air and readout, as plain tuples of arrays."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.errors import InputError
+from tubepet.simulate.digitizer import PHOTON_KEV
+from tubepet.simulate.fast.tables import AIR, CRYSTAL, MATERIALS, Photons
+from tubepet.types import Grid, Scanner, Volume
+
+SIGMA_PER_FWHM = 1 / math.sqrt(8 * math.log(2))
+ACCOLINEARITY_DEG = 0.5  # FWHM in each of two directions, as in GATE (Moses 2011)
+# A deposit this many sigma below the window is not followed: it is seen once in 3.5 million.
+SIGMAS_BELOW_WINDOW = 5.0
+
+
+class Source(NamedTuple):
+    """Where decays are: voxels by the alias method (Walker 1977), or a cylinder along z."""
+
+    voxels: NDArray[np.int16]  # (n, 3): z, y, x
+    threshold: NDArray[np.float64]  # (n,)
+    alias: NDArray[np.int32]  # (n,)
+    radius_mm: float  # of the cylinder that fills the box; 0: voxels
+    bend2: float  # variance of the accolinearity, rad2
+
+
+class Box(NamedTuple):
+    """The voxels; vectors are x, y, z."""
+
+    labels: NDArray[np.uint8]  # (z, y, x)
+    low_mm: NDArray[np.float64]
+    high_mm: NDArray[np.float64]
+    per_mm: NDArray[np.float64]  # voxels per mm
+    free_mm: NDArray[np.float64]  # (energies,): free path in the densest material present
+    shares: NDArray[np.float64]  # (materials, energies, 3): cumulative, of the majorant
+
+
+class Air(NamedTuple):
+    """The air between voxels and ring."""
+
+    free_mm: NDArray[np.float64]
+    shares: NDArray[np.float64]  # (1, energies, 3)
+
+
+class Ring(NamedTuple):
+    """The crystals; `circle` has cosine and sine of each column's azimuth."""
+
+    num_columns: int
+    num_rings: int
+    circle: NDArray[np.float64]
+    half_sector: float  # tangent of half the angle between columns
+    inner_mm: float
+    outer_mm: float  # of the crystals' outer faces
+    reach_mm: float  # of their outermost edges
+    half_width_mm: float
+    half_height_mm: float
+    half_length_mm: float
+    pitch_mm: float
+    free_mm: NDArray[np.float64]
+    shares: NDArray[np.float64]  # (1, energies, 3)
+
+
+class Readout(NamedTuple):
+    """Blur and window of the singles."""
+
+    relative_sigma: float
+    photon_kev: float
+    sigma_ns: float
+    low_kev: float
+    high_kev: float
+    least_kev: float
+
+
+def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Return thresholds and partners that draw i with probability weights[i] (Vose 1991)."""
+    threshold = weights * (len(weights) / weights.sum())
+    alias = np.arange(len(weights), dtype=np.int32)
+    small, large = list(np.flatnonzero(threshold < 1)), list(np.flatnonzero(threshold >= 1))
+    while small and large:
+        poor, rich = small.pop(), large[-1]
+        alias[poor] = rich
+        threshold[rich] -= 1 - threshold[poor]
+        if threshold[rich] < 1:
+            small.append(large.pop())
+    threshold[small + large] = 1.0  # what rounding left over
+    return threshold, alias
+
+
+def tube(
+    labels: Volume, activity: Volume, scanner: Scanner, photons: Photons
+) -> tuple[Source, Box]:
+    """Return source and voxels of a tube.
+
+    Raises
+    ------
+    InputError
+        If a label has no material, an activity is negative or no number, the grids differ, or the
+        voxels do not fit into the bore.
+    """
+    array = activity.array.astype(np.float64)
+    if activity.grid != labels.grid:
+        raise InputError(f"activity: got {activity.grid}, expected the labels' {labels.grid}")
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise InputError("activity: got a negative value or NaN, expected Bq/mm3 >= 0")
+    if labels.array.min() < 0 or labels.array.max() >= CRYSTAL:
+        known = ", ".join(f"{i} {m.name}" for i, m in enumerate(MATERIALS[:CRYSTAL]))
+        raise InputError(
+            f"labels: got {labels.array.max()}, expected labels of a material: {known}"
+        )
+    used = np.argwhere(array > 0)
+    threshold, alias = alias_table(array[tuple(used.T)])
+    box = _box(np.ascontiguousarray(labels.array, np.uint8), labels.grid, scanner, photons)
+    return Source(used.astype(np.int16), threshold, alias, 0.0, _bend2()), box
+
+
+def cylinder(
+    radius_mm: float, length_mm: float, scanner: Scanner, photons: Photons
+) -> tuple[Source, Box]:
+    """Return a uniform source along z in air, which fills its box."""
+    grid = Grid.centred((1, 1, 1), (length_mm, 2 * radius_mm, 2 * radius_mm))
+    box = _box(np.full((1, 1, 1), AIR, np.uint8), grid, scanner, photons)
+    threshold, alias = alias_table(np.ones(1))
+    return Source(np.zeros((1, 3), np.int16), threshold, alias, radius_mm, _bend2()), box
+
+
+def _bend2() -> float:
+    return math.radians(ACCOLINEARITY_DEG * SIGMA_PER_FWHM) ** 2
+
+
+def _box(labels: NDArray[np.uint8], grid: Grid, scanner: Scanner, photons: Photons) -> Box:
+    voxel_mm = np.array(grid.voxel_mm[::-1])
+    low_mm = np.array(grid.origin_mm[::-1]) - voxel_mm / 2
+    high_mm = low_mm + voxel_mm * grid.shape[::-1]
+    reach_mm = float(np.hypot(*np.maximum(abs(low_mm), abs(high_mm))[:2]))
+    if reach_mm >= scanner.inner_radius_mm:
+        raise InputError(
+            f"phantom: got voxels {reach_mm:.1f} mm from the axis, expected less than "
+            f"scanner.inner_radius_mm = {scanner.inner_radius_mm} mm"
+        )
+    mu = photons.mu_per_mm[:CRYSTAL]
+    majorant = mu[np.unique(labels)].sum(axis=2).max(axis=0)
+    shares = np.cumsum(mu, axis=2) / majorant[:, None]
+    return Box(labels, low_mm, high_mm, 1 / voxel_mm, 1 / majorant, shares)
+
+
+def air(photons: Photons) -> Air:
+    """Return the air between voxels and ring."""
+    return Air(*_medium(photons.mu_per_mm[AIR]))
+
+
+def ring(scanner: Scanner, photons: Photons) -> Ring:
+    """Return the crystals of a scanner."""
+    turn = 2 * np.pi * np.arange(scanner.num_columns) / scanner.num_columns
+    outer_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm
+    free_mm, shares = _medium(photons.mu_per_mm[CRYSTAL])
+    gap_mm = scanner.axial_pitch_mm - scanner.crystal_height_mm
+    return Ring(
+        num_columns=scanner.num_columns,
+        num_rings=scanner.num_rings,
+        circle=np.stack([np.cos(turn), np.sin(turn)], axis=1),
+        half_sector=math.tan(math.pi / scanner.num_columns),
+        inner_mm=float(scanner.inner_radius_mm),
+        outer_mm=outer_mm,
+        reach_mm=math.hypot(outer_mm, scanner.crystal_width_mm / 2),
+        half_width_mm=scanner.crystal_width_mm / 2,
+        half_height_mm=scanner.crystal_height_mm / 2,
+        half_length_mm=(scanner.num_rings * scanner.axial_pitch_mm - gap_mm) / 2,
+        pitch_mm=float(scanner.axial_pitch_mm),
+        free_mm=free_mm,
+        shares=shares,
+    )
+
+
+def readout(scanner: Scanner) -> Readout:
+    """Return blur and window.
+
+    Raises
+    ------
+    InputError
+        If the energy window is upside down.
+    """
+    low_kev, high_kev = (float(v) for v in scanner.energy_window_kev)
+    if not low_kev < high_kev:
+        raise InputError(
+            f"scanner.energy_window_kev: got [{low_kev}, {high_kev}], expected low < high, keV"
+        )
+    relative_sigma = scanner.energy_resolution * SIGMA_PER_FWHM
+    # low = E + n sigma(E) with sigma^2 = relative^2 * 511 keV * E, solved for sqrt(E)
+    spread = SIGMAS_BELOW_WINDOW * relative_sigma * math.sqrt(PHOTON_KEV)
+    least_kev = (math.sqrt(low_kev + spread**2 / 4) - spread / 2) ** 2
+    sigma_ns = scanner.time_resolution_ps * 1e-3 * SIGMA_PER_FWHM
+    return Readout(relative_sigma, PHOTON_KEV, sigma_ns, low_kev, high_kev, least_kev)
+
+
+def _medium(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    total = mu.sum(axis=1)
+    return 1 / total, np.cumsum(mu, axis=1)[None] / total[:, None]

@@ -1,0 +1,297 @@
+"""Run the fast engine: slices of time to singles, singles to coincidences, coincidences to ROOT.
+
+The acquisition is cut into slices of `DECAYS_PER_SLICE` expected decays, each with its own random
+stream; a batch of slices is held at a time, so memory does not grow with the number of decays.
+"""
+
+import math
+import resource
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import uproot
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tubepet import io
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.simulate.coincidences import (
+    BRANCH_TYPES,
+    DELAYED_TREE,
+    RANDOM,
+    SCATTER,
+    TREE,
+    TRUE,
+    branches,
+)
+from tubepet.simulate.fast import kernels, setup, tables
+from tubepet.types import Scanner
+
+DECAYS_PER_SLICE = 16384
+SLICES_PER_BATCH = 32
+MAX_DECAYS = 1e12  # a week of one core
+LATE_NS = 10.0  # singles of a slice are seen later than its end by flight and blur, never by this
+NOTE = (
+    "Photons by tubepet's own transport with cross sections of xraylib; its agreement with GATE is "
+    "measured by the rule validate_transport."
+)
+
+
+class Singles(NamedTuple):
+    """Singles in the order of time; columns as in `kernels`, events numbered from 0 on."""
+
+    reals: NDArray[np.float64]  # (n, 5)
+    counts: NDArray[np.int64]  # (n, 4)
+
+
+class Pairs(NamedTuple):
+    """Pairs of singles, the earlier and the later of each."""
+
+    first: Singles
+    second: Singles
+
+
+class Batch(NamedTuple):
+    """Decays so far, new singles in the window, and new pairs of both windows."""
+
+    num_decays: int
+    num_singles: int
+    prompts: Pairs
+    delayed: Pairs
+
+
+def simulate(
+    name: str,
+    source: dict[str, Any],
+    activity_bq: float,
+    duration_s: float,
+    scanner: Scanner,
+    seed: int,
+    num_threads: int,
+    coincidences_path: str | Path,
+    delay_ns: float,
+) -> dict[str, Any]:
+    """Simulate one acquisition and write its coincidences.
+
+    Parameters
+    ----------
+    name : str
+        What is simulated, for messages and statistics.
+    source : dict
+        From `tubepet.simulate.gate.tube_source` or `calibration_source`.
+    activity_bq, duration_s : float
+        Total activity in Bq and duration in s; the number of decays is Poisson.
+    scanner : Scanner
+    seed : int
+    num_threads : int
+        The result does not depend on it.
+    coincidences_path : str or Path
+        ROOT file to write, with the trees `Coincidences` and `Delayed`.
+    delay_ns : float
+        Start of the delayed window, ns.
+
+    Returns
+    -------
+    dict
+        The keys of `tubepet.simulate.gate.simulate`.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be used, or would take more than `MAX_DECAYS` decays.
+    """
+    start_s, start_cpu_s = time.monotonic(), time.process_time()
+    photons = tables.photons()
+    what = _source(source, scanner, photons)
+    setup_s = time.monotonic() - start_s
+    log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)
+    num_decays, num_singles, num_delayed, truths = 0, 0, 0, np.zeros(3, np.int64)
+    kinds = {key: kind for q, kind in BRANCH_TYPES.items() for key in branches(q)}
+    labels = _volume_ids(scanner)
+    centres_mm = _centres_mm(scanner)
+    run_cpu_s = time.process_time()
+    with io.atomic(coincidences_path) as part, uproot.recreate(part, compression=None) as file:
+        trees = [file.mktree(name, kinds) for name in (TREE, DELAYED_TREE)]
+        for batch in batches(
+            what, photons, activity_bq, duration_s, scanner, delay_ns, seed, num_threads
+        ):
+            num_decays = batch.num_decays
+            num_singles += batch.num_singles
+            num_delayed += len(batch.delayed.first.counts)
+            truths += np.bincount(_truth(batch.prompts), minlength=3)
+            for tree, pairs in zip(trees, (batch.prompts, batch.delayed), strict=True):
+                if len(pairs.first.counts):
+                    tree.extend(_columns(pairs, labels, centres_mm))
+    stats = {
+        "tube": name,
+        "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
+        "engine": "fast",
+        "decays": num_decays,
+        "singles": num_singles,
+        "prompts": int(truths.sum()),
+        "trues": int(truths[TRUE]),
+        "scatters": int(truths[SCATTER]),
+        "randoms": int(truths[RANDOM]),
+        "delayed": num_delayed,
+        "delay_ns": delay_ns,
+        "activity_bq": activity_bq,
+        "duration_s": duration_s,
+        "seed": seed,
+        "physics_list": "none (tubepet's transport)",
+        "particle": "back_to_back",
+        "tables": "xraylib",
+        "tables_note": NOTE,
+        "tree_written_by": "tubepet",
+        "versions": {"numba": version("numba"), "xraylib": version("xraylib")},
+        "wall_s": round(time.monotonic() - start_s, 2),
+        "setup_s": round(setup_s, 2),
+        "cpu_s": round(time.process_time() - start_cpu_s, 2),
+        "decays_per_cpu_s": round(num_decays / max(time.process_time() - run_cpu_s, 1e-3)),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+    log.info(
+        "%s: %d decays in, %d coincidences out (%d true, %d scatter, %d random), %.1f s",
+        name, num_decays, stats["prompts"], *truths, stats["wall_s"],
+    )  # fmt: skip
+    return stats
+
+
+def batches(
+    what: tuple[setup.Source, setup.Box],
+    photons: tables.Photons,
+    activity_bq: float,
+    duration_s: float,
+    scanner: Scanner,
+    delay_ns: float,
+    seed: int,
+    num_threads: int,
+) -> Iterator[Batch]:
+    """Yield the acquisition in pieces; joined, they do not depend on the number of threads.
+
+    Raises
+    ------
+    InputError
+        If there would be more than `MAX_DECAYS` decays, or the coincidence window is not positive.
+    """
+    expected = activity_bq * duration_s
+    if not 0 <= expected <= MAX_DECAYS:
+        raise InputError(
+            f"protocol: got {activity_bq:.3g} Bq for {duration_s:.3g} s, which are {expected:.3g} "
+            f"decays, expected at most {MAX_DECAYS:.0e}"
+        )
+    if not scanner.coincidence_window_ns > 0:
+        raise InputError(
+            f"scanner.coincidence_window_ns: got {scanner.coincidence_window_ns}, expected > 0 ns"
+        )
+    if expected == 0:
+        return
+    fixed = (
+        *what, setup.ring(scanner, photons), setup.air(photons), photons.cosine,
+        setup.readout(scanner),
+    )  # fmt: skip
+    num_slices = math.ceil(expected / DECAYS_PER_SLICE)
+    edges_ns = np.linspace(0, duration_s * 1e9, num_slices + 1)
+    x_mm, y_mm, _ = _centres_mm(scanner).T
+
+    def follow(i: int) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
+        times = float(edges_ns[i]), float(edges_ns[i + 1]), float(activity_bq)
+        return kernels.decay_slice(seed, i, *times, *fixed)
+
+    num_decays = 0
+    held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
+    with ThreadPoolExecutor(num_threads) as pool, tqdm(
+        total=num_slices, unit="slice", disable=None, mininterval=1
+    ) as bar:  # fmt: skip
+        for start in range(0, num_slices, SLICES_PER_BATCH):
+            stop = min(start + SLICES_PER_BATCH, num_slices)
+            parts = [held]
+            num_singles = 0
+            for decays, reals, counts in pool.map(follow, range(start, stop)):
+                counts[:, kernels.EVENT] += num_decays
+                num_decays += decays
+                num_singles += len(reals)
+                parts.append(Singles(reals, counts))
+            bar.update(stop - start)
+            pool_of = Singles(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+            order = kernels.time_order(pool_of.reals[:, kernels.TIME_NS].copy())
+            singles = Singles(pool_of.reals[order], pool_of.counts[order])
+            times_ns = singles.reals[:, kernels.TIME_NS].copy()
+            num_open = len(times_ns)
+            if stop < num_slices:  # singles to come may still fall into the windows of the last
+                last_ns = edges_ns[stop] - LATE_NS - delay_ns - scanner.coincidence_window_ns
+                num_open = int(np.searchsorted(times_ns, last_ns))
+            crystals = singles.counts[:, kernels.CRYSTAL_ID].copy()
+            prompts, delayed = (
+                kernels.pairs(
+                    times_ns, crystals, num_open, start_ns, float(scanner.coincidence_window_ns),
+                    scanner.min_transaxial_distance_mm**2, x_mm.copy(), y_mm.copy(),
+                )
+                for start_ns in (0.0, float(delay_ns))
+            )  # fmt: skip
+            held = Singles(singles.reals[num_open:], singles.counts[num_open:])
+            yield Batch(
+                num_decays, num_singles, _picked(singles, prompts), _picked(singles, delayed)
+            )
+
+
+def _picked(singles: Singles, pairs: NDArray[np.int64]) -> Pairs:
+    """Return the singles of pairs of rows."""
+    first, second = (Singles(singles.reals[rows], singles.counts[rows]) for rows in pairs.T)
+    return Pairs(first, second)
+
+
+def _source(
+    source: dict[str, Any], scanner: Scanner, photons: tables.Photons
+) -> tuple[setup.Source, setup.Box]:
+    if source["kind"] == "cylinder":
+        return setup.cylinder(source["radius_mm"], source["length_mm"], scanner, photons)
+    labels, activity = io.read_volume(source["labels"]), io.read_volume(source["activity"])
+    return setup.tube(labels, activity, scanner, photons)
+
+
+def _truth(pairs: Pairs) -> NDArray[np.int64]:
+    a, b = pairs.first.counts, pairs.second.counts
+    scattered = (a[:, kernels.NUM_COMPTON :] + b[:, kernels.NUM_COMPTON :]).sum(axis=1) > 0
+    is_random = a[:, kernels.EVENT] != b[:, kernels.EVENT]
+    return np.where(is_random, RANDOM, np.where(scattered, SCATTER, TRUE))
+
+
+def _centres_mm(scanner: Scanner) -> NDArray[np.float64]:
+    """Crystal centres, shape (num_crystals, 3)."""
+    ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
+    turn = 2 * np.pi * column / scanner.num_columns
+    radius_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
+    z_mm = (ring - (scanner.num_rings - 1) / 2) * scanner.axial_pitch_mm
+    return np.stack([radius_mm * np.cos(turn), radius_mm * np.sin(turn), z_mm], axis=1)
+
+
+def _volume_ids(scanner: Scanner) -> ak.Array:
+    """GATE's names of the crystals."""
+    ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
+    names = [f"crystal_rep_{r}-0_0_{c}_{r}" for r, c in zip(ring, column, strict=True)]
+    return ak.Array(names)
+
+
+def _columns(pairs: Pairs, labels: ak.Array, centres_mm: NDArray[np.float64]) -> dict[str, Any]:
+    """GATE's branches; energies in MeV as there."""
+    data: dict[str, Any] = {}
+    for i, singles in ((1, pairs.first), (2, pairs.second)):
+        crystal = singles.counts[:, kernels.CRYSTAL_ID]
+        # GATE counts in 32 bits too; numbers only tell decays apart that are close in time
+        data[f"EventID{i}"] = (singles.counts[:, kernels.EVENT] & 0x7FFFFFFF).astype(np.int32)
+        data[f"n_compt{i}"] = singles.counts[:, kernels.NUM_COMPTON].astype(np.int32)
+        data[f"n_Rayl{i}"] = singles.counts[:, kernels.NUM_RAYLEIGH].astype(np.int32)
+        data[f"GlobalTime{i}"] = singles.reals[:, kernels.TIME_NS]
+        data[f"TotalEnergyDeposit{i}"] = singles.reals[:, kernels.ENERGY_KEV] * 1e-3
+        data[f"PreStepUniqueVolumeID{i}"] = labels[crystal]
+        for k, axis in enumerate("XYZ"):
+            data[f"EventPosition{i}_{axis}"] = singles.reals[:, kernels.X_MM + k]
+            data[f"PostPosition{i}_{axis}"] = centres_mm[crystal, k]
+    return data
