@@ -43,6 +43,12 @@ rule only_simulate:
         rules.collect_counts.output,
 
 
+rule validate_gate:
+    """GATE's physics against what is known without it."""
+    input:
+        rules.validate_physics.output,
+
+
 rule only_reconstruct:
     """All MLEM images and the slice dataset."""
     input:
