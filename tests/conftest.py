@@ -4,8 +4,13 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+# No deadline: the first call compiles kernels, machines are shared. The same examples each time.
+settings.register_profile("tubepet", deadline=None, derandomize=True)
+settings.load_profile("tubepet")
+
 SHARED_CT = ROOT.parent / "shared" / "data" / "ct"
 
 

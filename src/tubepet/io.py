@@ -3,9 +3,11 @@
 Every writer writes beside its target and renames: a file exists only if it is whole.
 """
 
+import errno
 import gzip
 import json
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -23,6 +25,8 @@ from tubepet.types import Grid, Volume
 
 PathLike = str | os.PathLike[str]
 
+FULL_BYTES = 1 << 16  # with less room than this left, a failed write is taken for a full disk
+
 
 @contextmanager
 def atomic(path: PathLike) -> Iterator[Path]:
@@ -34,10 +38,23 @@ def atomic(path: PathLike) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as folder:
         part = Path(folder) / target.name
-        yield part
-        with open(part, "rb+") as file:
-            os.fsync(file.fileno())
+        try:
+            yield part
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+        except Exception as error:
+            raise _named(error, target) from error
         part.replace(target)
+
+
+def _named(error: Exception, target: Path) -> Exception:
+    """Return the error with the name of the file: libraries say "no space" in many ways, or not."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return OSError(error.errno, os.strerror(error.errno), str(target))
+    no_room = os.strerror(errno.ENOSPC)
+    if no_room in str(error) or shutil.disk_usage(target.parent).free < FULL_BYTES:
+        return OSError(errno.ENOSPC, no_room, str(target))
+    return error
 
 
 def write_json(path: PathLike, data: Any) -> None:
@@ -70,16 +87,23 @@ def write_volume(path: PathLike, volume: Volume) -> None:
     image.SetMetaData("ITK_FileNotes", volume.note)
     with atomic(path) as part:
         sitk.WriteImage(image, str(part))
+        if _num_bytes_inside(part) <= volume.array.nbytes:  # on a full disk ITK says nothing
+            raise RuntimeError(f"{path}: the volume was not written whole")
+
+
+def _num_bytes_inside(path: PathLike) -> int:
+    """Unpack a gzip stream to its end, checking its CRC (ITK reads a cut one without a word)."""
+    num_bytes = 0
+    with gzip.open(path) as stream:
+        while piece := stream.read(1 << 20):
+            num_bytes += len(piece)
+    return num_bytes
 
 
 def read_volume(path: PathLike) -> Volume:
     """Read a NIfTI volume; `InputError` if it is damaged or its axes are rotated."""
     try:
-        with gzip.open(
-            path
-        ) as stream:  # ITK reads a cut stream without a word; gzip checks its CRC
-            while stream.read(1 << 20):
-                pass
+        _num_bytes_inside(path)
         image = sitk.ReadImage(str(path))
         array = sitk.GetArrayFromImage(image)
     except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -52,6 +52,9 @@ def test_counts_add_up(smoke):
         stats = io.read_json(path)
         assert stats["trues"] + stats["scatters"] + stats["randoms"] == stats["prompts"] > 0
         assert stats["tables"] in ("official", "substitute")
+    literal = io.read_json(smoke / "results/simulate/literal/stats.json")
+    assert 20 < literal["decays"] < 120  # Poisson(60), 5 sigma
+    assert (smoke / "results/reconstruct/literal/image.nii.gz").is_file()
 
 
 def test_second_run_has_nothing_to_do(smoke):
@@ -126,8 +129,7 @@ def test_one_core_killed_half_way_gives_the_same_files(smoke, tmp_path):
 
 def test_literal_sixty_decays_run_through_to_a_plain_statement(smoke, tmp_path):
     folder = copy_of(smoke, tmp_path)
-    literal = tmp_path / "literal.yaml"
-    literal.write_text("protocol: {activity_bq: 600, per: total}\n")
+    literal = ROOT / "config" / "literal.yaml"
     done = snakemake(folder, "--configfile", str(SMOKE), str(literal))
     assert done.returncode == 0, done.stdout[-5000:]
     stats = [io.read_json(p) for p in sorted((folder / "results/simulate").glob("tube_*/*.json"))]
@@ -182,12 +184,13 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(smoke, tmp_path):
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(full)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
         pytest.skip("needs the right to mount a small tmpfs")
+    samples = "results/gan/vae/samples.npy"
     try:
-        done = snakemake(folder)
+        done = snakemake(folder, samples)
     finally:
         subprocess.run(["umount", str(full)], check=True)
     assert done.returncode != 0
     assert "No space left on device" in done.stdout
-    done = snakemake(folder)
+    done = snakemake(folder, samples)
     assert done.returncode == 0, done.stdout[-5000:]
     assert content(folder) == content(smoke)

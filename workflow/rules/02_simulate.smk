@@ -54,7 +54,9 @@ rule simulate_tube:
         geometry=config["simulate"]["geometry"],
         particle=config["simulate"]["source"],
         delay_ns=config["simulate"]["delay_ns"],
-        code=code_digest("tubepet.simulate.gate", "tubepet.simulate.worker"),
+        code=code_digest(
+            "tubepet.rng", "tubepet.simulate.gate", "tubepet.simulate.worker"
+        ),
     script:
         "../scripts/simulate_tube.py"
 
@@ -87,7 +89,9 @@ rule simulate_calibration:
             key: config["reconstruct"][key]
             for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
         },
-        code=code_digest("tubepet.simulate.gate", "tubepet.simulate.worker"),
+        code=code_digest(
+            "tubepet.rng", "tubepet.simulate.gate", "tubepet.simulate.worker"
+        ),
     script:
         "../scripts/simulate_calibration.py"
 

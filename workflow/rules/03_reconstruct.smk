@@ -150,6 +150,6 @@ rule collect_slices:
         split=config["reconstruct"]["split"],
         slice_margin_mm=config["reconstruct"]["slice_margin_mm"],
         scale_quantile=config["reconstruct"]["scale_quantile"],
-        code=code_digest("tubepet.reconstruct.dataset"),
+        code=code_digest("tubepet.reconstruct.dataset", "tubepet.rng"),
     script:
         "../scripts/collect_slices.py"

@@ -72,6 +72,6 @@ rule prepare_ct:
         window_hu=config["ct"]["window_hu"],
         drop_noisy=config["ct"]["drop_noisy"],
         split=config["ct"]["split"],
-        code=code_digest("tubepet.ct.prepare"),
+        code=code_digest("tubepet.ct.prepare", "tubepet.rng"),
     script:
         "../scripts/prepare_ct.py"

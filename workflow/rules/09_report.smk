@@ -28,7 +28,7 @@ rule draw_follow:
         runtime=5,
     params:
         scanner=config["scanner"],
-        code=code_digest("tubepet.report.follow"),
+        code=code_digest("tubepet.report.follow", "tubepet.simulate.coincidences"),
     script:
         "../scripts/draw_follow.py"
 
@@ -37,6 +37,7 @@ rule collect_report:
     """Facts for the first lines, count table, Table 1, provenance and cost of every rule."""
     input:
         stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        literal="results/simulate/literal/stats.json",
         counts=rules.collect_counts.output.table,
         calibration=rules.calibrate_scanner.output.calibration,
         slices=rules.collect_slices.output.info,

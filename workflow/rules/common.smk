@@ -25,7 +25,7 @@ TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 
 
 wildcard_constraints:
-    tube=r"tube_\d+",
+    tube=r"tube_\d+|literal",
     model="|".join(config["gan"]["models"]),
 
 

@@ -8,7 +8,7 @@ from tubepet.report import tables
 logs.start_log(snakemake.log[0])
 stats = [io.read_json(path) for path in snakemake.input.stats]
 slices, ct = io.read_json(snakemake.input.slices), io.read_json(snakemake.input.ct)
-facts = tables.facts(stats, slices, ct)
+facts = tables.facts(stats, io.read_json(snakemake.input.literal), slices, ct)
 io.write_json(snakemake.output.facts, facts)
 metrics = io.read_json(snakemake.input.metrics)
 pages = {

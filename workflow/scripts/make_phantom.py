@@ -7,7 +7,7 @@ from tubepet.types import Volume
 logs.start_log(snakemake.log[0])
 name, params, output = snakemake.wildcards.tube, snakemake.params, snakemake.output
 phantom, protocol = params.phantom, params.protocol
-tube = spec.draw_tube(name, phantom, params.override, params.seed)
+tube = spec.draw_tube(params.drawn_as, phantom, params.override, params.seed)
 voxels = geometry.voxelise(tube, phantom["voxel_mm"], phantom["supersampling"])
 concentration = maps.concentration_bq_mm3(voxels, protocol["activity_bq"], protocol["per"])
 labels = Volume(voxels.labels(), voxels.grid, "0 air, 1 fluid, 2 aluminium")

@@ -42,7 +42,10 @@ TITLES = {
 
 
 def facts(
-    stats: list[dict[str, Any]], slices: dict[str, Any], ct: dict[str, Any]
+    stats: list[dict[str, Any]],
+    literal: dict[str, Any],
+    slices: dict[str, Any],
+    ct: dict[str, Any],
 ) -> dict[str, Any]:
     """Gather what a reader must know first: which tables, which CT, how many counts.
 
@@ -50,6 +53,8 @@ def facts(
     ----------
     stats : list of dict
         ``stats.json`` of every tube.
+    literal : dict
+        ``stats.json`` of the first tube with the paper's activity taken literally.
     slices, ct : dict
         ``slices.json`` of the reconstruct and ct stages.
 
@@ -85,6 +90,10 @@ def facts(
         + "; slices per split: "
         + ", ".join(f"{name} {count}" for name, count in slices["num_slices"].items())
         + "."
+    )
+    sentences.append(
+        f"The paper's 600 Bq for 0.1 s, taken literally, gave {literal['decays']} decays and "
+        f"{literal['prompts']} coincidences in the first tube: no image (tube 'literal')."
     )
     return {"sentences": sentences, "tables": tables, "is_ct_standin": ct["is_standin"]}
 
@@ -167,7 +176,9 @@ def page(name: str, table: pd.DataFrame, notes: dict[str, str]) -> str:
     title = html.escape(TITLES[name])
     body = table.to_html(index=False, border=0, na_rep="", float_format=lambda v: f"{v:.4g}")
     terms = "".join(
-        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>" for key, text in notes.items()
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>"
+        for key, text in notes.items()
+        if key in table or "*" in key
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'

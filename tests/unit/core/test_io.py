@@ -1,11 +1,13 @@
-import resource
-import signal
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from tubepet import io
 from tubepet.errors import InputError
@@ -40,19 +42,37 @@ def test_a_failed_writer_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_no_room_left_is_an_error_and_leaves_nothing(tmp_path):
-    """A file-size limit stands in for a full disk: write() fails half-way in both cases."""
-    path = tmp_path / "big.npy"
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+NOISE = np.random.default_rng(0).random((64, 64, 64)).astype(np.float32)  # hardly compresses
+
+
+def safetensors(path):
+    with io.atomic(path) as part:
+        save_file({"a": NOISE}, part)
+
+
+BIG_WRITERS = {
+    "a.json": lambda path: io.write_json(path, NOISE.ravel()[:50_000].tolist()),
+    "a.npy": lambda path: io.write_array(path, NOISE),
+    "a.nii.gz": lambda path: io.write_volume(
+        path, Volume(NOISE, Grid.centred((64,) * 3, (1.0,) * 3))
+    ),
+    "a.csv": lambda path: io.write_table(path, pd.DataFrame({"a": NOISE.ravel()})),
+    "a.parquet": lambda path: io.write_table(path, pd.DataFrame({"a": NOISE.ravel()})),
+    "a.safetensors": safetensors,
+}
+
+
+@pytest.mark.parametrize("name", BIG_WRITERS)
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, name):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a small tmpfs")
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
-        with pytest.raises(OSError):
-            io.write_array(path, np.ones(1_000_000))
+        with pytest.raises(OSError, match=f"No space left on device: .*{name}"):
+            BIG_WRITERS[name](tmp_path / name)
+        assert list(tmp_path.iterdir()) == []
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
-        signal.signal(signal.SIGXFSZ, previous)
-    assert list(tmp_path.iterdir()) == []
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +93,7 @@ def test_a_file_cut_in_half_is_named(tmp_path, name, reader):
             Volume(np.random.default_rng(0).random((9, 9, 9)), Grid.centred((9,) * 3, (1,) * 3)),
         ),
         "a.npy": lambda: io.write_array(path, np.arange(999)),
-        "a.parquet": lambda: io.write_table(path, __import__("pandas").DataFrame({"a": [1, 2]})),
+        "a.parquet": lambda: io.write_table(path, pd.DataFrame({"a": [1, 2]})),
     }
     writers[name]()
     content = path.read_bytes()

@@ -60,7 +60,7 @@ def tubes(draw: st.DrawFn) -> Tube:
     )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(tube=tubes())
 def test_any_tube_is_sound(tube: Tube) -> None:
     voxels = voxelise(tube, 1.0, 4)
@@ -77,7 +77,7 @@ def test_any_tube_is_sound(tube: Tube) -> None:
     assert (voxels.defect_box_mm is None) == (tube.defect == "none")
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(tube=tubes())
 def test_no_fluid_reaches_the_outside(tube: Tube) -> None:
     made = sampled(tube, has_defect=True)
@@ -89,7 +89,7 @@ def test_no_fluid_reaches_the_outside(tube: Tube) -> None:
             assert not ((made == FLUID) & np.roll(is_air, shift, axis=axis)).any()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(tube=tubes())
 def test_the_box_holds_all_that_the_defect_changes(tube: Tube) -> None:
     voxels = voxelise(tube, 0.8, 4)

@@ -46,7 +46,7 @@ def test_mean_depth_is_the_mean_of_the_truncated_exponential():
 
 
 @given(scanners)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_crystal_and_position_round_trip(scanner):
     points = geometry.crystal_points_mm(scanner)
     column = np.rint(np.arctan2(points[:, 1], points[:, 0]) / (2 * np.pi) * scanner.num_columns)
@@ -59,7 +59,7 @@ def test_crystal_and_position_round_trip(scanner):
 
 
 @given(scanners)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_allowed_pairs_and_areas_equal_those_of_all_pairs_one_by_one(scanner):
     events = pairs_of(scanner)
     step, (ring1, ring2) = geometry.column_steps(events, scanner), geometry.rings(events, scanner)

@@ -65,7 +65,7 @@ def random_lines(rng, grid, num):
     voxel_mm=st.tuples(*[st.floats(0.3, 3.0)] * 3),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_back_is_the_adjoint_of_forward(shape, voxel_mm, seed):
     grid, rng = Grid.centred(shape, voxel_mm), np.random.default_rng(seed)
     points, first, second = random_lines(rng, grid, 200)

@@ -14,12 +14,14 @@ def stats(tube: str, prompts: int) -> dict[str, object]:
 def test_facts_name_substitutes_and_empty_tubes():
     facts = tables.facts(
         [stats("tube_0000", 0), stats("tube_0001", 5)],
+        stats("literal", 8),
         {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
         {"source": "made by config", "is_standin": True},
     )
     text = " ".join(facts["sentences"])
     assert "positron" not in text
     assert "substitute" in text and "stand-in" in text
+    assert "60 decays and 8 coincidences in the first tube" in text
     assert "1 of 2 tubes gave no coincidence at all (tube_0000)" in text
 
 
@@ -44,8 +46,15 @@ def test_cost_sums_jobs_of_a_rule(tmp_path):
 
 @pytest.mark.parametrize("name", list(tables.TITLES))
 def test_pages_escape_what_they_show(name):
-    page = tables.page(name, pd.DataFrame({"fact": ["<script>"], "value": [1.0]}), {"a": "<b>"})
-    assert "<script>" not in page and "<b>" not in page and "&lt;script&gt;" in page
+    page = tables.page(
+        name, pd.DataFrame({"fact": ["<script>"], "value": [1.0]}), {"fact": "<b>", "fid": "?"}
+    )
+    assert (
+        "<script>" not in page
+        and "<b>" not in page
+        and "fid" not in page
+        and "&lt;script&gt;" in page
+    )
 
 
 def test_intervals_stand_in_one_cell():
