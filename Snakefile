@@ -54,6 +54,12 @@ rule validate:
         ),
 
 
+rule validate_gate:
+    """GATE's physics against what is known without it."""
+    input:
+        rules.validate_physics.output,
+
+
 rule only_reconstruct:
     """All MLEM images and the slice dataset."""
     input:

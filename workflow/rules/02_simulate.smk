@@ -116,6 +116,67 @@ rule simulate_calibration:
         "../scripts/simulate_calibration.py"
 
 
+rule validate_physics:
+    """GATE against NIST, solid angle, resolutions and count rates (about a minute; target validate_gate)."""
+    input:
+        g4data=rules.prepare_g4data.output.facts,
+        g4data_folder=rules.prepare_g4data.output.folder,
+    output:
+        facts="results/simulate/physics/physics.json",
+        attenuation=report(
+            "results/simulate/physics/attenuation.png",
+            category="2 Simulate",
+            caption="../report/validate_physics_attenuation.rst",
+            labels={"what": "GATE: attenuation"},
+        ),
+        sensitivity=report(
+            "results/simulate/physics/sensitivity.png",
+            category="2 Simulate",
+            caption="../report/validate_physics_sensitivity.rst",
+            labels={"what": "GATE: sensitivity"},
+        ),
+        energy=report(
+            "results/simulate/physics/energy.png",
+            category="2 Simulate",
+            caption="../report/validate_physics_energy.rst",
+            labels={"what": "GATE: energy spectrum"},
+        ),
+        time=report(
+            "results/simulate/physics/time.png",
+            category="2 Simulate",
+            caption="../report/validate_physics_time.rst",
+            labels={"what": "GATE: time spectrum"},
+        ),
+        rates=report(
+            "results/simulate/physics/rates.png",
+            category="2 Simulate",
+            caption="../report/validate_physics_rates.rst",
+            labels={"what": "GATE: scatter fraction and NECR"},
+        ),
+    log:
+        "logs/validate_physics.log",
+    benchmark:
+        "results/benchmarks/validate_physics.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=15,
+    params:
+        seed=config["seed"],
+        scanner=config["scanner"],
+        physics_list=config["simulate"]["physics_list"],
+        code=code_digest(
+            "tubepet.simulate.physics",
+            "tubepet.simulate.physics_figures",
+            "tubepet.simulate.slab_worker",
+            "tubepet.simulate.worker",
+        ),
+    script:
+        "../scripts/validate_physics.py"
+
+
 rule collect_counts:
     """One row of counts per tube."""
     input:

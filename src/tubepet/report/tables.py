@@ -80,6 +80,10 @@ def facts(
             f"{len(empty)} of {len(stats)} tubes gave no coincidence at all ({', '.join(empty[:5])}"
             f"{', ...' if len(empty) > 5 else ''}): their images are empty, not failed."
         )
+    if any(s.get("particle") == "e+" for s in stats):
+        sentences.append(
+            "Decays emit positrons with the energies of F18; their range is not validated."
+        )
     sentences.append(
         "Image unit: "
         + slices["unit"]

@@ -68,7 +68,9 @@ def solid_source(truth: dict[str, Any]) -> dict[str, Any]:
         )
     shape, length_mm = truth["geometry"], truth["length_mm"]
     radius_mm, wall_mm = shape["bore_radius_mm"], shape["wall_mm"]
-    fluid = [{"radius_mm": radius_mm, "length_mm": length_mm, "middle_mm": [0.0, 0.0, 0.0]}]
+    fluid: list[dict[str, Any]] = [
+        {"radius_mm": radius_mm, "length_mm": length_mm, "middle_mm": [0.0, 0.0, 0.0]}
+    ]
     if family == "eccentric":
         turn = math.radians(shape["orientation_deg"])
         shift_mm = shape["eccentricity_ratio"] * wall_mm
@@ -79,6 +81,8 @@ def solid_source(truth: dict[str, Any]) -> dict[str, Any]:
             {"radius_mm": r, "length_mm": length_mm / 2, "middle_mm": [0.0, 0.0, z]}
             for r, z in zip(radii_mm, (-length_mm / 4, length_mm / 4), strict=True)
         ]
+    for piece in fluid:
+        piece["source_radius_mm"] = piece["radius_mm"]  # all of it is active
     volumes = np.array([piece["radius_mm"] ** 2 * piece["length_mm"] for piece in fluid])
     return {
         "kind": "solids",
@@ -217,8 +221,13 @@ def simulate(
     return stats
 
 
-def run_worker(name: str, job: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
-    """Run one worker to its end and return its ``result.json``.
+def run_worker(
+    name: str,
+    job: dict[str, Any],
+    environment: dict[str, str],
+    module: str = "tubepet.simulate.worker",
+) -> dict[str, Any]:
+    """Run one worker (a module) to its end and return its ``result.json``.
 
     Raises
     ------
@@ -227,7 +236,7 @@ def run_worker(name: str, job: dict[str, Any], environment: dict[str, str]) -> d
     """
     folder = Path(job["folder"])
     io.write_json(folder / "job.json", job)
-    command = [sys.executable, "-m", "tubepet.simulate.worker", str(folder / "job.json")]
+    command = [sys.executable, "-m", module, str(folder / "job.json")]
     source_dir = str(Path(__file__).parents[2])
     python_path = os.pathsep.join(filter(None, [source_dir, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": python_path, **environment}

@@ -65,6 +65,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         sources = tube.add_solids(sim, units, source["wall"], source["fluid"])
     else:
         sources = [tube.add_cylinder(sim, units, source["radius_mm"], source["length_mm"])]
+    if job["particle"] == "e+":
+        tube.set_positron_physics(sim, units)
     for one, share in zip(sources, source.get("shares", [1.0]), strict=True):
         tube.shoot(one, units, job["particle"], share * job["activity_bq"])
     digitizer.add_digitizer(

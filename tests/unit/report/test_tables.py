@@ -19,9 +19,19 @@ def test_facts_name_substitutes_and_empty_tubes():
         {"source": "made by config", "is_standin": True},
     )
     text = " ".join(facts["sentences"])
+    assert "positron" not in text
     assert "substitute" in text and "stand-in" in text
     assert "60 decays and 8 coincidences in the first tube" in text
     assert "1 of 2 tubes gave no coincidence at all (tube_0000)" in text
+
+
+def test_facts_say_that_the_positron_range_is_not_validated():
+    facts = tables.facts(
+        [stats("tube_0000", 5) | {"particle": "e+"}],
+        {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
+        {"source": "made by config", "is_standin": True},
+    )
+    assert any("range is not validated" in sentence for sentence in facts["sentences"])
 
 
 def test_cost_sums_jobs_of_a_rule(tmp_path):

@@ -72,7 +72,7 @@ def server() -> Iterator[Server]:
     made = Server(("127.0.0.1", 0), Handler)
     made.ranges = []
     made.body = archive({f"{FOLDER}/ENSDFSTATE.dat": b"levels" * 1000, f"{FOLDER}/README": b"hi"})
-    thread = threading.Thread(target=made.serve_forever)
+    thread = threading.Thread(target=made.serve_forever, args=(0.01,))
     thread.start()
     yield made
     made.shutdown()

@@ -1,0 +1,27 @@
+"""The physics report on real GATE runs: every quantity is what it should be (a minute)."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tubepet.simulate import g4data, physics
+from tubepet.types import Scanner
+
+
+@pytest.mark.validation
+def test_every_check_of_the_report_is_met(root: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((root / "config" / "config.yaml").read_text())
+    facts = g4data.prepare("auto", "", tmp_path / "g4data")
+    scratch = tmp_path / "runs"
+    scratch.mkdir()
+    result = physics.measure(
+        Scanner(**config["scanner"]), config["simulate"]["physics_list"], facts, 2020, scratch
+    )
+    for check in result["checks"]:
+        print(f"{check['name']}: {check['measured']:.5g}, expected {check['expected']:.5g}")
+        assert check["is_met"], check
+    assert len({row["energy_kev"] for row in result["attenuation"]}) >= 6
+    assert json.dumps(result, allow_nan=False)
+    assert not list(scratch.iterdir())

@@ -1,0 +1,23 @@
+"""Compare GATE with NIST, solid angle, resolutions and count rates (rule validate_physics)."""
+
+from pathlib import Path
+
+from tubepet import io, logs
+from tubepet.simulate import physics, physics_figures
+from tubepet.types import Scanner
+
+logs.start_log(snakemake.log[0])
+params, output = snakemake.params, snakemake.output
+result = physics.measure(
+    Scanner(**params.scanner),
+    params.physics_list,
+    io.read_json(snakemake.input.g4data),
+    params.seed,
+    Path(output.facts).parent,
+)
+io.write_json(output.facts, result)
+io.write_figure(output.attenuation, physics_figures.draw_attenuation(result["attenuation"]))
+io.write_figure(output.sensitivity, physics_figures.draw_sensitivity(result["sensitivity"]))
+io.write_figure(output.energy, physics_figures.draw_peak(result["energy"], "energy in keV"))
+io.write_figure(output.time, physics_figures.draw_peak(result["time"], "time difference in ps"))
+io.write_figure(output.rates, physics_figures.draw_rates(result["rates"]))
