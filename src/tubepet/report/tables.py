@@ -67,7 +67,8 @@ def facts(
     prompts = [s["prompts"] for s in stats]
     note = stats[0]["tables_note"]
     sentences = [
-        f"Physics tables: {', '.join(tables)}. {note}",
+        f"{'Cross sections' if tables == ['xraylib'] else 'Geant4 tables'}: "
+        f"{', '.join(tables)}. {note}",
         "CT: a procedural stand-in, not medical data (ct.source_dir is empty)."
         if ct["is_standin"]
         else f"CT: {ct['source']}.",

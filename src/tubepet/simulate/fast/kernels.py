@@ -75,14 +75,15 @@ def exponential(state):  # type: ignore[no-untyped-def]
     return -math.log(1.0 - uniform(state))
 
 
-@fast
-def normal(state):  # type: ignore[no-untyped-def]
-    """Gaussian with sigma 1, by Marsaglia's polar method."""
+@inlined
+def normals(state):  # type: ignore[no-untyped-def]
+    """Two Gaussians with sigma 1, by Marsaglia's polar method."""
     while True:
         a, b = 2 * uniform(state) - 1, 2 * uniform(state) - 1
         square = a * a + b * b
         if 0.0 < square < 1.0:
-            return a * math.sqrt(-2 * math.log(square) / square)
+            scale = math.sqrt(-2 * math.log(square) / square)
+            return a * scale, b * scale
 
 
 @inlined
@@ -323,12 +324,13 @@ def decay_slice(  # type: ignore[no-untyped-def]
                 # ---- the air up to the ring
                 a, b = u * u + v * v, x * u + y * v
                 way = (math.sqrt(max(0.0, b * b - a * (x * x + y * y - inner2))) - b) / a
-                free = exponential(state) * air.free_mm[int(energy_kev + 0.5)]
-                if free < way:  # one photon in a thousand
+                free_mm, draw = air.free_mm[int(energy_kev + 0.5)], uniform(state)
+                if draw * free_mm < way:  # one photon in a thousand; spares the logarithm
+                    free = -math.log(1.0 - draw) * free_mm
                     near, far = box_span(x, y, z, u, v, w, box)
                     if near < far and far > 0.0 and free < far:
                         # not in the voxels, which have air of their own
-                        free = far + exponential(state) * air.free_mm[int(energy_kev + 0.5)]
+                        free = far + exponential(state) * free_mm
                     if free < way:
                         x, y, z = x + free * u, y + free * v, z + free * w
                         length_mm += free
@@ -419,12 +421,13 @@ def decay_slice(  # type: ignore[no-untyped-def]
             if exact_kev < readout.least_kev:
                 continue
             sigma_kev = readout.relative_sigma * math.sqrt(readout.photon_kev * exact_kev)
-            seen_kev = exact_kev + sigma_kev * normal(state)
+            energy_normal, time_normal = normals(state)
+            seen_kev = exact_kev + sigma_kev * energy_normal
             if not (readout.low_kev <= seen_kev < readout.high_kev):
                 continue
             if num_singles == len(reals):
                 reals, counts = grown(reals), grown(counts)
-            seen_ns = time_ns + deposits[i, 1] * NS_PER_MM + readout.sigma_ns * normal(state)
+            seen_ns = time_ns + deposits[i, 1] * NS_PER_MM + readout.sigma_ns * time_normal
             reals[num_singles, TIME_NS], reals[num_singles, ENERGY_KEV] = seen_ns, seen_kev
             reals[num_singles, X_MM] = x_source
             reals[num_singles, Y_MM] = y_source
