@@ -28,6 +28,7 @@ def test_facts_name_substitutes_and_empty_tubes():
 def test_facts_say_that_the_positron_range_is_not_validated():
     facts = tables.facts(
         [stats("tube_0000", 5) | {"particle": "e+"}],
+        stats("literal", 8),
         {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
         {"source": "made by config", "is_standin": True},
     )
