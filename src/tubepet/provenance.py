@@ -9,6 +9,7 @@ Dynamic imports are not seen, so the package has none.
 import ast
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 PACKAGE_DIR = Path(__file__).parent
@@ -63,3 +64,9 @@ def code_digest(*modules: str) -> str:
         seen[name] = ast.dump(tree)
         todo += _imported_names(tree)
     return hashlib.sha256("".join(seen[k] for k in sorted(seen)).encode()).hexdigest()[:12]
+
+
+def share_package() -> None:
+    """Let jobs in environments of their own (``--sdm conda``) import this package."""
+    paths = [str(PACKAGE_DIR.parent), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

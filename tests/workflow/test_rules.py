@@ -78,6 +78,13 @@ def test_environments_pin_what_the_lock_pins():
 
 
 @pytest.mark.workflow
+def test_snakemake_finds_nothing_to_lint(tmp_path):
+    done = snakemake(tmp_path, "--lint")
+    assert done.returncode == 0, done.stdout
+    assert "good condition" in done.stdout
+
+
+@pytest.mark.workflow
 @pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml", "paper.yaml", "literal.yaml"])
 def test_every_config_has_a_dag(name, tmp_path):
     done = snakemake(tmp_path, "--dry-run", "--configfile", str(ROOT / "config" / name))

@@ -3,25 +3,6 @@
 # fractions by supersampling, write maps; then one table of all tubes.
 
 
-# The tube named "literal" is the first tube with the activity that the paper's words give it: 600 Bq
-# in all, 60 decays. The report shows what comes of it.
-LITERAL_PROTOCOL = {"activity_bq": 600, "per": "total"}
-
-
-def drawn_as(wildcards):
-    return TUBES[0] if wildcards.tube == "literal" else wildcards.tube
-
-
-def tube_override(wildcards):
-    """What the config fixes of this tube: a change re-runs this tube only."""
-    return config["phantom"]["tubes"].get(drawn_as(wildcards), {})
-
-
-def tube_protocol(wildcards):
-    literal = LITERAL_PROTOCOL if wildcards.tube == "literal" else {}
-    return {key: config["protocol"][key] for key in ("activity_bq", "per")} | literal
-
-
 rule make_phantom:
     """Draw one tube and put it on voxels."""
     output:

@@ -1,23 +1,6 @@
 # 02 simulate. Needs labels and activity of each tube; makes coincidences by GATE or the fast engine, and counts.
 # Steps: data tables for Geant4, one process per tube, one for the calibration source, one table; and
 # the proof that both engines agree.
-import re
-
-
-def validation_tube(kind):
-    """Path of a map of the tube that a validation case names."""
-
-    def path(wildcards):
-        tube = re.search(r"tube_\d+", wildcards.case).group()
-        return f"results/phantom/{tube}/{kind}.nii.gz"
-
-    return path
-
-
-def validation_decays(wildcards):
-    """Expected GATE decays of a case: a million in full."""
-    decays = config["simulate"]["validation_decays"]
-    return max(decays, 1_000_000) if wildcards.case.startswith("full_") else decays
 
 
 rule prepare_g4data:

@@ -3,20 +3,6 @@
 # DeepLesion's layout, so that the real reader runs.
 # Not cached between workflows: Snakemake does not measure cached rules, its cache is readable by
 # all, which patients' images must not be, and it would see DL_info.csv but not the images.
-from pathlib import Path
-
-
-def ct_source_files(wildcards):
-    """What prepare_ct watches: DL_info.csv, every DICOM file, or the stand-in.
-
-    What is missing is left to the reader, which says so in a sentence.
-    """
-    source_dir = Path(config["ct"]["source_dir"])
-    if not config["ct"]["source_dir"]:
-        return rules.make_ct_standin.output.folder
-    if config["ct"]["format"] == "deeplesion":
-        return [str(path) for path in source_dir.glob("DL_info.csv")]
-    return sorted(str(path) for path in source_dir.rglob("*") if path.is_file())
 
 
 rule make_ct_standin:

@@ -3,44 +3,6 @@
 # results/gan/<model>/progress/, which no rule declares: after a kill the next run goes on from there.
 
 
-def gan_settings(wildcards):
-    """The common keys that training reads, and the model's own: another model's do not count."""
-    section = config["gan"]
-    common = ("batch_size", "ema_decay", "augment", "checkpoint_every")
-    settings = {key: section[key] for key in (*common, "sample_every")}
-    if (
-        wildcards.model == "ours"
-    ):  # its encoder keeps the loss that it was pretrained with
-        settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
-    return settings | section[wildcards.model]
-
-
-def gan_code(wildcards):
-    return code_digest("tubepet.gan.train", f"tubepet.gan.{wildcards.model}")
-
-
-def query_inputs(wildcards):
-    """The medical images with which ours queries its memory."""
-    if wildcards.model != "ours":
-        return {}
-    return {
-        "ct_images": rules.prepare_ct.output.images,
-        "ct_table": rules.prepare_ct.output.table,
-        "ct_info": rules.prepare_ct.output.info,
-    }
-
-
-def memory_inputs(wildcards):
-    """The memory of ours, and the encoder of its queries."""
-    if wildcards.model != "ours":
-        return {}
-    return {
-        "vae": rules.train_vae.output.weights,
-        "vae_info": rules.train_vae.output.info,
-        "bank": rules.fit_features.output.bank,
-    }
-
-
 rule train_gan:
     """Train one generator on the slices of the training tubes."""
     input:

@@ -1,17 +1,18 @@
-# The checked config, the list of tubes and the wildcard patterns. No rules.
+# The checked config, the list of tubes, the wildcard patterns, and the functions that rules name
+# as inputs and params. No rules.
 import json
-import os
+import re
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from tubepet.config import checked_config
 from tubepet.errors import InputError
-from tubepet.provenance import code_digest
+from tubepet.provenance import code_digest, share_package
 
 try:
     config = checked_config(
-        config, workflow.basedir + "/workflow/schemas/config.schema.yaml"
+        config, f"{workflow.basedir}/workflow/schemas/config.schema.yaml"
     )
 except InputError as error:
     raise WorkflowError(f"config: {error}") from None
@@ -29,7 +30,101 @@ wildcard_constraints:
     model="|".join(config["gan"]["models"]),
 
 
-# Jobs in environments of their own (--sdm conda) import the package from here.
-os.environ["PYTHONPATH"] = (
-    f"{workflow.basedir}/src:{os.environ.get('PYTHONPATH', '')}".rstrip(":")
-)
+share_package()
+
+
+# Inputs and params of 01 phantom.
+
+# The tube named "literal" is the first tube with the activity that the paper's words give it: 600 Bq
+# in all, 60 decays. The report shows what comes of it.
+LITERAL_PROTOCOL = {"activity_bq": 600, "per": "total"}
+
+
+def drawn_as(wildcards):
+    return TUBES[0] if wildcards.tube == "literal" else wildcards.tube
+
+
+def tube_override(wildcards):
+    """What the config fixes of this tube: a change re-runs this tube only."""
+    return config["phantom"]["tubes"].get(drawn_as(wildcards), {})
+
+
+def tube_protocol(wildcards):
+    literal = LITERAL_PROTOCOL if wildcards.tube == "literal" else {}
+    return {key: config["protocol"][key] for key in ("activity_bq", "per")} | literal
+
+
+# Inputs and params of 02 simulate.
+
+
+def validation_tube(kind):
+    """Path of a map of the tube that a validation case names."""
+
+    def path(wildcards):
+        tube = re.search(r"tube_\d+", wildcards.case).group()
+        return f"results/phantom/{tube}/{kind}.nii.gz"
+
+    return path
+
+
+def validation_decays(wildcards):
+    """Expected GATE decays of a case: a million in full."""
+    decays = config["simulate"]["validation_decays"]
+    return max(decays, 1_000_000) if wildcards.case.startswith("full_") else decays
+
+
+# Inputs and params of 04 ct.
+
+
+def ct_source_files(wildcards):
+    """What prepare_ct watches: DL_info.csv, every DICOM file, or the stand-in.
+
+    What is missing is left to the reader, which says so in a sentence.
+    """
+    source_dir = Path(config["ct"]["source_dir"])
+    if not config["ct"]["source_dir"]:
+        return rules.make_ct_standin.output.folder
+    if config["ct"]["format"] == "deeplesion":
+        return [str(path) for path in source_dir.glob("DL_info.csv")]
+    return sorted(str(path) for path in source_dir.rglob("*") if path.is_file())
+
+
+# Inputs and params of 07 gan.
+
+
+def gan_settings(wildcards):
+    """The common keys that training reads, and the model's own: another model's do not count."""
+    section = config["gan"]
+    common = ("batch_size", "ema_decay", "augment", "checkpoint_every")
+    settings = {key: section[key] for key in (*common, "sample_every")}
+    if (
+        wildcards.model == "ours"
+    ):  # its encoder keeps the loss that it was pretrained with
+        settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
+    return settings | section[wildcards.model]
+
+
+def gan_code(wildcards):
+    return code_digest("tubepet.gan.train", f"tubepet.gan.{wildcards.model}")
+
+
+def query_inputs(wildcards):
+    """The medical images with which ours queries its memory."""
+    if wildcards.model != "ours":
+        return {}
+    return {
+        "ct_images": rules.prepare_ct.output.images,
+        "ct_table": rules.prepare_ct.output.table,
+        "ct_info": rules.prepare_ct.output.info,
+    }
+
+
+def memory_inputs(wildcards):
+    """The memory of ours, and the encoder of its queries."""
+    if wildcards.model != "ours":
+        return {}
+    return {
+        "vae": rules.train_vae.output.weights,
+        "vae_info": rules.train_vae.output.info,
+        "bank": rules.fit_features.output.bank,
+    }
