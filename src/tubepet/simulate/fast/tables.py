@@ -34,7 +34,7 @@ COMPTON_FIT = (
 )
 
 # GATE's photoelectric cross section of LYSO over EPDL97's, per cent by keV: measured with narrow
-# beams (500,000 photons each, as in tests/validation/attenuation_run.py; errors 0.3 to 0.5). at
+# beams (500,000 photons each, as in tests/validation/attenuation_run.py; errors 0.3 to 0.5). At
 # 200 and 511 keV there is none. Presumably Geant4's interpolation between few energies. Without
 # this, singles are 0.4 % fewer than GATE's.
 GATE_EXCESS_KEV = (200, 225, 250, 275, 300, 325, 360, 385, 410)
