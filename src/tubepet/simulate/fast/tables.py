@@ -34,9 +34,9 @@ COMPTON_FIT = (
 )
 
 # GATE's photoelectric cross section of LYSO over EPDL97's, per cent by keV: measured with narrow
-# beams (500,000 photons each, as in tests/validation/attenuation_run.py; errors 0.3 to 0.5). Geant4
-# interpolates mean free paths between few energies there; at 140, 200 and 511 keV it is exact.
-# Without this, singles are 0.6 % and trues 1.1 % fewer than GATE's.
+# beams (500,000 photons each, as in tests/validation/attenuation_run.py; errors 0.3 to 0.5). At
+# 200 and 511 keV there is none. Presumably Geant4's interpolation between few energies. Without
+# this, singles are 0.4 % fewer than GATE's.
 GATE_EXCESS_KEV = (200, 225, 250, 275, 300, 325, 360, 385, 410)
 GATE_EXCESS = (0.0, 5.1, 5.6, 1.7, 2.4, 3.6, 1.6, 1.2, 0.0)
 
