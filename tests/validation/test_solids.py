@@ -31,8 +31,8 @@ def tables(tmp_path_factory) -> dict[str, Any]:
 
 def run(
     folder: Path, family: str, solids: bool, particle: str, config: dict, tables: dict
-) -> tuple[dict[str, Any], Path]:
-    """Simulate one tube without defect.
+) -> tuple[dict[str, Any], Path, float]:
+    """Simulate one tube without defect; also return by what share its labels miss a volume.
 
     Its ends lie between voxels: others are cut by up to half a voxel (22.4 mm became 22.0 mm, and
     trues rose by 1.6 % in a million decays).
@@ -52,7 +52,9 @@ def run(
         config["simulate"]["physics_list"], tables, rng.derived_seed(3, name),
         folder / f"{name}.root", particle=particle, delay_ns=500.0,
     )  # fmt: skip
-    return stats, folder / f"{name}.root"
+    labels, fractions = voxels.labels(), (voxels.fluid, voxels.aluminium)
+    misses = [abs((labels == i + 1).sum() / part.sum() - 1) for i, part in enumerate(fractions)]
+    return stats, folder / f"{name}.root", float(max(misses))
 
 
 def places_mm(path: Path) -> np.ndarray:
@@ -63,7 +65,7 @@ def places_mm(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("family", gate.SOLID_FAMILIES)
 def test_solids_agree_with_voxels(tmp_path: Path, family: str, config, tables) -> None:
     scanner = Scanner(**config["scanner"])
-    (a, a_path), (b, b_path) = (
+    (a, a_path, missed), (b, b_path, _) = (
         run(tmp_path, family, solids, "back_to_back", config, tables) for solids in (False, True)
     )
     for key in COUNTS:
@@ -73,7 +75,11 @@ def test_solids_agree_with_voxels(tmp_path: Path, family: str, config, tables) -
         errors = [twos * stats[key] / stats["decays"] ** 2 for stats in (a, b)]
         sigmas = (rates[1] - rates[0]) / np.sqrt(sum(errors))
         print(f"{family} {key}: {rates[0]:.5f} voxels, {rates[1]:.5f} solids, {sigmas:+.1f} sigma")
-        assert abs(sigmas) < 3, key
+        # Whole voxels hold up to 2 % less aluminium or fluid than the solid, and scatter as much
+        # less: in a million decays of the round tube scatters differ by 2.9 +- 1.3 %.
+        systematic = missed * rates[1] if key == "scatters" else 0.0
+        bound = 3 * np.sqrt(sum(errors)) + systematic
+        assert abs(rates[1] - rates[0]) < bound, key
     # The fluid lies in the same place: moments of the places of decays behind the trues.
     places = [
         places_mm(path)[read_coincidences(path, scanner).truth == TRUE] for path in (a_path, b_path)
@@ -87,7 +93,7 @@ def test_solids_agree_with_voxels(tmp_path: Path, family: str, config, tables) -
 
 def test_positrons_count_as_pairs(tmp_path: Path, config, tables) -> None:
     """The range moves decays by half a millimetre, some into the wall: rates barely change."""
-    (pairs, _), (positrons, _) = (
+    (pairs, _, _), (positrons, _, _) = (
         run(tmp_path, "round", True, particle, config, tables)
         for particle in ("back_to_back", "e+")
     )
