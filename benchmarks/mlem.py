@@ -17,7 +17,8 @@ import scipy.sparse
 import yaml
 from record import record
 
-from tubepet.reconstruct import geometry, kernels, mlem, projector
+from tubepet.reconstruct import geometry, kernels, projector
+from tubepet.reconstruct.lines import Lines, em_sums
 from tubepet.types import Grid, Scanner
 
 NUM_LINES = 25_000
@@ -25,7 +26,7 @@ NUM_REPEATS = 9
 CONFIG = Path(__file__).parent.parent / "config" / "config.yaml"
 
 
-def cylinder_lines(scanner: Scanner, rng: np.random.Generator) -> mlem.Lines:
+def cylinder_lines(scanner: Scanner, rng: np.random.Generator) -> Lines:
     """Lines of decays in a cylinder, radius 8 mm, length 24 mm, sorted as `mlem` sorts them."""
     num = 20 * NUM_LINES
     radius_mm = geometry.detection_radius_mm(scanner)
@@ -50,7 +51,7 @@ def cylinder_lines(scanner: Scanner, rng: np.random.Generator) -> mlem.Lines:
         for ring, column in zip(rings, columns, strict=True)
     )
     points = geometry.crystal_points_mm(scanner)
-    return mlem.Lines(points, first, second, np.full(len(seen), 0.01))
+    return Lines(points, first, second, np.full(len(seen), 0.01))
 
 
 @numba.njit
@@ -77,7 +78,7 @@ def _weights(points, first, second, grid, indptr, indices, data):  # type: ignor
         indptr[n + 1] = indptr[n] + 4 * max(walk[1] - walk[0] + 1, 0)
 
 
-def system_matrix(lines: mlem.Lines, grid: Grid) -> scipy.sparse.csr_matrix:
+def system_matrix(lines: Lines, grid: Grid) -> scipy.sparse.csr_matrix:
     """Joseph weights of all lines, one row each, columns of the padded image."""
     numbers, ends = projector.grid_numbers(grid), (lines.points, lines.first, lines.second)
     indptr, none = np.zeros(len(lines.first) + 1, np.int32), np.zeros(0)
@@ -111,7 +112,7 @@ def main() -> None:
         return system_matrix(lines, grid)
 
     def fused() -> np.ndarray:
-        return mlem.em_sums(activity, grid, lines, 0, 1)
+        return em_sums(activity, grid, lines, 0, 1)
 
     def peer() -> np.ndarray:
         return matrix.T @ (1 / (matrix @ flat + lines.additive))

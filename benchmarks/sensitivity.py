@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from record import record
 
-from tubepet.reconstruct import mlem, projector, sensitivity
+from tubepet.reconstruct import algorithms, projector, sensitivity
 from tubepet.types import Grid, Scanner, Volume
 
 NUM_REPEATS = 5
@@ -49,7 +49,7 @@ def main() -> None:
         found = sensitivity.attenuated_sensitivity(
             geometric, scanner, grid, efficiency, tube_mu(), n
         )
-        return mlem.smoothed(found, grid, image["psf_fwhm_mm"]), time.process_time() - start
+        return algorithms.smoothed(found, grid, image["psf_fwhm_mm"]), time.process_time() - start
 
     attenuated(1)  # compiled
     runs = [(attenuated(1), attenuated(stride)) for _ in range(NUM_REPEATS)]

@@ -6,7 +6,16 @@ import pytest
 
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct import background, figures, geometry, mlem, projector, sensitivity
+from tubepet.reconstruct import (
+    algorithms,
+    background,
+    figures,
+    geometry,
+    mlem,
+    projector,
+    sensitivity,
+)
+from tubepet.reconstruct.lines import Lines
 from tubepet.types import Grid, Listmode, Volume
 
 
@@ -56,7 +65,7 @@ def random_lines(scanner, grid, num, additive, seed=0):
     first, second = rng.integers(0, scanner.num_crystals, (2, 20 * num))
     hits = projector.forward(np.ones(grid.shape), grid, points, first, second) > 0
     first, second = first[hits][:num].astype(np.int32), second[hits][:num].astype(np.int32)
-    return mlem.Lines(points, first, second, np.full(len(first), additive))
+    return Lines(points, first, second, np.full(len(first), additive))
 
 
 @pytest.mark.parametrize("additive", [0.0, 0.3])
@@ -64,11 +73,11 @@ def random_lines(scanner, grid, num, additive, seed=0):
 def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, psf_fwhm_mm):
     lines = random_lines(scanner, grid, 500, additive)
     sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
-    image, trace = mlem.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, psf_fwhm_mm)
+    image, trace = algorithms.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, psf_fwhm_mm)
     rise = np.diff(trace["log_likelihood"])
     assert (rise >= -1e-9 * np.abs(trace["log_likelihood"]).max()).all()
     assert (image >= 0).all()
-    expected = (mlem.smoothed(sens, grid, psf_fwhm_mm) * image).sum()
+    expected = (algorithms.smoothed(sens, grid, psf_fwhm_mm) * image).sum()
     if additive == 0:
         # exact for the MLEM update; 1e-10 is the rounding of the mirrored Gaussian and its sums
         assert expected == pytest.approx(len(lines.first), rel=1e-10)
@@ -186,11 +195,11 @@ def test_five_coincidences_are_enough(reconstruct, events, grid):
 def test_filter_keeps_the_total_and_has_its_width(grid):
     rng = np.random.default_rng(0)
     image = rng.uniform(size=grid.shape)
-    assert mlem.smoothed(image, grid, 6.0).sum() == pytest.approx(image.sum(), rel=1e-12)
+    assert algorithms.smoothed(image, grid, 6.0).sum() == pytest.approx(image.sum(), rel=1e-12)
     fine = Grid.centred((1, 1, 401), (1.0, 1.0, 0.1))
     point = np.zeros(fine.shape)
     point[0, 0, 200] = 1
-    profile = mlem.smoothed(point, fine, 4.0)[0, 0]
+    profile = algorithms.smoothed(point, fine, 4.0)[0, 0]
     assert (profile > profile.max() / 2).sum() * 0.1 == pytest.approx(4.0, abs=0.15)
 
 
