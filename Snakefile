@@ -30,7 +30,6 @@ rule all:
         rules.collect_report.output,
         rules.draw_follow.output,
         "results/reconstruct/literal/image.png",
-        "results/simulate/validation/tube_0000.json",
 
 
 rule only_phantom:

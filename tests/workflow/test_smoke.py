@@ -78,7 +78,7 @@ def test_report_opens_offline(smoke):
     done = snakemake(smoke, "--report", "results/report.html")
     assert done.returncode == 0, done.stdout
     page = (smoke / "results/report.html").read_text()
-    assert "Geant4 tables" in page and "stand-in" in page
+    assert "GATE's Geant4 tables" in page and "stand-in" in page
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -8,7 +8,8 @@ from tubepet.report import tables
 logs.start_log(snakemake.log[0])
 stats = [io.read_json(path) for path in snakemake.input.stats]
 slices, ct = io.read_json(snakemake.input.slices), io.read_json(snakemake.input.ct)
-facts = tables.facts(stats, io.read_json(snakemake.input.literal), slices, ct)
+literal, verdict = (io.read_json(snakemake.input[name]) for name in ("literal", "verdict"))
+facts = tables.facts(stats, literal, verdict, slices, ct)
 io.write_json(snakemake.output.facts, facts)
 metrics = io.read_json(snakemake.input.metrics)
 pages = {

@@ -18,7 +18,7 @@ image, trace = mlem.reconstruct(
     params.duration_s,
     **params.mlem,
 )
-note = f"Bq/mm3; Geant4 tables: {io.read_json(files.stats)['tables']}"
+note = f"Bq/mm3; cross sections: {io.read_json(files.stats)['tables']}"
 io.write_volume(output.image, Volume(image.array, image.grid, note))
 io.write_table(output.trace, trace)
 tube = snakemake.wildcards.tube

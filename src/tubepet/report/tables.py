@@ -33,6 +33,8 @@ th,td{padding:.3em .7em;border-bottom:1px solid #ddd;text-align:right}
 dt{font-weight:600;margin-top:.6em}dd{margin-left:1em}
 th:first-child,td:first-child{text-align:left}th{background:#f4f4f4;position:sticky;top:0}"""
 
+ENGINES = {"gate": "GATE", "fast": "tubepet's fast engine"}
+
 TITLES = {
     "counts": "Counts per tube",
     "table1": "Table 1: four generators against held-out tubes",
@@ -44,6 +46,7 @@ TITLES = {
 def facts(
     stats: list[dict[str, Any]],
     literal: dict[str, Any],
+    verdict: dict[str, Any],
     slices: dict[str, Any],
     ct: dict[str, Any],
 ) -> dict[str, Any]:
@@ -55,6 +58,8 @@ def facts(
         ``stats.json`` of every tube.
     literal : dict
         ``stats.json`` of the first tube with the paper's activity taken literally.
+    verdict : dict
+        ``validation/<tube>.json``: GATE against the fast engine.
     slices, ct : dict
         ``slices.json`` of the reconstruct and ct stages.
 
@@ -69,6 +74,8 @@ def facts(
     sentences = [
         f"{'Cross sections' if tables == ['xraylib'] else 'Geant4 tables'}: "
         f"{', '.join(tables)}. {note}",
+        f"Coincidences by {ENGINES[stats[0]['engine']]}. {verdict['tube']}: {verdict['statement']} "
+        f"(GATE's Geant4 tables: {verdict['tables']}.)",
         "CT: a procedural stand-in, not medical data (ct.source_dir is empty)."
         if ct["is_standin"]
         else f"CT: {ct['source']}.",

@@ -186,6 +186,7 @@ def agreement(reference: Sample, fast: Sample) -> dict[str, Any]:
     )
     return {
         "tube": reference.stats["tube"],
+        "tables": reference.stats["tables"],
         "counts": counts,
         "scatter_fraction": scatter_fraction,
         "shapes": shapes,

@@ -7,19 +7,24 @@ from tubepet.report import tables
 def stats(tube: str, prompts: int) -> dict[str, object]:
     return {
         "tube": tube, "tables": "substitute", "tables_note": "Good for photons.",
-        "decays": 60, "prompts": prompts,
+        "decays": 60, "prompts": prompts, "engine": "fast",
     }  # fmt: skip
+
+
+VERDICT = {"tube": "tube_0000", "tables": "official", "statement": "They agree."}
 
 
 def test_facts_name_substitutes_and_empty_tubes():
     facts = tables.facts(
         [stats("tube_0000", 0), stats("tube_0001", 5)],
         stats("literal", 8),
+        VERDICT,
         {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
         {"source": "made by config", "is_standin": True},
     )
     text = " ".join(facts["sentences"])
     assert "positron" not in text
+    assert "fast engine. tube_0000: They agree. (GATE's Geant4 tables: official.)" in text
     assert "substitute" in text and "stand-in" in text
     assert "60 decays and 8 coincidences in the first tube" in text
     assert "1 of 2 tubes gave no coincidence at all (tube_0000)" in text
@@ -29,6 +34,7 @@ def test_facts_say_that_the_positron_range_is_not_validated():
     facts = tables.facts(
         [stats("tube_0000", 5) | {"particle": "e+"}],
         stats("literal", 8),
+        VERDICT,
         {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
         {"source": "made by config", "is_standin": True},
     )
