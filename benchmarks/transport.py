@@ -47,7 +47,7 @@ def main() -> None:
             stats = engines.simulate(
                 engine, "tube", source, ACTIVITY_BQ, decays / ACTIVITY_BQ, scanner,
                 "G4EmStandardPhysics", facts, 1, 1, folder / "c.root",
-                particle="back_to_back", delay_ns=500.0,
+                particle="back_to_back", delay_ns=500.0, device="cpu",
             )  # fmt: skip
             return int(stats["decays_per_cpu_s"])
 

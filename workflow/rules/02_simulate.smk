@@ -56,6 +56,7 @@ rule simulate_tube:
         geometry=config["simulate"]["geometry"],
         particle=config["simulate"]["source"],
         delay_ns=config["simulate"]["delay_ns"],
+        device=config["simulate"]["device"],
         code=code_digest(
             "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.worker"
         ),
@@ -87,6 +88,7 @@ rule simulate_calibration:
         engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
         delay_ns=config["simulate"]["delay_ns"],
+        device=config["simulate"]["device"],
         decays=config["simulate"]["calibration_decays"],
         image={
             key: config["reconstruct"][key]
@@ -215,6 +217,7 @@ rule validate_transport:
         engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
         delay_ns=config["simulate"]["delay_ns"],
+        device=config["simulate"]["device"],
         decays=validation_decays,
         code=code_digest(
             "tubepet.rng", "tubepet.simulate.figures", "tubepet.simulate.worker"

@@ -20,5 +20,6 @@ stats = engines.simulate(
     coincidences_path=snakemake.output.coincidences,
     particle="back_to_back",
     delay_ns=params.delay_ns,
+    device=params.device,
 )
 io.write_json(snakemake.output.stats, stats)

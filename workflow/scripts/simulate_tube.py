@@ -25,5 +25,6 @@ stats = engines.simulate(
     coincidences_path=snakemake.output.coincidences,
     particle=params.particle,
     delay_ns=params.delay_ns,
+    device=params.device,
 )
 io.write_json(snakemake.output.stats, stats)

@@ -19,6 +19,7 @@ samples = validate.run_both(
     g4data_facts=io.read_json(files.g4data),
     seed=rng.derived_seed(params.seed, "validate", snakemake.wildcards.case),
     delay_ns=params.delay_ns,
+    device=params.device,
 )
 judged = validate.agreement(*samples)
 validate.require(judged, params.engine)

@@ -24,10 +24,11 @@ def simulate(
     *,
     particle: str,
     delay_ns: float,
+    device: str,
 ) -> dict[str, Any]:
     """Simulate one acquisition; see `gate.simulate` and `transport.simulate`.
 
-    GATE runs on one thread; the fast engine needs no physics list and no Geant4 tables.
+    GATE runs on one thread of a CPU; the fast engine needs no physics list and no Geant4 tables.
 
     Raises
     ------
@@ -46,5 +47,5 @@ def simulate(
             "(only GATE follows positrons)"
         )
     if engine == "fast":
-        return transport.simulate(*common, seed, num_threads, coincidences_path, delay_ns)
+        return transport.simulate(*common, seed, num_threads, coincidences_path, delay_ns, device)
     raise InputError(f"simulate.engine: got {engine}, expected gate or fast")

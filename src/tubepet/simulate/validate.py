@@ -56,6 +56,7 @@ def run_both(
     g4data_facts: dict[str, Any],
     seed: int,
     delay_ns: float,
+    device: str,
 ) -> tuple[Sample, Sample]:
     """Simulate a tube with GATE and with the fast engine.
 
@@ -67,7 +68,7 @@ def run_both(
         Bq/mm3; the activity is the tube's, so the share of randoms is that of the run.
     num_decays : float
         Expected decays by GATE.
-    scanner, physics_list, g4data_facts, seed, delay_ns
+    scanner, physics_list, g4data_facts, seed, delay_ns, device
         As in `engines.simulate`.
 
     Returns
@@ -86,7 +87,7 @@ def run_both(
             stats = engines.simulate(
                 engine, name, source, activity_bq, times * num_decays / activity_bq, scanner,
                 physics_list, g4data_facts, seed, 1, path,
-                particle="back_to_back", delay_ns=delay_ns,
+                particle="back_to_back", delay_ns=delay_ns, device=device,
             )  # fmt: skip
             samples.append(Sample(stats, *_histograms(path, scanner)))
     return samples[0], samples[1]

@@ -45,7 +45,15 @@ def run(block, photons, scanner, seed=5, num_threads=1, decays=3e5, activity_bq=
     what = setup.tube(*block, scanner, photons)
     return list(
         transport.batches(
-            what, photons, activity_bq, decays / activity_bq, scanner, DELAY_NS, seed, num_threads
+            what,
+            photons,
+            activity_bq,
+            decays / activity_bq,
+            scanner,
+            DELAY_NS,
+            seed,
+            num_threads,
+            "cpu",
         )
     )
 
@@ -176,7 +184,7 @@ def test_threads_and_seeds(block, photons, scanner):
 def test_pairs_match_a_slow_search_over_batch_borders(block, photons, scanner, monkeypatch):
     """Cutting the same slices into batches differently loses and doubles nothing."""
     whole = singles(run(block, photons, scanner))
-    monkeypatch.setattr(transport, "SLICES_PER_BATCH", 3)
+    monkeypatch.setattr(transport, "SLICES_PER_BATCH", {"cpu": 3})
     assert singles(run(block, photons, scanner)).tobytes() == whole.tobytes()
     times, crystal = np.array([0.0, 4.0, 9.0, 14.0, 30.0]), np.array([0, 92, 0, 93, 92])
     centres = transport._centres_mm(scanner)
@@ -215,7 +223,7 @@ def test_file_reads_like_gates(tmp_path, block, photons, scanner):
     for activity_bq, duration_s in ((1e6, 0.1), (600.0, 0.1), (0.0, 0.1)):
         path = tmp_path / "c.root"
         stats = transport.simulate(
-            "t", source, activity_bq, duration_s, scanner, 3, 1, path, DELAY_NS
+            "t", source, activity_bq, duration_s, scanner, 3, 1, path, DELAY_NS, "cpu"
         )
         events = read_coincidences(path, scanner)
         expected = activity_bq * duration_s

@@ -1,8 +1,9 @@
 """All compiled loops of the engine: decays to singles, and singles to pairs.
 
 They are in one file because numba's cache looks at the file of a kernel only. One call of
-`decay_slice` follows all decays of one slice of time with a random stream of its own, from (seed,
-slice), so that results do not depend on which thread ran it; kernels release the GIL.
+`follow` follows all decays of one slice of time with a random stream of its own, from (seed,
+slice), so that results do not depend on which thread ran it; kernels release the GIL. `follow` and
+all that it calls allocate nothing, so that `cuda` can compile them for a GPU.
 
 Photons move by Woodcock's delta tracking (Woodcock et al. 1965; Lux & Koblinger 1991, ch. 2): steps
 are drawn with the largest attenuation around, and a collision is real with the local share of it.
@@ -43,9 +44,8 @@ inlined = numba.njit(**options, forceinline=True)
 
 
 @fast
-def random_state(seed, stream):  # type: ignore[no-untyped-def]
-    """Return the state of the generator of (seed, stream): SplitMix64 (Steele et al. 2014)."""
-    state = np.empty(2, np.uint64)
+def start_stream(state, seed, stream):  # type: ignore[no-untyped-def]
+    """Set the generator to (seed, stream): SplitMix64 (Steele et al. 2014)."""
     mixed = U64(seed) * U64(0xD1342543DE82EF95) + U64(stream) * U64(0xA0761D6478BD642F) + U64(1)
     for i in range(8):  # six rounds more than needed, to part neighbouring seeds
         mixed += U64(0x9E3779B97F4A7C15)
@@ -54,6 +54,13 @@ def random_state(seed, stream):  # type: ignore[no-untyped-def]
         word ^= word >> U64(31)
         state[i & 1] = word
         mixed ^= word << U64(1)
+
+
+@fast
+def random_state(seed, stream):  # type: ignore[no-untyped-def]
+    """Return the state of the generator of (seed, stream)."""
+    state = np.empty(2, np.uint64)
+    start_stream(state, seed, stream)
     return state
 
 
@@ -256,28 +263,52 @@ def grown(array):  # type: ignore[no-untyped-def]
 def decay_slice(  # type: ignore[no-untyped-def]
     seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, readout
 ):
+    """Call `follow` with memory of its own; returns num_decays, reals and counts cut to size."""
+    state, crystals = np.empty(2, np.uint64), np.empty(MAX_DEPOSITS, np.int64)
+    deposits, scatters = np.empty((MAX_DEPOSITS, 2)), np.empty((MAX_DEPOSITS, 2), np.int64)
+    capacity = 1024 + int((end_ns - start_ns) * 1e-9 * activity_bq)
+    while True:
+        reals, counts = np.empty((capacity, 5)), np.empty((capacity, 4), np.int64)
+        num_decays, num_singles = follow(
+            seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, readout,
+            state, crystals, deposits, scatters, reals, counts,
+        )  # fmt: skip
+        if num_singles <= capacity:
+            return num_decays, reals[:num_singles], counts[:num_singles]
+        capacity = num_singles  # the same stream gives the same singles
+
+
+@fast
+def follow(  # type: ignore[no-untyped-def]
+    seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, readout,
+    state, crystals, deposits, scatters, reals, counts,
+):  # fmt: skip
     """Follow all decays of the time slice [start_ns, end_ns).
+
+    Parameters
+    ----------
+    state, crystals, deposits, scatters : arrays, shape (2,), (`MAX_DEPOSITS`,) and twice
+        (`MAX_DEPOSITS`, 2)
+        Memory to work in.
+    reals, counts : arrays, shape (capacity, 5) and (capacity, 4)
+        Filled with singles; columns `TIME_NS`... and `EVENT`...; event counts the slice's decays
+        from 0.
 
     Returns
     -------
-    num_decays : int
-    reals, counts : arrays, shape (singles, 5) and (singles, 4)
-        Columns `TIME_NS`... and `EVENT`...; event counts the slice's decays from 0.
+    num_decays, num_singles : int
+        Singles beyond the capacity are counted, not written.
     """
-    state = random_state(seed, stream)
-    gap_ns = 1e9 / activity_bq
-    capacity = 1024 + int((end_ns - start_ns) / gap_ns)
-    reals, counts = np.empty((capacity, 5)), np.empty((capacity, 4), np.int64)
+    start_stream(state, seed, stream)
     num_singles, num_decays = 0, 0
-    crystals, deposits = np.empty(MAX_DEPOSITS, np.int64), np.empty((MAX_DEPOSITS, 2))
-    scatters = np.empty((MAX_DEPOSITS, 2), np.int64)
     size_x, size_y, size_z = 1 / box.per_mm[0], 1 / box.per_mm[1], 1 / box.per_mm[2]
+    gap_ns = 1e9 / activity_bq
     inner2, outer2 = ring.inner_mm**2, ring.reach_mm**2
     time_ns = start_ns
     while True:
         time_ns += exponential(state) * gap_ns
         if time_ns >= end_ns:
-            return num_decays, reals[:num_singles], counts[:num_singles]
+            return num_decays, num_singles
 
         # ---- where, and in which direction
         if source.radius_mm > 0.0:
@@ -425,17 +456,18 @@ def decay_slice(  # type: ignore[no-untyped-def]
             seen_kev = exact_kev + sigma_kev * energy_normal
             if not (readout.low_kev <= seen_kev < readout.high_kev):
                 continue
-            if num_singles == len(reals):
-                reals, counts = grown(reals), grown(counts)
-            seen_ns = time_ns + deposits[i, 1] * NS_PER_MM + readout.sigma_ns * time_normal
-            reals[num_singles, TIME_NS], reals[num_singles, ENERGY_KEV] = seen_ns, seen_kev
-            reals[num_singles, X_MM] = x_source
-            reals[num_singles, Y_MM] = y_source
-            reals[num_singles, Z_MM] = z_source
-            counts[num_singles, EVENT], counts[num_singles, CRYSTAL_ID] = num_decays, crystals[i]
-            counts[num_singles, NUM_COMPTON] = scatters[i, 0]
-            counts[num_singles, NUM_RAYLEIGH] = scatters[i, 1]
+            row = num_singles
             num_singles += 1
+            if row >= len(reals):
+                continue
+            seen_ns = time_ns + deposits[i, 1] * NS_PER_MM + readout.sigma_ns * time_normal
+            reals[row, TIME_NS], reals[row, ENERGY_KEV] = seen_ns, seen_kev
+            reals[row, X_MM] = x_source
+            reals[row, Y_MM] = y_source
+            reals[row, Z_MM] = z_source
+            counts[row, EVENT], counts[row, CRYSTAL_ID] = num_decays, crystals[i]
+            counts[row, NUM_COMPTON] = scatters[i, 0]
+            counts[row, NUM_RAYLEIGH] = scatters[i, 1]
         num_decays += 1
 
 

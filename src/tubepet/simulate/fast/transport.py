@@ -31,11 +31,13 @@ from tubepet.simulate.coincidences import (
     TRUE,
     branches,
 )
-from tubepet.simulate.fast import kernels, setup, tables
+from tubepet.simulate.fast import cuda, kernels, setup, tables
 from tubepet.types import Scanner
 
-DECAYS_PER_SLICE = 16384
-SLICES_PER_BATCH = 32
+# A slice is one thread's work: few and long ones for a CPU, many and short ones for a GPU. The
+# streams of random numbers go with the slices, so results depend on the kind of device.
+DECAYS_PER_SLICE = {"cpu": 16384, "cuda": 64}
+SLICES_PER_BATCH = {"cpu": 32, "cuda": 1 << 16}
 MAX_DECAYS = 1e12  # a week of one core
 LATE_NS = 10.0  # singles of a slice are seen later than its end by flight and blur, never by this
 NOTE = (
@@ -77,6 +79,7 @@ def simulate(
     num_threads: int,
     coincidences_path: str | Path,
     delay_ns: float,
+    device: str,
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -96,6 +99,8 @@ def simulate(
         ROOT file to write, with the trees `Coincidences` and `Delayed`.
     delay_ns : float
         Start of the delayed window, ns.
+    device : str
+        As `chosen_device`.
 
     Returns
     -------
@@ -108,6 +113,7 @@ def simulate(
         If the source cannot be used, or would take more than `MAX_DECAYS` decays.
     """
     start_s, start_cpu_s = time.monotonic(), time.process_time()
+    device = chosen_device(device)
     photons = tables.photons()
     what = _source(source, scanner, photons)
     setup_s = time.monotonic() - start_s
@@ -120,7 +126,7 @@ def simulate(
     with io.atomic(coincidences_path) as part, uproot.recreate(part, compression=None) as file:
         trees = [file.mktree(name, kinds) for name in (TREE, DELAYED_TREE)]
         for batch in batches(
-            what, photons, activity_bq, duration_s, scanner, delay_ns, seed, num_threads
+            what, photons, activity_bq, duration_s, scanner, delay_ns, seed, num_threads, device
         ):
             num_decays = batch.num_decays
             num_singles += batch.num_singles
@@ -133,6 +139,7 @@ def simulate(
         "tube": name,
         "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
         "engine": "fast",
+        "device": device,
         "decays": num_decays,
         "singles": num_singles,
         "prompts": int(truths.sum()),
@@ -172,8 +179,11 @@ def batches(
     delay_ns: float,
     seed: int,
     num_threads: int,
+    device: str,
 ) -> Iterator[Batch]:
     """Yield the acquisition in pieces; joined, they do not depend on the number of threads.
+
+    `device` is "cpu" or "cuda".
 
     Raises
     ------
@@ -196,30 +206,28 @@ def batches(
         *what, setup.ring(scanner, photons), setup.air(photons), photons.cosine,
         setup.readout(scanner),
     )  # fmt: skip
-    num_slices = math.ceil(expected / DECAYS_PER_SLICE)
+    num_slices = math.ceil(expected / DECAYS_PER_SLICE[device])
     edges_ns = np.linspace(0, duration_s * 1e9, num_slices + 1)
     x_mm, y_mm, _ = _centres_mm(scanner).T
-
-    def follow(i: int) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
-        times = float(edges_ns[i]), float(edges_ns[i + 1]), float(activity_bq)
-        return kernels.decay_slice(seed, i, *times, *fixed)
 
     num_decays = 0
     held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
     with ThreadPoolExecutor(num_threads) as pool, tqdm(
         total=num_slices, unit="slice", disable=None, mininterval=1
     ) as bar:  # fmt: skip
-        for start in range(0, num_slices, SLICES_PER_BATCH):
-            stop = min(start + SLICES_PER_BATCH, num_slices)
-            parts = [held]
-            num_singles = 0
-            for decays, reals, counts in pool.map(follow, range(start, stop)):
-                counts[:, kernels.EVENT] += num_decays
-                num_decays += decays
-                num_singles += len(reals)
-                parts.append(Singles(reals, counts))
+        for start in range(0, num_slices, SLICES_PER_BATCH[device]):
+            stop = min(start + SLICES_PER_BATCH[device], num_slices)
+            borders_ns = edges_ns[start : stop + 1]
+            if device == "cuda":
+                decays, *new = cuda.singles(seed, start, borders_ns, float(activity_bq), fixed)
+            else:
+                decays, *new = _singles(seed, start, borders_ns, float(activity_bq), fixed, pool)
+            new[1][:, kernels.EVENT] += num_decays
+            num_decays += decays
+            num_singles = len(new[0])
             bar.update(stop - start)
-            pool_of = Singles(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+            parts = zip(held, new, strict=True)
+            pool_of = Singles(*(np.concatenate(columns) for columns in parts))
             order = kernels.time_order(pool_of.reals[:, kernels.TIME_NS].copy())
             singles = Singles(pool_of.reals[order], pool_of.counts[order])
             times_ns = singles.reals[:, kernels.TIME_NS].copy()
@@ -239,6 +247,44 @@ def batches(
             yield Batch(
                 num_decays, num_singles, _picked(singles, prompts), _picked(singles, delayed)
             )
+
+
+def chosen_device(wanted: str) -> str:
+    """Return "cpu" or "cuda" for the config key `simulate.device`: auto, cpu or cuda.
+
+    Raises
+    ------
+    InputError
+        If a GPU is wanted and numba finds none.
+    """
+    if wanted == "cuda" and not cuda.is_available():
+        raise InputError(
+            "simulate.device: got cuda, expected cpu or auto, because numba finds no NVIDIA GPU"
+        )
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and cuda.is_available()) else "cpu"
+
+
+def _singles(
+    seed: int,
+    first: int,
+    edges_ns: NDArray[np.float64],
+    activity_bq: float,
+    fixed: tuple[Any, ...],
+    pool: ThreadPoolExecutor,
+) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
+    """Follow neighbouring slices of time on the CPU; see `cuda.singles`."""
+
+    def follow(i: int) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
+        times = float(edges_ns[i]), float(edges_ns[i + 1]), activity_bq
+        return kernels.decay_slice(seed, first + i, *times, *fixed)
+
+    num_decays, reals, counts = 0, [], []
+    for decays, slice_reals, slice_counts in pool.map(follow, range(len(edges_ns) - 1)):
+        slice_counts[:, kernels.EVENT] += num_decays
+        num_decays += decays
+        reals.append(slice_reals)
+        counts.append(slice_counts)
+    return num_decays, np.concatenate(reals), np.concatenate(counts)
 
 
 def _picked(singles: Singles, pairs: NDArray[np.int64]) -> Pairs:

@@ -1,0 +1,55 @@
+"""The GPU's kernel, run by numba's simulator: most machines that run the tests have no GPU."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.simulate import cuda_run
+
+from tubepet.errors import InputError
+from tubepet.simulate.fast import cuda, transport
+
+SCRIPT = Path(cuda_run.__file__)
+
+
+def check(tmp_path, scanner, switches):
+    """The same random numbers give the same singles."""
+    (tmp_path / "scanner.json").write_text(json.dumps(dataclasses.asdict(scanner)))
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path / "scanner.json"), str(tmp_path / "found.npz")],
+        env={**os.environ, **switches}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = np.load(tmp_path / "found.npz")
+    with ThreadPoolExecutor(1) as pool:
+        decays, reals, counts = transport._singles(
+            cuda_run.SEED, cuda_run.FIRST, cuda_run.EDGES_NS, cuda_run.ACTIVITY_BQ,
+            cuda_run.fixed(scanner), pool,
+        )  # fmt: skip
+    assert found["decays"] == decays > 100
+    assert np.array_equal(found["counts"], counts) and len(counts) > 50
+    # mm, keV, and ns up to 5e4: rounding differs by fused products and the libraries' logarithms
+    np.testing.assert_allclose(found["reals"], reals, rtol=0, atol=1e-6)
+
+
+def test_simulated_gpu_gives_the_singles_of_the_cpu(tmp_path, scanner):
+    # the simulator runs plain Python, so what the kernel calls must not be compiled either
+    check(tmp_path, scanner, {"NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"})
+
+
+@pytest.mark.skipif(not cuda.is_available(), reason="no NVIDIA GPU that numba can use")
+def test_gpu_gives_the_singles_of_the_cpu(tmp_path, scanner):
+    check(tmp_path, scanner, {})
+
+
+@pytest.mark.skipif(cuda.is_available(), reason="an NVIDIA GPU is here")
+def test_a_missing_gpu_is_named():
+    assert transport.chosen_device("auto") == transport.chosen_device("cpu") == "cpu"
+    with pytest.raises(InputError, match=r"simulate\.device: got cuda"):
+        transport.chosen_device("cuda")
