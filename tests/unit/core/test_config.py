@@ -83,7 +83,7 @@ BAD = {
     "solids of any shape": ({"simulate": {"geometry": "analytic"}}, "analytic with family ellip"),
     "solids with a defect": (
         {
-            "simulate": {"geometry": "analytic"},
+            "simulate": {"engine": "gate", "geometry": "analytic"},
             "phantom": {
                 "families": ["round"],
                 "defects": ["none"],
@@ -108,7 +108,7 @@ def test_bad_configs_are_refused_in_one_sentence(name):
 def test_solid_families_are_those_of_the_simulation():
     assert config_module.SOLID_FAMILIES == gate.SOLID_FAMILIES
     change = {
-        "simulate": {"geometry": "analytic"},
+        "simulate": {"engine": "gate", "geometry": "analytic"},
         "phantom": {"families": list(gate.SOLID_FAMILIES), "defects": ["none"]},
     }
     checked_config(merged(load("config.yaml"), change), SCHEMA)

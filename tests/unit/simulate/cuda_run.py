@@ -18,7 +18,7 @@ EDGES_NS = np.linspace(0, 50e3, 6)  # five slices of 30 decays
 
 
 def fixed(scanner):
-    """A small block of aluminium with water and activity in its middle, as the kernels want it."""
+    """Return a block of aluminium with water and activity in its middle, as kernels want it."""
     photons, grid = tables.photons(), Grid.centred((3, 6, 6), (4.0, 4.0, 4.0))
     labels = np.full(grid.shape, 2, np.uint8)
     labels[1, 2:4, 2:4] = 1

@@ -19,7 +19,7 @@ SCRIPT = Path(cuda_run.__file__)
 
 
 def check(tmp_path, scanner, switches):
-    """The same random numbers give the same singles."""
+    """Expect the same singles from the same random numbers."""
     (tmp_path / "scanner.json").write_text(json.dumps(dataclasses.asdict(scanner)))
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path / "scanner.json"), str(tmp_path / "found.npz")],

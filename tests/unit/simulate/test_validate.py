@@ -9,6 +9,7 @@ from tubepet.errors import InputError
 from tubepet.simulate import figures, validate
 
 STATS = {
+    "tables": "substitute",
     "tube": "tube_0000", "engine": "gate", "decays": 1_000_000, "singles": 580_000,
     "prompts": 120_000, "trues": 100_000, "scatters": 15_000, "randoms": 5_000, "delayed": 5_000,
     "decays_per_cpu_s": 15_000,
