@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 from tests.unit.simulate import cuda_run
 
 from tubepet.errors import InputError
-from tubepet.simulate.fast import cuda, transport
+from tubepet.simulate.fast import cuda, kernels, transport
 
 SCRIPT = Path(cuda_run.__file__)
 
@@ -27,11 +27,15 @@ def check(tmp_path, scanner, switches):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = np.load(tmp_path / "found.npz")
-    with ThreadPoolExecutor(1) as pool:
-        decays, reals, counts = transport._singles(
-            cuda_run.SEED, cuda_run.FIRST, cuda_run.EDGES_NS, cuda_run.ACTIVITY_BQ,
-            cuda_run.fixed(scanner), pool,
+    slices, edges_ns = [], cuda_run.EDGES_NS.tolist()
+    for i, times in enumerate(pairwise(edges_ns)):
+        slices.append(
+            kernels.decay_slice(
+                cuda_run.SEED, cuda_run.FIRST + i, *times, cuda_run.ACTIVITY_BQ,
+                *cuda_run.fixed(scanner),
+            )
         )  # fmt: skip
+    decays, reals, counts = transport._joined(iter(slices))
     assert found["decays"] == decays > 100
     assert np.array_equal(found["counts"], counts) and len(counts) > 50
     # mm, keV, and ns up to 5e4: rounding differs by fused products and the libraries' logarithms

@@ -7,6 +7,7 @@ stream; a batch of slices is held at a time, so memory does not grow with the nu
 import math
 import resource
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -37,7 +38,7 @@ from tubepet.types import Scanner
 # A slice is one thread's work: few and long ones for a CPU, many and short ones for a GPU. The
 # streams of random numbers go with the slices, so results depend on the kind of device.
 DECAYS_PER_SLICE = {"cpu": 16384, "cuda": 64}
-SLICES_PER_BATCH = {"cpu": 32, "cuda": 1 << 16}
+SLICES_PER_BATCH = {"cpu": 16, "cuda": 1 << 16}
 MAX_DECAYS = 1e12  # a week of one core
 LATE_NS = 10.0  # singles of a slice are seen later than its end by flight and blur, never by this
 NOTE = (
@@ -209,23 +210,16 @@ def batches(
     num_slices = math.ceil(expected / DECAYS_PER_SLICE[device])
     edges_ns = np.linspace(0, duration_s * 1e9, num_slices + 1)
     x_mm, y_mm, _ = _centres_mm(scanner).T
-
     num_decays = 0
     held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
-    with ThreadPoolExecutor(num_threads) as pool, tqdm(
-        total=num_slices, unit="slice", disable=None, mininterval=1
-    ) as bar:  # fmt: skip
-        for start in range(0, num_slices, SLICES_PER_BATCH[device]):
-            stop = min(start + SLICES_PER_BATCH[device], num_slices)
-            borders_ns = edges_ns[start : stop + 1]
-            if device == "cuda":
-                decays, *new = cuda.singles(seed, start, borders_ns, float(activity_bq), fixed)
-            else:
-                decays, *new = _singles(seed, start, borders_ns, float(activity_bq), fixed, pool)
+    with tqdm(total=num_slices, unit="slice", disable=None, mininterval=1) as bar:
+        for stop, decays, *new in _followed(
+            seed, edges_ns, float(activity_bq), fixed, num_threads, device
+        ):
             new[1][:, kernels.EVENT] += num_decays
             num_decays += decays
             num_singles = len(new[0])
-            bar.update(stop - start)
+            bar.update(stop - bar.n)
             parts = zip(held, new, strict=True)
             pool_of = Singles(*(np.concatenate(columns) for columns in parts))
             order = kernels.time_order(pool_of.reals[:, kernels.TIME_NS].copy())
@@ -264,22 +258,45 @@ def chosen_device(wanted: str) -> str:
     return "cuda" if wanted == "cuda" or (wanted == "auto" and cuda.is_available()) else "cpu"
 
 
-def _singles(
+def _followed(
     seed: int,
-    first: int,
     edges_ns: NDArray[np.float64],
     activity_bq: float,
     fixed: tuple[Any, ...],
-    pool: ThreadPoolExecutor,
-) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
-    """Follow neighbouring slices of time on the CPU; see `cuda.singles`."""
+    num_threads: int,
+    device: str,
+) -> Iterator[tuple[int, int, NDArray[np.float64], NDArray[np.int64]]]:
+    """Yield batch after batch: end of its slices, decays, and singles as `cuda.singles`."""
+    size = SLICES_PER_BATCH[device]
+    borders = [edges_ns[i : i + size + 1] for i in range(0, len(edges_ns) - 1, size)]
+    if device == "cuda":
+        for i, edges in enumerate(borders):
+            found = cuda.singles(seed, i * size, edges, activity_bq, fixed)
+            yield i * size + len(edges) - 1, *found
+        return
 
     def follow(i: int) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
         times = float(edges_ns[i]), float(edges_ns[i + 1]), activity_bq
-        return kernels.decay_slice(seed, first + i, *times, *fixed)
+        return kernels.decay_slice(seed, i, *times, *fixed)
 
+    with ThreadPoolExecutor(num_threads) as pool:
+        # several threads follow the next batch while this one sorts and writes the last
+        ahead = 1 if num_threads > 1 else 0
+        pending: deque[tuple[int, Iterator[Any]]] = deque()
+        for i, edges in enumerate(borders):
+            stop = i * size + len(edges) - 1
+            pending.append((stop, pool.map(follow, range(i * size, stop))))
+            if len(pending) > ahead:
+                stop, slices = pending.popleft()
+                yield stop, *_joined(slices)
+        for stop, slices in pending:
+            yield stop, *_joined(slices)
+
+
+def _joined(slices: Iterator[Any]) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
+    """Put singles of slices together, events numbered from 0."""
     num_decays, reals, counts = 0, [], []
-    for decays, slice_reals, slice_counts in pool.map(follow, range(len(edges_ns) - 1)):
+    for decays, slice_reals, slice_counts in slices:
         slice_counts[:, kernels.EVENT] += num_decays
         num_decays += decays
         reals.append(slice_reals)
