@@ -23,7 +23,7 @@ def test_the_engines_agree(root, tmp_path):
     activity = Volume(maps.activity_bq_mm3(voxels, 600.0), voxels.grid)
     samples = validate.run_both(
         "bent", tmp_path / "labels.nii.gz", activity, NUM_DECAYS, Scanner(**config["scanner"]),
-        "G4EmStandardPhysics", facts, 17, config["simulate"]["delay_ns"],
+        "G4EmStandardPhysics", facts, 17, config["simulate"]["delay_ns"], "cpu",
     )  # fmt: skip
     judged = validate.agreement(*samples)
     print(judged["statement"])
