@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from tubepet.reconstruct import projector
-from tubepet.reconstruct.lines import Lines, em_sums
+from tubepet.reconstruct.lines import Lines, em_sums, forward_sums
 from tubepet.types import Grid
 
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
@@ -48,7 +47,7 @@ def log_likelihood(
     blurred_sensitivity: NDArray[np.float64],
 ) -> float:
     """List-mode Poisson log-likelihood of an image, without the terms that no image changes."""
-    sums = projector.forward(blurred, grid, lines.points, lines.first, lines.second)
+    sums = forward_sums(blurred, grid, lines)
     expected = float((blurred_sensitivity * image).sum())
     return float(np.log(sums + lines.additive).sum()) - expected
 

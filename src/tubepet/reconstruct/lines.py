@@ -29,6 +29,16 @@ class Lines:
     additive: NDArray[np.float64]
 
 
+def taken(lines: Lines, rows: NDArray[np.integer]) -> Lines:
+    """Return some of the lines; a row may be given more than once (bootstrap)."""
+    return Lines(lines.points, lines.first[rows], lines.second[rows], lines.additive[rows])
+
+
+def forward_sums(image: NDArray[np.floating], grid: Grid, lines: Lines) -> NDArray[np.float64]:
+    """Return (P x)_i of every line, shape (n,), without its additive term."""
+    return projector.forward(image, grid, lines.points, lines.first, lines.second)
+
+
 def em_sums(
     image: NDArray[np.float64], grid: Grid, lines: Lines, subset: int, num_subsets: int
 ) -> NDArray[np.float64]:
