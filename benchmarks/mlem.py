@@ -1,140 +1,206 @@
-"""One fused list-mode MLEM iteration against two sparse matrix products on the same lines.
+"""One list-mode MLEM iteration against parallelproj, and its cost with few and with many events.
 
-Peer: scipy's CSR matrix of the same Joseph weights, A x and A^T q, one thread; building it (numba)
-counts, shared out over the default number of iterations. parallelproj, the field's reference, has
-no wheel and is not used. CPU time per line, medians of interleaved runs. Lines are a uniform
-cylinder's, straight to the crystals of the default scanner, as many as a default tube gives.
+Set-up of the field's comparisons: 184 x 64 crystals, radius 125 mm, pitch 4 mm; image 128 x 128 x
+64 of 1.5 x 1.5 x 2 mm; 3e5 events of a warm cylinder with two hot spheres, sorted by direction;
+position by time of flight with a sigma of 19.1 mm. Both peers are libparallelproj 2 built here:
+
+    cmake -S libparallelproj -B build -DCMAKE_BUILD_TYPE=Release
+    ... the same with -DCMAKE_CXX_FLAGS="-march=native -ffast-math"
+
+and the environment variables TUBEPET_PARALLELPROJ_PLAIN and TUBEPET_PARALLELPROJ, their paths.
+
+A peer that is not there is left out with a word. Without any, scipy's CSR product of the same
+weights is the peer. CPU time per line over two threads, medians of interleaved runs.
 """
 
+import os
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
-import numba
 import numpy as np
-import scipy.sparse
-import yaml
 from record import record
 
-from tubepet.reconstruct import geometry, kernels, projector
+from tubepet.errors import InputError
+from tubepet.reconstruct import few, parallelproj, projector
 from tubepet.reconstruct.lines import Lines, em_sums
-from tubepet.types import Grid, Scanner
+from tubepet.types import Grid
 
-NUM_LINES = 25_000
-NUM_REPEATS = 9
-CONFIG = Path(__file__).parent.parent / "config" / "config.yaml"
+NUM_LINES, NUM_REPEATS = 300_000, 7
+NUM_COLUMNS, NUM_RINGS, RADIUS_MM, PITCH_MM = 184, 64, 125.0, 4.0
+SIGMA_MM = 19.1
+ADDITIVE = 0.01
+NATIVE, PLAIN = "-march=native -ffast-math", "plain Release build"
+PEERS = {NATIVE: "TUBEPET_PARALLELPROJ", PLAIN: "TUBEPET_PARALLELPROJ_PLAIN"}
+TARGETS = {"mlem": {NATIVE: 4.0, PLAIN: 5.0}, "mlem_tof": {NATIVE: 6.0, PLAIN: 8.0}}
+GRID = Grid.centred((64, 128, 128), (2.0, 1.5, 1.5))
 
 
-def cylinder_lines(scanner: Scanner, rng: np.random.Generator) -> Lines:
-    """Lines of decays in a cylinder, radius 8 mm, length 24 mm, sorted as `mlem` sorts them."""
-    num = 20 * NUM_LINES
-    radius_mm = geometry.detection_radius_mm(scanner)
-    r, phi = 8 * np.sqrt(rng.uniform(size=num)), rng.uniform(0, 2 * np.pi, num)
-    x, y, z = r * np.cos(phi), r * np.sin(phi), rng.uniform(-12, 12, num)
-    cosine, azimuth = rng.uniform(-1, 1, num), rng.uniform(0, 2 * np.pi, num)
+def scanner_points() -> np.ndarray:
+    """Crystal centres, shape (64 * 184, 3), mm."""
+    angle = 2 * np.pi * np.arange(NUM_COLUMNS) / NUM_COLUMNS
+    points = np.empty((NUM_RINGS, NUM_COLUMNS, 3))
+    points[..., 0], points[..., 1] = RADIUS_MM * np.cos(angle), RADIUS_MM * np.sin(angle)
+    points[..., 2] = ((np.arange(NUM_RINGS) - (NUM_RINGS - 1) / 2) * PITCH_MM)[:, None]
+    return points.reshape(-1, 3)
+
+
+def decays(num: int, rng: np.random.Generator) -> np.ndarray:
+    """Decays in a cylinder (radius 60 mm, length 100 mm), a fifth in two spheres of 8 mm."""
+    r, phi = 60 * np.sqrt(rng.uniform(size=num)), rng.uniform(0, 2 * np.pi, num)
+    places = np.stack([r * np.cos(phi), r * np.sin(phi), rng.uniform(-50, 50, num)], axis=1)
+    hot = np.flatnonzero(rng.uniform(size=num) < 0.2)
+    way = rng.normal(size=(len(hot), 3))
+    way *= (8 * rng.uniform(size=len(hot)) ** (1 / 3) / np.linalg.norm(way, axis=1))[:, None]
+    places[hot] = way + np.where(rng.uniform(size=len(hot)) < 0.5, 30.0, -30.0)[:, None] * [1, 0, 0]
+    return places
+
+
+def measured_lines(num_lines: int, rng: np.random.Generator) -> Lines:
+    """Straight lines from decays to crystals, sorted as `mlem` sorts them, with positions."""
+    places = decays(12 * num_lines, rng)
+    cosine = rng.uniform(-1, 1, len(places))
+    azimuth = rng.uniform(0, 2 * np.pi, len(places))
     sine = np.sqrt(1 - cosine**2)
-    dx, dy = sine * np.cos(azimuth), sine * np.sin(azimuth)
-    along = x * dx + y * dy
-    root = np.sqrt(along**2 + sine**2 * (radius_mm**2 - r**2))
-    columns, rings, is_seen = [], [], np.ones(num, bool)
-    for way in ((-along + root) / sine**2, (-along - root) / sine**2):
-        turn = np.arctan2(y + way * dy, x + way * dx) / (2 * np.pi)
-        columns.append(np.rint(turn * scanner.num_columns).astype(int) % scanner.num_columns)
-        ring = np.rint((z + way * cosine) / scanner.axial_pitch_mm + (scanner.num_rings - 1) / 2)
-        is_seen &= (ring >= 0) & (ring < scanner.num_rings)
-        rings.append(np.clip(ring, 0, scanner.num_rings - 1).astype(int))
-    seen = np.flatnonzero(is_seen)[:NUM_LINES]
+    way = np.stack([sine * np.cos(azimuth), sine * np.sin(azimuth), cosine], axis=1)
+    along = (places[:, :2] * way[:, :2]).sum(axis=1)
+    root = np.sqrt(along**2 + sine**2 * (RADIUS_MM**2 - (places[:, :2] ** 2).sum(axis=1)))
+    columns, rings, is_seen = [], [], np.ones(len(places), bool)
+    for distance in ((-along + root) / sine**2, (-along - root) / sine**2):
+        end = places + distance[:, None] * way
+        turn = np.arctan2(end[:, 1], end[:, 0]) / (2 * np.pi)
+        columns.append(np.rint(turn * NUM_COLUMNS).astype(int) % NUM_COLUMNS)
+        ring = np.rint(end[:, 2] / PITCH_MM + (NUM_RINGS - 1) / 2)
+        is_seen &= (ring >= 0) & (ring < NUM_RINGS)
+        rings.append(np.clip(ring, 0, NUM_RINGS - 1).astype(int))
+    seen = np.flatnonzero(is_seen)[:num_lines]
+    assert len(seen) == num_lines
     seen = seen[np.lexsort([columns[1][seen], columns[0][seen]])]
     first, second = (
-        (ring[seen] * scanner.num_columns + column[seen]).astype(np.int32)
+        (ring[seen] * NUM_COLUMNS + column[seen]).astype(np.int32)
         for ring, column in zip(rings, columns, strict=True)
     )
-    points = geometry.crystal_points_mm(scanner)
-    return Lines(points, first, second, np.full(len(seen), 0.01))
+    points = scanner_points()
+    middle, line = (points[first] + points[second]) / 2, points[second] - points[first]
+    tof_mm = ((places[seen] - middle) * line).sum(axis=1) / np.linalg.norm(line, axis=1)
+    tof_mm += rng.normal(0, SIGMA_MM, num_lines)
+    return Lines(points, first, second, np.full(num_lines, ADDITIVE), tof_mm.astype(np.float32))
 
 
-@numba.njit
-def _weights(points, first, second, grid, indptr, indices, data):  # type: ignore[no-untyped-def]
-    """Fill a CSR matrix with Joseph weights (padded image); only count them if `data` is empty."""
-    for n in range(len(first)):
-        walk = kernels.ray(points, first[n], second[n], grid)
-        at = indptr[n]
-        if len(data) > 0:
-            low, _, s0, s1, s2, u0, du, v0, dv, step_mm = walk
-            for plane in range(low, walk[1] + 1):
-                u, v = u0 + du * plane, v0 + dv * plane
-                iu, iv = int(u), int(v)
-                fu, fv = u - iu, v - iv
-                corner = (plane + 1) * s0 + iu * s1 + iv * s2
-                for offset, weight in (
-                    (0, (1 - fu) * (1 - fv)),
-                    (s2, (1 - fu) * fv),
-                    (s1, fu * (1 - fv)),
-                    (s1 + s2, fu * fv),
-                ):
-                    indices[at], data[at] = corner + offset, weight * step_mm
-                    at += 1
-        indptr[n + 1] = indptr[n] + 4 * max(walk[1] - walk[0] + 1, 0)
-
-
-def system_matrix(lines: Lines, grid: Grid) -> scipy.sparse.csr_matrix:
-    """Joseph weights of all lines, one row each, columns of the padded image."""
-    numbers, ends = projector.grid_numbers(grid), (lines.points, lines.first, lines.second)
-    indptr, none = np.zeros(len(lines.first) + 1, np.int32), np.zeros(0)
-    _weights(*ends, numbers, indptr, np.zeros(0, np.int32), none)
-    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1])
-    _weights(*ends, numbers, indptr, indices, data)
-    shape = (len(lines.first), int(np.prod([n + 2 for n in grid.shape])))
-    return scipy.sparse.csr_matrix((data, indices, indptr), shape=shape)
-
-
-def cpu_us_per_line(task: Callable[[], object]) -> float:
+def cpu_us(task: Callable[[], object], num_lines: int) -> float:
+    """CPU time per line, microseconds."""
     start = time.process_time()
     task()
-    return (time.process_time() - start) * 1e6 / NUM_LINES
+    return (time.process_time() - start) * 1e6 / num_lines
+
+
+def medians(*tasks: Callable[[], object], num_lines: int = NUM_LINES) -> list[float]:
+    """Median CPU time per line of tasks that take turns."""
+    for task in tasks:
+        task()
+    times = [[cpu_us(task, num_lines) for task in tasks] for _ in range(NUM_REPEATS)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
+def peers() -> dict[str, object]:
+    """Load the builds of parallelproj that are there."""
+    found = {}
+    for name, variable in PEERS.items():
+        try:
+            found[name] = parallelproj.load(os.environ.get(variable) or "not set")
+        except InputError as error:
+            print(f"parallelproj, {name}: left out ({error}; variable {variable})")
+    return found
+
+
+def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
+    """Time one iteration, without and with time of flight, against every build."""
+    prepared = parallelproj.prepare(GRID, lines.points, lines.first, lines.second)
+    moved = np.ascontiguousarray(activity.transpose(2, 1, 0), np.float32)
+    table = projector.tof_table(SIGMA_MM)
+    found = peers()
+    for name, targets in TARGETS.items():
+        is_tof = name == "mlem_tof"
+        own = Lines(lines.points, lines.first, lines.second, lines.additive, lines.tof_mm, table)
+        own = own if is_tof else lines
+        theirs = parallelproj.tof_arguments(lines.tof_mm, SIGMA_MM) if is_tof else ()
+        for peer, library in found.items():
+
+            def fused(own: Lines = own) -> np.ndarray:
+                return em_sums(activity, GRID, own, 0, 1)
+
+            def separate(library: object = library, theirs: tuple = theirs) -> np.ndarray:
+                sums = parallelproj.forward(library, moved, prepared, theirs)
+                return parallelproj.back(
+                    library, 1 / (sums + np.float32(ADDITIVE)), prepared, theirs
+                )
+
+            ours, others = medians(fused, separate)
+            if not is_tof:
+                inside = (slice(3, -3),) * 3  # at the rim the two differ by intention
+                expected = separate().transpose(2, 1, 0)[inside]
+                error = fused()[inside] - expected
+                nrmse = float(np.sqrt((error**2).mean() / (expected**2).mean()))
+                print(f"NRMSE inside the image {nrmse:.1e}")
+            print(f"{name}: {ours:.3f} us CPU per line, parallelproj, {peer}: {others:.3f}")
+            unit = "times less CPU per line and iteration"
+            record(name, others / ours, targets[peer], unit, f"libparallelproj 2, {peer}")
+
+
+def with_few_events(lines: Lines, activity: np.ndarray) -> None:
+    """Find where the sparse matrix stops being quicker; time 60 events."""
+    for num in (60, 1000, 2000, 5000, 10_000, 20_000):
+        rows = np.linspace(0, NUM_LINES - 1, num).astype(int)
+        part = Lines(lines.points, lines.first[rows], lines.second[rows], lines.additive[rows])
+        matrix, touched = few.system_matrix(part, GRID)
+        transposed, image = matrix.T.tocsr(), activity.ravel()[touched]
+
+        def by_matrix(matrix=matrix, transposed=transposed, image=image, part=part) -> np.ndarray:  # type: ignore[no-untyped-def]
+            return transposed @ (1 / (matrix @ image + part.additive))
+
+        def fused(part: Lines = part) -> np.ndarray:
+            return em_sums(activity, GRID, part, 0, 1)
+
+        sparse_ms, fused_ms = (us * 1e-3 for us in medians(by_matrix, fused, num_lines=1))
+        print(f"{num} events: matrix {sparse_ms:.3f} ms CPU per iteration, fused {fused_ms:.3f}")
+        if num == 60:
+            record("mlem_60", 0.5 / sparse_ms, 1.0, "of 0.5 ms per iteration, 60 events", "limit")
+
+
+def with_many_events(activity: np.ndarray) -> None:
+    """Cost per line and memory at 1e5 to 1e7 events."""
+    lines = measured_lines(100_000, np.random.default_rng(3))
+    costs = {}
+    for num in (100_000, 1_000_000, 10_000_000):
+        rows = np.sort(np.random.default_rng(4).integers(0, 100_000, num))
+        first, second = lines.first[rows], lines.second[rows]
+        many = Lines(lines.points, first, second, np.full(num, ADDITIVE))
+        tracemalloc.start()
+        costs[num] = cpu_us(lambda many=many: em_sums(activity, GRID, many, 0, 1), num)
+        peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+        event_mb = (first.nbytes + second.nbytes + many.additive.nbytes) / 1e6
+        print(
+            f"{num} events: {costs[num]:.3f} us CPU per line, {peak_mb:.0f} MB + {event_mb:.0f} MB"
+        )
+        if num == 10_000_000:
+            record(
+                "mlem_memory", 1500 / (peak_mb + event_mb), 1.0, "of 1.5 GB, 1e7 events", "limit"
+            )
+    ratio = costs[1_000_000] / costs[10_000_000]
+    record("mlem_linear", ratio, 0.9, "cost per line at 1e6 over 1e7 events", "itself")
 
 
 def main() -> None:
-    projector.use_threads(1)
-    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    image = config["reconstruct"]
-    grid = Grid.centred(
-        (image["num_slices"], image["num_pixels"], image["num_pixels"]),
-        (image["slice_mm"], image["pixel_mm"], image["pixel_mm"]),
-    )
-    lines = cylinder_lines(Scanner(**config["scanner"]), np.random.default_rng(1))
-    activity = np.random.default_rng(2).uniform(0.5, 1.5, grid.shape)
-    flat = projector.padded(activity).ravel()
-    matrix = system_matrix(lines, grid)
-
-    def build() -> scipy.sparse.csr_matrix:
-        return system_matrix(lines, grid)
-
-    def fused() -> np.ndarray:
-        return em_sums(activity, grid, lines, 0, 1)
-
-    def peer() -> np.ndarray:
-        return matrix.T @ (1 / (matrix @ flat + lines.additive))
-
-    ours_padded = projector.padded(fused()).ravel()
-    theirs_inside = peer() * (projector.padded(np.ones(grid.shape)).ravel() > 0)
-    error = np.abs(ours_padded - theirs_inside).max() / theirs_inside.max()
-    assert error < 1e-12, f"fused and matrix disagree by {error}"
-    times = [[cpu_us_per_line(task) for task in (fused, peer, build)] for _ in range(NUM_REPEATS)]
-    ours, products, building = (statistics.median(column) for column in zip(*times, strict=True))
-    theirs = products + building / image["num_iterations"]
-    weights = matrix.nnz / NUM_LINES
-    print(f"{NUM_LINES} lines, {weights:.0f} weights each; us CPU per line and iteration:")
-    print(f"fused  {ours:.3f}, 16 bytes per line")
-    print(f"matrix {products:.3f} and {building:.3f} once, {12 * weights:.0f} bytes per line")
-    record(
-        "mlem",
-        theirs / ours,
-        1.0,
-        f"times less CPU per line and iteration, over {image['num_iterations']} iterations",
-        f"scipy {scipy.__version__} CSR products, its building by numba shared out",
-    )
+    projector.use_threads(2)
+    lines = measured_lines(NUM_LINES, np.random.default_rng(1))
+    activity = np.zeros(GRID.shape)  # dark rim: see `parallelproj` on lines that pass closely
+    inner = (slice(2, -2),) * 3
+    activity[inner] = np.random.default_rng(2).uniform(0.5, 1.5, activity[inner].shape)
+    with_few_events(lines, activity)
+    with_many_events(activity)
+    against_parallelproj(lines, activity)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
+from tubepet.reconstruct import few
 from tubepet.reconstruct.lines import Lines, em_sums, forward_sums
 from tubepet.types import Grid
 
@@ -81,6 +82,8 @@ def iterate(
     DataFrame
         iteration (0: first image), log_likelihood (as the function above), total_bq.
     """
+    if psf_fwhm_mm == 0 and num_subsets == 1 and len(lines.first) <= few.FEW_LINES:
+        return few.iterate(lines, grid, sensitivity_s, start, num_iterations)
     blurred_sensitivity = smoothed(sensitivity_s, grid, psf_fwhm_mm)
     is_seen = blurred_sensitivity > 0
     image = np.where(is_seen, start, 0.0)

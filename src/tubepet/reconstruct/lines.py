@@ -1,6 +1,6 @@
 """Measured lines of response, and the one pass over them that every algorithm is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,23 +20,32 @@ class Lines:
     first, second : int32 array, shape (n,)
         Rows of `points`.
     additive : float64 array, shape (n,)
-        r_i / m_i, Bq/mm2.
+        r_i / m_i, Bq/mm2 (with time of flight per mm of `tof_mm`: Bq/mm3).
+    tof_mm : float32 array, shape (n,), optional
+        Measured position along the line from its middle toward the second end, mm.
+    tof_table : float32 array, optional
+        `projector.tof_table`; empty: no time of flight.
     """
 
     points: NDArray[np.float64]
     first: NDArray[np.int32]
     second: NDArray[np.int32]
     additive: NDArray[np.float64]
+    tof_mm: NDArray[np.float32] = field(default_factory=lambda: projector.NO_TOF)
+    tof_table: NDArray[np.float32] = field(default_factory=lambda: projector.NO_TOF)
 
 
 def taken(lines: Lines, rows: NDArray[np.integer]) -> Lines:
     """Return some of the lines; a row may be given more than once (bootstrap)."""
-    return Lines(lines.points, lines.first[rows], lines.second[rows], lines.additive[rows])
+    tof_mm = lines.tof_mm[rows] if len(lines.tof_table) > 0 else lines.tof_mm
+    first, second, additive = lines.first[rows], lines.second[rows], lines.additive[rows]
+    return Lines(lines.points, first, second, additive, tof_mm, lines.tof_table)
 
 
 def forward_sums(image: NDArray[np.floating], grid: Grid, lines: Lines) -> NDArray[np.float64]:
     """Return (P x)_i of every line, shape (n,), without its additive term."""
-    return projector.forward(image, grid, lines.points, lines.first, lines.second)
+    ends = (lines.points, lines.first, lines.second)
+    return projector.forward(image, grid, *ends, lines.tof_mm, lines.tof_table)
 
 
 def em_sums(
@@ -49,16 +58,19 @@ def em_sums(
     float64 array, shape (nz, ny, nx)
         sum P_i^T 1 / ((P x)_i + additive_i).
     """
-    chunk_images = projector.empty_chunks(grid)
+    total = np.zeros(projector.num_padded(grid))
     kernels.em_sums(
-        projector.padded(image).ravel(),
+        projector.padded(image),
         lines.points,
         lines.first,
         lines.second,
         lines.additive,
+        lines.tof_mm,
+        lines.tof_table,
         projector.grid_numbers(grid),
         subset,
         num_subsets,
-        chunk_images,
+        projector.private_images(grid),
+        total,
     )
-    return projector.joined(chunk_images, grid)
+    return projector.unpadded(total, grid)

@@ -10,6 +10,7 @@ subset's own sampling pattern divides out; `stride` 1 is exact).
 
 import math
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -38,8 +39,8 @@ def geometric_sensitivity(
 ) -> NDArray[np.float64]:
     """Exact sum over all allowed pairs, without attenuation.
 
-    If quarter turns map scanner and grid onto themselves, one quarter of the columns is summed and
-    turned.
+    If quarter turns and mirrors map scanner and grid onto themselves, one sixteenth of the pairs is
+    summed, turned and mirrored.
 
     Parameters
     ----------
@@ -51,14 +52,15 @@ def geometric_sensitivity(
     float64 array, shape (nz, ny, nx)
         Counts per second per Bq/mm3 in the voxel (mm3).
     """
-    quarter = scanner.num_columns // 4 if _has_quarter_turns(scanner, grid) else 0
-    plain = projector.empty_chunks(grid)
-    no_mu, no_sum = Volume(np.zeros(grid.shape), grid), plain[:0]
-    _run(scanner, grid, efficiency, quarter or scanner.num_columns, 1, no_mu, plain, no_sum)
-    image = projector.joined(plain, grid)
-    if quarter:
-        half = image + np.rot90(image, 2, axes=(1, 2))
-        image = half + np.rot90(half, 1, axes=(1, 2))
+    is_symmetric = _is_symmetric(scanner, grid)
+    plain = np.zeros(projector.num_padded(grid))
+    no_mu = Volume(np.zeros(grid.shape), grid)
+    _run(scanner, grid, efficiency, is_symmetric, 1, no_mu, plain, plain[:0])
+    image = projector.unpadded(plain, grid)
+    if is_symmetric:
+        for flip in (lambda i: i[::-1], lambda i: i[:, ::-1], lambda i: np.rot90(i, 2, (1, 2))):
+            image = image + flip(image)
+        image = image + np.rot90(image, 1, (1, 2))
     pairs = geometry.num_column_pairs(scanner) * geometry.is_allowed_step(scanner)
     log.info(
         "%.4g crystal pairs in, %d voxels out; mean probability to count a decay %.4f",
@@ -98,9 +100,9 @@ def attenuated_sensitivity(
     InputError
         If the subset leaves out voxels.
     """
-    plain_chunks, weakened_chunks = projector.empty_chunks(grid), projector.empty_chunks(grid)
-    _run(scanner, grid, efficiency, scanner.num_columns, stride, mu, plain_chunks, weakened_chunks)
-    plain, weakened = projector.joined(plain_chunks, grid), projector.joined(weakened_chunks, grid)
+    sums = np.zeros(projector.num_padded(grid)), np.zeros(projector.num_padded(grid))
+    _run(scanner, grid, efficiency, False, stride, mu, *sums)
+    plain, weakened = (projector.unpadded(total, grid) for total in sums)
     if stride > 1:
         plain, weakened = (
             gaussian_filter(total, RATIO_SIGMA_VOXELS, mode="reflect")
@@ -115,33 +117,65 @@ def attenuated_sensitivity(
     return geometric.astype(np.float64) * ratio
 
 
-def _has_quarter_turns(scanner: Scanner, grid: Grid) -> bool:
-    _, y, x = grid.axes_mm()
+def _is_symmetric(scanner: Scanner, grid: Grid) -> bool:
+    """Whether quarter turns about z and mirrors in x, y and z change nothing."""
+    z, y, x = grid.axes_mm()
     is_square = len(y) == len(x) and np.allclose(y, x)
-    return bool(scanner.num_columns % 4 == 0 and is_square and np.allclose(x, -x[::-1]))
+    is_centred = np.allclose(x, -x[::-1]) and np.allclose(z, -z[::-1])
+    return bool(scanner.num_columns % 4 == 0 and is_square and is_centred)
+
+
+def _tasks(
+    scanner: Scanner, steps: NDArray[np.int64], is_symmetric: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """List column pairs (first column, step), and what each counts for.
+
+    A diametral pair is found from both of its ends and counts a half. With symmetry, the eight
+    turns and mirrors take the pair (c, c + k) to (c + n / 4, ...) and (-c - k, -c): the smallest
+    first column stands for all, and counts its number of places over eight.
+    """
+    columns = np.arange(scanner.num_columns)
+    tasks, shares = [], []
+    for step in steps:
+        half = 0.5 if 2 * step == scanner.num_columns else 1.0
+        first = columns
+        number = np.full(len(columns), half)
+        if is_symmetric:
+            quarter = scanner.num_columns // 4
+            turned, mirrored = columns % quarter, (-columns - step) % quarter
+            smallest = np.minimum(turned, mirrored)
+            first, places = np.unique(smallest, return_counts=True)
+            number = half * places / 8
+        tasks.append(np.stack([first, np.full(len(first), step)], axis=1))
+        shares.append(number)
+    return np.concatenate(tasks), np.concatenate(shares)
 
 
 def _run(
     scanner: Scanner,
     grid: Grid,
     efficiency: NDArray[np.float64],
-    num_starts: int,
+    is_symmetric: bool,
     stride: int,
     mu: Volume,
     plain: NDArray[np.float64],
     weakened: NDArray[np.float64],
 ) -> None:
+    tasks, shares = _tasks(scanner, _steps_through(grid, scanner), is_symmetric)
+    num_images = numba.get_num_threads() * (2 if len(weakened) > 0 else 1)
     kernels.lor_sums(
         geometry.crystal_points_mm(scanner),
         geometry.lor_areas_mm2(scanner, efficiency),
-        _steps_through(grid, scanner),
+        tasks,
+        shares,
         scanner.num_rings,
         scanner.num_columns,
-        num_starts,
+        is_symmetric,
         stride,
         projector.grid_numbers(grid),
-        projector.padded(mu.array).ravel(),
+        projector.padded(mu.array),
         projector.grid_numbers(mu.grid),
+        projector.private_images(grid, num_images),
         plain,
         weakened,
     )
