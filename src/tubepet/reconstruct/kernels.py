@@ -7,7 +7,7 @@ would go on with old code after an edit here. What they compute is described in 
 What makes them fast, by Joseph's method (1982, doi:10.1109/TMI.1982.4307572):
 
 - images are float32 with axes (y, x, z): the lines of neighbouring events differ in z most, and
-  the four voxels of a plane lie in two pairs. Coordinates along a line are float32 from its first plane;
+  the four voxels of a plane lie in two pairs. Coordinates are float32 from a line's first plane;
 - zeros around the image (one voxel below, two above) instead of bounds tests;
 - the gather is written so that the compiler makes vectors of planes;
 - every thread adds to a private image. Lines come in chunks whose size does not depend on the
@@ -269,12 +269,14 @@ def lor_sums(  # type: ignore[no-untyped-def]
     points, areas, tasks, shares, num_rings, num_columns, is_mirrored, stride, grid, flat_mu,
     mu_grid, private, plain, weakened,
 ):  # fmt: skip
-    """Add area * weights to `plain`, and to `weakened` (unless empty) times attenuation.
+    """Add area * weights to `plain`, and times attenuation to `weakened` (each unless empty).
 
     A task is a column and a step to the other column; its share multiplies the areas. Mirrored: of
     two ring pairs that are each other's mirror image in z, only one is taken.
     """
-    width = len(private) // 2 if len(weakened) > 0 else len(private)
+    has_plain, has_weakened = len(plain) > 0, len(weakened) > 0
+    width = len(private) // (int(has_plain) + int(has_weakened))
+    below = width if has_plain else 0  # private images of `plain` come first
     no_tof = np.empty(0, F32)
     per_chunk = max(1, stride * MAX_CHUNK_LINES // num_rings**2)
     parts = (len(tasks) + per_chunk - 1) // per_chunk
@@ -300,14 +302,16 @@ def lor_sums(  # type: ignore[no-untyped-def]
                         area = areas[step, abs(ring1 - ring2)] * shares[task]
                         if is_mirrored and ring1 + ring2 == num_rings - 1:
                             area *= 0.5
-                        scatter(private[part], walk, weights, area)
-                        if len(weakened) > 0:
+                        if has_plain:
+                            scatter(private[part], walk, weights, area)
+                        if has_weakened:
                             mu_walk = weigh(ray(points, i, j, mu_grid), 0.0, no_tof, mu_weights)
                             area *= math.exp(-gather(flat_mu, mu_walk, mu_weights))
-                            scatter(private[width + part], walk, weights, area)
-        add_up(private[:width], used, plain)
-        if len(weakened) > 0:
-            add_up(private[width:], used, weakened)
+                            scatter(private[below + part], walk, weights, area)
+        if has_plain:
+            add_up(private[:width], used, plain)
+        if has_weakened:
+            add_up(private[below:], used, weakened)
 
 
 @numba.njit(cache=True)

@@ -100,14 +100,16 @@ def attenuated_sensitivity(
     InputError
         If the subset leaves out voxels.
     """
-    sums = np.zeros(projector.num_padded(grid)), np.zeros(projector.num_padded(grid))
-    _run(scanner, grid, efficiency, False, stride, mu, *sums)
-    plain, weakened = (projector.unpadded(total, grid) for total in sums)
-    if stride > 1:
-        plain, weakened = (
-            gaussian_filter(total, RATIO_SIGMA_VOXELS, mode="reflect")
-            for total in (plain, weakened)
-        )
+    weakened_sum = np.zeros(projector.num_padded(grid))
+    plain_sum = np.zeros(projector.num_padded(grid) if stride > 1 else 0)
+    _run(scanner, grid, efficiency, False, stride, mu, plain_sum, weakened_sum)
+    weakened = projector.unpadded(weakened_sum, grid)
+    if stride == 1:
+        return weakened
+    plain, weakened = (
+        gaussian_filter(total, RATIO_SIGMA_VOXELS, mode="reflect")
+        for total in (projector.unpadded(plain_sum, grid), weakened)
+    )
     if np.any((plain <= 0) & (geometric > 0)):
         raise InputError(
             f"reconstruct.sensitivity_stride: got {stride}, which leaves voxels without any line, "
@@ -162,7 +164,7 @@ def _run(
     weakened: NDArray[np.float64],
 ) -> None:
     tasks, shares = _tasks(scanner, _steps_through(grid, scanner), is_symmetric)
-    num_images = numba.get_num_threads() * (2 if len(weakened) > 0 else 1)
+    num_images = numba.get_num_threads() * ((len(plain) > 0) + (len(weakened) > 0))
     kernels.lor_sums(
         geometry.crystal_points_mm(scanner),
         geometry.lor_areas_mm2(scanner, efficiency),

@@ -69,7 +69,7 @@ def test_no_attenuation_changes_nothing_whatever_the_stride(scanner, grid):
         got = sensitivity.attenuated_sensitivity(
             geometric, scanner, grid, ones(scanner), air, stride
         )
-        assert np.allclose(got, geometric, rtol=1e-12)
+        assert np.allclose(got, geometric, rtol=1e-5)  # float32
 
 
 def test_central_value_is_the_solid_angle(scanner):
