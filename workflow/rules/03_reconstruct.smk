@@ -113,8 +113,12 @@ rule reconstruct_tube:
                 "sensitivity_stride",
                 "psf_fwhm_mm",
                 "filter_fwhm_mm",
+                "algorithm",
+                "prior_strength",
+                "stopping",
             )
         },
+        seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.calibrate",
             "tubepet.reconstruct.mlem",
@@ -123,6 +127,51 @@ rule reconstruct_tube:
         ),
     script:
         "../scripts/reconstruct_tube.py"
+
+
+rule bootstrap_tube:
+    """Error image of one tube, on request: standard deviation over resampled events, Bq/mm3."""
+    input:
+        coincidences="results/simulate/{tube}/coincidences.root",
+        mu="results/phantom/{tube}/mu.nii.gz",
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+        trace=rules.reconstruct_tube.output.trace,
+    output:
+        error="results/reconstruct/{tube}/error.nii.gz",
+    log:
+        "logs/bootstrap_tube/{tube}.log",
+    benchmark:
+        "results/benchmarks/bootstrap_tube/{tube}.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 2
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["duration_s"],
+        mlem={
+            key: config["reconstruct"][key]
+            for key in (
+                "num_subsets",
+                "sensitivity_stride",
+                "psf_fwhm_mm",
+                "filter_fwhm_mm",
+                "algorithm",
+                "prior_strength",
+            )
+        },
+        num_resamples=config["reconstruct"]["num_bootstrap"],
+        seed=config["seed"],
+        code=code_digest(
+            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.mlem",
+            "tubepet.simulate.coincidences",
+        ),
+    script:
+        "../scripts/bootstrap_tube.py"
 
 
 rule collect_slices:

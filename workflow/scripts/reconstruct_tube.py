@@ -17,6 +17,7 @@ image, trace = mlem.reconstruct(
     io.read_volume(files.mu),
     params.duration_s,
     **params.mlem,
+    seed=params.seed,
 )
 note = f"Bq/mm3; cross sections: {io.read_json(files.stats)['tables']}"
 io.write_volume(output.image, Volume(image.array, image.grid, note))

@@ -1,4 +1,4 @@
-"""Iterations over measured lines: MLEM and OSEM with a resolution model.
+"""Iterations over measured lines: MLEM, OSEM and MAP with a resolution model.
 
 Expected counts of LOR i in the whole acquisition: y_i = T area_i att_i (P G x)_i + r_i with x the
 activity (Bq/mm3), G a Gaussian (finite crystals; without it, pixels smaller than the distance of
@@ -16,17 +16,23 @@ the image.
 Activity is taken as constant during the acquisition, as GATE simulates it.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from tubepet.reconstruct import few
+from tubepet.errors import InputError
+from tubepet.reconstruct import few, priors
 from tubepet.reconstruct.lines import Lines, em_sums, forward_sums
 from tubepet.types import Grid
 
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
+MAX_HALVINGS = 6
+SMALLEST_SHARE = 1e-4
+Watch = Callable[[NDArray[np.float64]], bool]
 
 
 def smoothed(image: NDArray[np.floating], grid: Grid, fwhm_mm: float) -> NDArray[np.float64]:
@@ -61,8 +67,11 @@ def iterate(
     num_iterations: int,
     num_subsets: int,
     psf_fwhm_mm: float,
+    algorithm: str = "mlem",
+    prior_strength: float = 0.0,
+    watch: Watch | None = None,
 ) -> tuple[NDArray[np.float64], pd.DataFrame]:
-    """Run MLEM (one subset) or OSEM.
+    """Run MLEM (one subset), OSEM, or one of them with a prior.
 
     Parameters
     ----------
@@ -74,30 +83,107 @@ def iterate(
         First image, >= 0.
     psf_fwhm_mm : float
         Of G; 0: no G.
+    algorithm : str
+        ``mlem``, ``map_rdp`` or ``tv`` (see `priors`).
+    prior_strength : float
+        Weight of the prior, in units of the mean of G s where it is not 0; 0: none.
+    watch : function of an image, optional
+        Called with every image; stops the iterations when it returns True.
 
     Returns
     -------
     float64 array, shape (nz, ny, nx)
         Bq/mm3; 0 where the sensitivity is 0.
     DataFrame
-        iteration (0: first image), log_likelihood (as the function above), total_bq.
+        iteration (0: first image), log_likelihood (as the function above), objective (that minus
+        the prior), total_bq.
+
+    Raises
+    ------
+    InputError
+        If a prior is combined with subsets.
     """
-    if psf_fwhm_mm == 0 and num_subsets == 1 and len(lines.first) <= few.FEW_LINES:
+    has_prior = algorithm != "mlem" and prior_strength > 0
+    if has_prior and num_subsets > 1:
+        raise InputError(
+            f"reconstruct.num_subsets: got {num_subsets} with algorithm {algorithm}, expected 1"
+        )
+    is_few = len(lines.first) <= few.FEW_LINES and num_subsets == 1 and psf_fwhm_mm == 0
+    if is_few and not has_prior and watch is None:
         return few.iterate(lines, grid, sensitivity_s, start, num_iterations)
-    blurred_sensitivity = smoothed(sensitivity_s, grid, psf_fwhm_mm)
-    is_seen = blurred_sensitivity > 0
-    image = np.where(is_seen, start, 0.0)
-    trace = []
-    for iteration in tqdm(range(num_iterations + 1), desc="MLEM", disable=None, mininterval=1):
+    seen = smoothed(sensitivity_s, grid, psf_fwhm_mm)
+    is_seen = seen > 0
+    strength = prior_strength * float(seen[is_seen].mean()) if has_prior else 0.0
+    image, dual = np.where(is_seen, start, 0.0), np.zeros((3, *grid.shape))
+
+    def fit_of(image: NDArray[np.float64]) -> tuple[float, float]:
         blurred = smoothed(image, grid, psf_fwhm_mm)
-        fit = log_likelihood(image, blurred, grid, lines, blurred_sensitivity)
-        trace.append((iteration, fit, float(image.sum()) * grid.voxel_volume_mm3))
-        if iteration == num_iterations:
+        fit = log_likelihood(image, blurred, grid, lines, seen)
+        return fit, fit - strength * _prior(image, grid, algorithm) if has_prior else fit
+
+    fit, objective = fit_of(image)
+    trace = [(0, fit, objective, float(image.sum()) * grid.voxel_volume_mm3)]
+    for iteration in tqdm(
+        range(1, num_iterations + 1), desc=algorithm, disable=None, mininterval=1
+    ):
+        if watch is not None and watch(image):
             break
         for subset in range(num_subsets):
-            if subset > 0:
-                blurred = smoothed(image, grid, psf_fwhm_mm)
+            blurred = smoothed(image, grid, psf_fwhm_mm)
             ratio = em_sums(blurred, grid, lines, subset, num_subsets)
             update = smoothed(ratio, grid, psf_fwhm_mm) * num_subsets
-            image *= np.divide(update, blurred_sensitivity, out=np.zeros(grid.shape), where=is_seen)
-    return image, pd.DataFrame(trace, columns=["iteration", "log_likelihood", "total_bq"])
+            if algorithm == "map_rdp" and has_prior:
+                way = _map_way(image, update, seen, is_seen, grid, strength)
+                image, fit, objective = _climb(image, way, fit_of, fit, objective)
+                continue
+            image *= np.divide(update, seen, out=np.zeros(grid.shape), where=is_seen)
+            if algorithm == "tv" and has_prior:
+                # the image before the update in Sawatzky's weights; after it they are as good
+                weights = np.divide(strength * image, seen, out=np.zeros(grid.shape), where=is_seen)
+                image = priors.denoise(image, weights, grid, dual)
+        if not (algorithm == "map_rdp" and has_prior):
+            fit, objective = fit_of(image)
+        trace.append((iteration, fit, objective, float(image.sum()) * grid.voxel_volume_mm3))
+    columns = ["iteration", "log_likelihood", "objective", "total_bq"]
+    return image, pd.DataFrame(trace, columns=columns)
+
+
+def _prior(image: NDArray[np.float64], grid: Grid, algorithm: str) -> float:
+    if algorithm == "map_rdp":
+        return priors.relative_differences(image, grid)[0]
+    return priors.total_variation(image, grid)
+
+
+def _map_way(
+    image: NDArray[np.float64],
+    update: NDArray[np.float64],
+    seen: NDArray[np.float64],
+    is_seen: NDArray[np.bool_],
+    grid: Grid,
+    strength: float,
+) -> NDArray[np.float64]:
+    """Gradient of the objective, preconditioned so that without a prior it is the EM step.
+
+    Nuyts et al. (2002), equation 16: x / (s + strength x R'') times the gradient.
+    """
+    _, slope, curvature = priors.relative_differences(image, grid)
+    below = seen + strength * image * curvature
+    gradient = update - seen - strength * slope
+    return np.divide(image * gradient, below, out=np.zeros(grid.shape), where=is_seen)
+
+
+def _climb(
+    image: NDArray[np.float64],
+    way: NDArray[np.float64],
+    fit_of: Callable[[NDArray[np.float64]], tuple[float, float]],
+    fit: float,
+    objective: float,
+) -> tuple[NDArray[np.float64], float, float]:
+    """Go along `way`, half as far until the objective does not fall; stay where nothing helps."""
+    for halvings in range(MAX_HALVINGS):
+        # a step never takes a voxel to 0, from where it could not come back
+        new = np.maximum(image + way / 2**halvings, SMALLEST_SHARE * image)
+        new_fit, new_objective = fit_of(new)
+        if new_objective >= objective:
+            return new, new_fit, new_objective
+    return image, fit, objective

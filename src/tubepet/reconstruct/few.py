@@ -66,11 +66,11 @@ def iterate(
         total_bq = float(image.sum()) * grid.voxel_volume_mm3
         if iteration == 0:
             fit, total_bq = fit - others[0], total_bq + others[1] * grid.voxel_volume_mm3
-        trace.append((iteration, fit, total_bq))
+        trace.append((iteration, fit, fit, total_bq))
         if iteration == num_iterations:
             break
         image *= factor * (transposed @ (1 / expected))
     full = np.where(num_iterations == 0, untouched, 0.0)
     full[touched] = image
-    columns = ["iteration", "log_likelihood", "total_bq"]
+    columns = ["iteration", "log_likelihood", "objective", "total_bq"]
     return full.reshape(grid.shape), pd.DataFrame(trace, columns=columns)

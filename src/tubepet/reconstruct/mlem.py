@@ -1,13 +1,17 @@
 """From coincidences to an image in Bq/mm3: the model of every LOR, then `algorithms`."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct import algorithms, background, geometry, projector, sensitivity
 from tubepet.reconstruct.lines import Lines
+from tubepet.reconstruct.stopping import best_iteration, error_image
 from tubepet.types import Listmode, Scanner, Volume
 
 
@@ -24,47 +28,41 @@ def check_input(events: Listmode, scanner: Scanner, mu: Volume) -> None:
         raise InputError("attenuation map: got negative or non-finite values, expected >= 0 1/mm")
 
 
-def reconstruct(
+@dataclass(frozen=True)
+class Acquisition:
+    """The model of one acquisition, ready for `algorithms.iterate`.
+
+    Attributes
+    ----------
+    lines : Lines
+        Coincidences through the image, neighbours next to each other.
+    sensitivity_s : float64 array, shape (nz, ny, nx)
+        Expected counts per Bq/mm3 in a voxel, mm3 s.
+    start : float64 array, shape (nz, ny, nx)
+        Uniform first image, Bq/mm3.
+    background_counts : float
+        Scatter and randoms on all LORs through the image.
+    log_scale : float
+        Part of the log-likelihood that no image changes.
+    """
+
+    lines: Lines
+    sensitivity_s: NDArray[np.float64]
+    start: NDArray[np.float64]
+    background_counts: float
+    log_scale: float
+
+
+def model_acquisition(
     events: Listmode,
     scanner: Scanner,
     efficiency: NDArray[np.float64],
     geometric: Volume,
     mu: Volume,
     duration_s: float,
-    num_iterations: int,
-    num_subsets: int,
     sensitivity_stride: int,
-    psf_fwhm_mm: float,
-    filter_fwhm_mm: float,
-) -> tuple[Volume, pd.DataFrame]:
-    """Reconstruct one acquisition in Bq/mm3.
-
-    Parameters
-    ----------
-    events : Listmode
-        Prompts; their truth codes and times are not used.
-    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency by column step and ring difference (`calibrate`).
-    geometric : Volume
-        `sensitivity.geometric_sensitivity` on the grid of the image to make, mm3.
-    mu : Volume
-        Attenuation at 511 keV on its own grid, 1/mm.
-    duration_s : float
-    num_iterations, num_subsets, sensitivity_stride, psf_fwhm_mm, filter_fwhm_mm
-        As in the config section `reconstruct`.
-
-    Returns
-    -------
-    Volume of float32
-        Activity, Bq/mm3. All zero (with a warning) if no LOR crosses the image.
-    DataFrame
-        iteration, log_likelihood, total_bq (before the last filter), one row per iteration.
-
-    Raises
-    ------
-    InputError
-        If events or attenuation cannot belong to this scanner or any object.
-    """
+) -> Acquisition:
+    """Model every LOR of an acquisition; parameters and errors as `reconstruct`."""
     check_input(events, scanner, mu)
     grid, points = geometric.grid, geometry.crystal_points_mm(scanner)
     areas_mm2 = geometry.lor_areas_mm2(scanner, efficiency)
@@ -81,10 +79,6 @@ def reconstruct(
     is_used = background.touches(*coordinates, field) & ((length_mm > 0) | (density > 0))
     num_used = int(is_used.sum())
     log.info("%d coincidences in, %d through the image", len(events), num_used)
-    if num_used == 0:
-        log.warning("no coincidence crosses the image: the image is zero everywhere")
-        nothing = pd.DataFrame({"iteration": [0], "log_likelihood": [0.0], "total_bq": [0.0]})
-        return Volume(np.zeros(grid.shape, np.float32), grid, "Bq/mm3"), nothing
 
     # neighbours in this order touch the same voxels
     order = np.flatnonzero(is_used)
@@ -94,24 +88,144 @@ def reconstruct(
     attenuation = np.exp(-projector.forward(mu.array, mu.grid, points, first, second))
     ring1, ring2 = geometry.rings(events, scanner)
     areas = areas_mm2[geometry.column_steps(events, scanner), np.abs(ring1 - ring2)][order]
-    scale = duration_s * areas * attenuation  # m_i of the module's formula, mm2 s
+    scale = duration_s * areas * attenuation  # m_i of `algorithms`, mm2 s
     lines = Lines(points, first, second, density[order] * areas / scale)
 
     seen = duration_s * sensitivity.attenuated_sensitivity(
         geometric.array, scanner, grid, efficiency, mu, sensitivity_stride
     )
-    level = max(num_used - background_counts, 1.0) / seen.sum()
-    image, trace = algorithms.iterate(
-        lines, grid, seen, np.full(grid.shape, level), num_iterations, num_subsets, psf_fwhm_mm
+    level = max(num_used - background_counts, 1.0) / seen.sum() if num_used else 0.0
+    start = np.full(grid.shape, level)
+    log_scale = float(np.log(scale).sum()) - background_counts
+    return Acquisition(lines, seen, start, background_counts, log_scale)
+
+
+def reconstruct(
+    events: Listmode,
+    scanner: Scanner,
+    efficiency: NDArray[np.float64],
+    geometric: Volume,
+    mu: Volume,
+    duration_s: float,
+    num_iterations: int,
+    num_subsets: int,
+    sensitivity_stride: int,
+    psf_fwhm_mm: float,
+    filter_fwhm_mm: float,
+    algorithm: str = "mlem",
+    prior_strength: float = 0.0,
+    stopping: str = "fixed",
+    seed: int = 0,
+) -> tuple[Volume, pd.DataFrame]:
+    """Reconstruct one acquisition in Bq/mm3.
+
+    Parameters
+    ----------
+    events : Listmode
+        Prompts; their truth codes and times are not used.
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
+        Pair efficiency by column step and ring difference (`calibrate`).
+    geometric : Volume
+        `sensitivity.geometric_sensitivity` on the grid of the image to make, mm3.
+    mu : Volume
+        Attenuation at 511 keV on its own grid, 1/mm.
+    duration_s : float
+    num_iterations ... stopping
+        As in the config section `reconstruct`.
+    seed : int
+        Draws the events that are held out for stopping.
+
+    Returns
+    -------
+    Volume of float32
+        Activity, Bq/mm3. All zero (with a warning) if no LOR crosses the image.
+    DataFrame
+        iteration, log_likelihood, objective, total_bq (before the last filter), one row per
+        iteration.
+
+    Raises
+    ------
+    InputError
+        If events or attenuation cannot belong to this scanner or any object.
+    """
+    grid = geometric.grid
+    model = model_acquisition(
+        events, scanner, efficiency, geometric, mu, duration_s, sensitivity_stride
     )
-    trace["log_likelihood"] += float(np.log(scale).sum()) - background_counts
+    if len(model.lines.first) == 0:
+        log.warning("no coincidence crosses the image: the image is zero everywhere")
+        columns = ("iteration", "log_likelihood", "objective", "total_bq")
+        nothing = pd.DataFrame({name: [0.0] for name in columns}).astype({"iteration": int})
+        return Volume(np.zeros(grid.shape, np.float32), grid, "Bq/mm3"), nothing
+    problem = (model.lines, grid, model.sensitivity_s, model.start)
+    settings = (num_subsets, psf_fwhm_mm, algorithm, prior_strength)
+    if stopping == "held_out":
+        random = rng.stream(seed, "reconstruct", "held_out")
+        num_iterations = best_iteration(*problem, num_iterations, *settings, random)
+    image, trace = algorithms.iterate(*problem, num_iterations, *settings)
+    for name in ("log_likelihood", "objective"):
+        trace[name] += model.log_scale
     for row in trace.itertuples():
         log.info(
-            "iteration %d: log-likelihood %.3f, %.6g Bq in the image",
+            "iteration %d: log-likelihood %.3f, objective %.3f, %.6g Bq in the image",
             row.iteration,
             row.log_likelihood,
+            row.objective,
             row.total_bq,
         )
-    log.info("%.1f counts explained as scatter and randoms", background_counts)
+    log.info("%.1f counts explained as scatter and randoms", model.background_counts)
     image = algorithms.smoothed(image, grid, filter_fwhm_mm).astype(np.float32)
     return Volume(image, grid, "Bq/mm3"), trace
+
+
+def estimate_error(
+    events: Listmode,
+    scanner: Scanner,
+    efficiency: NDArray[np.float64],
+    geometric: Volume,
+    mu: Volume,
+    duration_s: float,
+    num_iterations: int,
+    num_subsets: int,
+    sensitivity_stride: int,
+    psf_fwhm_mm: float,
+    filter_fwhm_mm: float,
+    algorithm: str,
+    prior_strength: float,
+    num_resamples: int,
+    seed: int,
+) -> Volume:
+    """Estimate the standard deviation of every voxel by bootstrap over events.
+
+    Parameters as `reconstruct`; scatter and randoms are not estimated anew.
+
+    Parameters
+    ----------
+    num_resamples : int
+        Images made from resampled events, >= 2.
+
+    Returns
+    -------
+    Volume of float32
+        Bq/mm3.
+    """
+    grid = geometric.grid
+    model = model_acquisition(
+        events, scanner, efficiency, geometric, mu, duration_s, sensitivity_stride
+    )
+    error = error_image(
+        model.lines,
+        grid,
+        model.sensitivity_s,
+        model.start,
+        num_iterations,
+        num_subsets,
+        psf_fwhm_mm,
+        algorithm,
+        prior_strength,
+        filter_fwhm_mm,
+        num_resamples,
+        rng.stream(seed, "reconstruct", "bootstrap"),
+    )
+    log.info("%d resamples; mean error %.4g Bq/mm3", num_resamples, error.mean())
+    return Volume(error.astype(np.float32), grid, "Bq/mm3")

@@ -1,0 +1,107 @@
+"""What is known of an image before it is measured: relative differences, total variation.
+
+Relative difference prior (Nuyts et al. 2002, doi:10.1109/TNS.2002.998681) over pairs of neighbours,
+with w = 1 for the nearest and less for farther ones:
+
+    R(x) = sum_pairs w (x_j - x_k)^2 / (x_j + x_k + GAMMA |x_j - x_k|)
+
+It is scale-free: doubling activity and counts together changes nothing. Total variation (Rudin,
+Osher and Fatemi 1992, doi:10.1016/0167-2789(92)90242-F) enters by EM-TV (Sawatzky et al. 2008,
+IEEE Nuclear Science Symposium, 5133): after each EM update, a weighted denoising that Chambolle's dual
+projection solves (2004, doi:10.1023/B:JMIV.0000011325.36760.1e).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.types import Grid
+
+Image = NDArray[np.float64]
+
+GAMMA = 2.0  # keeps edges: differences far above the mean cost linearly (Nuyts et al.)
+TV_STEPS = 40  # of the dual projection; started where the last denoising ended
+
+
+def neighbour_weights(grid: Grid) -> tuple[float, ...]:
+    """Weight of a neighbour along z, y and x: the smallest voxel size over the distance."""
+    return tuple(min(grid.voxel_mm) / size for size in grid.voxel_mm)
+
+
+def relative_differences(image: Image, grid: Grid) -> tuple[float, Image, Image]:
+    """Return R, its gradient, and the diagonal of a curvature that bounds it at the image.
+
+    Parameters
+    ----------
+    image : float64 array, shape (nz, ny, nx)
+        >= 0. A pair of zeros costs nothing.
+    """
+    total, gradient, curvature = 0.0, np.zeros_like(image), np.zeros_like(image)
+    for axis, weight in enumerate(neighbour_weights(grid)):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        a, b = image[low], image[high]
+        difference = a - b
+        size = np.abs(difference)
+        denominator = a + b + GAMMA * size
+        safe = np.where(denominator > 0, denominator, 1.0)
+        ratio = difference / safe
+        total += weight * float((difference * ratio).sum())
+        # d/da d^2/D = 2 d/D - (d/D)^2 (1 + GAMMA sign d); for b the same with -d
+        slope_a = 2 * ratio - ratio**2 * (1 + GAMMA * np.sign(difference))
+        slope_b = -2 * ratio - ratio**2 * (1 - GAMMA * np.sign(difference))
+        # the second derivative is 2 (2 b)^2 / D^3 for a, at most 2 / D (1 + |ratio|)^2
+        bound = np.where(denominator > 0, 2 * (1 + np.abs(ratio)) ** 2 / safe, 0.0)
+        gradient[low] += weight * slope_a
+        gradient[high] += weight * slope_b
+        curvature[low] += weight * bound
+        curvature[high] += weight * bound
+    return total, gradient, curvature
+
+
+def total_variation(image: Image, grid: Grid) -> float:
+    """Sum of the lengths of forward-difference gradients, times the smallest voxel size."""
+    return float(np.sqrt((_gradient(image, neighbour_weights(grid)) ** 2).sum(axis=0)).sum())
+
+
+def denoise(
+    image: Image, weights: Image, grid: Grid, dual: Image, num_steps: int = TV_STEPS
+) -> Image:
+    """Minimise sum (u - image)^2 / (2 weights) + total_variation(u) over u >= 0.
+
+    Parameters
+    ----------
+    image, weights : float64 arrays, shape (nz, ny, nx)
+        weights >= 0, in the unit of the image; where they are 0 the image is kept.
+    dual : float64 array, shape (3, nz, ny, nx)
+        Where to start; overwritten with where it ended. Zeros the first time.
+    """
+    factors = neighbour_weights(grid)
+    step = 1.0 / (4 * sum(f**2 for f in factors) * max(float(weights.max()), 1e-300))
+    moved, momentum = dual.copy(), 1.0
+    for _ in range(num_steps):  # accelerated as by Beck and Teboulle (2009)
+        found = image + weights * _divergence(moved, factors)
+        new = moved + step * _gradient(np.maximum(found, 0.0), factors)
+        new /= np.maximum(1.0, np.sqrt((new**2).sum(axis=0)))
+        later = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        moved = new + (momentum - 1) / later * (new - dual)
+        dual[...], momentum = new, later
+    return np.maximum(image + weights * _divergence(dual, factors), 0.0)
+
+
+def _gradient(image: Image, factors: tuple[float, ...]) -> Image:
+    gradient = np.zeros((3, *image.shape))
+    for axis, factor in enumerate(factors):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        gradient[(axis, *low)] = factor * np.diff(image, axis=axis)
+    return gradient
+
+
+def _divergence(dual: Image, factors: tuple[float, ...]) -> Image:
+    """Minus the adjoint of `_gradient`."""
+    total = np.zeros(dual.shape[1:])
+    for axis, factor in enumerate(factors):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        total[low] += factor * dual[(axis, *low)]
+        total[high] -= factor * dual[(axis, *low)]
+    return total

@@ -1,0 +1,26 @@
+"""Estimate the error of every voxel of one tube's image (rule bootstrap_tube)."""
+
+import pandas as pd
+
+from tubepet import io, logs
+from tubepet.reconstruct import calibrate, mlem, projector
+from tubepet.simulate.coincidences import read_coincidences
+from tubepet.types import Scanner
+
+logs.start_log(snakemake.log[0])
+files, params = snakemake.input, snakemake.params
+projector.use_threads(snakemake.threads)
+scanner = Scanner(**params.scanner)
+error = mlem.estimate_error(
+    read_coincidences(files.coincidences, scanner),
+    scanner,
+    calibrate.pair_efficiency(io.read_json(files.calibration)),
+    io.read_volume(files.sensitivity),
+    io.read_volume(files.mu),
+    params.duration_s,
+    num_iterations=int(pd.read_csv(files.trace)["iteration"].max()),
+    num_resamples=params.num_resamples,
+    seed=params.seed,
+    **params.mlem,
+)
+io.write_volume(snakemake.output.error, error)
