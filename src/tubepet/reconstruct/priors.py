@@ -7,8 +7,8 @@ with w = 1 for the nearest and less for farther ones:
 
 It is scale-free: doubling activity and counts together changes nothing. Total variation (Rudin,
 Osher and Fatemi 1992, doi:10.1016/0167-2789(92)90242-F) enters by EM-TV (Sawatzky et al. 2008,
-IEEE Nuclear Science Symposium, 5133): after each EM update, a weighted denoising that Chambolle's dual
-projection solves (2004, doi:10.1023/B:JMIV.0000011325.36760.1e).
+IEEE Nuclear Science Symposium, 5133): after each EM update, a weighted denoising that Chambolle's
+dual projection solves (2004, doi:10.1023/B:JMIV.0000011325.36760.1e).
 """
 
 import numpy as np

@@ -28,7 +28,8 @@ def best_iteration(
     """Find the iteration whose image explains events best that it was not made from.
 
     A fifth of the events, drawn at random, is held out; the rest are those of an acquisition of
-    four fifths of the time. Cross-validation of stopping: Coakley (1991, IEEE Trans. Nucl. Sci. 38, 9).
+    four fifths of the time. Cross-validation of stopping: Coakley (1991, IEEE Trans. Nucl. Sci. 38,
+    9).
 
     Returns
     -------
@@ -87,8 +88,8 @@ def error_image(
     """Estimate the standard deviation of every voxel by bootstrap over events.
 
     Each of the `num_resamples` images is made from the events drawn with replacement, each a
-    Poisson number of times (Haynor and Woods 1989, IEEE Trans. Med.
-    Imaging 8, 337; Dahlbom 2002, IEEE Trans. Nucl. Sci. 49, 2062).
+    Poisson number of times (Haynor and Woods 1989, IEEE Trans. Med. Imaging 8, 337; Dahlbom 2002,
+    IEEE Trans. Nucl. Sci. 49, 2062).
 
     Returns
     -------
