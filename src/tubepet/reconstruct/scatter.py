@@ -4,14 +4,14 @@ Expected counts per second of the crystals A and B (after Watson, Newport and Ca
 1996 and Ollinger 1996, doi:10.1088/0031-9155/41/1/012), over scatter points s that stand for a
 volume V each:
 
-    F sum_s V mu(s) p(theta) e_A e_B a^2 cos_A cos_B / (2 pi R_A^2 R_B^2) * (I_A att_AB + I_B att_BA)
+    F sum_s V mu p(theta) e_A e_B a^2 cos_A cos_B / (2 pi R_A^2 R_B^2) (I_A att_AB + I_B att_BA)
 
-with e the root of the calibrated pair efficiency at the obliquity of this leg, mu the Compton attenuation at 511 keV, p the
-Klein-Nishina probability per sr, a the crystal's face, R and cos distance and incidence from s, I_A
-the integral of the activity from s to A, att_AB = exp(-int_A mu(511) - int_B mu(E)) D(E) / D(511),
-E the energy after scattering, D the probability that a photon makes a single in the window, and F
-what multiple and Rayleigh scattering add.
-What the pair efficiency holds of scatter between crystals holds here too.
+with mu the attenuation in s at 511 keV, p the Klein-Nishina probability per sr, e the root of the
+calibrated pair efficiency at the obliquity of this leg, a^2 the squared area of a crystal's face,
+R and cos distance and incidence from s, I_A the integral of the activity from s to A, att_AB =
+exp(-int_A mu(511) - int_B mu(E)) D(E) / D(511), E the energy after scattering, D the probability
+that a photon makes a single in the window, and F what multiple and Rayleigh scattering add. What
+the pair efficiency holds of scatter between crystals holds here too.
 
 Simplified: one factor (Klein and Nishina's total) carries the attenuation of all materials from 511
 keV to E, and multiple scattering has the profile of single scattering.
