@@ -105,6 +105,7 @@ rule reconstruct_tube:
     params:
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
+        background=config["reconstruct"]["background"],
         mlem={
             key: config["reconstruct"][key]
             for key in (

@@ -2,10 +2,11 @@
 
 A random pair joins two independent singles, so the mean counts of crystals i and j are s_i s_j for
 all allowed pairs. Taken separable, s_i = u(column) v(ring), the delayed counts give the s by
-maximum likelihood (cf. the fan sums of Casey and Hoffman 1986, J Comput Assist Tomogr 10, 845): the likelihood is greatest where the expected
-counts of every column and of every ring equal the measured ones. That makes num_columns + num_rings
-numbers of the delayed pairs where a pair by pair estimate would need millions. The delayed window
-is as long as that of the prompts and both keep all good pairs, so no scale is needed.
+maximum likelihood (cf. the fan sums of Casey and Hoffman 1986, J Comput Assist Tomogr 10, 845): the
+likelihood is greatest where the expected counts of every column and of every ring equal the
+measured ones. That makes num_columns + num_rings numbers of the delayed pairs where an estimate
+pair by pair would need millions. The delayed window is as long as that of the prompts and both keep
+all good pairs, so no scale is needed.
 """
 
 import numpy as np

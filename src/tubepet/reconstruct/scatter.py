@@ -64,12 +64,12 @@ def detection_table(scanner: Scanner) -> NDArray[np.float64]:
 def _singles_per_photon(scanner: Scanner, start_kev: float, random: np.random.Generator) -> float:
     pitch_mm = np.array([scanner.crystal_width_mm, scanner.axial_pitch_mm])
     num = NUM_PHOTONS
-    place = np.zeros((num, 3))
+    place: NDArray[np.float64] = np.zeros((num, 3))
     place[:, 1:] = random.uniform(size=(num, 2)) * pitch_mm
-    way = np.tile([1.0, 0.0, 0.0], (num, 1))
-    energy = np.full(num, start_kev)
+    way: NDArray[np.float64] = np.tile([1.0, 0.0, 0.0], (num, 1))
+    energy: NDArray[np.float64] = np.full(num, start_kev)
     deposits = np.zeros((num, 7, 7))  # the crystal hit and three around it
-    row = np.arange(num)
+    row: NDArray[np.int64] = np.arange(num)
     while len(row) > 0:
         compton = COMPTON_PER_MM * klein_nishina_total(energy) / klein_nishina_total(
             np.array(PHOTON_KEV)
@@ -80,14 +80,17 @@ def _singles_per_photon(scanner: Scanner, start_kev: float, random: np.random.Ge
         cell = np.floor(place[:, 1:] / pitch_mm).astype(int) + 3
         inside = (place[:, 0] > 0) & (place[:, 0] < scanner.crystal_depth_mm)
         inside &= ((cell >= 0) & (cell < 7)).all(axis=1)
-        row, place, way, energy, cell = (a[inside] for a in (row, place, way, energy, cell))
+        row, cell, energy = row[inside], cell[inside], energy[inside]
+        place, way = place[inside], way[inside]
         is_compton = random.uniform(size=len(row)) * (compton + photo)[inside] < compton[inside]
         cosine = _compton_cosines(energy, random)
         left = np.where(is_compton, energy / (1 + energy / PHOTON_KEV * (1 - cosine)), 0.0)
         deposits[row, cell[:, 0], cell[:, 1]] += energy - left
         way = _turned(way, cosine, random.uniform(0, 2 * np.pi, len(row)))
         energy = left
-        row, place, way, energy = (a[left > 10.0] for a in (row, place, way, energy))
+        goes_on = left > 10.0
+        row, energy = row[goes_on], energy[goes_on]
+        place, way = place[goes_on], way[goes_on]
     sigma = scanner.energy_resolution / 2.3548 * np.sqrt(deposits * PHOTON_KEV)
     seen = deposits + sigma * random.normal(size=deposits.shape)
     low, high = scanner.energy_window_kev
