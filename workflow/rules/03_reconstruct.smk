@@ -105,6 +105,7 @@ rule reconstruct_tube:
     params:
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
+        background=config["reconstruct"]["background"],
         mlem={
             key: config["reconstruct"][key]
             for key in (
@@ -163,6 +164,7 @@ rule bootstrap_tube:
                 "prior_strength",
             )
         },
+        background=config["reconstruct"]["background"],
         num_resamples=config["reconstruct"]["num_bootstrap"],
         seed=config["seed"],
         code=code_digest(

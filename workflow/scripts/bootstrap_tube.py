@@ -4,13 +4,14 @@ import pandas as pd
 
 from tubepet import io, logs
 from tubepet.reconstruct import calibrate, mlem, projector
-from tubepet.simulate.coincidences import read_coincidences
+from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
 projector.use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
+is_modelled = params.background == "modelled"
 error = mlem.estimate_error(
     read_coincidences(files.coincidences, scanner),
     scanner,
@@ -21,6 +22,7 @@ error = mlem.estimate_error(
     num_iterations=int(pd.read_csv(files.trace)["iteration"].max()),
     num_resamples=params.num_resamples,
     seed=params.seed,
+    delayed=read_delayed(files.coincidences, scanner) if is_modelled else None,
     **params.mlem,
 )
 io.write_volume(snakemake.output.error, error)

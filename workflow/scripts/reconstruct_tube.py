@@ -2,13 +2,14 @@
 
 from tubepet import io, logs
 from tubepet.reconstruct import calibrate, figures, mlem, projector
-from tubepet.simulate.coincidences import read_coincidences
+from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner, Volume
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 projector.use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
+is_modelled = params.background == "modelled"
 image, trace = mlem.reconstruct(
     read_coincidences(files.coincidences, scanner),
     scanner,
@@ -18,6 +19,7 @@ image, trace = mlem.reconstruct(
     params.duration_s,
     **params.mlem,
     seed=params.seed,
+    delayed=read_delayed(files.coincidences, scanner) if is_modelled else None,
 )
 note = f"Bq/mm3; cross sections: {io.read_json(files.stats)['tables']}"
 io.write_volume(output.image, Volume(image.array, image.grid, note))

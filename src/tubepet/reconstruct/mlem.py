@@ -9,14 +9,27 @@ from numpy.typing import NDArray
 from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct import algorithms, background, geometry, projector, sensitivity
+from tubepet.reconstruct import (
+    algorithms,
+    background,
+    geometry,
+    projector,
+    randoms,
+    scatter,
+    sensitivity,
+)
 from tubepet.reconstruct.lines import Lines
 from tubepet.reconstruct.stopping import best_iteration, error_image
 from tubepet.types import Listmode, Scanner, Volume
 
+# Of the modelled background: images made only to simulate scatter from them. Scatter is smooth and
+# follows the total, which few iterations settle.
+SCATTER_ROUNDS = 2
+SCATTER_ITERATIONS = 4
 
-def check_input(events: Listmode, scanner: Scanner, mu: Volume) -> None:
-    """Refuse crystals that the scanner lacks and attenuation that is negative or not finite."""
+
+def check_crystals(events: Listmode, scanner: Scanner) -> None:
+    """Refuse crystals that the scanner lacks."""
     for crystal in (events.crystal1, events.crystal2):
         is_foreign = (crystal < 0) | (crystal >= scanner.num_crystals)
         if is_foreign.any():
@@ -24,6 +37,11 @@ def check_input(events: Listmode, scanner: Scanner, mu: Volume) -> None:
                 f"coincidences: got crystal {crystal[is_foreign][0]}, expected "
                 f"0..{scanner.num_crystals - 1} (section scanner)"
             )
+
+
+def check_input(events: Listmode, scanner: Scanner, mu: Volume) -> None:
+    """Refuse crystals that the scanner lacks and attenuation that is negative or not finite."""
+    check_crystals(events, scanner)
     if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
         raise InputError("attenuation map: got negative or non-finite values, expected >= 0 1/mm")
 
@@ -61,24 +79,23 @@ def model_acquisition(
     mu: Volume,
     duration_s: float,
     sensitivity_stride: int,
+    psf_fwhm_mm: float,
+    delayed: Listmode | None,
 ) -> Acquisition:
     """Model every LOR of an acquisition; parameters and errors as `reconstruct`."""
     check_input(events, scanner, mu)
     grid, points = geometric.grid, geometry.crystal_points_mm(scanner)
     areas_mm2 = geometry.lor_areas_mm2(scanner, efficiency)
-    fitted = background.fit_background(
-        events, scanner, areas_mm2, background.enclosing_cylinder(mu.array > 0, mu.grid)
-    )
     field = background.enclosing_cylinder(np.ones(grid.shape, bool), grid)
-    background_counts = background.total_counts(fitted, scanner, areas_mm2, field)
-
     coordinates = background.event_coordinates(events, scanner)
-    density = fitted.density(coordinates[0], coordinates[1])
+    if delayed is None:
+        additive, background_counts = _tail_fit(events, scanner, areas_mm2, mu, field)
+    else:
+        additive, background_counts = _randoms(events, delayed, scanner, field)
     ends = (points, events.crystal1, events.crystal2)
     length_mm = projector.forward(np.ones(grid.shape), grid, *ends)
-    is_used = background.touches(*coordinates, field) & ((length_mm > 0) | (density > 0))
-    num_used = int(is_used.sum())
-    log.info("%d coincidences in, %d through the image", len(events), num_used)
+    is_used = background.touches(*coordinates, field) & ((length_mm > 0) | (additive > 0))
+    log.info("%d coincidences in, %d through the image", len(events), is_used.sum())
 
     # neighbours in this order touch the same voxels
     order = np.flatnonzero(is_used)
@@ -89,15 +106,31 @@ def model_acquisition(
     ring1, ring2 = geometry.rings(events, scanner)
     areas = areas_mm2[geometry.column_steps(events, scanner), np.abs(ring1 - ring2)][order]
     scale = duration_s * areas * attenuation  # m_i of `algorithms`, mm2 s
-    lines = Lines(points, first, second, density[order] * areas / scale)
-
+    lines = Lines(points, first, second, additive[order] / scale)
     seen = duration_s * sensitivity.attenuated_sensitivity(
         geometric.array, scanner, grid, efficiency, mu, sensitivity_stride
     )
-    level = max(num_used - background_counts, 1.0) / seen.sum() if num_used else 0.0
-    start = np.full(grid.shape, level)
-    log_scale = float(np.log(scale).sum()) - background_counts
-    return Acquisition(lines, seen, start, background_counts, log_scale)
+
+    def modelled(lines: Lines, background_counts: float) -> Acquisition:
+        level = max(len(first) - background_counts, 1.0) / seen.sum()
+        log_scale = float(np.log(scale).sum()) - background_counts
+        start = np.full(grid.shape, level)
+        return Acquisition(lines, seen, start, background_counts, log_scale)
+
+    model = modelled(lines, background_counts)
+    if delayed is None or len(first) == 0:
+        return model
+    used = Listmode(first, second, events.time_difference_ns[order], events.truth[order])
+    for _ in range(SCATTER_ROUNDS):
+        problem = (model.lines, grid, seen, model.start)
+        image, _ = algorithms.iterate(*problem, SCATTER_ITERATIONS, 1, psf_fwhm_mm)
+        rate = scatter.simulate(image, grid, mu, scanner, efficiency)
+        scattered = duration_s * scatter.event_counts(rate, used, scanner)
+        scatter_counts = duration_s * _within(scatter.lor_counts(rate, scanner), scanner, field)
+        lines = Lines(points, first, second, (additive[order] + scattered) / scale)
+        model = modelled(lines, background_counts + scatter_counts)
+    log.info("%.1f randoms and %.1f scattered", background_counts, scatter_counts)
+    return model
 
 
 def reconstruct(
@@ -116,6 +149,7 @@ def reconstruct(
     prior_strength: float = 0.0,
     stopping: str = "fixed",
     seed: int = 0,
+    delayed: Listmode | None = None,
 ) -> tuple[Volume, pd.DataFrame]:
     """Reconstruct one acquisition in Bq/mm3.
 
@@ -134,6 +168,9 @@ def reconstruct(
         As in the config section `reconstruct`.
     seed : int
         Draws the events that are held out for stopping.
+    delayed : Listmode, optional
+        Pairs of the delayed window: randoms are estimated from them and scatter is simulated.
+        Without, both are one smooth density fitted beside the object (`background`).
 
     Returns
     -------
@@ -149,9 +186,8 @@ def reconstruct(
         If events or attenuation cannot belong to this scanner or any object.
     """
     grid = geometric.grid
-    model = model_acquisition(
-        events, scanner, efficiency, geometric, mu, duration_s, sensitivity_stride
-    )
+    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf_fwhm_mm)
+    model = model_acquisition(events, *fixed, delayed)
     if len(model.lines.first) == 0:
         log.warning("no coincidence crosses the image: the image is zero everywhere")
         columns = ("iteration", "log_likelihood", "objective", "total_bq")
@@ -194,6 +230,7 @@ def estimate_error(
     prior_strength: float,
     num_resamples: int,
     seed: int,
+    delayed: Listmode | None = None,
 ) -> Volume:
     """Estimate the standard deviation of every voxel by bootstrap over events.
 
@@ -210,9 +247,8 @@ def estimate_error(
         Bq/mm3.
     """
     grid = geometric.grid
-    model = model_acquisition(
-        events, scanner, efficiency, geometric, mu, duration_s, sensitivity_stride
-    )
+    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf_fwhm_mm)
+    model = model_acquisition(events, *fixed, delayed)
     error = error_image(
         model.lines,
         grid,
@@ -229,3 +265,35 @@ def estimate_error(
     )
     log.info("%d resamples; mean error %.4g Bq/mm3", num_resamples, error.mean())
     return Volume(error.astype(np.float32), grid, "Bq/mm3")
+
+
+def _tail_fit(
+    events: Listmode,
+    scanner: Scanner,
+    areas_mm2: NDArray[np.float64],
+    mu: Volume,
+    field: background.Cylinder,
+) -> tuple[NDArray[np.float64], float]:
+    """Scatter and randoms of every event's pair and of all pairs through the field, in counts."""
+    cylinder = background.enclosing_cylinder(mu.array > 0, mu.grid)
+    fitted = background.fit_background(events, scanner, areas_mm2, cylinder)
+    distance_mm, middle_mm, _ = background.event_coordinates(events, scanner)
+    ring1, ring2 = geometry.rings(events, scanner)
+    areas = areas_mm2[geometry.column_steps(events, scanner), np.abs(ring1 - ring2)]
+    counts = fitted.density(distance_mm, middle_mm) * areas
+    return counts, background.total_counts(fitted, scanner, areas_mm2, field)
+
+
+def _randoms(
+    events: Listmode, delayed: Listmode, scanner: Scanner, field: background.Cylinder
+) -> tuple[NDArray[np.float64], float]:
+    """Randoms of every event's pair and of all pairs through the field, in counts."""
+    check_crystals(delayed, scanner)
+    singles = randoms.fit_singles(delayed, scanner)
+    total = _within(randoms.lor_counts(singles, scanner), scanner, field)
+    return randoms.event_counts(singles, events), total
+
+
+def _within(counts: NDArray[np.float64], scanner: Scanner, field: background.Cylinder) -> float:
+    """Sum a table (step, ring, ring) over the LORs that meet the field."""
+    return float(counts[background.touches(*background.lor_coordinates(scanner), field)].sum())

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+from tubepet.reconstruct import geometry, scatter
+from tubepet.types import Grid, Listmode, Volume
+
+
+@pytest.fixture(scope="module")
+def efficiency(scanner):
+    return np.full((scanner.num_columns // 2 + 1, scanner.num_rings), 0.25)
+
+
+@pytest.fixture(scope="module")
+def water():
+    grid = Grid.centred((8, 10, 10), (2.0, 2.0, 2.0))
+    return Volume(np.full(grid.shape, 0.0096), grid)
+
+
+@pytest.fixture(scope="module")
+def rate(scanner, water, efficiency):
+    return scatter.simulate(np.ones(water.grid.shape), water.grid, water, scanner, efficiency)
+
+
+@pytest.mark.parametrize("energy_kev", [300.0, 511.0])
+def test_klein_nishina_integrates_to_its_total(energy_kev):
+    def per_cosine(c):
+        return 2 * np.pi * float(scatter.klein_nishina_per_sr(np.array(c), energy_kev))
+
+    whole, _ = quad(per_cosine, -1, 1)
+    assert float(scatter.klein_nishina_total(energy_kev)) == pytest.approx(whole, rel=1e-9)
+
+
+def test_total_cross_section_is_the_tabulated_one():
+    # 0.2866 barn per electron at 511 keV (Hubbell 1975), r_e^2 = 0.07941 barn
+    assert 0.07941 * float(scatter.klein_nishina_total(511.0)) == pytest.approx(0.2866, rel=1e-3)
+
+
+def test_energies_below_the_window_are_not_detected(scanner):
+    table = scatter.detection_table(scanner)
+    assert table[0] < 0.01 * table.max()
+    assert 0 < table[-1] < 1  # most scatter in the crystals leaves less than 350 keV
+
+
+def test_points_stand_for_all_attenuation(water):
+    points, weight_mm2 = scatter.scatter_points(water, 100)
+    assert len(points) * weight_mm2 == pytest.approx(water.array.sum() * 8.0)
+    assert np.allclose(points.mean(axis=0), 0, atol=1.0)  # half a voxel
+
+
+def test_scatter_is_linear_in_activity_and_symmetric(scanner, water, efficiency, rate):
+    twice = scatter.simulate(np.full(water.grid.shape, 2.0), water.grid, water, scanner, efficiency)
+    assert np.allclose(twice, 2 * rate)
+    assert np.allclose(rate, rate.transpose(1, 0, 3, 2))
+    assert rate.max() > 0
+
+
+def test_every_pair_adds_up_to_the_kinds(scanner, rate):
+    first, second = (i.astype(np.int32) for i in np.triu_indices(scanner.num_crystals, 1))
+    events = Listmode(first, second, np.zeros(len(first)), np.zeros(len(first), np.uint8))
+    is_allowed = geometry.is_allowed_step(scanner)[geometry.column_steps(events, scanner)]
+    total = scatter.event_counts(rate, events, scanner)[is_allowed].sum()
+    assert scatter.lor_counts(rate, scanner).sum() == pytest.approx(total)
+
+
+def test_air_scatters_nothing(scanner, efficiency, water):
+    air = Volume(np.zeros(water.grid.shape), water.grid)
+    assert not scatter.simulate(
+        np.ones(water.grid.shape), water.grid, air, scanner, efficiency
+    ).any()
