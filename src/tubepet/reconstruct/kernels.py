@@ -338,3 +338,30 @@ def matrix_rows(  # type: ignore[no-untyped-def]
             voxels[at + 2], values[at + 2] = corner + stride1, weights[k] * fu * (1 - fv)
             voxels[at + 3], values[at + 3] = corner + stride1 + stride2, weights[k] * fu * fv
             at += 4
+
+
+@numba.njit(cache=True, parallel=True)
+def scatter_sums(away, faces, emission, depth, chance, stretch):  # type: ignore[no-untyped-def]
+    """Sum both terms of the formula in `scatter` over scatter points, for all pairs of ends.
+
+    Arrays are by point and end; `faces` is the efficiency times the solid angle per mm2 of face.
+    """
+    num_points, num = faces.shape
+    sums, last = np.zeros((num, num)), len(chance) - 1
+    for a in numba.prange(num):
+        for s in range(num_points):
+            for b in range(num):
+                cosine = 0.0
+                for axis in range(3):
+                    cosine -= away[s, a, axis] * away[s, b, axis]
+                place = min(max((cosine + 1) / 2 * last, 0.0), last - 1e-9)
+                low = int(place)
+                part = place - low
+                probability = chance[low] + part * (chance[low + 1] - chance[low])
+                if probability == 0.0:
+                    continue
+                softer = stretch[low] + part * (stretch[low + 1] - stretch[low])
+                one = emission[s, a] * math.exp(-depth[s, a] - softer * depth[s, b])
+                other = emission[s, b] * math.exp(-depth[s, b] - softer * depth[s, a])
+                sums[a, b] += probability * faces[s, a] * faces[s, b] * (one + other)
+    return sums

@@ -120,11 +120,12 @@ def model_acquisition(
     model = modelled(lines, background_counts)
     if delayed is None or len(first) == 0:
         return model
+    detection = scatter.detection_table(scanner)
     used = Listmode(first, second, events.time_difference_ns[order], events.truth[order])
     for _ in range(SCATTER_ROUNDS):
         problem = (model.lines, grid, seen, model.start)
         image, _ = algorithms.iterate(*problem, SCATTER_ITERATIONS, 1, psf_fwhm_mm)
-        rate = scatter.simulate(image, grid, mu, scanner, efficiency)
+        rate = scatter.simulate(image, grid, mu, scanner, efficiency, detection)
         scattered = duration_s * scatter.event_counts(rate, used, scanner)
         scatter_counts = duration_s * _within(scatter.lor_counts(rate, scanner), scanner, field)
         lines = Lines(points, first, second, (additive[order] + scattered) / scale)

@@ -55,6 +55,24 @@ def allowed_columns(scanner: Scanner) -> NDArray[np.float64]:
     return geometry.is_allowed_step(scanner)[step].astype(np.float64)
 
 
+def expected_from_singles(singles: float, duration_s: float, scanner: Scanner) -> float:
+    """Compute all randoms of a scanner whose singles rate is the same in all crystals.
+
+    Parameters
+    ----------
+    singles : float
+        Singles in the energy window during the acquisition (`stats.json`).
+    duration_s : float
+
+    Returns
+    -------
+    float
+        Counts: 2 tau s_i s_j T summed over allowed pairs.
+    """
+    share = allowed_columns(scanner).sum() / 2 / scanner.num_columns**2
+    return float(2 * scanner.coincidence_window_ns * 1e-9 / duration_s * singles**2 * share)
+
+
 def event_counts(singles: NDArray[np.float64], events: Listmode) -> NDArray[np.float64]:
     """Return the expected randoms of the crystal pair of every event, shape (n,)."""
     return singles[events.crystal1] * singles[events.crystal2]

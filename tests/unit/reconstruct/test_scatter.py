@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from tubepet.reconstruct import geometry, scatter
+from tubepet.reconstruct import geometry, kernels, scatter
 from tubepet.types import Grid, Listmode, Volume
 
 
@@ -18,8 +18,14 @@ def water():
 
 
 @pytest.fixture(scope="module")
-def rate(scanner, water, efficiency):
-    return scatter.simulate(np.ones(water.grid.shape), water.grid, water, scanner, efficiency)
+def detection(scanner):
+    return scatter.detection_table(scanner)
+
+
+@pytest.fixture(scope="module")
+def rate(scanner, water, efficiency, detection):
+    ones = np.ones(water.grid.shape)
+    return scatter.simulate(ones, water.grid, water, scanner, efficiency, detection)
 
 
 @pytest.mark.parametrize("energy_kev", [300.0, 511.0])
@@ -36,10 +42,9 @@ def test_total_cross_section_is_the_tabulated_one():
     assert 0.07941 * float(scatter.klein_nishina_total(511.0)) == pytest.approx(0.2866, rel=1e-3)
 
 
-def test_energies_below_the_window_are_not_detected(scanner):
-    table = scatter.detection_table(scanner)
-    assert table[0] < 0.01 * table.max()
-    assert 0 < table[-1] < 1  # most scatter in the crystals leaves less than 350 keV
+def test_energies_below_the_window_are_not_detected(detection):
+    assert detection[0] < 0.01 * detection.max()
+    assert 0 < detection[-1] < 1  # most scatter in the crystals leaves less than 350 keV
 
 
 def test_points_stand_for_all_attenuation(water):
@@ -48,8 +53,9 @@ def test_points_stand_for_all_attenuation(water):
     assert np.allclose(points.mean(axis=0), 0, atol=1.0)  # half a voxel
 
 
-def test_scatter_is_linear_in_activity_and_symmetric(scanner, water, efficiency, rate):
-    twice = scatter.simulate(np.full(water.grid.shape, 2.0), water.grid, water, scanner, efficiency)
+def test_scatter_is_linear_in_activity_and_symmetric(scanner, water, efficiency, detection, rate):
+    twos = np.full(water.grid.shape, 2.0)
+    twice = scatter.simulate(twos, water.grid, water, scanner, efficiency, detection)
     assert np.allclose(twice, 2 * rate)
     assert np.allclose(rate, rate.transpose(1, 0, 3, 2))
     assert rate.max() > 0
@@ -63,8 +69,20 @@ def test_every_pair_adds_up_to_the_kinds(scanner, rate):
     assert scatter.lor_counts(rate, scanner).sum() == pytest.approx(total)
 
 
-def test_air_scatters_nothing(scanner, efficiency, water):
+def test_air_scatters_nothing(scanner, efficiency, water, detection):
     air = Volume(np.zeros(water.grid.shape), water.grid)
     assert not scatter.simulate(
-        np.ones(water.grid.shape), water.grid, air, scanner, efficiency
+        np.ones(water.grid.shape), water.grid, air, scanner, efficiency, detection
     ).any()
+
+
+def test_sum_of_the_formula_by_hand():
+    """Two ends at right angles around one point: every factor is known."""
+    away = np.array([[[1.0, 0, 0], [0, 1.0, 0]]])
+    faces, emission, depth = np.array([[2.0, 3.0]]), np.array([[5.0, 7.0]]), np.array([[0.1, 0.2]])
+    chance, stretch = np.array([0.0, 0.25, 1.0]), np.array([3.0, 1.5, 1.0])  # cosines -1, 0, 1
+    sums = kernels.scatter_sums(away, faces, emission, depth, chance, stretch)
+    one, other = 5 * np.exp(-0.1 - 1.5 * 0.2), 7 * np.exp(-0.2 - 1.5 * 0.1)
+    assert sums[0, 1] == pytest.approx(0.25 * 2 * 3 * (one + other))
+    assert sums[1, 0] == pytest.approx(sums[0, 1])
+    assert sums[0, 0] == 0  # straight back is below the window
