@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.reconstruct import crystals, identity, sensitivity
 from tubepet.reconstruct.crystals import Crystals
-from tubepet.types import Grid, Scanner
+from tubepet.types import Grid, Scanner, Volume
 
 
 def test_a_pair_by_hand() -> None:
@@ -57,3 +58,11 @@ def test_hash_sees_scanner_grid_and_efficiency(scanner: Scanner, grid: Grid) -> 
     identity.check_calibration("c.json", identity.scanner_hash(scanner), scanner)
     table = crystals.cylinder(scanner)
     assert identity.scanner_hash(table) != identity.scanner_hash(crystals.cylinder(wider))
+
+
+def test_hash_survives_the_file(tmp_path, scanner: Scanner) -> None:
+    grid = Grid.centred((5, 7, 9), (1.1, 0.3, 0.7))
+    note = f"mm3 (counts/s per Bq/mm3), no mu; model {identity.model_hash(scanner, grid)}"
+    io.write_volume(tmp_path / "s.nii.gz", Volume(np.ones(grid.shape, np.float32), grid, note))
+    back = io.read_volume(tmp_path / "s.nii.gz")
+    identity.check_sensitivity("s.nii.gz", back.note, scanner, back.grid)
