@@ -33,6 +33,7 @@ rule calibrate_scanner:
         code=code_digest(
             "tubepet.reconstruct.calibrate",
             "tubepet.reconstruct.figures",
+            "tubepet.reconstruct.identity",
             "tubepet.simulate.coincidences",
         ),
     script:
@@ -62,7 +63,9 @@ rule compute_sensitivity:
             for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
         },
         code=code_digest(
-            "tubepet.reconstruct.calibrate", "tubepet.reconstruct.sensitivity"
+            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.sensitivity",
         ),
     script:
         "../scripts/compute_sensitivity.py"
@@ -122,6 +125,7 @@ rule reconstruct_tube:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.identity",
             "tubepet.reconstruct.mlem",
             "tubepet.reconstruct.figures",
             "tubepet.simulate.coincidences",
@@ -169,6 +173,7 @@ rule bootstrap_tube:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.identity",
             "tubepet.reconstruct.mlem",
             "tubepet.simulate.coincidences",
         ),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, mlem, projector
+from tubepet.reconstruct import calibrate, identity, mlem, projector
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner
 
@@ -11,12 +11,15 @@ logs.start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
 projector.use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
+efficiency = calibrate.pair_efficiency(io.read_json(files.calibration))
+geometric = io.read_volume(files.sensitivity)
+identity.check_sensitivity(files.sensitivity, geometric.note, scanner, geometric.grid, efficiency)
 is_modelled = params.background == "modelled"
 error = mlem.estimate_error(
     read_coincidences(files.coincidences, scanner),
     scanner,
-    calibrate.pair_efficiency(io.read_json(files.calibration)),
-    io.read_volume(files.sensitivity),
+    efficiency,
+    geometric,
     io.read_volume(files.mu),
     params.duration_s,
     num_iterations=int(pd.read_csv(files.trace)["iteration"].max()),

@@ -1,7 +1,7 @@
 """Fit the detection efficiency to the calibration source (rule calibrate_scanner)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, figures, geometry
+from tubepet.reconstruct import calibrate, figures, geometry, identity
 from tubepet.reconstruct.background import Cylinder
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.types import Scanner
@@ -22,6 +22,7 @@ io.write_json(
         "by_difference": found.by_difference.tolist(),
         "coincidences": len(events),
         "decays": stats["decays"],
+        "scanner": identity.scanner_hash(scanner),
         "tables": stats["tables"],
         "code": snakemake.params.code,
     },

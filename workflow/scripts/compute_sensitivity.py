@@ -3,7 +3,7 @@
 import numpy as np
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, projector, sensitivity
+from tubepet.reconstruct import calibrate, identity, projector, sensitivity
 from tubepet.types import Grid, Scanner, Volume
 
 logs.start_log(snakemake.log[0])
@@ -13,8 +13,10 @@ grid = Grid.centred(
     (image["slice_mm"], image["pixel_mm"], image["pixel_mm"]),
 )
 projector.use_threads(snakemake.threads)
-efficiency = calibrate.pair_efficiency(io.read_json(snakemake.input.calibration))
+calibration = io.read_json(snakemake.input.calibration)
 scanner = Scanner(**snakemake.params.scanner)
+identity.check_calibration(snakemake.input.calibration, calibration.get("scanner"), scanner)
+efficiency = calibrate.pair_efficiency(calibration)
 total = sensitivity.geometric_sensitivity(scanner, grid, efficiency)
-note = "mm3: counts/s per Bq/mm3 in the voxel, no attenuation"
+note = f"mm3 (counts/s per Bq/mm3), no mu; model {identity.model_hash(scanner, grid, efficiency)}"
 io.write_volume(snakemake.output.sensitivity, Volume(total.astype(np.float32), grid, note))

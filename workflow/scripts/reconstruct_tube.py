@@ -1,7 +1,7 @@
 """Reconstruct the activity of one tube (rule reconstruct_tube)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, figures, mlem, projector
+from tubepet.reconstruct import calibrate, figures, identity, mlem, projector
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner, Volume
 
@@ -9,12 +9,15 @@ logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 projector.use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
+efficiency = calibrate.pair_efficiency(io.read_json(files.calibration))
+geometric = io.read_volume(files.sensitivity)
+identity.check_sensitivity(files.sensitivity, geometric.note, scanner, geometric.grid, efficiency)
 is_modelled = params.background == "modelled"
 image, trace = mlem.reconstruct(
     read_coincidences(files.coincidences, scanner),
     scanner,
-    calibrate.pair_efficiency(io.read_json(files.calibration)),
-    io.read_volume(files.sensitivity),
+    efficiency,
+    geometric,
     io.read_volume(files.mu),
     params.duration_s,
     **params.mlem,

@@ -1,0 +1,285 @@
+"""The command `tubepet`: reconstruction alone, from files of other programs."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from tubepet import io
+from tubepet.errors import InputError
+from tubepet.formats import castor, dicom_pet, gate, tables
+from tubepet.logs import log
+from tubepet.reconstruct import calibrate, crystals, generic, identity, mlem, sensitivity
+from tubepet.reconstruct.crystals import Crystals
+from tubepet.types import Grid, Listmode, Scanner, Volume
+
+Ends = tuple[NDArray[np.float64], NDArray[np.integer], NDArray[np.integer]]
+SENSITIVITY_STRIDE = 16  # as the workflow's default
+SEED = 2020
+
+
+def read_scanner(path: Path) -> Scanner | Crystals:
+    """Read a config (YAML with a section `scanner`) or a crystal table (CSV, Parquet)."""
+    if path.suffix not in (".yaml", ".yml"):
+        return tables.read_crystals(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Scanner(**content.get("scanner", content))
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: expected a section scanner, got: {reason}") from error
+
+
+def read_mu(path: Path | None, grid: Grid) -> Volume:
+    """Read an attenuation map; without one, say that the object may be anywhere in the image."""
+    if path is None:
+        # not 0, which would mean that there is no object: 1e-9 per mm attenuates nothing
+        return Volume(np.full(grid.shape, 1e-9, np.float32), grid)
+    mu = io.read_volume(path)
+    if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
+        raise InputError(f"{path}: got negative or non-finite values, expected >= 0 1/mm")
+    return mu
+
+
+def read_events(path: Path, ring: Crystals) -> Listmode:
+    """Read coincidences between crystals: GATE's ROOT files or CASToR's headers."""
+    if path.suffix.lower() == ".cdh":
+        return castor.read_castor(path, len(ring))
+    return gate.read_gate(path, ring.points_mm)
+
+
+def _cylinder_image(
+    events: Listmode,
+    scanner: Scanner,
+    grid: Grid,
+    mu: Volume,
+    calibration: Path | None,
+    delayed: Listmode | None,
+    settings: dict[str, Any],
+) -> Volume:
+    efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
+    if calibration is not None:
+        content = io.read_json(calibration)
+        identity.check_calibration(str(calibration), content.get("scanner"), scanner)
+        efficiency = calibrate.pair_efficiency(content)
+    plain = sensitivity.geometric_sensitivity(scanner, grid, efficiency).astype(np.float32)
+    image, _ = mlem.reconstruct(
+        events, scanner, efficiency, Volume(plain, grid), mu,
+        sensitivity_stride=SENSITIVITY_STRIDE, delayed=delayed, **settings,
+    )  # fmt: skip
+    return image
+
+
+def _table_image(
+    path: Path, ends: Ends, ring: Crystals, grid: Grid, mu: Volume,
+    num_pairs: int, settings: dict[str, Any],
+) -> Volume:  # fmt: skip
+    tables.check_ends(path, ends[0], grid)
+    seen = Volume(crystals.sensitivity(ring, grid, mu, num_pairs, SEED), grid)
+    return generic.reconstruct(path, *ends, seen, **settings)[0]
+
+
+@click.group()
+@click.version_option(package_name="tubepet")
+def main() -> None:
+    """Reconstruction of positron images (PET) of tubes."""
+
+
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@main.command()
+@click.argument("events_path", metavar="EVENTS", type=EXISTING)
+@click.option(
+    "--scanner",
+    "scanner_path",
+    type=EXISTING,
+    required=True,
+    help="config.yaml (section scanner), or a table of crystals (CSV, Parquet).",
+)
+@click.option(
+    "--mu",
+    "mu_path",
+    type=EXISTING,
+    help="Attenuation at 511 keV, 1/mm, NIfTI on any grid. Default: none.",
+)
+@click.option(
+    "--calibration",
+    type=EXISTING,
+    help="calibration.json of the workflow: makes Bq/mm3 absolute (config scanners).",
+)
+@click.option(
+    "--duration-s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Length of the acquisition, s.",
+)
+@click.option(
+    "--voxel-mm",
+    type=click.FloatRange(min=0, min_open=True),
+    nargs=3,
+    default=(1.0, 0.5, 0.5),
+    show_default=True,
+    help="Voxel size, z y x.",
+)
+@click.option(
+    "--shape",
+    type=click.IntRange(min=1),
+    nargs=3,
+    default=(32, 64, 64),
+    show_default=True,
+    help="Number of voxels, z y x; the middle is the scanner's.",
+)
+@click.option(
+    "--randoms",
+    type=click.Choice(["fitted", "delayed"]),
+    default="fitted",
+    show_default=True,
+    help="fitted: scatter and randoms from the lines beside the object; delayed: randoms from "
+    "the tree Delayed, scatter simulated (needs --mu, --calibration and a ROOT file).",
+)
+@click.option(
+    "--algorithm",
+    type=click.Choice(["mlem", "map_rdp", "tv"]),
+    default="mlem",
+    show_default=True,
+    help="Plain, or with a prior: relative differences, total variation.",
+)
+@click.option(
+    "--prior-strength",
+    type=click.FloatRange(min=0),
+    default=0.1,
+    show_default=True,
+    help="Weight of the prior.",
+)
+@click.option(
+    "--stopping",
+    type=click.Choice(["fixed", "held_out"]),
+    default="fixed",
+    show_default=True,
+    help="held_out: stop when events that were held out are explained best.",
+)
+@click.option("--iterations", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option(
+    "--subsets",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="More than 1: OSEM, faster and less exact.",
+)
+@click.option(
+    "--psf-mm",
+    type=click.FloatRange(min=0),
+    default=2.1,
+    show_default=True,
+    help="Resolution (FWHM) in the model; 0: none.",
+)
+@click.option(
+    "--filter-mm",
+    type=click.FloatRange(min=0),
+    default=1.5,
+    show_default=True,
+    help="Gaussian (FWHM) over the finished image; 0: none.",
+)
+@click.option(
+    "--pairs",
+    "num_pairs",
+    type=click.IntRange(min=1),
+    default=2_000_000,
+    show_default=True,
+    help="Crystal pairs drawn for the sensitivity (crystal tables).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Image to write: NAME.nii.gz, or a new folder for a DICOM PET series (with "
+    "--calibration); the settings go beside it as NAME.json.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing NIfTI image.")  # fmt: skip
+def reconstruct(
+    events_path: Path, scanner_path: Path, mu_path: Path | None, calibration: Path | None,
+    duration_s: float, voxel_mm: tuple[float, float, float], shape: tuple[int, int, int],
+    iterations: int, subsets: int, psf_mm: float, filter_mm: float, num_pairs: int, output: Path,
+    force: bool, randoms: str, algorithm: str, prior_strength: float, stopping: str,
+) -> None:  # fmt: skip
+    """Make an image from coincidences.
+
+    EVENTS is a ROOT file of GATE 9 or 10 (tree Coincidences), a CASToR header (.cdh), or a table
+    (CSV, Parquet) of line end points x1_mm, y1_mm, z1_mm, x2_mm, y2_mm, z2_mm; the last one needs a
+    crystal table as scanner. With a config as scanner, scatter and randoms are fitted; with a
+    crystal table they stay in the image.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        _run(
+            events_path, scanner_path, mu_path, calibration, Grid.centred(shape, voxel_mm),
+            num_pairs, output, force, randoms,
+            {
+                "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
+                "seed": SEED,
+                "duration_s": duration_s, "num_iterations": iterations, "num_subsets": subsets,
+                "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
+            },
+        )  # fmt: skip
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+def _run(
+    events_path: Path, scanner_path: Path, mu_path: Path | None, calibration: Path | None,
+    grid: Grid, num_pairs: int, output: Path, force: bool, randoms: str, settings: dict[str, Any],
+) -> None:  # fmt: skip
+    is_nifti = output.name.endswith(".nii.gz")
+    if not is_nifti and output.suffix:
+        raise InputError(f"--output: got {output}, expected NAME.nii.gz or a folder without a dot")
+    sidecar = output.with_name(output.name.removesuffix(".nii.gz") + ".json")
+    for path in (output, sidecar):
+        if path.exists() and not (force and is_nifti):
+            raise InputError(f"{path}: exists already, expected a new name or --force")
+    if not is_nifti and calibration is None:
+        raise InputError("--output: got a folder, for DICOM in Bq/ml, expected --calibration too")
+    is_modelled = randoms == "delayed"
+    if is_modelled and (mu_path is None or calibration is None or events_path.suffix != ".root"):
+        raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
+    generic.check_memory(grid)
+    scanner, mu = read_scanner(scanner_path), read_mu(mu_path, grid)
+    is_table = events_path.suffix in (".csv", ".parquet")
+    if isinstance(scanner, Scanner) and not is_table:
+        events = read_events(events_path, crystals.cylinder(scanner))
+        ring = crystals.cylinder(scanner)
+        delayed = gate.read_gate(events_path, ring.points_mm, "Delayed") if is_modelled else None
+        image = _cylinder_image(events, scanner, grid, mu, calibration, delayed, settings)
+    else:
+        if calibration is not None:
+            raise InputError("--calibration: expected a config scanner with coincidences")
+        ring = crystals.cylinder(scanner) if isinstance(scanner, Scanner) else scanner
+        if is_table:
+            points = tables.read_lines(events_path).reshape(-1, 3)
+            first = np.arange(0, len(points), 2)
+            ends: Ends = (points, first, first + 1)
+        else:
+            events = read_events(events_path, ring)
+            ends = (ring.points_mm, events.crystal1, events.crystal2)
+        image = _table_image(events_path, ends, ring, grid, mu, num_pairs, settings)
+    unit = "Bq/mm3" if calibration is not None else "counts-scaled"
+    if calibration is None:
+        log.warning("no calibration: unit %s, Bq/mm3 only if efficiencies are absolute", unit)
+    facts = {
+        "events": events_path.name, "scanner": identity.scanner_hash(scanner), "unit": unit,
+        "mu": mu_path.name if mu_path else None, "shape": grid.shape, "voxel_mm": grid.voxel_mm,
+        "origin_mm": grid.origin_mm, "pairs": num_pairs, "randoms": randoms, **settings,
+    }  # fmt: skip
+    if is_nifti:
+        io.write_volume(output, Volume(image.array, grid, unit))
+    else:
+        dicom_pet.write_series(output, image, events_path.stem, facts)
+    io.write_json(sidecar, facts)

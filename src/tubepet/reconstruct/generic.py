@@ -1,0 +1,103 @@
+"""Images from lines of any scanner: no symmetry, no background model, sensitivity from pairs."""
+
+import os
+from pathlib import Path
+
+import numba
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tubepet import rng
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.reconstruct import algorithms, projector
+from tubepet.reconstruct.lines import Lines
+from tubepet.reconstruct.stopping import best_iteration
+from tubepet.types import Grid, Volume
+
+# image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
+OTHER_IMAGES = 12
+
+
+def check_memory(grid: Grid) -> None:
+    """Say how much memory an image needs; refuse one that the machine cannot hold."""
+    voxels = float(np.prod([float(n + 3) for n in grid.shape]))
+    private = numba.get_num_threads() / 2  # float32
+    need_gb = 8 * voxels * (private + OTHER_IMAGES) / 1e9
+    have_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    log.info("the image needs about %.2g GB of memory", need_gb)
+    if need_gb > have_gb:
+        raise InputError(
+            f"--shape: an image of {grid.shape} voxels needs about {need_gb:.3g} GB, expected at "
+            f"most the {have_gb:.3g} GB of this machine"
+        )
+
+
+def reconstruct(
+    name: str | Path,
+    points_mm: NDArray[np.float64],
+    first: NDArray[np.integer],
+    second: NDArray[np.integer],
+    sensitivity: Volume,
+    duration_s: float,
+    num_iterations: int,
+    num_subsets: int,
+    psf_fwhm_mm: float,
+    filter_fwhm_mm: float,
+    algorithm: str = "mlem",
+    prior_strength: float = 0.0,
+    stopping: str = "fixed",
+    seed: int = 0,
+) -> tuple[Volume, pd.DataFrame]:
+    """Reconstruct lines without a background: scatter and randoms stay in the image.
+
+    Parameters
+    ----------
+    name : str or Path
+        The file of the lines, for errors.
+    points_mm, first, second
+        As in `Lines`.
+    sensitivity : Volume
+        With attenuation, mm3 (`crystals.sensitivity`).
+    duration_s ... seed
+        As `mlem.reconstruct`.
+
+    Returns
+    -------
+    Volume of float32
+        Activity, Bq/mm3 if the efficiencies are absolute.
+    DataFrame
+        As `algorithms.iterate`.
+
+    Raises
+    ------
+    InputError
+        If no line crosses the image, or one crosses only voxels of sensitivity 0.
+    """
+    grid = sensitivity.grid
+    ends = (points_mm, first.astype(np.int32), second.astype(np.int32))
+    is_used = projector.forward(np.ones(grid.shape), grid, *ends) > 0
+    log.info("%d coincidences in, %d through the image", len(first), is_used.sum())
+    if not is_used.any():
+        raise InputError(
+            f"{name}: no line crosses the image, expected lines in mm about its middle"
+        )
+    lines = Lines(points_mm, ends[1][is_used], ends[2][is_used], np.zeros(int(is_used.sum())))
+    is_seen = (sensitivity.array > 0).astype(np.float64)
+    num_blind = int((projector.forward(is_seen, grid, *ends)[is_used] <= 0).sum())
+    if num_blind:
+        raise InputError(
+            f"{name}: got {num_blind} events on lines where the sensitivity is 0, expected the "
+            "scanner of these events (or more --pairs)"
+        )
+    seen = duration_s * sensitivity.array.astype(np.float64)
+    start = np.full(grid.shape, len(lines.first) / seen.sum())
+    problem = (lines, grid, seen, start)
+    settings = (num_subsets, psf_fwhm_mm, algorithm, prior_strength)
+    if stopping == "held_out":
+        random = rng.stream(seed, "reconstruct", "held_out")
+        num_iterations = best_iteration(*problem, num_iterations, *settings, random)
+    image, trace = algorithms.iterate(*problem, num_iterations, *settings)
+    image = algorithms.smoothed(image, grid, filter_fwhm_mm).astype(np.float32)
+    return Volume(image, grid, "Bq/mm3"), trace

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+
+from tubepet.errors import InputError
+from tubepet.formats.gate import GATE9, GATE10, read_gate
+from tubepet.reconstruct import geometry
+
+
+def write(path: Path, names: list[str], places1, places2, time1, time2) -> None:
+    columns = [*places1.T, *places2.T, time1, time2]
+    with uproot.recreate(path) as file:
+        file["Coincidences"] = dict(zip(names, columns, strict=True))
+
+
+@pytest.mark.parametrize(("names", "second"), [(GATE10, 1e9), (GATE9, 1.0)], ids=["10", "9"])
+def test_crystals_and_times(tmp_path, scanner, events, centres_mm, names, second) -> None:
+    """GATE 10 writes ns, GATE 9 seconds."""
+    time1 = np.full(len(events), 1e-3) * second
+    time2 = time1 + events.time_difference_ns * 1e-9 * second
+    ends = centres_mm[events.crystal1], centres_mm[events.crystal2]
+    write(tmp_path / "c.root", names, *ends, time1, time2)
+    back = read_gate(tmp_path / "c.root", geometry.crystal_points_mm(scanner))
+    np.testing.assert_array_equal(back.crystal1, events.crystal1)
+    np.testing.assert_array_equal(back.crystal2, events.crystal2)
+    # times of 1 ms in float64: 2e-19 s
+    np.testing.assert_allclose(back.time_difference_ns, events.time_difference_ns, atol=1e-8)
+
+
+def test_singles_outside_are_counted(tmp_path, scanner, centres_mm) -> None:
+    ends = centres_mm[:5].copy()
+    ends[:2] *= 2
+    write(tmp_path / "c.root", GATE9, ends, centres_mm[:5], np.zeros(5), np.zeros(5))
+    with pytest.raises(InputError, match=r"got 2 of 5 singles outside .* within 15 mm"):
+        read_gate(tmp_path / "c.root", geometry.crystal_points_mm(scanner))
+
+
+def test_nan_times_are_refused(tmp_path, scanner, centres_mm) -> None:
+    ends = centres_mm[:2]
+    write(tmp_path / "c.root", GATE9, ends, ends, np.array([0.0, np.nan]), np.zeros(2))
+    with pytest.raises(InputError, match=r"got NaN or infinite values in time1"):
+        read_gate(tmp_path / "c.root", geometry.crystal_points_mm(scanner))
+
+
+def test_other_branches_are_listed(tmp_path, scanner) -> None:
+    with uproot.recreate(tmp_path / "c.root") as file:
+        file["Coincidences"] = {"foo": np.arange(3), "bar": np.arange(3)}
+    with pytest.raises(InputError, match=r"has the branches bar, foo; expected GATE 10's"):
+        read_gate(tmp_path / "c.root", geometry.crystal_points_mm(scanner))
+
+
+@pytest.mark.parametrize("content", [b"", b"no root file"])
+def test_empty_and_other_files(tmp_path, scanner, content) -> None:
+    (tmp_path / "c.root").write_bytes(content)
+    with pytest.raises(InputError, match=r"c\.root: expected a whole ROOT file"):
+        read_gate(tmp_path / "c.root", geometry.crystal_points_mm(scanner))

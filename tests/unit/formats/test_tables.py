@@ -1,0 +1,51 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tubepet.errors import InputError
+from tubepet.formats import tables
+from tubepet.reconstruct import crystals
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_crystals_come_back(tmp_path, scanner, suffix) -> None:
+    ring = crystals.cylinder(scanner)
+    tables.write_crystals(tmp_path / f"c.{suffix}", ring)
+    back = tables.read_crystals(tmp_path / f"c.{suffix}")
+    for name, values in vars(ring).items():  # normals are normalised again: rounding
+        np.testing.assert_allclose(getattr(back, name), values, rtol=1e-15, atol=1e-15)
+
+
+@given(ends=arrays(float, st.tuples(st.integers(1, 9), st.just(2), st.just(3)),
+                   elements=st.floats(-1e3, 1e3)))  # fmt: skip
+def test_lines_come_back(tmp_path_factory, ends) -> None:
+    path = tmp_path_factory.mktemp("lines") / "l.csv"
+    tables.write_lines(path, ends)
+    np.testing.assert_allclose(tables.read_lines(path), ends, rtol=1e-15)
+
+
+def test_lines_are_checked(tmp_path, grid) -> None:
+    path = tmp_path / "l.csv"
+    row = dict.fromkeys(tables.LINE_COLUMNS, 50.0)
+    for change, sentence in (
+        ({"x1_mm": np.nan}, "NaN or infinite values in x1_mm"),
+        ({"time_s": np.nan}, "NaN or infinite values in time_s"),
+        ({"x1_mm": "left"}, "expected numbers"),
+    ):
+        pd.DataFrame([row | change]).to_csv(path, index=False)
+        with pytest.raises(InputError, match=sentence):
+            tables.read_lines(path)
+    pd.DataFrame([row]).drop(columns="z2_mm").to_csv(path, index=False)
+    with pytest.raises(InputError, match="expected also z2_mm"):
+        tables.read_lines(path)
+    pd.DataFrame([row]).iloc[:0].to_csv(path, index=False)
+    with pytest.raises(InputError, match="got no rows"):
+        tables.read_lines(path)
+    path.write_text("")
+    with pytest.raises(InputError, match=r"l\.csv: expected a readable table"):
+        tables.read_lines(path)
+    with pytest.raises(InputError, match="got 1 line ends inside the image"):
+        tables.check_ends("l.csv", np.array([[[0.0, 0, 0], [50, 0, 0]]]), grid)
