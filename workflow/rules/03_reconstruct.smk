@@ -181,6 +181,41 @@ rule bootstrap_tube:
         "../scripts/bootstrap_tube.py"
 
 
+rule locate_sources:
+    """Point or line source by maximum likelihood, for counts too few for an image."""
+    input:
+        coincidences="results/simulate/{tube}/coincidences.root",
+        mu="results/phantom/{tube}/mu.nii.gz",
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+    output:
+        sources="results/reconstruct/{tube}/sources.json",
+    log:
+        "logs/locate_sources/{tube}.log",
+    benchmark:
+        "results/benchmarks/locate_sources/{tube}.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["duration_s"],
+        stride=config["reconstruct"]["sensitivity_stride"],
+        fwhm_mm=config["reconstruct"]["psf_fwhm_mm"],
+        code=code_digest(
+            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.mlem",
+            "tubepet.reconstruct.sources",
+            "tubepet.simulate.coincidences",
+        ),
+    script:
+        "../scripts/locate_sources.py"
+
+
 rule collect_slices:
     """Cross sections of all tubes in one array, split by tube."""
     input:

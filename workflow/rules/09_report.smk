@@ -38,6 +38,7 @@ rule collect_report:
     input:
         stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
         literal="results/simulate/literal/stats.json",
+        sources="results/reconstruct/literal/sources.json",
         verdict="results/simulate/validation/tube_0000.json",
         counts=rules.collect_counts.output.table,
         calibration=rules.calibrate_scanner.output.calibration,

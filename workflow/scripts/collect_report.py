@@ -8,8 +8,10 @@ from tubepet.report import tables
 logs.start_log(snakemake.log[0])
 stats = [io.read_json(path) for path in snakemake.input.stats]
 slices, ct = io.read_json(snakemake.input.slices), io.read_json(snakemake.input.ct)
-literal, verdict = (io.read_json(snakemake.input[name]) for name in ("literal", "verdict"))
-facts = tables.facts(stats, literal, verdict, slices, ct)
+literal, sources, verdict = (
+    io.read_json(snakemake.input[name]) for name in ("literal", "sources", "verdict")
+)
+facts = tables.facts(stats, literal, sources, verdict, slices, ct)
 io.write_json(snakemake.output.facts, facts)
 metrics = io.read_json(snakemake.input.metrics)
 pages = {

@@ -46,6 +46,7 @@ TITLES = {
 def facts(
     stats: list[dict[str, Any]],
     literal: dict[str, Any],
+    sources: dict[str, Any],
     verdict: dict[str, Any],
     slices: dict[str, Any],
     ct: dict[str, Any],
@@ -58,6 +59,8 @@ def facts(
         ``stats.json`` of every tube.
     literal : dict
         ``stats.json`` of the first tube with the paper's activity taken literally.
+    sources : dict
+        ``sources.json`` of the same.
     verdict : dict
         ``validation/<tube>.json``: GATE against the fast engine.
     slices, ct : dict
@@ -101,7 +104,8 @@ def facts(
     )
     sentences.append(
         f"The paper's 600 Bq for 0.1 s, taken literally, gave {literal['decays']} decays and "
-        f"{literal['prompts']} coincidences in the first tube: no image (tube 'literal')."
+        f"{literal['prompts']} coincidences in the first tube: no image (tube 'literal'). "
+        f"A likelihood fit of one point or line source: {sources['sentence']}."
     )
     return {"sentences": sentences, "tables": tables, "is_ct_standin": ct["is_standin"]}
 

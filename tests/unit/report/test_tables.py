@@ -18,6 +18,7 @@ def test_facts_name_substitutes_and_empty_tubes():
     facts = tables.facts(
         [stats("tube_0000", 0), stats("tube_0001", 5)],
         stats("literal", 8),
+        {"sentence": "unresolved: too few"},
         VERDICT,
         {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
         {"source": "made by config", "is_standin": True},
@@ -34,6 +35,7 @@ def test_facts_say_that_the_positron_range_is_not_validated():
     facts = tables.facts(
         [stats("tube_0000", 5) | {"particle": "e+"}],
         stats("literal", 8),
+        {"sentence": "unresolved: too few"},
         VERDICT,
         {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
         {"source": "made by config", "is_standin": True},

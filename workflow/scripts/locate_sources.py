@@ -1,0 +1,27 @@
+"""Fit a point or a line source to one tube's coincidences (rule locate_sources)."""
+
+from tubepet import io, logs
+from tubepet.reconstruct import calibrate, identity, mlem, projector, sources
+from tubepet.simulate.coincidences import read_coincidences
+from tubepet.types import Scanner
+
+logs.start_log(snakemake.log[0])
+files, params = snakemake.input, snakemake.params
+projector.use_threads(snakemake.threads)
+scanner = Scanner(**params.scanner)
+efficiency = calibrate.pair_efficiency(io.read_json(files.calibration))
+geometric = io.read_volume(files.sensitivity)
+identity.check_sensitivity(files.sensitivity, geometric.note, scanner, geometric.grid, efficiency)
+model = mlem.model_acquisition(
+    read_coincidences(files.coincidences, scanner),
+    scanner,
+    efficiency,
+    geometric,
+    io.read_volume(files.mu),
+    params.duration_s,
+    params.stride,
+    params.fwhm_mm,
+    None,
+)
+found = sources.locate(model.lines, geometric.grid, model.sensitivity_s, params.fwhm_mm)
+io.write_json(snakemake.output.sources, sources.as_dict(found))
