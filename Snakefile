@@ -59,6 +59,12 @@ rule validate_gate:
         rules.validate_physics.output,
 
 
+rule validate_images:
+    """The reconstruction against phantoms with known answers: four minutes."""
+    input:
+        rules.validate_reconstruction.output,
+
+
 rule only_reconstruct:
     """All MLEM images and the slice dataset."""
     input:

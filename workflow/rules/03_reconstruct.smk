@@ -216,6 +216,57 @@ rule locate_sources:
         "../scripts/locate_sources.py"
 
 
+rule validate_reconstruction:
+    """Resolution, image quality, bores and pits with known answers (target validate_images)."""
+    input:
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+    output:
+        facts="results/reconstruct/proof/proof.json",
+        figure=report(
+            "results/reconstruct/proof/proof.png",
+            category="3 Reconstruct",
+            caption="../report/validate_reconstruction.rst",
+            labels={"tube": "phantoms", "figure": "proof"},
+        ),
+    log:
+        "logs/validate_reconstruction.log",
+    benchmark:
+        "results/benchmarks/validate_reconstruction.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        scanner=config["scanner"],
+        phantom=config["phantom"],
+        background=config["reconstruct"]["background"],
+        delay_ns=config["simulate"]["delay_ns"],
+        mlem={
+            key: config["reconstruct"][key]
+            for key in (
+                "num_iterations",
+                "num_subsets",
+                "sensitivity_stride",
+                "psf_fwhm_mm",
+                "filter_fwhm_mm",
+                "algorithm",
+                "prior_strength",
+                "stopping",
+            )
+        },
+        seed=config["seed"],
+        code=code_digest(
+            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.proof",
+        ),
+    script:
+        "../scripts/validate_reconstruction.py"
+
+
 rule collect_slices:
     """Cross sections of all tubes in one array, split by tube."""
     input:

@@ -75,8 +75,8 @@ def sentence(source: Source) -> str:
         "(" + ", ".join(f"{mm:.1f}" for mm in end) + ") mm" for end in source.ends_mm
     )
     return (
-        f"a {source.verdict} source at {ends}, each coordinate +- "
-        f"{source.errors[:-1].mean():.1f} mm, {source.activity_bq:.3g} +- {source.errors[-1]:.2g} Bq"
+        f"a {source.verdict} source at {ends}, each coordinate +- {source.errors[:-1].mean():.1f} "
+        f"mm, {source.activity_bq:.3g} +- {source.errors[-1]:.2g} Bq"
     )
 
 

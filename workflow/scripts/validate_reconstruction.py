@@ -1,0 +1,25 @@
+"""Reconstruct phantoms with known answers (rule validate_reconstruction)."""
+
+from tubepet import io, logs
+from tubepet.reconstruct import calibrate, identity, projector, proof
+from tubepet.types import Scanner
+
+logs.start_log(snakemake.log[0])
+files, params, output = snakemake.input, snakemake.params, snakemake.output
+projector.use_threads(snakemake.threads)
+scanner = Scanner(**params.scanner)
+efficiency = calibrate.pair_efficiency(io.read_json(files.calibration))
+geometric = io.read_volume(files.sensitivity)
+identity.check_sensitivity(files.sensitivity, geometric.note, scanner, geometric.grid, efficiency)
+bench = proof.Bench(
+    scanner,
+    efficiency,
+    params.mlem,
+    params.background == "modelled",
+    params.delay_ns,
+    params.seed,
+    snakemake.threads,
+)
+found = proof.prove(bench, params.phantom, geometric)
+io.write_figure(output.figure, proof.draw(found))
+io.write_json(output.facts, {key: value for key, value in found.items() if key != "image"})
