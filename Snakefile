@@ -60,7 +60,7 @@ rule validate_gate:
 
 
 rule validate_images:
-    """The reconstruction against phantoms with known answers: four minutes."""
+    """The reconstruction against phantoms with known answers: seven minutes."""
     input:
         rules.validate_reconstruction.output,
 
