@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.formats import castor, dicom_pet, gate, tables
+from tubepet.formats import castor, dicom_pet, gate, petsird, tables
 from tubepet.logs import log
 from tubepet.reconstruct import calibrate, crystals, generic, identity, mlem, sensitivity
 from tubepet.reconstruct.crystals import Crystals
@@ -47,7 +47,10 @@ def read_mu(path: Path | None, grid: Grid) -> Volume:
 
 
 def read_events(path: Path, ring: Crystals) -> Listmode:
-    """Read coincidences between crystals: GATE's ROOT files or CASToR's headers."""
+    """Read coincidences between crystals: GATE's ROOT files or CASToR's headers.
+
+    For PETSIRD see `petsird.read_petsird`.
+    """
     if path.suffix.lower() == ".cdh":
         return castor.read_castor(path, len(ring))
     return gate.read_gate(path, ring.points_mm)
@@ -99,8 +102,8 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--scanner",
     "scanner_path",
     type=EXISTING,
-    required=True,
-    help="config.yaml (section scanner), or a table of crystals (CSV, Parquet).",
+    help="config.yaml (section scanner), or a table of crystals (CSV, Parquet). PETSIRD files "
+    "bring their own.",
 )
 @click.option(
     "--mu",
@@ -205,16 +208,16 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--force", is_flag=True, help="Replace an existing NIfTI image.")  # fmt: skip
 def reconstruct(
-    events_path: Path, scanner_path: Path, mu_path: Path | None, calibration: Path | None,
+    events_path: Path, scanner_path: Path | None, mu_path: Path | None, calibration: Path | None,
     duration_s: float, voxel_mm: tuple[float, float, float], shape: tuple[int, int, int],
     iterations: int, subsets: int, psf_mm: float, filter_mm: float, num_pairs: int, output: Path,
     force: bool, randoms: str, algorithm: str, prior_strength: float, stopping: str,
 ) -> None:  # fmt: skip
     """Make an image from coincidences.
 
-    EVENTS is a ROOT file of GATE 9 or 10 (tree Coincidences), a CASToR header (.cdh), or a table
-    (CSV, Parquet) of line end points x1_mm, y1_mm, z1_mm, x2_mm, y2_mm, z2_mm; the last one needs a
-    crystal table as scanner. With a config as scanner, scatter and randoms are fitted; with a
+    EVENTS is a ROOT file of GATE 9 or 10 (tree Coincidences), a CASToR header (.cdh), a PETSIRD
+    file (.petsird), or a table (CSV, Parquet) of line end points x1_mm, y1_mm, z1_mm, x2_mm, y2_mm,
+    z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and randoms are fitted; with a
     crystal table they stay in the image.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -235,7 +238,7 @@ def reconstruct(
 
 
 def _run(
-    events_path: Path, scanner_path: Path, mu_path: Path | None, calibration: Path | None,
+    events_path: Path, scanner_path: Path | None, mu_path: Path | None, calibration: Path | None,
     grid: Grid, num_pairs: int, output: Path, force: bool, randoms: str, settings: dict[str, Any],
 ) -> None:  # fmt: skip
     is_nifti = output.name.endswith(".nii.gz")
@@ -251,7 +254,14 @@ def _run(
     if is_modelled and (mu_path is None or calibration is None or events_path.suffix != ".root"):
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
     generic.check_memory(grid)
-    scanner, mu = read_scanner(scanner_path), read_mu(mu_path, grid)
+    mu, is_petsird = read_mu(mu_path, grid), events_path.suffix == ".petsird"
+    scanner: Scanner | Crystals
+    if is_petsird and scanner_path is None:
+        scanner, prompts, _ = petsird.read_petsird(events_path)
+    elif scanner_path is None or is_petsird:
+        raise InputError("--scanner: expected one, but for PETSIRD files, which bring their own")
+    else:
+        scanner = read_scanner(scanner_path)
     is_table = events_path.suffix in (".csv", ".parquet")
     if isinstance(scanner, Scanner) and not is_table:
         events = read_events(events_path, crystals.cylinder(scanner))
@@ -267,7 +277,7 @@ def _run(
             first = np.arange(0, len(points), 2)
             ends: Ends = (points, first, first + 1)
         else:
-            events = read_events(events_path, ring)
+            events = prompts if is_petsird else read_events(events_path, ring)
             ends = (ring.points_mm, events.crystal1, events.crystal2)
         image = _table_image(events_path, ends, ring, grid, mu, num_pairs, settings)
     unit = "Bq/mm3" if calibration is not None else "counts-scaled"

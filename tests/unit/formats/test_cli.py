@@ -9,7 +9,8 @@ from tests.unit.formats.test_gate import GATE10, write
 
 from tubepet import io
 from tubepet.cli import main
-from tubepet.formats import tables
+from tubepet.formats import petsird, tables
+from tubepet.formats.gate import read_gate
 from tubepet.reconstruct import crystals, identity, mlem, sensitivity
 from tubepet.types import Grid, Listmode, Volume
 
@@ -58,8 +59,6 @@ def test_equals_the_workflows_function(folder, tmp_path, scanner, grid) -> None:
     done = run(folder, "c.root", "s.yaml", tmp_path / "a.nii.gz")
     assert done.exit_code == 0, done.output
     image = io.read_volume(tmp_path / "a.nii.gz")
-    from tubepet.formats.gate import read_gate
-
     events: Listmode = read_gate(folder / "c.root", crystals.cylinder(scanner).points_mm)
     ones = np.ones((25, 10))
     plain = sensitivity.geometric_sensitivity(scanner, grid, ones).astype(np.float32)
@@ -127,3 +126,19 @@ def test_folder_becomes_a_dicom_series(folder, tmp_path, scanner) -> None:
 def test_delayed_randoms_need_the_whole_model(folder, tmp_path) -> None:
     done = run(folder, "c.root", "s.yaml", tmp_path / "a.nii.gz", "--randoms", "delayed")
     assert done.exit_code == 2 and "expected --mu, --calibration and a ROOT file" in done.output
+
+
+def test_petsird_brings_its_scanner(folder, tmp_path, scanner) -> None:
+    ring = crystals.cylinder(scanner)
+    events = read_gate(folder / "c.root", ring.points_mm)
+    nothing = Listmode(*(array[:0] for array in vars(events).values()))
+    petsird.write_petsird(tmp_path / "e.petsird", ring, events, nothing, 1.0)
+    args = ["reconstruct", str(tmp_path / "e.petsird"), "-o", str(tmp_path / "p.nii.gz"), *GRID]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 0, done.output
+    run(folder, "c.root", "s.csv", tmp_path / "t.nii.gz")
+    first, second = (io.read_volume(tmp_path / f"{n}.nii.gz").array for n in "pt")
+    # the same lines, but for the file's float32
+    assert np.abs(first - second).max() < 1e-3 * second.max()
+    done = CliRunner().invoke(main, ["reconstruct", str(folder / "c.root"), "-o", "x.nii.gz"])
+    assert done.exit_code == 2 and "--scanner: expected one" in done.output
