@@ -217,8 +217,8 @@ def reconstruct(
 
     EVENTS is a ROOT file of GATE 9 or 10 (tree Coincidences), a CASToR header (.cdh), a PETSIRD
     file (.petsird), or a table (CSV, Parquet) of line end points x1_mm, y1_mm, z1_mm, x2_mm, y2_mm,
-    z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and randoms are fitted; with a
-    crystal table they stay in the image.
+    z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and
+    randoms are fitted; with a crystal table they stay in the image.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:

@@ -22,17 +22,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from tubepet import io, rng
 from tubepet.logs import log
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
-from tubepet.reconstruct import mlem, nema, sensitivity
+from tubepet.reconstruct import algorithms, mlem, nema, sensitivity
 from tubepet.simulate import gate
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.simulate.fast import transport
-from tubepet.types import Grid, Scanner, Volume
+from tubepet.types import Grid, Listmode, Scanner, Volume
 
 Array = NDArray[np.float64]
 
@@ -80,25 +81,17 @@ class Bench:
     num_threads: int
 
 
-def measure(
-    bench: Bench,
-    name: str,
-    labels: Volume,
-    activity: Volume,
-    mu: Volume,
-    duration_s: float,
-    geometric: Volume,
-) -> Volume:
-    """Simulate one acquisition and reconstruct it, Bq/mm3.
+def acquire(
+    bench: Bench, name: str, labels: Volume, activity: Volume, duration_s: float
+) -> tuple[Listmode, Listmode | None]:
+    """Simulate one acquisition: prompts, and delayed pairs if the background is modelled.
 
     Parameters
     ----------
     labels : Volume of uint8
         0 air, 1 water, 2 aluminium.
-    activity, mu : Volume
-        Bq/mm3 and 1/mm, on the grid of the labels.
-    geometric : Volume
-        `sensitivity.geometric_sensitivity` on the grid of the image.
+    activity : Volume
+        Bq/mm3 on the grid of the labels.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / part for part in ("labels.nii.gz", "activity.nii.gz", "c.root")]
@@ -112,6 +105,30 @@ def measure(
         )  # fmt: skip
         events = read_coincidences(paths[2], bench.scanner)
         delayed = read_delayed(paths[2], bench.scanner) if bench.is_modelled else None
+    return events, delayed
+
+
+def measure(
+    bench: Bench,
+    name: str,
+    labels: Volume,
+    activity: Volume,
+    mu: Volume,
+    duration_s: float,
+    geometric: Volume,
+) -> Volume:
+    """Simulate one acquisition and reconstruct it, Bq/mm3.
+
+    Parameters
+    ----------
+    labels, activity
+        As `acquire`.
+    mu : Volume
+        1/mm.
+    geometric : Volume
+        `sensitivity.geometric_sensitivity` on the grid of the image.
+    """
+    events, delayed = acquire(bench, name, labels, activity, duration_s)
     image, _ = mlem.reconstruct(
         events, bench.scanner, bench.efficiency, geometric, mu, duration_s, **bench.settings,
         seed=bench.seed, delayed=delayed,
@@ -152,6 +169,38 @@ def geometric_of(bench: Bench, grid: Grid) -> Volume:
     return Volume(sensitivity.geometric_sensitivity(bench.scanner, grid, bench.efficiency), grid)
 
 
+def point_grid(place_mm: float) -> Grid:
+    """Grid of the image of a point at a distance from the axis."""
+    grid = Grid.centred((40, 48, 48), (VOXEL_MM,) * 3)
+    return Grid(
+        grid.shape,
+        grid.voxel_mm,
+        (grid.origin_mm[0], grid.origin_mm[1], grid.origin_mm[2] + place_mm),
+    )
+
+
+def point_volumes(place_mm: float, share: float) -> tuple[Volume, Volume, Volume]:
+    """Labels, activity and attenuation of a warm cylinder with a point in its middle.
+
+    Parameters
+    ----------
+    share : float
+        Activity of the point over that of the cylinder.
+    """
+    warm = WARM_RADIUS_MM**2 * np.pi * WARM_LENGTH_MM * CONCENTRATION
+    point = share * warm / VOXEL_MM**3
+
+    def activity(x: Array, y: Array, z: Array) -> Array:
+        # grids have an even number of voxels: the point is the one above the middle
+        is_point = (np.abs(np.stack([x, y, z]) - VOXEL_MM / 2) < VOXEL_MM / 2).all(axis=0)
+        return np.where(is_point, CONCENTRATION + point, CONCENTRATION)
+
+    return painted(
+        WARM_RADIUS_MM, WARM_LENGTH_MM, place_mm, VOXEL_MM, activity,
+        lambda x, y, z: np.zeros(x.shape, bool),
+    )  # fmt: skip
+
+
 def measure_resolution(bench: Bench) -> pd.DataFrame:
     """FWHM and FWTM of a 0.5 mm cube of activity at several distances from the axis.
 
@@ -163,23 +212,10 @@ def measure_resolution(bench: Bench) -> pd.DataFrame:
     sharp = dataclasses.replace(bench, settings={**bench.settings, "filter_fwhm_mm": 0.0})
     rows = []
     for place_mm in POINT_PLACES_MM:
-        grid = Grid.centred((40, 48, 48), (0.5, 0.5, 0.5))
-        shifted = (grid.origin_mm[0], grid.origin_mm[1], grid.origin_mm[2] + place_mm)
-        geometric = geometric_of(sharp, Grid(grid.shape, grid.voxel_mm, shifted))
-        warm = WARM_RADIUS_MM**2 * np.pi * WARM_LENGTH_MM * CONCENTRATION
+        geometric = geometric_of(sharp, point_grid(place_mm))
         images = []
         for share in (POINT_SHARE, 0.0):
-            point = share * warm / VOXEL_MM**3
-
-            def activity(x: Array, y: Array, z: Array, point: float = point) -> Array:
-                # grids have an even number of voxels: the point is the one above the middle
-                is_point = (np.abs(np.stack([x, y, z]) - VOXEL_MM / 2) < VOXEL_MM / 2).all(axis=0)
-                return np.where(is_point, CONCENTRATION + point, CONCENTRATION)
-
-            volumes = painted(
-                WARM_RADIUS_MM, WARM_LENGTH_MM, place_mm, VOXEL_MM, activity,
-                lambda x, y, z: np.zeros(x.shape, bool),
-            )  # fmt: skip
+            volumes = point_volumes(place_mm, share)
             duration_s = POINT_DECAYS * (1 + share) / gate.total_activity_bq(volumes[1])
             name = f"point {place_mm} {share}"
             images.append(measure(sharp, name, *volumes, duration_s, geometric))
@@ -188,6 +224,52 @@ def measure_resolution(bench: Bench) -> pd.DataFrame:
         for axis, i in (("radial", 2), ("tangential", 1), ("axial", 0)):
             rows.append((place_mm, axis, half[i], tenth[i]))
     return pd.DataFrame(rows, columns=["distance_mm", "axis", "fwhm_mm", "fwtm_mm"])
+
+
+def fit_resolution(bench: Bench) -> pd.DataFrame:
+    """Fit the Gaussian of the resolution model where the activity is known.
+
+    The events of the point in its warm cylinder, and of the true activity blurred by a Gaussian:
+    the FWHM of greatest likelihood (`algorithms.log_likelihood`). Nothing is reconstructed.
+
+    Returns
+    -------
+    DataFrame
+        distance_mm, fwhm_mm.
+    """
+    rows = []
+    for place_mm in POINT_PLACES_MM:
+        geometric = geometric_of(bench, point_grid(place_mm))
+        labels, activity, mu = point_volumes(place_mm, POINT_SHARE)
+        duration_s = POINT_DECAYS * (1 + POINT_SHARE) / gate.total_activity_bq(activity)
+        name = f"point {place_mm} {POINT_SHARE}"
+        events, delayed = acquire(bench, name, labels, activity, duration_s)
+        model = mlem.model_acquisition(
+            events, bench.scanner, bench.efficiency, geometric, mu, duration_s, 1,
+            bench.settings["psf_fwhm_mm"], delayed,
+        )  # fmt: skip
+        grid = geometric.grid
+        truth = centred_onto(activity, grid)
+
+        def misfit(
+            fwhm_mm: float, model: mlem.Acquisition = model, truth: Array = truth, grid: Grid = grid
+        ) -> float:
+            seen = algorithms.smoothed(model.sensitivity_s, grid, fwhm_mm)
+            blurred = algorithms.smoothed(truth, grid, fwhm_mm)
+            return -algorithms.log_likelihood(truth, blurred, grid, model.lines, seen)
+
+        best = minimize_scalar(misfit, bounds=(0.5, 6.0), method="bounded", options={"xatol": 0.02})
+        rows.append((place_mm, float(best.x)))
+    return pd.DataFrame(rows, columns=["distance_mm", "fwhm_mm"])
+
+
+def centred_onto(volume: Volume, grid: Grid) -> Array:
+    """Put a volume into the middle of a larger grid of the same voxels and the same centre."""
+    padding = []
+    for large, small in zip(grid.shape, volume.grid.shape, strict=True):
+        assert large >= small and (large - small) % 2 == 0
+        padding.append(((large - small) // 2,) * 2)
+    return np.pad(volume.array.astype(np.float64), padding)
 
 
 def rod_places_mm() -> list[tuple[float, float, float]]:
@@ -373,6 +455,8 @@ def smallest_pits_mm(pits: pd.DataFrame) -> dict[str, float | None]:
 
 def prove(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> dict[str, Any]:
     """Make all measurements: plain data, but for ``image``, that of the quality phantom."""
+    fitted = fit_resolution(bench)
+    log.info("resolution of the model, fitted\n%s", fitted.to_string(index=False))
     resolution = measure_resolution(bench)
     log.info("resolution\n%s", resolution.to_string(index=False))
     quality, image = measure_quality(bench, geometric)
@@ -382,6 +466,7 @@ def prove(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> dict[str,
     pits = measure_pits(bench, phantom, geometric)
     log.info("pits\n%s", pits.to_string(index=False))
     return {
+        "fitted_resolution": fitted.to_dict("records"),
         "resolution": resolution.to_dict("records"),
         "quality": quality,
         "bores": bores.to_dict("records"),
