@@ -88,6 +88,41 @@ def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, psf
     assert list(trace["iteration"]) == list(range(16))
 
 
+def test_two_rays_through_two_voxels_by_hand(monkeypatch):
+    """One count along both voxels, a + b, and one across the first, a; s = (2, 1).
+
+    From (1, 1): a = (1/2 + 1/1) / 2 = 0.75, b = 1/2. Then the rays see 1.25 and 0.75:
+    a = 0.75 (1/1.25 + 1/0.75) / 2 = 0.8, b = 0.5 / 1.25 = 0.4. Always s x = 2 counts. The maximum
+    of log(a + b) + log a - 2 a - b is at (1, 0), where it is -2.
+    """
+    pair = Grid.centred((1, 1, 2), (1.0, 1.0, 1.0))
+    points = np.array([[-5.0, 0, 0], [5, 0, 0], [-0.5, -5, 0], [-0.5, 5, 0]])
+    first, second = np.array([0, 2], np.int32), np.array([1, 3], np.int32)
+    sens = np.array([[[2.0, 1.0]]])
+
+    def run(num_iterations, additive=(0.0, 0.0)):
+        lines = Lines(points, first, second, np.array(additive))
+        image, trace = algorithms.iterate(
+            lines, pair, sens, np.ones(pair.shape), num_iterations, 1, 0.0
+        )
+        return image.ravel(), trace["log_likelihood"].to_numpy()
+
+    for few_lines in (few.FEW_LINES, 0):  # by the matrix of few lines, and by the fused kernel
+        monkeypatch.setattr(few, "FEW_LINES", few_lines)
+        # projections are float32
+        assert run(1)[0] == pytest.approx([0.75, 0.5], rel=1e-6)
+        image, fit = run(2)
+        assert image == pytest.approx([0.8, 0.4], rel=1e-6)
+        by_hand = [np.log(2) - 3, np.log(1.25 * 0.75) - 2, np.log(1.2 * 0.8) - 2]
+        assert fit == pytest.approx(by_hand, rel=1e-6)
+        # b falls as 1 / iteration: its likelihood is flat at the border
+        image, fit = run(2000)
+        assert image == pytest.approx([1.0, 0.0], abs=2e-3)
+        assert fit[-1] == pytest.approx(-2.0, abs=1e-5)
+        # a background of 1 on the second ray: a = (1/2 + 1/2) / 2
+        assert run(1, (0.0, 1.0))[0] == pytest.approx([0.5, 0.5], rel=1e-6)
+
+
 def test_few_lines_give_the_same_image_by_matrix(scanner, grid, monkeypatch):
     lines = random_lines(scanner, grid, 60, 0.2)
     sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
