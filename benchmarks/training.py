@@ -1,4 +1,4 @@
-"""Speed of a generator step of ours against our own DCGAN's: the price of memory and dense blocks.
+"""Speed of a step of the paper's model against our DCGAN's: the price of memory and dense blocks.
 
 Both at the sizes of config/config.yaml, on one thread, in turn, on random data: the time of a step
 does not depend on what the images show.
@@ -53,14 +53,14 @@ def main() -> None:
         vae=ConvVAE(size, pretrain["latent_size"], pretrain["channels"]),
         bank=torch.randn(NUM_SLICES, num_features),
     )
-    runs = {name: begin(name, config, data) for name in ("ours", "dcgan")}
+    runs = {name: begin(name, config, data) for name in ("paper", "dcgan")}
     for name, run in runs.items():
         seconds_per_step(name, run)  # warm up
     # side by side, so that a busy moment of the machine hits both
     rounds = [{n: seconds_per_step(n, run) for n, run in runs.items()} for _ in range(NUM_ROUNDS)]
-    ratio = median(r["dcgan"] / r["ours"] for r in rounds)
+    ratio = median(r["dcgan"] / r["paper"] for r in rounds)
     record(
-        name="gan_step", ratio=ratio, target=0.25, unit="seconds per step, DCGAN / ours",
+        name="gan_step", ratio=ratio, target=0.25, unit="seconds per step, DCGAN / paper",
         peer="our DCGAN",
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from tubepet.types import Scanner
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 
-MODELS = ("ours", "vae", "dcgan", "wgan")
+MODELS = ("paper", "vae", "dcgan", "wgan")
 
 
 def copy_of(smoke: Path, tmp_path: Path) -> Path:
@@ -62,7 +62,7 @@ def test_second_run_has_nothing_to_do(smoke):
 
 
 def test_a_loss_weight_reruns_gan_and_later_only(smoke):
-    jobs = planned(smoke, {"gan": {"ours": {"apg_weight": 2.0}}})
+    jobs = planned(smoke, {"gan": {"paper": {"apg_weight": 2.0}}})
     assert jobs.pop("train_gan") == 1
     assert jobs.keys() <= {"generate_samples", "evaluate_models", "collect_report", "all"}
 

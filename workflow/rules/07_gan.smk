@@ -1,4 +1,4 @@
-# 07 gan. Needs positron slices and, for ours, the CT slices, their encoder and the memory bank; makes one
+# 07 gan. Needs positron slices and, for the paper's model, the CT slices, their encoder and the memory bank; makes one
 # trained generator per model, by one loop, and its samples. An unfinished training is kept in
 # results/gan/<model>/progress/, which no rule declares: after a kill the next run goes on from there.
 
@@ -6,8 +6,7 @@
 rule train_gan:
     """Train one generator on the slices of the training tubes."""
     input:
-        unpack(query_inputs),
-        unpack(memory_inputs),
+        unpack(training_files),
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
         info="results/reconstruct/slices.json",
@@ -47,9 +46,9 @@ rule train_gan:
 
 
 rule generate_samples:
-    """Generate images; ours is queried with CT slices of the training patients."""
+    """Generate images; the paper's model is queried with CT slices of the training patients."""
     input:
-        unpack(query_inputs),
+        unpack(sampling_files),
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
         info="results/reconstruct/slices.json",

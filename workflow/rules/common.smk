@@ -98,33 +98,43 @@ def gan_settings(wildcards):
     common = ("batch_size", "ema_decay", "augment", "checkpoint_every")
     settings = {key: section[key] for key in (*common, "sample_every")}
     if (
-        wildcards.model == "ours"
+        wildcards.model == "paper"
     ):  # its encoder keeps the loss that it was pretrained with
         settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
     return settings | section[wildcards.model]
 
 
 def gan_code(wildcards):
-    return code_digest("tubepet.gan.train", f"tubepet.gan.{wildcards.model}")
+    return code_digest(
+        "tubepet.gan.train", "tubepet.gan.files", f"tubepet.gan.{wildcards.model}"
+    )
 
 
-def query_inputs(wildcards):
-    """The medical images with which ours queries its memory."""
-    if wildcards.model != "ours":
-        return {}
-    return {
-        "ct_images": rules.prepare_ct.output.images,
-        "ct_table": rules.prepare_ct.output.table,
-        "ct_info": rules.prepare_ct.output.info,
+# What a model reads besides the positron slices, for training and for sampling.
+NEEDS = {"paper": {"train": ("ct", "memory"), "sample": ("ct",)}}
+
+
+def needed_files(model, step):
+    """Inputs of a model's training or sampling, by name."""
+    files = {
+        "ct": {
+            "ct_images": rules.prepare_ct.output.images,
+            "ct_table": rules.prepare_ct.output.table,
+            "ct_info": rules.prepare_ct.output.info,
+        },
+        "memory": {
+            "vae": rules.train_vae.output.weights,
+            "vae_info": rules.train_vae.output.info,
+            "bank": rules.fit_features.output.bank,
+        },
     }
+    needs = NEEDS.get(model, {}).get(step, ())
+    return {name: path for need in needs for name, path in files[need].items()}
 
 
-def memory_inputs(wildcards):
-    """The memory of ours, and the encoder of its queries."""
-    if wildcards.model != "ours":
-        return {}
-    return {
-        "vae": rules.train_vae.output.weights,
-        "vae_info": rules.train_vae.output.info,
-        "bank": rules.fit_features.output.bank,
-    }
+def training_files(wildcards):
+    return needed_files(wildcards.model, "train")
+
+
+def sampling_files(wildcards):
+    return needed_files(wildcards.model, "sample")

@@ -18,8 +18,8 @@ from tubepet.rng import stream
 Images = NDArray[np.float32]
 
 # the paper's Table 1; it does not say which images its MS-SSIM compares (docs/model.md A15)
-PAPER_MS_SSIM = {"vae": 0.0485, "dcgan": 0.0522, "wgan": 0.0567, "ours": 0.0694}
-PAPER_FID = {"dcgan": 15.2, "wgan": 27.5, "ours": 52.8}
+PAPER_MS_SSIM = {"vae": 0.0485, "dcgan": 0.0522, "wgan": 0.0567, "paper": 0.0694}
+PAPER_FID = {"dcgan": 15.2, "wgan": 27.5, "paper": 52.8}
 FLOOR = "real (training tubes)"
 COPY = "training slices drawn again"
 MIN_IMAGES = 2

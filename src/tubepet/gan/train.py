@@ -76,7 +76,7 @@ def train(
     name : str
         Its name, for streams, logs and messages.
     config : mapping
-        The common keys of section `gan` and the model's own; for ours also `sigma_x` and `beta`
+        The common keys of section `gan` and the model's own; for paper also `sigma_x` and `beta`
         of section `pretrain`, the encoder's loss.
     data : Data
         Training images.

@@ -34,7 +34,7 @@ def real_slices(images: np.ndarray, num_train: int) -> table.RealSlices:
 def compared():
     real = real_slices(discs(100, seed=0), num_train=60)
     samples = {
-        "ours": discs(80, seed=5),
+        "paper": discs(80, seed=5),
         "dcgan": discs(80, seed=6, noise=0.4),
         "vae": np.repeat(discs(1, seed=7), 80, axis=0),
     }
@@ -43,9 +43,9 @@ def compared():
 
 def test_rows_and_columns(compared) -> None:
     _, _, rows, facts = compared
-    assert rows["model"].tolist() == ["ours", "dcgan", "vae", table.FLOOR, table.COPY]
+    assert rows["model"].tolist() == ["paper", "dcgan", "vae", table.FLOOR, table.COPY]
     assert (rows["n"] == 30).all() and (rows["num_test"] == 40).all()
-    assert rows.set_index("model").loc["ours", "paper_fid"] == 52.8
+    assert rows.set_index("model").loc["paper", "paper_fid"] == 52.8
     assert not facts["statements"]
     assert set(metrics.DESCRIPTIONS) <= set(rows.columns)
     assert "fid" not in rows  # never under that name without the Inception file
@@ -59,13 +59,13 @@ def test_same_distribution_scores_like_the_floor_and_others_do_not(compared) -> 
     rows = compared[2].set_index("model")
     floor = rows.loc[table.FLOOR, "frechet"]
     # the same distribution: a few times the floor at most; more noise, one mode: far above
-    assert rows.loc["ours", "frechet"] < 3 * floor
+    assert rows.loc["paper", "frechet"] < 3 * floor
     assert rows.loc["dcgan", "frechet"] > 10 * floor
     assert rows.loc["vae", "frechet"] > 3 * floor
     assert rows.loc["vae", "ms_ssim"] == pytest.approx(1.0, abs=1e-6)  # float32: equal images
     assert rows.loc["vae", "recall"] == 0
-    assert rows.loc["ours", "coverage"] > 0.7
-    assert rows.loc["dcgan", "c2st"] > rows.loc["ours", "c2st"]
+    assert rows.loc["paper", "coverage"] > 0.7
+    assert rows.loc["dcgan", "c2st"] > rows.loc["paper", "c2st"]
 
 
 def test_copies_are_found_out(compared) -> None:
@@ -95,24 +95,24 @@ def test_figures_are_drawn(compared, tmp_path: Path) -> None:
 
 def test_images_without_a_count_are_stated_not_crashed_on(tmp_path: Path) -> None:
     real = real_slices(np.zeros((20, SIZE, SIZE)), num_train=12)
-    rows, facts = table.evaluate({"ours": np.zeros((16, SIZE, SIZE), np.float32)}, real, 5, "", 1)
+    rows, facts = table.evaluate({"paper": np.zeros((16, SIZE, SIZE), np.float32)}, real, 5, "", 1)
     assert (rows["frechet"] == 0).all()
     assert rows["w1_activity"].isna().all() and rows["coverage"].isna().all()
-    (ours,) = (statement for statement in facts["statements"] if statement.startswith("ours: "))
-    assert "w1_activity cannot be computed from 6 images against 8 test slices" in ours
+    (paper,) = (statement for statement in facts["statements"] if statement.startswith("paper: "))
+    assert "w1_activity cannot be computed from 6 images against 8 test slices" in paper
     io.write_json(tmp_path / "metrics.json", facts)  # refuses NaN
     io.write_figure(tmp_path / "t.png", figures.draw_table(rows))
 
 
 def test_eight_test_slices_and_few_samples_are_enough() -> None:
     real = real_slices(discs(16, seed=0), num_train=8)
-    rows, _ = table.evaluate({"ours": discs(16, seed=1)}, real, 5, "", 1)
+    rows, _ = table.evaluate({"paper": discs(16, seed=1)}, real, 5, "", 1)
     assert (rows["n"] == 4).all() and np.isfinite(rows["frechet"]).all()
 
 
 def test_no_test_slices_is_named() -> None:
     with pytest.raises(InputError, match="got 0 slices of split test, expected at least 2"):
-        table.evaluate({"ours": discs(4, 1)}, real_slices(discs(8, 0), num_train=8), 5, "", 1)
+        table.evaluate({"paper": discs(4, 1)}, real_slices(discs(8, 0), num_train=8), 5, "", 1)
 
 
 def test_wrong_inception_file_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ COMMON = {
     "sample_every": 100,
 }
 SECTIONS: dict[str, dict[str, Any]] = {
-    "ours": {
+    "paper": {
         "num_steps": 4,
         "learning_rate": 4e-4,
         "encoder_learning_rate": 4e-5,

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tubepet.errors import InputError
-from tubepet.gan import ours, wgan
+from tubepet.gan import paper, wgan
 from tubepet.gan.data import Images, positron_images, take
 from tubepet.gan.models import MODELS
 from tubepet.gan.sample import load_generator, sample_images
@@ -25,11 +25,11 @@ def run(model, name, config, data):
 
 
 def test_gradients_reach_encoder_and_attention_but_not_the_bank(config, data) -> None:
-    begun = run(ours, "ours", config("ours"), data)
+    begun = run(paper, "paper", config("paper"), data)
     generator = begun.networks["generator"].module
     critic_before = [p.clone() for p in begun.networks["critic"].parameters()]
     bank = generator.memory.bank.clone()
-    ours.train_step(begun)
+    paper.train_step(begun)
     reached = {name for name, p in generator.named_parameters() if p.grad.abs().sum() > 0}
     assert "memory.alignment" in reached
     assert {"vae.mu_head.weight", "vae.log_var_head.weight", "vae.trunk.0.weight"} <= reached
@@ -45,8 +45,8 @@ def test_gradients_reach_encoder_and_attention_but_not_the_bank(config, data) ->
 
 
 def test_encoder_gets_an_adversarial_gradient_without_its_own_loss(config, data) -> None:
-    begun = run(ours, "ours", config("ours", vae_weight=0.0, prior_fraction=0.0), data)
-    ours.train_step(begun)
+    begun = run(paper, "paper", config("paper", vae_weight=0.0, prior_fraction=0.0), data)
+    paper.train_step(begun)
     generator = begun.networks["generator"].module
     assert generator.vae.mu_head.weight.grad.abs().sum() > 0
     assert generator.vae.expand.weight.grad.abs().sum() == 0
@@ -112,12 +112,12 @@ def test_weights_rebuild_the_generator_and_sampling_is_seeded(
 
 
 def test_average_covers_batch_norm_statistics(config, data) -> None:
-    begun = run(ours, "ours", config("ours"), data)
+    begun = run(paper, "paper", config("paper"), data)
     generator = begun.networks["generator"].module
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
     means = []
     for _ in range(2):
-        ours.train_step(begun)
+        paper.train_step(begun)
         average.update_parameters(generator)
         means.append(generator.context_norm.running_mean.clone())
     # the first update copies, the second takes half of the difference; 1e-6: float32
@@ -192,7 +192,7 @@ def test_nan_stops_the_training_and_keeps_the_checkpoint(config, data, tmp_path:
 def test_bank_of_another_data_set_is_refused(config, data, tmp_path: Path) -> None:
     other = replace(data, bank=torch.randn(7, 5))
     with pytest.raises(InputError, match="got 7 slots, expected 8"):
-        train(MODELS["ours"], "ours", config("ours"), other, 1, "code", tmp_path)
+        train(MODELS["paper"], "paper", config("paper"), other, 1, "code", tmp_path)
 
 
 def test_weights_of_another_architecture_are_refused(config, data, tmp_path: Path) -> None:
