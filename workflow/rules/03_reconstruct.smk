@@ -182,6 +182,46 @@ rule bootstrap_tube:
         "../scripts/bootstrap_tube.py"
 
 
+rule reconstruct_frames:
+    """Images of one tube in frames of `frame_s`, on request, each as if measured alone.
+
+    Simulated activity is constant: there is no decay to correct.
+    """
+    input:
+        coincidences="results/simulate/{tube}/coincidences.root",
+        stats="results/simulate/{tube}/stats.json",
+        mu="results/phantom/{tube}/mu.nii.gz",
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+    output:
+        images="results/reconstruct/{tube}/frames.nii.gz",
+    log:
+        "logs/reconstruct_frames/{tube}.log",
+    benchmark:
+        "results/benchmarks/reconstruct_frames/{tube}.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["duration_s"],
+        frame_s=config["reconstruct"]["frame_s"],
+        background=config["reconstruct"]["background"],
+        mlem=rules.reconstruct_tube.params.mlem,
+        seed=config["seed"],
+        code=code_digest(
+            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.frames",
+            "tubepet.reconstruct.identity",
+            "tubepet.simulate.coincidences",
+        ),
+    script:
+        "../scripts/reconstruct_frames.py"
+
+
 rule locate_sources:
     """Point or line source by maximum likelihood, for counts too few for an image."""
     input:
