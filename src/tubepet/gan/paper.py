@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from tubepet.errors import InputError
-from tubepet.gan.augment import dihedral, draw_symmetry
 from tubepet.gan.data import Data
 from tubepet.gan.discriminator import PatchDiscriminator
 from tubepet.gan.generator import DenseGenerator
 from tubepet.gan.loss import ADVERSARIAL, assign, attention_perceptual, frozen
 from tubepet.gan.memory import AttentionMemory, effective_slots
-from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run
+from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run, bare
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
 
 ADAM_BETAS = (0.5, 0.999)  # beta1: the paper, section 4.1
@@ -187,14 +186,17 @@ def train_step(run: Run) -> dict[str, Tensor]:
 
     real, positions = run.next_batch("real", data.real)
     ct, _ = run.next_batch("ct", data.ct)
-    symmetry = draw_symmetry(config["augment"], run.rng)
+    transform = run.transform()
+    real = transform(real)
     noise = (run.fabric.to_device(n) for n in generator.draw_noise(len(ct), run.rng))
     generated: Generated = generator(ct, *noise)
-    fake = dihedral(generated.image, symmetry)
+    fake = transform(generated.image)
 
-    real_logits, real_layers = critic(dihedral(real, symmetry))
-    critic_loss = loss.critic(real_logits, critic(fake.detach())[0])
-    run.update("critic", critic_loss)
+    real_logits, real_layers = critic(real)
+    fake_logits, _ = critic(fake.detach())
+    critic_loss = loss.critic(real_logits, fake_logits)
+    penalty = run.regularisation(lambda x: bare(critic)(x)[0], real, real_logits, fake_logits)
+    run.update("critic", critic_loss + penalty)
 
     with frozen(critic):
         fake_logits, fake_layers = critic(fake)
@@ -212,6 +214,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
         run.update("generator", total)
     return {
         "critic_loss": critic_loss,
+        "penalty": penalty,
         "generator_loss": adversarial,
         "perceptual_loss": perceptual,
         "vae_nll": nll,
