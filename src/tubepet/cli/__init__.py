@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from tubepet.cli.dicom import dicom
 from tubepet.cli.reconstruct import reconstruct
 from tubepet.cli.turing import turing
 from tubepet.errors import InputError
@@ -45,5 +46,5 @@ def main(quiet: bool) -> None:
     log.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-for command in (reconstruct, turing):
+for command in (reconstruct, dicom, turing):
     main.add_command(command)

@@ -342,5 +342,5 @@ def _run(
     elif is_nifti:
         io.write_volume(output, images[0])
     else:
-        dicom_pet.write_series(output, images[0], events_path.stem, facts)
+        dicom_pet.write_series(output, images[0], dicom_pet.Component(events_path.stem), facts)
     io.write_json(sidecar, facts)
