@@ -113,8 +113,9 @@ def ct_source_files(wildcards):
 def gan_settings(wildcards):
     """The common keys that training reads, and the model's own: another model's do not count."""
     section = config["gan"]
-    common = ("batch_size", "ema_decay", "augment", "checkpoint_every")
-    settings = {key: section[key] for key in (*common, "sample_every")}
+    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
+    loop = ("precision", "checkpoint_every", "sample_every")
+    settings = {key: section[key] for key in (*common, *loop)}
     if (
         wildcards.model == "paper"
     ):  # its encoder keeps the loss that it was pretrained with

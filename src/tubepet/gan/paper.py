@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from tubepet.errors import InputError
-from tubepet.gan.augment import dihedral, draw_symmetry
 from tubepet.gan.data import Data
 from tubepet.gan.discriminator import PatchDiscriminator
 from tubepet.gan.generator import LAYOUTS
 from tubepet.gan.loss import ADVERSARIAL, frozen
 from tubepet.gan.memory import AttentionMemory, mean_entropy, memory_bank
 from tubepet.gan.pairing import ATTENTIVE, PAIRINGS, Batch
-from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run
+from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run, bare
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
 
 ADAM_BETAS = (0.5, 0.999)  # beta1: the paper, section 4.1
@@ -305,17 +304,17 @@ def train_step(run: Run) -> dict[str, Tensor]:
 
     positron, positions = run.next_batch("real", data.real)
     ct, _ = run.next_batch("ct", data.ct)
-    symmetry = draw_symmetry(config["augment"], run.rng)
+    transform = run.transform()
     noise = (run.fabric.to_device(n) for n in generator.draw_noise(len(ct), run.rng))
     generated: Generated = generator(ct, *noise)
-    fake = dihedral(generated.image, symmetry)
+    fake = transform(generated.image)
 
     def look(slots: Tensor) -> list[Tensor]:
-        slices = run.fabric.to_device(data.real.batch(slots))
-        layers: list[Tensor] = critic(dihedral(slices, symmetry))[1]
+        layers: list[Tensor] = critic(transform(run.fabric.to_device(data.real.batch(slots))))[1]
         return layers
 
-    real_logits, layers = critic(dihedral(REAL[config["real"]](positron, ct), symmetry))
+    real = transform(REAL[config["real"]](positron, ct))
+    real_logits, layers = critic(real)
     if config["real"] != "positron":
         layers = look(positions)
     batch = Batch(layers, positions, generated.log_attention, look, run.rng)
@@ -324,7 +323,8 @@ def train_step(run: Run) -> dict[str, Tensor]:
     if config["apg_margin"] > 0:
         gap = torch.relu(config["apg_margin"] - pair(batch, fake_layers))
         critic_loss = critic_loss + config["apg_weight"] * gap
-    run.update("critic", critic_loss)
+    penalty = run.regularisation(lambda x: bare(critic)(x)[0], real, real_logits, fake_logits)
+    run.update("critic", critic_loss + penalty)
 
     with frozen(critic):
         fake_logits, fake_layers = critic(fake)
@@ -343,6 +343,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
         run.update("generator", total)
     return {
         "critic_loss": critic_loss,
+        "penalty": penalty,
         "generator_loss": adversarial,
         "perceptual_loss": perceptual,
         "vae_nll": nll,

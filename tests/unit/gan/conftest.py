@@ -13,8 +13,11 @@ from tubepet.pretrain.vae import ConvVAE
 SIZE = 32
 COMMON = {
     "batch_size": 4,
-    "ema_decay": 0.9,
-    "augment": "symmetry",
+    "ema_images": 40,
+    "augment": "diffaug",
+    "lecam_weight": 0.1,
+    "r1_weight": 0.1,
+    "precision": "full",
     "checkpoint_every": 2,
     "sample_every": 100,
 }
@@ -59,6 +62,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     },
     "dcgan": {
         "num_steps": 4,
+        "loss": "bce",
         "learning_rate": 4e-4,
         "latent_size": 4,
         "channels": 4,

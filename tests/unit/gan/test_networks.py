@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tubepet.gan.augment import dihedral
+from tubepet.gan.augment import dihedral, draw_transform
 from tubepet.gan.dcgan import DCCritic, DCGenerator
 from tubepet.gan.discriminator import PATCHGAN_LAYERS, PatchDiscriminator, receptive_field
 from tubepet.gan.generator import DenseGenerator, TiramisuGenerator
@@ -125,3 +125,37 @@ def test_symmetries_are_eight_different_ones() -> None:
     image = torch.arange(9.0).view(1, 1, 3, 3)
     assert len({tuple(dihedral(image, e).flatten().tolist()) for e in range(8)}) == 8
     assert torch.equal(dihedral(image, 0), image)
+
+
+def test_transform_of_symmetries_only_turns_each_image() -> None:
+    images = torch.randn(6, 2, 8, 8)
+    transform = draw_transform("dihedral", 6, 8, torch.Generator().manual_seed(0))
+    chosen = set()
+    for before, after in zip(images, transform(images), strict=True):
+        (element,) = (e for e in range(8) if torch.equal(dihedral(before, e), after))
+        chosen.add(element)
+    assert len(chosen) > 1  # a draw per image
+    assert torch.equal(transform(images[:, :1]), transform(images)[:, :1])  # one draw for both
+    assert torch.equal(draw_transform("none", 6, 8, torch.Generator())(images), images)
+
+
+def test_shift_and_cutout_move_and_blank_whole_pixels() -> None:
+    rng = torch.Generator().manual_seed(3)
+    size, empty = 16, -1.0
+    images = 2 + torch.rand(32, 1, size, size)  # no pixel looks empty or half bright
+    images.requires_grad_()
+    out = draw_transform("diffaug", 32, size, rng)(images, empty)
+    shown = (out != empty) & (out != 0)
+    values = set(images.detach().flatten().tolist())
+    assert set(out[shown].tolist()) <= values  # intensities are kept
+    assert 1 < shown.sum() < shown.numel()
+    for kept in out:
+        cut = (kept[0] == 0).nonzero()
+        height, width = (cut.max(0).values - cut.min(0).values + 1).tolist() if len(cut) else (0, 0)
+        assert len(cut) == height * width and max(height, width) <= size // 2  # a square, clipped
+        edge = (kept[0] == empty).all(1).sum()
+        assert edge <= size // 8
+    out.sum().backward()
+    # each shown pixel came from one input pixel, whose gradient is 1
+    assert images.grad is not None and set(images.grad.unique().tolist()) == {0.0, 1.0}
+    assert images.grad.sum() == shown.sum()
