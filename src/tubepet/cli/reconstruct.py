@@ -12,7 +12,16 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.formats import castor, dicom_pet, gate, petsird, tables
 from tubepet.logs import log
-from tubepet.reconstruct import calibrate, crystals, frames, generic, identity, mlem, sensitivity
+from tubepet.reconstruct import (
+    calibrate,
+    crystals,
+    frames,
+    generic,
+    identity,
+    mlem,
+    psf,
+    sensitivity,
+)
 from tubepet.reconstruct.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
@@ -256,7 +265,7 @@ def reconstruct(
             "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
             "seed": SEED,
             "num_iterations": iterations, "num_subsets": subsets,
-            "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
+            "psf": psf.gaussian(psf_mm), "filter_fwhm_mm": filter_mm,
         },
     )  # fmt: skip
 

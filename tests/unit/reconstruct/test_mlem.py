@@ -14,10 +14,13 @@ from tubepet.reconstruct import (
     geometry,
     mlem,
     projector,
+    psf,
     sensitivity,
 )
 from tubepet.reconstruct.lines import Lines
 from tubepet.types import Grid, Listmode, Volume
+
+MIXTURE = (psf.Gaussian(0.7, 2.0, 4.0), psf.Gaussian(0.3, 6.0, 6.0))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def events(simulate, cylinder_points):
 
 @pytest.fixture(scope="module")
 def reconstruct(scanner, efficiency, geometric):
-    def run(events, mu=None, duration_s=2.0, num_subsets=1, num_iterations=10, psf=3.0, post=0.0):
+    def run(events, mu=None, duration_s=2.0, num_subsets=1, num_iterations=10, fwhm=3.0, post=0.0):
         mu = mu or Volume(np.zeros(geometric.grid.shape), geometric.grid)
         return mlem.reconstruct(
             events,
@@ -53,7 +56,7 @@ def reconstruct(scanner, efficiency, geometric):
             num_iterations,
             num_subsets,
             1,
-            psf,
+            psf.gaussian(fwhm),
             post,
         )
 
@@ -70,16 +73,16 @@ def random_lines(scanner, grid, num, additive, seed=0):
 
 
 @pytest.mark.parametrize("additive", [0.0, 0.3])
-@pytest.mark.parametrize("psf_fwhm_mm", [0.0, 3.0])
-def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, psf_fwhm_mm):
+@pytest.mark.parametrize("kernel", [(), MIXTURE])
+def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, kernel):
     lines = random_lines(scanner, grid, 500, additive)
     sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
-    image, trace = algorithms.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, psf_fwhm_mm)
+    image, trace = algorithms.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, kernel)
     rise = np.diff(trace["log_likelihood"])
     # projections are float32
     assert (rise >= -1e-7 * np.abs(trace["log_likelihood"]).max()).all()
     assert (image >= 0).all()
-    expected = (algorithms.smoothed(sens, grid, psf_fwhm_mm) * image).sum()
+    expected = (psf.blurred(sens, grid, kernel) * image).sum()
     if additive == 0:
         # exact for the MLEM update, but for projections in float32
         assert expected == pytest.approx(len(lines.first), rel=1e-6)
@@ -103,7 +106,7 @@ def test_two_rays_through_two_voxels_by_hand(monkeypatch):
     def run(num_iterations, additive=(0.0, 0.0)):
         lines = Lines(points, first, second, np.array(additive))
         image, trace = algorithms.iterate(
-            lines, pair, sens, np.ones(pair.shape), num_iterations, 1, 0.0
+            lines, pair, sens, np.ones(pair.shape), num_iterations, 1, ()
         )
         return image.ravel(), trace["log_likelihood"].to_numpy()
 
@@ -128,7 +131,7 @@ def test_few_lines_give_the_same_image_by_matrix(scanner, grid, monkeypatch):
     sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
     start = np.random.default_rng(2).uniform(0.5, 1.5, grid.shape)
     for num_iterations in (0, 5):
-        arguments = (lines, grid, sens, start, num_iterations, 1, 0.0)
+        arguments = (lines, grid, sens, start, num_iterations, 1, ())
         sparse, sparse_trace = algorithms.iterate(*arguments)
         with monkeypatch.context() as patch:
             patch.setattr(few, "FEW_LINES", 0)
@@ -152,7 +155,7 @@ def test_time_of_flight_places_a_point_on_its_lines(scanner, grid):
     table = projector.tof_table(3.0)
     lines = Lines(points, first, second, np.full(num, 1e-3), tof_mm.astype(np.float32), table)
     ones = np.ones(grid.shape)
-    image, _ = algorithms.iterate(lines, grid, ones, ones, 10, 1, 0.0)
+    image, _ = algorithms.iterate(lines, grid, ones, ones, 10, 1, ())
     x_mm = grid.axes_mm()[2]
     assert (image.sum(axis=(0, 1)) * x_mm).sum() / image.sum() == pytest.approx(6, abs=1)
 
