@@ -75,6 +75,7 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor],
     num_steps: int,
     seed: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> SliceNet:
     """Train a network from scratch with classical augmentation.
 
@@ -91,6 +92,8 @@ def fit(
         Batches of 32, drawn with replacement.
     seed : int
         Of weights, batches and augmentation.
+    weights : float64 array, shape (N,), optional
+        How often each image is drawn; equally if not given.
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     with torch.random.fork_rng():
@@ -99,8 +102,9 @@ def fit(
     rng = torch.Generator().manual_seed(seed)
     optimizer = AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_steps + 1)
+    odds = torch.ones(len(images)) if weights is None else torch.from_numpy(weights)
     for _ in range(num_steps):
-        rows = torch.randint(len(images), (BATCH,), generator=rng)
+        rows = torch.multinomial(odds, BATCH, replacement=True, generator=rng)
         batch = torch.from_numpy(np.asarray(images[rows.numpy()], np.float32)).unsqueeze(1)
         value = loss(network(augmented(batch, rng)), targets[rows])
         optimizer.zero_grad(set_to_none=True)
