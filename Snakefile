@@ -66,9 +66,10 @@ rule validate_images:
 
 
 rule only_reconstruct:
-    """All MLEM images and the slice dataset."""
+    """All MLEM images, the slice dataset and its labels."""
     input:
         rules.collect_slices.output,
+        rules.label_slices.output,
 
 
 rule only_train:
