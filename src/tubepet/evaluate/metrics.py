@@ -239,9 +239,7 @@ METRICS = (
     ),
     Metric(
         _mmd,
-        {
-            "mmd": "unbiased MMD^2 with the cubic kernel of KID ({space} features), lower is better"
-        },
+        {"mmd": "unbiased MMD^2 with the cubic kernel of KID ({space} features), lower is better"},
         is_in_space=True,
     ),
     Metric(

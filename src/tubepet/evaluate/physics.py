@@ -14,7 +14,7 @@ NUM_BINS = 125  # of intensity
 TOP = 1.25  # of the scale; what is brighter counts in the last bin
 NUM_BANDS = 8  # of spatial frequency up to Nyquist
 SMOOTHING_PX = 2.0  # standard deviation that separates shape from noise
-EDGE_PX = 3  # of the fluid left out at the wall, where the shape would count as noise
+EDGE_PX = 4  # of the fluid left out at the wall, where the shape would count as noise
 
 
 def _half_level(image: Array) -> float:
@@ -75,7 +75,8 @@ def histogram_w1(first: Array, second: Array) -> float | None:
 def noise_power(images: NDArray[np.float32]) -> Array:
     """Return the noise power per pixel of fluid in rings of spatial frequency.
 
-    Noise is what Gaussian smoothing takes away, inside the bore and away from its edge.
+    Noise is what smoothing takes away, inside the bore and away from its edge; the smoothing looks
+    at nothing else either.
 
     Parameters
     ----------
@@ -96,6 +97,8 @@ def noise_power(images: NDArray[np.float32]) -> Array:
         level = _half_level(smooth)
         fluid = binary_erosion(smooth > level, iterations=EDGE_PX) if level > 0 else smooth > np.inf
         if fluid.any():
-            power = np.abs(np.fft.fft2((image - smooth) * fluid)) ** 2 / fluid.sum()
+            local = gaussian_filter(image * fluid, SMOOTHING_PX)
+            local /= np.maximum(gaussian_filter(fluid.astype(np.float64), SMOOTHING_PX), 1e-12)
+            power = np.abs(np.fft.fft2((image - local) * fluid)) ** 2 / fluid.sum()
             row[:] = np.bincount(band.ravel(), power.ravel()) / np.bincount(band.ravel())
     return powers

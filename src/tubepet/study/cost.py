@@ -6,11 +6,13 @@ a busy machine slows both. CPU: seconds of one thread; GPU: seconds of the clock
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch.utils.flop_counter import FlopCounterMode
@@ -91,7 +93,7 @@ def measure(
     sizes = []
     for warm in (take, take_reference):
         warm(1)
-        sizes.append(int(np.clip(ROUND_S / max(spent_s(lambda w=warm: w(1)), 1e-6), 1, 200)))
+        sizes.append(int(np.clip(ROUND_S / max(spent_s(partial(warm, 1)), 1e-6), 1, 200)))
     rounds = np.array(
         [
             [
@@ -123,9 +125,9 @@ def _preparation_s(
         with tempfile.TemporaryDirectory() as folder:
             times = [
                 spent_s(
-                    lambda num=num: train_vae(
-                        ct.array, split, (ct.low, ct.high), {**pretrain, "num_steps": num},
-                        seed, Path(folder) / f"{num}.pt", "",
+                    partial(
+                        train_vae, ct.array, split, (ct.low, ct.high),
+                        {**pretrain, "num_steps": num}, seed, Path(folder) / f"{num}.pt", "",
                     )
                 )
                 for num in VAE_STEPS
@@ -137,6 +139,25 @@ def _preparation_s(
         fractions = activity_fraction(real, data.real.high)
         total_s += spent_s(lambda: fit_bank(fractions, features))
     return total_s
+
+
+def table(costs: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row per variant: what was granted, and what the runs on all slices really took."""
+    rows = []
+    for cost in costs:
+        own = [r for r in runs if (r["variant"], str(r["num_train"])) == (cost["variant"], "all")]
+        used_s = [r["cpu_s"] for r in own if r["cpu_s"] is not None]
+        rows.append(
+            {key: cost[key] for key in ("variant", "num_steps", "step_s", "preparation_s")}
+            | {
+                "cpu_s": float(np.mean(used_s)) if used_s else None,
+                "gflops_per_step": cost["flops_per_step"] / 1e9,
+                "tflops": cost["flops_per_step"] * cost["num_steps"] / 1e12,
+                "parameters": sum(cost["parameters"].values()),
+                "diverged": sum(bool(r["diverged"]) for r in own),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def num_steps(cost: Mapping[str, Any], budget_steps: int, variant: str) -> int:

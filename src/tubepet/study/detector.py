@@ -29,6 +29,15 @@ class Slices:
     has_defect: Labels
 
 
+def labelled(images: Images, change_mm3: NDArray[np.float64], visible_mm3: float) -> Slices:
+    """Label slices by the volume of fluid that a defect changes in them.
+
+    Slices with less than `visible_mm3`, which no image can show, are left out; 0 is no defect.
+    """
+    is_clear = (change_mm3 == 0) | (change_mm3 >= visible_mm3)
+    return Slices(images[is_clear], change_mm3[is_clear] >= visible_mm3)
+
+
 def joined(sets: list[Slices]) -> tuple[Slices, NDArray[np.float64]]:
     """Put sets together; return them and weights that draw every set and class equally often."""
     weights = []

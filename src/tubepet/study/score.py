@@ -1,4 +1,4 @@
-"""The numbers of one set of images: every metric against all test slices, some on half the tubes."""
+"""The numbers of one set of images: all test slices, and halves of the tubes."""
 
 import os
 from collections.abc import Mapping, Sequence
