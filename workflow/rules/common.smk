@@ -115,8 +115,9 @@ def ct_source_files(wildcards):
 
 def settings_of(model, section):
     """The common keys that training reads, and the model's own: another model's do not count."""
-    common = ("batch_size", "ema_decay", "augment", "checkpoint_every")
-    settings = {key: section[key] for key in (*common, "sample_every")}
+    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
+    loop = ("precision", "checkpoint_every", "sample_every")
+    settings = {key: section[key] for key in (*common, *loop)}
     if model == "paper":  # its encoder keeps the loss that it was pretrained with
         settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
     return settings | section[model]

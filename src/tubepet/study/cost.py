@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch.utils.flop_counter import FlopCounterMode
 
 from tubepet.errors import InputError
 from tubepet.features.bank import activity_fraction, fit_bank
 from tubepet.gan.data import Data
-from tubepet.gan.run import Config, Model
-from tubepet.gan.train import start
+from tubepet.gan.run import Config, Model, start
+from tubepet.gan.train import make_fabric
 from tubepet.pretrain.train import train_vae
 
 NUM_ROUNDS = 5
@@ -48,7 +47,7 @@ def _stepper(
     model: Model, name: str, settings: Config, data: Data, seed: int
 ) -> tuple[Callable[[int], None], dict[str, int]]:
     """Return a function that takes steps of a fresh training, and the size of its networks."""
-    run = start(model, name, settings, data, Fabric(accelerator="auto", devices=1), seed)
+    run = start(model, name, settings, data, make_fabric(settings["precision"]), seed)
     sizes = {
         key: sum(p.numel() for p in network.parameters()) for key, network in run.networks.items()
     }
@@ -56,6 +55,7 @@ def _stepper(
     def take(num_steps: int) -> None:
         for _ in range(num_steps):
             model.train_step(run)
+            run.step += 1
 
     return take, sizes
 
