@@ -195,7 +195,7 @@ def reference_settings(wildcards):
 def variant_code(wildcards):
     model = variant_model(wildcards)
     gan = ("tubepet.gan.train", "tubepet.gan.files", f"tubepet.gan.{model}")
-    return code_digest(*gan, "tubepet.gan.sample", "tubepet.study.cost", "tubepet.rng")
+    return code_digest(*gan, "tubepet.study.outcome")
 
 
 def variant_files(wildcards):
