@@ -68,14 +68,19 @@ def score(images: Images, described: Described, real: Real) -> Score:
         values: one number per metric, against all test slices; draws: lists, on halves of the test
         tubes, for the metrics that are quick.
     """
-    values = metrics.measure(described, real.described)
+    values = _finite(metrics.measure(described, real.described))
     values["ms_ssim_nearest"] = nearest_similarity(images, real.images)
     halves = [
-        metrics.measure(described, real.described.subset(half), metrics.QUICK)
+        _finite(metrics.measure(described, real.described.subset(half), metrics.QUICK))
         for half in real.halves
     ]
     draws = {name: [half[name] for half in halves] for name in (halves[0] if halves else {})}
     return {"values": values, "draws": draws, "num_images": len(images)}
+
+
+def _finite(values: metrics.Values) -> metrics.Values:
+    """Replace what is infinite, as the distance to another tube where there is one only."""
+    return {n: v if v is not None and np.isfinite(v) else None for n, v in values.items()}
 
 
 def score_real(
