@@ -145,7 +145,7 @@ def _preparation_s(
     total_s = 0.0
     if data.vae is not None and data.ct is not None:
         ct = data.ct
-        split = np.full(len(ct.array), "val")
+        split = np.full(len(ct.array), "val", "U5")
         split[ct.rows[:-1]] = "train"  # one is left where no patient is for validation
         with tempfile.TemporaryDirectory() as folder:
             times = [
