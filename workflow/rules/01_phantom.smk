@@ -31,7 +31,7 @@ rule make_phantom:
         phantom={
             k: v
             for k, v in config["phantom"].items()
-            if k not in ("num_tubes", "tubes")
+            if k not in ("num_tubes", "tubes", "tubes_per_job")
         },
         drawn_as=drawn_as,
         override=tube_override,
@@ -49,7 +49,8 @@ rule make_phantom:
 rule collect_phantoms:
     """One row per tube."""
     input:
-        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
     output:
         table="results/phantom/phantoms.parquet",
     log:
@@ -63,6 +64,7 @@ rule collect_phantoms:
         mem_mb=500,
         runtime=5,
     params:
+        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
         code=code_digest("tubepet.phantom.maps"),
     script:
         "../scripts/collect_phantoms.py"
