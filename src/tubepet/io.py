@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,15 +79,29 @@ def write_text(path: PathLike, text: str) -> None:
 
 def write_volume(path: PathLike, volume: Volume) -> None:
     """Write a volume as NIfTI with spacing, origin and its note (header field `descrip`)."""
+    _write_nifti(path, _as_image(volume), volume.note, volume.array.nbytes)
+
+
+def write_frames(path: PathLike, frames: Sequence[Volume], start_s: float, frame_s: float) -> None:
+    """Write volumes on one grid as 4D NIfTI; frame k starts at ``start_s + k * frame_s``."""
+    series = sitk.JoinSeries([_as_image(frame) for frame in frames], start_s, frame_s)
+    _write_nifti(path, series, frames[0].note, sum(frame.array.nbytes for frame in frames))
+
+
+def _as_image(volume: Volume) -> sitk.Image:
     image = sitk.GetImageFromArray(volume.array)
     image.SetSpacing([float(v) for v in reversed(volume.grid.voxel_mm)])
     image.SetOrigin([float(v) for v in reversed(volume.grid.origin_mm)])
-    if len(volume.note) > 79:
-        raise ValueError(f"{path}: note has {len(volume.note)} characters, NIfTI holds 79")
-    image.SetMetaData("ITK_FileNotes", volume.note)
+    return image
+
+
+def _write_nifti(path: PathLike, image: sitk.Image, note: str, num_bytes: int) -> None:
+    if len(note) > 79:
+        raise ValueError(f"{path}: note has {len(note)} characters, NIfTI holds 79")
+    image.SetMetaData("ITK_FileNotes", note)
     with atomic(path) as part:
         sitk.WriteImage(image, str(part))
-        if _num_bytes_inside(part) <= volume.array.nbytes:  # on a full disk ITK says nothing
+        if _num_bytes_inside(part) <= num_bytes:  # on a full disk ITK says nothing
             raise RuntimeError(f"{path}: the volume was not written whole")
 
 

@@ -9,7 +9,7 @@ Crystals: ring 0..num_rings-1 along +z, column 0..num_columns-1 counter-clockwis
 centre of column 0 on +x. crystal = ring * num_columns + column.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -95,12 +95,15 @@ class Listmode:
         t2 - t1.
     truth : uint8 array, shape (n,)
         0 true, 1 scatter (in the object), 2 random. For validation; no reconstruction reads it.
+    time_s : float64 array, shape (n,)
+        Time of the first photon since the start of the acquisition; shape (0,): unknown.
     """
 
     crystal1: NDArray[np.int32]
     crystal2: NDArray[np.int32]
     time_difference_ns: NDArray[np.float64]
     truth: NDArray[np.uint8]
+    time_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.crystal1)

@@ -1,6 +1,7 @@
 # 03 reconstruct. Needs coincidences and the attenuation map of each tube, and the calibration source;
 # makes MLEM images in Bq/mm3 and the slice dataset.
-# Steps: detection efficiency, sensitivity over all crystal pairs, one image per tube, slices of all.
+# Steps: detection efficiency, sensitivity over all crystal pairs, one image per tube, slices of all,
+# and what is true in each slice.
 # The sensitivity is not cached between workflows: Snakemake does not measure cached rules, and the
 # sum takes a second.
 
@@ -181,6 +182,46 @@ rule bootstrap_tube:
         "../scripts/bootstrap_tube.py"
 
 
+rule reconstruct_frames:
+    """Images of one tube in frames of `frame_s`, on request, each as if measured alone.
+
+    Simulated activity is constant: there is no decay to correct.
+    """
+    input:
+        coincidences="results/simulate/{tube}/coincidences.root",
+        stats="results/simulate/{tube}/stats.json",
+        mu="results/phantom/{tube}/mu.nii.gz",
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+    output:
+        images="results/reconstruct/{tube}/frames.nii.gz",
+    log:
+        "logs/reconstruct_frames/{tube}.log",
+    benchmark:
+        "results/benchmarks/reconstruct_frames/{tube}.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["duration_s"],
+        frame_s=config["reconstruct"]["frame_s"],
+        background=config["reconstruct"]["background"],
+        mlem=rules.reconstruct_tube.params.mlem,
+        seed=config["seed"],
+        code=code_digest(
+            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.frames",
+            "tubepet.reconstruct.identity",
+            "tubepet.simulate.coincidences",
+        ),
+    script:
+        "../scripts/reconstruct_frames.py"
+
+
 rule locate_sources:
     """Point or line source by maximum likelihood, for counts too few for an image."""
     input:
@@ -299,3 +340,35 @@ rule collect_slices:
         code=code_digest("tubepet.reconstruct.dataset", "tubepet.rng"),
     script:
         "../scripts/collect_slices.py"
+
+
+rule label_slices:
+    """What is true in each slice: fluid, the image expected of it, mask and box of the defect."""
+    input:
+        table=rules.collect_slices.output.table,
+    output:
+        fluid="results/reconstruct/fluid.npy",
+        expected="results/reconstruct/expected.npy",
+        defect="results/reconstruct/defect.npy",
+        labels="results/reconstruct/labels.parquet",
+        population="results/reconstruct/population.json",
+    log:
+        "logs/label_slices.log",
+    benchmark:
+        "results/benchmarks/label_slices.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        seed=config["seed"],
+        phantom=phantom_ranges(),
+        tubes=config["phantom"]["tubes"],
+        grid=slice_grid(),
+        num_slices=config["reconstruct"]["num_slices"],
+        margin_mm=config["reconstruct"]["slice_margin_mm"],
+        code=code_digest("tubepet.phantom.drawing"),
+    script:
+        "../scripts/label_slices.py"

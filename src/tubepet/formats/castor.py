@@ -19,6 +19,7 @@ from tubepet.errors import InputError
 from tubepet.types import Listmode
 
 NS_PER_PS = 1e-3
+MS_PER_S = 1e3
 MAX_BYTES = 64 * 2**30  # of a .cdf: 4e9 events; larger is taken for a damaged header
 # header flag, field of the event, type
 OPTIONAL = (
@@ -137,6 +138,7 @@ def read_castor(path: str | Path, num_crystals: int) -> Listmode:
         events["crystal2"].astype(np.int32),
         time_ns.astype(np.float64),
         np.zeros(len(events), np.uint8),
+        events["time_ms"] / MS_PER_S if events["time_ms"].any() else np.empty(0),
     )
 
 
@@ -159,7 +161,8 @@ def write_castor(
 ) -> None:
     """Write a .cdh and, beside it, a .cdf without corrections.
 
-    Times are 0 (unknown). TOF is written if `tof_fwhm_ps` is > 0.
+    Times are rounded to ms; 0 everywhere stands for unknown ones. TOF is written if `tof_fwhm_ps`
+    is > 0.
     """
     flag = "1" if tof_fwhm_ps > 0 else "0"
     header = {
@@ -174,6 +177,8 @@ def write_castor(
     }
     content = np.zeros(len(events), event_type(header))
     content["crystal1"], content["crystal2"] = events.crystal1, events.crystal2
+    if len(events.time_s) > 0:
+        content["time_ms"] = np.rint(events.time_s * MS_PER_S)
     if tof_fwhm_ps > 0:
         content["tof_ps"] = -events.time_difference_ns / NS_PER_PS
         header["TOF resolution (ps)"] = repr(float(tof_fwhm_ps))

@@ -65,8 +65,8 @@ def read_gate(
         nearest(path, columns[3 * i : 3 * i + 3].T, points_mm, max_distance_mm) for i in (0, 1)
     )
     scale = NS_PER_S if names is GATE9 else 1.0
-    difference_ns = (columns[7] - columns[6]) * scale
-    return Listmode(crystal1, crystal2, difference_ns, np.zeros(len(crystal1), np.uint8))
+    difference_ns, time_s = (columns[7] - columns[6]) * scale, columns[6] * scale / NS_PER_S
+    return Listmode(crystal1, crystal2, difference_ns, np.zeros(len(crystal1), np.uint8), time_s)
 
 
 def nearest(

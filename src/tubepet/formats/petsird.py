@@ -23,6 +23,7 @@ from tubepet.types import Listmode
 
 MM_PER_NS = 149.896229  # half the speed of light
 TOF_BIN_MM = 1.0
+MAX_BLOCK_MS = 10  # events know their time by their block; longer blocks tell too little
 DEPTH_MM = 20.0  # of the boxes that are written; crystals have a face and no depth
 
 
@@ -34,7 +35,8 @@ def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode]:
     Crystals
         One per detecting element, modules one after the other.
     Listmode, Listmode
-        Prompts and delayed; times only as good as the file's bins, truth 0.
+        Prompts and delayed; time differences are only as good as the file's bins, times are the
+        middle of a block (unknown where a block is longer than `MAX_BLOCK_MS`), truth 0.
 
     Raises
     ------
@@ -65,9 +67,10 @@ def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode]:
     num_energies = max(len(scanner.event_energy_bin_edges[0].edges) - 1, 1)
     found = []
     for kind in ("prompt_events", "delayed_events"):
-        lists = [getattr(block, kind) for block in blocks]
-        events = list(itertools.chain(*(part[0][0] for part in lists if part)))
-        found.append(_listmode(path, events, edges, num_energies, len(crystals)))
+        lists = [part[0][0] if (part := getattr(block, kind)) else [] for block in blocks]
+        events = list(itertools.chain(*lists))
+        times_s = _times_s(blocks, [len(part) for part in lists])
+        found.append(_listmode(path, events, times_s, edges, num_energies, len(crystals)))
     return crystals, found[0], found[1]
 
 
@@ -180,7 +183,12 @@ def _events(listmode: Listmode, reach: int) -> list[Any]:
 
 
 def _listmode(
-    path: str | Path, events: list[Any], edges: NDArray[np.float64], num_energies: int, num: int
+    path: str | Path,
+    events: list[Any],
+    times_s: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    num_energies: int,
+    num: int,
 ) -> Listmode:
     pairs = np.array([event.detection_bins for event in events], np.int64).reshape(-1, 2)
     pairs //= num_energies
@@ -192,4 +200,13 @@ def _listmode(
     middles = (edges[:-1] + edges[1:]) / 2
     times = -middles[bins] / MM_PER_NS if len(bins) else np.zeros(0)
     ids = pairs.astype(np.int32)
-    return Listmode(ids[:, 0], ids[:, 1], times, np.zeros(len(ids), np.uint8))
+    return Listmode(ids[:, 0], ids[:, 1], times, np.zeros(len(ids), np.uint8), times_s)
+
+
+def _times_s(blocks: list[Any], numbers: list[int]) -> NDArray[np.float64]:
+    """Time of every event, from the number of events in each block; none if blocks are long."""
+    spans_ms = np.array([(b.time_interval.start, b.time_interval.stop) for b in blocks], float)
+    spans_ms = spans_ms.reshape(-1, 2)
+    if (spans_ms[:, 1] - spans_ms[:, 0] > MAX_BLOCK_MS).any():
+        return np.empty(0)
+    return np.repeat(spans_ms.mean(axis=1) * 1e-3, numbers)

@@ -43,19 +43,20 @@ def write_crystals(path: str | Path, crystals: Crystals) -> None:
     io.write_table(path, pd.DataFrame(np.column_stack(columns), columns=list(CRYSTAL_COLUMNS)))
 
 
-def read_lines(path: str | Path) -> NDArray[np.float64]:
+def read_lines(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read the end points of measured lines, one row per coincidence.
 
-    Columns: x1_mm, y1_mm, z1_mm, x2_mm, y2_mm, z2_mm; time_s and tof_mm may be there and are
-    checked to be numbers. tof_mm is the place of the decay on the line, measured from its middle,
-    positive towards end point 2: c (t1 - t2) / 2. No algorithm here uses it yet.
+    Columns: x1_mm, y1_mm, z1_mm, x2_mm, y2_mm, z2_mm; time_s may be there.
 
     Returns
     -------
     float64 array, shape (n, 2, 3)
         mm.
+    float64 array, shape (n,)
+        time_s, since the start of the acquisition; shape (0,) without that column.
     """
-    return _numbers(path, LINE_COLUMNS, ("time_s", "tof_mm"))[:, :6].reshape(-1, 2, 3)
+    values = _numbers(path, LINE_COLUMNS, ("time_s",))
+    return values[:, :6].reshape(-1, 2, 3), values[:, 6:].ravel()
 
 
 def write_lines(path: str | Path, ends_mm: NDArray[np.float64]) -> None:

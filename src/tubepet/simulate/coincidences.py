@@ -78,7 +78,8 @@ def read_coincidences(path: str | Path, scanner: Scanner, tree: str = TREE) -> L
     is_scattered = sum(data[name] for name in branches(*counters)) > 0
     is_random = data["EventID1"] != data["EventID2"]
     truth = np.where(is_random, RANDOM, np.where(is_scattered, SCATTER, TRUE)).astype(np.uint8)
-    return Listmode(crystal1, crystal2, data["GlobalTime2"] - data["GlobalTime1"], truth)
+    time_ns = data["GlobalTime1"], data["GlobalTime2"]
+    return Listmode(crystal1, crystal2, time_ns[1] - time_ns[0], truth, time_ns[0] * 1e-9)
 
 
 def read_branches(

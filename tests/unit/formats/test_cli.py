@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
+import SimpleITK as sitk
 import yaml
 from click.testing import CliRunner
 from tests.unit.formats.test_gate import GATE10, write
@@ -11,6 +13,7 @@ from tubepet import io
 from tubepet.cli import main
 from tubepet.formats import petsird, tables
 from tubepet.formats.gate import read_gate
+from tubepet.formats.tables import LINE_COLUMNS
 from tubepet.reconstruct import crystals, identity, mlem, sensitivity
 from tubepet.types import Grid, Listmode, Volume
 
@@ -41,9 +44,11 @@ def folder(tmp_path_factory, scanner, centres_mm) -> Path:
         is_seen &= (row >= 0) & (row < scanner.num_rings)
         ends.append(row * scanner.num_columns + column % scanner.num_columns)
     ends = [crystal[is_seen].astype(int) for crystal in ends]
-    zeros = np.zeros(len(ends[0]))
-    write(folder / "c.root", GATE10, centres_mm[ends[0]], centres_mm[ends[1]], zeros, zeros)
-    tables.write_lines(folder / "l.csv", ring.points_mm[np.array(ends).T])
+    times_ns = rng.uniform(0, 1e9, len(ends[0]))
+    write(folder / "c.root", GATE10, centres_mm[ends[0]], centres_mm[ends[1]], times_ns, times_ns)
+    lines = pd.DataFrame(ring.points_mm[np.array(ends).T].reshape(-1, 6), columns=LINE_COLUMNS)
+    lines.head(100).to_csv(folder / "untimed.csv", index=False)
+    lines.assign(time_s=times_ns * 1e-9).to_csv(folder / "l.csv", index=False)
     tables.write_crystals(folder / "s.csv", ring)
     fields = {**vars(scanner), "energy_window_kev": [350.0, 650.0]}
     (folder / "s.yaml").write_text(yaml.safe_dump({"scanner": fields}))
@@ -85,6 +90,48 @@ def test_lines_of_a_table_show_the_same_object(folder, tmp_path) -> None:
     # Counts scatter by 0.3 %; the sensitivity varies within a crystal, which three iterations keep
     gapless_mm2 = 4.2 * 2 * np.pi * 47.4 / 48
     assert second.sum() * 2.0 == pytest.approx(400_000 * (gapless_mm2 / 16) ** 2, rel=0.03)
+
+
+def test_frames_are_one_file_with_their_times(folder, tmp_path) -> None:
+    """Events of constant rate, not sorted in time; the correction counts later ones for more."""
+    options = ("--frame-s", "0.4", "--half-life-s", "0.4", "--psf-mm", "0", "--filter-mm", "0")
+    done = run(folder, "c.root", "s.csv", tmp_path / "f.nii.gz", *options)
+    assert done.exit_code == 0, done.output
+    series = sitk.ReadImage(str(tmp_path / "f.nii.gz"))
+    np.testing.assert_allclose(series.GetSpacing(), [1, 1, 2, 0.4], rtol=1e-6)
+    frames = sitk.GetArrayFromImage(series)
+    assert frames.shape == (3, 10, 24, 24)
+    facts = io.read_json(tmp_path / "f.json")
+    assert facts["frames_s"] == [[0.0, 0.4], [0.4, 0.8], [0.8, 1.0]]
+    # the mean of 2^(-t / 0.4 s) over one half life is 1 / (2 ln 2)
+    assert facts["decay_factors"][:2] == pytest.approx([0.7213475, 0.7213475 / 2])
+    activity = frames.sum(axis=(1, 2, 3)) * facts["decay_factors"]
+    # as many events in every second: 4e4 and 2e4 of them, drawn at random
+    np.testing.assert_allclose(activity / activity.mean(), 1, atol=0.03)
+    options = ("--start-s", "0.4", "--stop-s", "0.8", "--half-life-s", "0.4", *options[4:])
+    done = run(folder, "l.csv", "s.csv", tmp_path / "g.nii.gz", *options)
+    assert done.exit_code == 0, done.output
+    one = io.read_volume(tmp_path / "g.nii.gz").array
+    assert one.sum() == pytest.approx(frames[1].sum(), rel=1e-3)  # times in CSV: 1e-12 s
+
+
+@pytest.mark.parametrize(
+    ("events", "more", "sentence"),
+    [
+        ("c.root", ["--frame-s", "2"], "frame_s: got 2 s, expected at most the 1 s"),
+        ("c.root", ["--stop-s", "2"], "got 0 to 2 s, expected a part of the acquisition, 0 to 1 s"),
+        (
+            "c.root",
+            ["--frame-s", "0.1", "--duration-s", "0.5"],
+            "expected 0 to the duration, 0.5 s",
+        ),
+        ("untimed.csv", ["--frame-s", "0.1"], "the events have no times"),
+    ],
+)
+def test_impossible_frames_are_one_sentence(folder, tmp_path, events, more, sentence) -> None:
+    done = run(folder, events, "s.csv", tmp_path / "x.nii.gz", *more)
+    assert done.exit_code == 2 and sentence in done.output
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

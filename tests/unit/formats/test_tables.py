@@ -24,7 +24,7 @@ def test_crystals_come_back(tmp_path, scanner, suffix) -> None:
 def test_lines_come_back(tmp_path_factory, ends) -> None:
     path = tmp_path_factory.mktemp("lines") / "l.csv"
     tables.write_lines(path, ends)
-    np.testing.assert_allclose(tables.read_lines(path), ends, rtol=1e-15)
+    np.testing.assert_allclose(tables.read_lines(path)[0], ends, rtol=1e-15)
 
 
 def test_lines_are_checked(tmp_path, grid) -> None:

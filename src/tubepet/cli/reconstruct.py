@@ -1,9 +1,7 @@
-"""The command `tubepet`: reconstruction alone, from files of other programs."""
+"""`tubepet reconstruct`: reconstruction alone, from files of other programs."""
 
-import logging
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -14,13 +12,21 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.formats import castor, dicom_pet, gate, petsird, tables
 from tubepet.logs import log
-from tubepet.reconstruct import calibrate, crystals, generic, identity, mlem, sensitivity
+from tubepet.reconstruct import calibrate, crystals, frames, generic, identity, mlem, sensitivity
 from tubepet.reconstruct.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 Ends = tuple[NDArray[np.float64], NDArray[np.integer], NDArray[np.integer]]
 SENSITIVITY_STRIDE = 16  # as the workflow's default
 SEED = 2020
+
+
+class Timing(NamedTuple):
+    """Duration and frames of an acquisition, s; no frames: all of it is one image."""
+
+    duration_s: float
+    frames_s: list[frames.Interval]
+    half_life_s: float
 
 
 def read_scanner(path: Path) -> Scanner | Crystals:
@@ -56,47 +62,45 @@ def read_events(path: Path, ring: Crystals) -> Listmode:
     return gate.read_gate(path, ring.points_mm)
 
 
-def _cylinder_image(
-    events: Listmode,
-    scanner: Scanner,
-    grid: Grid,
-    mu: Volume,
-    calibration: Path | None,
-    delayed: Listmode | None,
-    settings: dict[str, Any],
-) -> Volume:
+def _cylinder_images(
+    events: Listmode, scanner: Scanner, grid: Grid, mu: Volume, calibration: Path | None,
+    delayed: Listmode | None, timing: Timing, settings: dict[str, Any],
+) -> list[Volume]:  # fmt: skip
     efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     if calibration is not None:
         content = io.read_json(calibration)
         identity.check_calibration(str(calibration), content.get("scanner"), scanner)
         efficiency = calibrate.pair_efficiency(content)
     plain = sensitivity.geometric_sensitivity(scanner, grid, efficiency).astype(np.float32)
-    image, _ = mlem.reconstruct(
-        events, scanner, efficiency, Volume(plain, grid), mu,
-        sensitivity_stride=SENSITIVITY_STRIDE, delayed=delayed, **settings,
-    )  # fmt: skip
-    return image
+    model = (events, scanner, efficiency, Volume(plain, grid), mu, timing.duration_s)
+    settings = {**settings, "sensitivity_stride": SENSITIVITY_STRIDE, "delayed": delayed}
+    if not timing.frames_s:
+        return [mlem.reconstruct(*model, **settings)[0]]
+    return frames.reconstruct(*model, timing.frames_s, timing.half_life_s, **settings)
 
 
-def _table_image(
-    path: Path, ends: Ends, ring: Crystals, grid: Grid, mu: Volume,
-    num_pairs: int, settings: dict[str, Any],
-) -> Volume:  # fmt: skip
+def _table_images(
+    path: Path, ends: Ends, time_s: NDArray[np.float64], ring: Crystals, grid: Grid, mu: Volume,
+    num_pairs: int, timing: Timing, settings: dict[str, Any],
+) -> list[Volume]:  # fmt: skip
     tables.check_ends(path, ends[0], grid)
     seen = Volume(crystals.sensitivity(ring, grid, mu, num_pairs, SEED), grid)
-    return generic.reconstruct(path, *ends, seen, **settings)[0]
-
-
-@click.group()
-@click.version_option(package_name="tubepet")
-def main() -> None:
-    """Reconstruction of positron images (PET) of tubes."""
+    points_mm, first, second = ends
+    if not timing.frames_s:
+        return [generic.reconstruct(path, *ends, seen, timing.duration_s, **settings)[0]]
+    images = []
+    for interval in timing.frames_s:
+        rows = frames.is_within(time_s, len(first), timing.duration_s, interval)
+        part = (points_mm, first[rows], second[rows])
+        image, _ = generic.reconstruct(path, *part, seen, interval[1] - interval[0], **settings)
+        images.append(frames.corrected(image, interval, timing.half_life_s))
+    return images
 
 
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@main.command()
+@click.command()
 @click.argument("events_path", metavar="EVENTS", type=EXISTING)
 @click.option(
     "--scanner",
@@ -122,6 +126,29 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     default=1.0,
     show_default=True,
     help="Length of the acquisition, s.",
+)
+@click.option(
+    "--frame-s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Make an image of every so many seconds: a 4D NIfTI file, times in NAME.json.",
+)
+@click.option(
+    "--start-s",
+    type=click.FloatRange(min=0),
+    help="First second used. Default: 0.",
+)
+@click.option(
+    "--stop-s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Last second used. Default: --duration-s.",
+)
+@click.option(
+    "--half-life-s",
+    type=click.FloatRange(min=0),
+    default=frames.F18_HALF_LIFE_S,
+    show_default=True,
+    help="With one of the last three options, activity is corrected for decay to the start of "
+    "the acquisition. Default: F-18; 0: no decay (most simulations).",
 )
 @click.option(
     "--voxel-mm",
@@ -212,6 +239,7 @@ def reconstruct(
     duration_s: float, voxel_mm: tuple[float, float, float], shape: tuple[int, int, int],
     iterations: int, subsets: int, psf_mm: float, filter_mm: float, num_pairs: int, output: Path,
     force: bool, randoms: str, algorithm: str, prior_strength: float, stopping: str,
+    frame_s: float | None, start_s: float | None, stop_s: float | None, half_life_s: float,
 ) -> None:  # fmt: skip
     """Make an image from coincidences.
 
@@ -220,26 +248,32 @@ def reconstruct(
     z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and
     randoms are fitted; with a crystal table they stay in the image.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        _run(
-            events_path, scanner_path, mu_path, calibration, Grid.centred(shape, voxel_mm),
-            num_pairs, output, force, randoms,
-            {
-                "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
-                "seed": SEED,
-                "duration_s": duration_s, "num_iterations": iterations, "num_subsets": subsets,
-                "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
-            },
-        )  # fmt: skip
-    except InputError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    timing = Timing(duration_s, _frames(duration_s, frame_s, start_s, stop_s), half_life_s)
+    _run(
+        events_path, scanner_path, mu_path, calibration, Grid.centred(shape, voxel_mm),
+        num_pairs, output, force, randoms, timing,
+        {
+            "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
+            "seed": SEED,
+            "num_iterations": iterations, "num_subsets": subsets,
+            "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
+        },
+    )  # fmt: skip
+
+
+def _frames(
+    duration_s: float, frame_s: float | None, start_s: float | None, stop_s: float | None
+) -> list[frames.Interval]:
+    if frame_s is None and start_s is None and stop_s is None:
+        return []
+    start_s, stop_s = start_s or 0.0, stop_s or duration_s
+    return frames.intervals(start_s, stop_s, frame_s or stop_s - start_s, duration_s)
 
 
 def _run(
     events_path: Path, scanner_path: Path | None, mu_path: Path | None, calibration: Path | None,
-    grid: Grid, num_pairs: int, output: Path, force: bool, randoms: str, settings: dict[str, Any],
+    grid: Grid, num_pairs: int, output: Path, force: bool, randoms: str, timing: Timing,
+    settings: dict[str, Any],
 ) -> None:  # fmt: skip
     is_nifti = output.name.endswith(".nii.gz")
     if not is_nifti and output.suffix:
@@ -250,6 +284,8 @@ def _run(
             raise InputError(f"{path}: exists already, expected a new name or --force")
     if not is_nifti and calibration is None:
         raise InputError("--output: got a folder, for DICOM in Bq/ml, expected --calibration too")
+    if not is_nifti and timing.frames_s:
+        raise InputError("--output: got a folder (DICOM) with frames, expected NAME.nii.gz")
     is_modelled = randoms == "delayed"
     if is_modelled and (mu_path is None or calibration is None or events_path.suffix != ".root"):
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
@@ -267,29 +303,44 @@ def _run(
         events = read_events(events_path, crystals.cylinder(scanner))
         ring = crystals.cylinder(scanner)
         delayed = gate.read_gate(events_path, ring.points_mm, "Delayed") if is_modelled else None
-        image = _cylinder_image(events, scanner, grid, mu, calibration, delayed, settings)
+        images = _cylinder_images(
+            events, scanner, grid, mu, calibration, delayed, timing, settings
+        )  # fmt: skip
     else:
         if calibration is not None:
             raise InputError("--calibration: expected a config scanner with coincidences")
         ring = crystals.cylinder(scanner) if isinstance(scanner, Scanner) else scanner
         if is_table:
-            points = tables.read_lines(events_path).reshape(-1, 3)
-            first = np.arange(0, len(points), 2)
+            pairs_mm, time_s = tables.read_lines(events_path)
+            points, first = pairs_mm.reshape(-1, 3), np.arange(0, 2 * len(pairs_mm), 2)
             ends: Ends = (points, first, first + 1)
         else:
             events = prompts if is_petsird else read_events(events_path, ring)
-            ends = (ring.points_mm, events.crystal1, events.crystal2)
-        image = _table_image(events_path, ends, ring, grid, mu, num_pairs, settings)
+            ends, time_s = (ring.points_mm, events.crystal1, events.crystal2), events.time_s
+        images = _table_images(
+            events_path, ends, time_s, ring, grid, mu, num_pairs, timing, settings
+        )  # fmt: skip
     unit = "Bq/mm3" if calibration is not None else "counts-scaled"
     if calibration is None:
         log.warning("no calibration: unit %s, Bq/mm3 only if efficiencies are absolute", unit)
     facts = {
         "events": events_path.name, "scanner": identity.scanner_hash(scanner), "unit": unit,
         "mu": mu_path.name if mu_path else None, "shape": grid.shape, "voxel_mm": grid.voxel_mm,
-        "origin_mm": grid.origin_mm, "pairs": num_pairs, "randoms": randoms, **settings,
+        "origin_mm": grid.origin_mm, "pairs": num_pairs, "randoms": randoms,
+        "duration_s": timing.duration_s, **settings,
     }  # fmt: skip
-    if is_nifti:
-        io.write_volume(output, Volume(image.array, grid, unit))
+    if timing.frames_s:
+        factors = [frames.decay_factor(f, timing.half_life_s) for f in timing.frames_s]
+        facts |= {
+            "frames_s": timing.frames_s, "half_life_s": timing.half_life_s,
+            "decay_factors": factors,
+        }  # fmt: skip
+    images = [Volume(image.array, grid, unit) for image in images]
+    if len(images) > 1:
+        first_s = timing.frames_s[0]
+        io.write_frames(output, images, first_s[0], first_s[1] - first_s[0])
+    elif is_nifti:
+        io.write_volume(output, images[0])
     else:
-        dicom_pet.write_series(output, image, events_path.stem, facts)
+        dicom_pet.write_series(output, images[0], dicom_pet.Component(events_path.stem), facts)
     io.write_json(sidecar, facts)
