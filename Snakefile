@@ -29,6 +29,7 @@ rule all:
     input:
         rules.collect_report.output,
         rules.draw_follow.output,
+        rules.make_turing.output,
         "results/reconstruct/literal/image.png",
 
 
