@@ -195,7 +195,13 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="held_out: stop when events that were held out are explained best.",
 )
-@click.option("--iterations", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option(
+    "--iterations",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Passes over all events.",
+)
 @click.option(
     "--subsets",
     type=click.IntRange(min=1),
