@@ -29,6 +29,9 @@ rule collect_feature_slices:
         split={"train": 0.8, "val": 0.0, "test": 0.2},
         slice_margin_mm=config["reconstruct"]["slice_margin_mm"],
         scale_quantile=config["reconstruct"]["scale_quantile"],
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=FEATURE_TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=FEATURE_TUBES),
         code=code_digest("tubepet.reconstruct.dataset", "tubepet.rng"),
     script:
         "../scripts/collect_slices.py"
@@ -95,6 +98,29 @@ rule measure_cost:
         "../scripts/measure_cost.py"
 
 
+rule estimate_study:
+    """How long the study will take, from what steps cost (target estimate_study, before the trainings)."""
+    input:
+        costs=expand("results/study/costs/{variant}.json", variant=STUDY["variants"]),
+    output:
+        table="results/study/estimate.csv",
+    log:
+        "logs/estimate_study.log",
+    benchmark:
+        "results/benchmarks/estimate_study.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        num_runs={name: len(study_runs(name)) for name in STUDY["variants"]},
+        code=code_digest("tubepet.study.cost"),
+    script:
+        "../scripts/estimate_study.py"
+
+
 rule take_subset:
     """Keep some of the training slices; the smaller sets are parts of the larger."""
     input:
@@ -159,6 +185,8 @@ rule train_variant:
         info="results/study/runs/{variant}/{num_train}/{i_seed}/run.json",
         log="results/study/runs/{variant}/{num_train}/{i_seed}/log.csv",
         samples="results/study/runs/{variant}/{num_train}/{i_seed}/samples.npy",
+        labelled="results/study/runs/{variant}/{num_train}/{i_seed}/labelled.npy",
+        labels="results/study/runs/{variant}/{num_train}/{i_seed}/labels.parquet",
     log:
         "logs/train_variant/{variant}_{num_train}_{i_seed}.log",
     benchmark:
@@ -253,7 +281,7 @@ rule train_detectors:
     """Defect detectors from few real slices, with and without generated ones, on held-out tubes."""
     input:
         tables=detector_tables,
-        generated=detector_files("samples.npy"),
+        generated=detector_files("labelled.npy"),
         generated_labels=detector_files("labels.parquet"),
         images=rules.collect_slices.output.slices,
         info=rules.collect_slices.output.info,

@@ -26,6 +26,8 @@ result = outcome.train_and_sample(
 with io.atomic(output.weights) as part:
     save_file(result.weights, part)
 io.write_array(output.samples, result.images)
+io.write_array(output.labelled, result.labelled)
+io.write_table(output.labels, result.labels)
 io.write_table(output.log, result.curves)
 info = {"variant": wildcards.variant, "num_train": wildcards.num_train}
 info |= {"seed": int(wildcards.i_seed), "cpu_s": result.cpu_s, "diverged": result.diverged}

@@ -19,6 +19,8 @@ from tubepet.logs import log
 from tubepet.rng import derived_seed
 from tubepet.study.cost import clock_s
 
+NO_LABELS = pd.DataFrame({"fluid_change_mm3": np.empty(0)})
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -28,6 +30,11 @@ class Outcome:
     ----------
     images : float32 array, shape (num, H, W)
         Bq/mm3; num is 0 if the training diverged.
+    labelled : float32 array, shape (n, H, W)
+        More images, Bq/mm3, for the detector: half drawn as the others, half with a defect of each
+        class in turn; none if the model gives no labels.
+    labels : DataFrame
+        Their labels, fluid_change_mm3 among them.
     weights, arguments, curves
         See `tubepet.gan.train.Trained`.
     cpu_s : float or None
@@ -37,6 +44,8 @@ class Outcome:
     """
 
     images: NDArray[np.float32]
+    labelled: NDArray[np.float32]
+    labels: pd.DataFrame
     weights: dict[str, Tensor]
     arguments: dict[str, Any]
     curves: pd.DataFrame
@@ -71,10 +80,28 @@ def train_and_sample(
         log.warning("diverged: %s", error)
         size = data.real.image_size
         none = np.empty((0, size, size), np.float32)
-        return Outcome(none, {}, {}, pd.DataFrame({"step": []}), None, str(error))
+        return Outcome(none, none, NO_LABELS, {}, {}, pd.DataFrame({"step": []}), None, str(error))
     cpu_s = None if is_resumed else clock_s() - begin_s
     generator = model.make_generator(trained.arguments)
     generator.load_state_dict(trained.weights)
     rng = torch.Generator().manual_seed(derived_seed(seed, "study", "samples"))
     images = sample_images(model, generator.eval(), num_samples, data, rng)
-    return Outcome(images, trained.weights, trained.arguments, trained.curves, cpu_s, "")
+    made = labelled_images(model, generator, num_samples, data, rng)
+    return Outcome(images, *made, trained.weights, trained.arguments, trained.curves, cpu_s, "")
+
+
+@torch.no_grad()
+def labelled_images(
+    model: Any, generator: Any, num: int, data: Data, rng: torch.Generator
+) -> tuple[NDArray[np.float32], pd.DataFrame]:
+    """Generate images for the detector, see `Outcome`; none if the model gives no labels."""
+    if not hasattr(model, "sample_labelled"):
+        size = data.real.image_size
+        return np.empty((0, size, size), np.float32), NO_LABELS
+    defects = [name for name in generator.population.phantom["defects"] if name != "none"]
+    orders = [({}, num // 2), *(({"defect": name}, num // 2 // len(defects)) for name in defects)]
+    made = [model.sample_labelled(generator, n, rng, wanted) for wanted, n in orders if n]
+    images = torch.cat([images for images, _, _ in made]).float().squeeze(1).numpy()
+    low, high = data.real.low, data.real.high
+    labels = pd.concat([labels for _, labels, _ in made], ignore_index=True)
+    return ((images + 1) / 2 * (high - low) + low).astype(np.float32), labels

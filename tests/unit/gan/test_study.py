@@ -35,7 +35,7 @@ def test_cost_counts_flops_parameters_and_preparation(
     assert found["step_s"] > 0 and found["reference_step_s"] > 0 and found["flops_per_step"] > 1e5
     assert set(found["parameters"]) == {"generator", "critic"}
     if name == "dcgan":
-        assert found["preparation_s"] == 0
+        assert found["preparation_s"] < found["step_s"]
     else:
         # a thousand steps of the VAE cost more than ten of so small a GAN
         assert found["preparation_s"] > 10 * found["step_s"]
