@@ -120,6 +120,8 @@ rule reconstruct_tube:
                 "algorithm",
                 "prior_strength",
                 "stopping",
+                "tof",
+                "backend",
             )
         },
         seed=config["seed"],
@@ -166,6 +168,8 @@ rule bootstrap_tube:
                 "filter_fwhm_mm",
                 "algorithm",
                 "prior_strength",
+                "tof",
+                "backend",
             )
         },
         background=config["reconstruct"]["background"],
@@ -295,6 +299,8 @@ rule validate_reconstruction:
                 "algorithm",
                 "prior_strength",
                 "stopping",
+                "tof",
+                "backend",
             )
         },
         seed=config["seed"],
