@@ -29,6 +29,7 @@ rule all:
     input:
         rules.collect_report.output,
         rules.draw_follow.output,
+        rules.make_turing.output,
         "results/reconstruct/literal/image.png",
 
 
@@ -66,9 +67,10 @@ rule validate_images:
 
 
 rule only_reconstruct:
-    """All MLEM images and the slice dataset."""
+    """All MLEM images, the slice dataset and its labels."""
     input:
         rules.collect_slices.output,
+        rules.label_slices.output,
 
 
 rule only_train:

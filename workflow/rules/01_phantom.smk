@@ -28,11 +28,7 @@ rule make_phantom:
         runtime=10,
     params:
         seed=config["seed"],
-        phantom={
-            k: v
-            for k, v in config["phantom"].items()
-            if k not in ("num_tubes", "tubes")
-        },
+        phantom=phantom_ranges(),
         drawn_as=drawn_as,
         override=tube_override,
         protocol=tube_protocol,

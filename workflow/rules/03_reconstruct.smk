@@ -1,6 +1,7 @@
 # 03 reconstruct. Needs coincidences and the attenuation map of each tube, and the calibration source;
 # makes MLEM images in Bq/mm3 and the slice dataset.
-# Steps: detection efficiency, sensitivity over all crystal pairs, one image per tube, slices of all.
+# Steps: detection efficiency, sensitivity over all crystal pairs, one image per tube, slices of all,
+# and what is true in each slice.
 # The sensitivity is not cached between workflows: Snakemake does not measure cached rules, and the
 # sum takes a second.
 
@@ -341,3 +342,35 @@ rule collect_slices:
         code=code_digest("tubepet.reconstruct.dataset", "tubepet.rng"),
     script:
         "../scripts/collect_slices.py"
+
+
+rule label_slices:
+    """What is true in each slice: fluid, the image expected of it, mask and box of the defect."""
+    input:
+        table=rules.collect_slices.output.table,
+    output:
+        fluid="results/reconstruct/fluid.npy",
+        expected="results/reconstruct/expected.npy",
+        defect="results/reconstruct/defect.npy",
+        labels="results/reconstruct/labels.parquet",
+        population="results/reconstruct/population.json",
+    log:
+        "logs/label_slices.log",
+    benchmark:
+        "results/benchmarks/label_slices.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        seed=config["seed"],
+        phantom=phantom_ranges(),
+        tubes=config["phantom"]["tubes"],
+        grid=slice_grid(),
+        num_slices=config["reconstruct"]["num_slices"],
+        margin_mm=config["reconstruct"]["slice_margin_mm"],
+        code=code_digest("tubepet.phantom.drawing"),
+    script:
+        "../scripts/label_slices.py"

@@ -2,6 +2,7 @@
 # as inputs and params. No rules.
 import json
 import re
+from math import hypot
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -44,6 +45,12 @@ def drawn_as(wildcards):
     return TUBES[0] if wildcards.tube == "literal" else wildcards.tube
 
 
+def phantom_ranges():
+    """What tubes are drawn from, without how many they are and what is fixed of some."""
+    section = config["phantom"]
+    return {k: v for k, v in section.items() if k not in ("num_tubes", "tubes")}
+
+
 def tube_override(wildcards):
     """What the config fixes of this tube: a change re-runs this tube only."""
     return config["phantom"]["tubes"].get(drawn_as(wildcards), {})
@@ -73,6 +80,17 @@ def validation_decays(wildcards):
     return max(decays, 1_000_000) if wildcards.case.startswith("full_") else decays
 
 
+# Inputs and params of 03 reconstruct.
+
+
+def slice_grid():
+    """Pixels of the slices, and the resolution: that of the model and of the filter together."""
+    section = config["reconstruct"]
+    fwhm_mm = hypot(section["psf_fwhm_mm"], section["filter_fwhm_mm"])
+    sizes = {key: section[key] for key in ("num_pixels", "pixel_mm", "slice_mm")}
+    return sizes | {"fwhm_mm": round(fwhm_mm, 6)}
+
+
 # Inputs and params of 04 ct.
 
 
@@ -95,8 +113,9 @@ def ct_source_files(wildcards):
 def gan_settings(wildcards):
     """The common keys that training reads, and the model's own: another model's do not count."""
     section = config["gan"]
-    common = ("batch_size", "ema_decay", "augment", "checkpoint_every")
-    settings = {key: section[key] for key in (*common, "sample_every")}
+    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
+    loop = ("precision", "checkpoint_every", "sample_every")
+    settings = {key: section[key] for key in (*common, *loop)}
     if (
         wildcards.model == "paper"
     ):  # its encoder keeps the loss that it was pretrained with

@@ -62,12 +62,15 @@ class Data:
         The encoder pretrained on them.
     bank : float32 tensor, shape (S, d_y), or None
         Features of the positron slices; row s describes row s of `real`.
+    num_pca : int
+        How many of them, the first, are PCA scores; the others come from PCANet.
     """
 
     real: Images
     ct: Images | None = None
     vae: ConvVAE | None = None
     bank: Tensor | None = None
+    num_pca: int = 0
 
 
 def positron_images(slices: NDArray[np.float32], is_used: NDArray, scale_bq_mm3: float) -> Images:

@@ -1,4 +1,4 @@
-"""Rival: DCGAN (Radford, Metz, Chintala 2016, arXiv:1511.06434), with the paper's losses."""
+"""Rival: DCGAN (Radford, Metz, Chintala 2016, arXiv:1511.06434)."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from tubepet.gan.augment import dihedral, draw_symmetry
 from tubepet.gan.data import Data
 from tubepet.gan.loss import ADVERSARIAL, frozen
-from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run
+from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run, bare
 
 ADAM_BETAS = (0.5, 0.999)  # Radford et al., section 4
 INITIAL_STD = 0.02  # of all weights; the same section
@@ -123,21 +122,22 @@ def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
 def train_step(run: Run) -> dict[str, Tensor]:
     """One step of the discriminator, then one of the generator, on the same generated batch."""
     generator, critic = run.networks["generator"], run.networks["critic"]
-    loss = ADVERSARIAL["bce"]
-    real, _ = run.next_batch("real", run.data.real)
-    symmetry = draw_symmetry(run.config["augment"], run.rng)
-    fake = dihedral(generator(run.noise(len(real), generator.latent_size)), symmetry)
+    loss = ADVERSARIAL[run.config["loss"]]
+    transform = run.transform()
+    real = transform(run.next_batch("real", run.data.real)[0])
+    fake = transform(generator(run.noise(len(real), generator.latent_size)))
 
-    real_logits = critic(dihedral(real, symmetry))
-    critic_loss = loss.critic(real_logits, critic(fake.detach()))
-    run.update("critic", critic_loss)
+    real_logits, fake_logits = critic(real), critic(fake.detach())
+    critic_loss = loss.critic(real_logits, fake_logits)
+    penalty = run.regularisation(bare(critic), real, real_logits, fake_logits)
+    run.update("critic", critic_loss + penalty)
 
     with frozen(critic):
-        fake_logits = critic(fake)
-        generator_loss = loss.generator(fake_logits)
+        generator_loss = loss.generator(critic(fake))
         run.update("generator", generator_loss)
     return {
         "critic_loss": critic_loss,
+        "penalty": penalty,
         "generator_loss": generator_loss,
         "critic_real": real_logits.mean(),
         "critic_fake": fake_logits.mean(),

@@ -29,6 +29,7 @@ def read_data(paths: Mapping[str, str]) -> Data:
     scale_bq_mm3 = io.read_json(paths["info"])["scale_bq_mm3"]
     real = positron_images(io.read_array(paths["images"]), is_train, scale_bq_mm3)
     ct = vae = bank = None
+    num_pca = 0
     if "ct_images" in paths:
         is_train = io.read_table(paths["ct_table"])["split"].to_numpy(str) == "train"
         window_hu = io.read_json(paths["ct_info"])["window_hu"]
@@ -36,5 +37,6 @@ def read_data(paths: Mapping[str, str]) -> Data:
     if "vae" in paths:
         vae = load_vae(paths["vae"], io.read_json(paths["vae_info"]))
     if "bank" in paths:
-        bank = torch.from_numpy(load_file(paths["bank"])["bank"])
-    return Data(real, ct, vae, bank)
+        tensors = load_file(paths["bank"])
+        bank, num_pca = torch.from_numpy(tensors["bank"]), len(tensors["pca_components"])
+    return Data(real, ct, vae, bank, num_pca)

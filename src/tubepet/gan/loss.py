@@ -1,11 +1,10 @@
-"""The losses, each on logits of any shape (B, ...): per-patch losses are averaged, not logits."""
+"""The losses, each on logits of any shape (B, ...)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,19 +24,35 @@ def _bce_generator(fake: Tensor) -> Tensor:
     return functional.softplus(-fake).mean()
 
 
+def _hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
+    return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+
+
+def _lsgan_critic(real: Tensor, fake: Tensor) -> Tensor:
+    return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+
+def _lsgan_generator(fake: Tensor) -> Tensor:
+    return 0.5 * (fake - 1).square().mean()
+
+
 def _wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
     return fake.mean() - real.mean()
 
 
-def _wasserstein_generator(fake: Tensor) -> Tensor:
+def _mean_generator(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
 # bce: the paper's eq. 1 with the non-saturating generator of Goodfellow et al. 2014;
+# hinge: Lim & Ye 2017 (arXiv:1705.02894), eq. 7 and 8;
+# lsgan: Mao et al. 2017 (arXiv:1611.04076), eq. 9, targets 0 and 1;
 # wasserstein: Arjovsky, Chintala, Bottou 2017 (arXiv:1701.07875), eq. 3, for a Lipschitz critic
 ADVERSARIAL = {
     "bce": AdversarialLoss(_bce_critic, _bce_generator),
-    "wasserstein": AdversarialLoss(_wasserstein_critic, _wasserstein_generator),
+    "hinge": AdversarialLoss(_hinge_critic, _mean_generator),
+    "lsgan": AdversarialLoss(_lsgan_critic, _lsgan_generator),
+    "wasserstein": AdversarialLoss(_wasserstein_critic, _mean_generator),
 }
 
 
@@ -57,26 +72,6 @@ def attention_perceptual(real_layers: Sequence[Tensor], fake_layers: Sequence[Te
     return torch.stack(terms).sum()
 
 
-def assign(log_attention: Tensor) -> Tensor:
-    """Pair every query with one real image so that the summed log attention is largest.
-
-    The joint p(x, a) of eq. 9, which the paper leaves open: the real images stay a uniform batch
-    (each is used once), and each query gets the one that it attends to (docs/model.md, prototypes).
-
-    Parameters
-    ----------
-    log_attention : tensor, shape (B, B)
-        Row: query; column: real image of the batch.
-
-    Returns
-    -------
-    int64 tensor, shape (B,)
-        The column of each row (Hungarian method).
-    """
-    _, columns = linear_sum_assignment(log_attention.detach().cpu().numpy(), maximize=True)
-    return torch.from_numpy(columns).to(log_attention.device)
-
-
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, rng: torch.Generator
 ) -> Tensor:
@@ -91,6 +86,36 @@ def gradient_penalty(
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
     return penalty
+
+
+def lecam(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:
+    """E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2: logits stay near the other side's past mean.
+
+    Parameters
+    ----------
+    real, fake : tensor, any shape
+        Logits of the step.
+    real_anchor, fake_anchor : scalar tensors
+        a_R and a_F, exponential moving averages of the mean logits of real and generated images.
+
+    References
+    ----------
+    Tseng et al. 2021, arXiv:2104.03310, eq. 4.
+    """
+    return (real - fake_anchor).square().mean() + (fake - real_anchor).square().mean()
+
+
+def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """E || grad D(x) ||^2 / 2 at real images; of a patch critic, grad of the mean logit.
+
+    References
+    ----------
+    Mescheder et al. 2018, arXiv:1801.04406, eq. 9.
+    """
+    real = real.detach().requires_grad_()
+    logits = critic(real).reshape(len(real), -1).mean(1)  # (B,)
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return 0.5 * gradient.square().sum((1, 2, 3)).mean()
 
 
 @contextmanager

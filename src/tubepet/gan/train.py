@@ -6,7 +6,7 @@ checkpoints and resuming, logs, sample grids with fixed noise, and the guard aga
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.gan.data import Data
 from tubepet.gan.figures import draw_grid
-from tubepet.gan.run import Config, Model, Run
+from tubepet.gan.footprint import stop_if_too_large
+from tubepet.gan.run import Config, Model, Run, bare, start
 from tubepet.gan.sample import sample_images
 from tubepet.logs import log
 from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint, training_digest
@@ -34,6 +35,8 @@ from tubepet.rng import derived_seed
 
 MAX_LOG_ROWS = 1000  # a longer training logs every second, third, .. step
 GRID_IMAGES = 32  # in the sample grid
+EMA_RAMPUP = 0.05  # the half life of the average is at most this share of the images seen
+CHUNK_ROWS = 256  # slices looked at together
 
 
 @dataclass(frozen=True)
@@ -100,14 +103,19 @@ def train(
                 f"gan.batch_size: got {batch_size}, expected at most {len(images)}, the number of "
                 f"{what} training slices"
             )
+    stop_if_constant(data)
     progress_dir = Path(progress_dir)
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = Fabric(accelerator="auto", devices=1)  # a GPU if there is one
+    fabric = make_fabric(config["precision"])
+    stop_if_too_large(model, name, config, data, fabric)
     run = start(model, name, config, data, fabric, seed)
+    if fabric.device.type == "cuda" and config["precision"] == "bf16":
+        for network in run.networks.values():
+            bare(network).compile()
     average = AveragedModel(
-        _bare(run.networks["generator"]),
-        multi_avg_fn=get_ema_multi_avg_fn(config["ema_decay"]),
+        bare(run.networks["generator"]),
+        multi_avg_fn=average_of_images(config["ema_images"], config["batch_size"]),
         use_buffers=True,
     )
     average.eval()
@@ -135,7 +143,8 @@ def train(
     for step in bar:
         losses = {key: value.item() for key, value in model.train_step(run).items()}
         _stop_unless_finite(name, losses, step, checkpoint)
-        average.update_parameters(_bare(run.networks["generator"]))
+        run.step = step
+        average.update_parameters(bare(run.networks["generator"]))
         if step % log_every == 0:
             rows.append({"step": step, **losses})
             board.log_metrics(losses, step)
@@ -143,8 +152,8 @@ def train(
             grid = draw_grid(fixed_grid(), data.real.high, f"{name}, step {step}")
             io.write_figure(progress_dir / f"grid_{step:06d}.png", grid)
         if step % config["checkpoint_every"] == 0 or step == num_steps:
-            weights_sum = sum(float(p.detach().sum()) for p in average.module.parameters())
-            _stop_unless_finite(name, {"sum of the weights": weights_sum}, step, checkpoint)
+            sums = {f"sum of the weights of {k}": _sum(n) for k, n in run.networks.items()}
+            _stop_unless_finite(name, sums, step, checkpoint)
             save_checkpoint(checkpoint, _state(run, average, step, rows), digest)
     board.finalize("success")
     weights = {k: v.detach().cpu().contiguous() for k, v in average.module.state_dict().items()}
@@ -152,22 +161,51 @@ def train(
     return Trained(weights, arguments, pd.DataFrame(rows), fixed_grid())
 
 
-def start(model: Model, name: str, config: Config, data: Data, fabric: Fabric, seed: int) -> Run:
-    """Return the training at step 0: seeded weights, on the device, channels last."""
-    with torch.random.fork_rng():
-        torch.manual_seed(derived_seed(seed, "gan", name, "weights"))
-        networks = model.make_networks(config, data)
-    optimizers = model.make_optimizers(config, networks)
-    for key, network in networks.items():
-        network.to(memory_format=torch.channels_last)
-        networks[key], optimizers[key] = fabric.setup(network, optimizers[key])
-    rng = torch.Generator().manual_seed(derived_seed(seed, "gan", name, "steps"))
-    return Run(config, data, fabric, networks, optimizers, rng)
+def make_fabric(precision: str) -> Fabric:
+    """Return the runtime: a GPU if there is one, and only there another precision than float32."""
+    fabric = Fabric(accelerator="auto", devices=1)
+    if precision == "full":
+        return fabric
+    if fabric.device.type != "cuda":
+        log.warning("gan.precision: %s needs a GPU, there is none: float32 on the CPU", precision)
+        return fabric
+    return Fabric(accelerator="auto", devices=1, precision="bf16-mixed")
 
 
-def _bare(network: nn.Module) -> nn.Module:
-    """Return the module inside Fabric's wrapper."""
-    return getattr(network, "module", network)
+def average_of_images(half_life_images: float, batch_size: int) -> Callable[..., None]:
+    """Return the update of the average: exponential, with a half life that grows with the training.
+
+    Until the training is long enough, the half life is the last twentieth of it.
+
+    References
+    ----------
+    Karras et al. 2020, arXiv:2006.06676 (StyleGAN2-ADA), their code's `ema_rampup`.
+    """
+
+    def update(averages: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+        half_life = min(half_life_images, EMA_RAMPUP * batch_size * float(num_averaged))
+        get_ema_multi_avg_fn(0.5 ** (batch_size / half_life))(averages, current, num_averaged)
+
+    return update
+
+
+def stop_if_constant(data: Data) -> None:
+    """Refuse a training set without a single difference between two pixels.
+
+    Raises
+    ------
+    InputError
+        If all positron training slices are one constant.
+    """
+    first = data.real.batch(torch.tensor([0]))
+    for positions in torch.arange(len(data.real)).split(CHUNK_ROWS):
+        if (data.real.batch(positions) != first.flatten()[0]).any():
+            return
+    value = float(data.real.array[data.real.rows[0]].flat[0])
+    raise InputError(
+        f"slices.npy: all {len(data.real)} positron training slices are {value:g} Bq/mm3 in every "
+        "pixel, expected images that differ"
+    )
 
 
 def _digest(name: str, config: Config, data: Data, seed: int, code: str) -> str:
@@ -190,6 +228,7 @@ def _state(run: Run, average: AveragedModel, step: int, rows: list[Any]) -> dict
         "optimizers": {key: optimizer.state_dict() for key, optimizer in run.optimizers.items()},
         "average": average.state_dict(),
         "rng": run.rng.get_state(),
+        "anchors": run.anchors,
         "queues": run.queues,
     }
 
@@ -208,6 +247,8 @@ def _resume(
     average.load_state_dict(state["average"])
     run.rng.set_state(state["rng"])
     run.queues = deepcopy(state["queues"])
+    run.anchors = {key: run.fabric.to_device(value) for key, value in state["anchors"].items()}
+    run.step = state["step"]
     return state["step"], state["rows"]
 
 
@@ -221,6 +262,10 @@ def _stop_unless_finite(
                 f"gan.{name}: {key} is {value} at step {step}, expected a finite number; {kept}; "
                 "try a lower learning_rate"
             )
+
+
+def _sum(network: nn.Module) -> float:
+    return sum(float(p.detach().sum()) for p in network.parameters())
 
 
 def _parameter_counts(run: Run) -> str:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from tubepet.gan.augment import dihedral, draw_symmetry
 from tubepet.gan.data import Data
 from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
@@ -39,8 +38,7 @@ def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
 
 def train_step(run: Run) -> dict[str, Tensor]:
     """One step down the negative ELBO, nll + beta KL, in nats per image."""
-    real, _ = run.next_batch("real", run.data.real)
-    real = dihedral(real, draw_symmetry(run.config["augment"], run.rng))
+    real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
     generator = run.networks["generator"]
     decoded, mu, log_var = generator(real, run.noise(len(real), generator.latent_size))
     residual = (real - decoded).square().sum((1, 2, 3))

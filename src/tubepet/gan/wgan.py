@@ -1,17 +1,17 @@
 """Rival: Wasserstein GAN on the DCGAN networks.
 
-With weight clipping as in arXiv:1701.07875, or the gradient penalty of arXiv:1704.00028.
+With weight clipping as in arXiv:1701.07875, or the gradient penalty of arXiv:1704.00028. Its critic
+is bounded by these alone: `lecam_weight` and `r1_weight` are for critics whose logits are not.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer, RMSprop
 
-from tubepet.gan.augment import dihedral, draw_symmetry
 from tubepet.gan.data import Data
 from tubepet.gan.dcgan import DCCritic, generator_arguments, make_generator, sample
 from tubepet.gan.loss import ADVERSARIAL, frozen, gradient_penalty
-from tubepet.gan.run import Config, Networks, Run
+from tubepet.gan.run import Config, Networks, Run, bare
 
 PENALTY_BETAS = (0.0, 0.9)  # of Adam; Gulrajani et al. 2017, algorithm 1
 
@@ -49,24 +49,23 @@ def train_step(run: Run) -> dict[str, Tensor]:
     config = run.config
     generator, critic = run.networks["generator"], run.networks["critic"]
     loss = ADVERSARIAL["wasserstein"]
-    symmetry = draw_symmetry(config["augment"], run.rng)
 
     for _ in range(config["critic_steps"]):
-        real, _ = run.next_batch("real", run.data.real)
+        transform = run.transform()
+        real = transform(run.next_batch("real", run.data.real)[0])
         with torch.no_grad():
-            fake = generator(run.noise(len(real), generator.latent_size))
-        real, fake = dihedral(real, symmetry), dihedral(fake, symmetry)
+            fake = transform(generator(run.noise(len(real), generator.latent_size)))
         real_logits = critic(real)
         critic_loss = loss.critic(real_logits, critic(fake))
         penalty = torch.zeros_like(critic_loss)
         if config["penalty"] == "gradient":
-            penalty = gradient_penalty(critic, real, fake, run.rng)
+            penalty = gradient_penalty(bare(critic), real, fake, run.rng)
         run.update("critic", critic_loss + config["penalty_weight"] * penalty)
         if config["penalty"] == "clip":
             clip(critic, config["clip"])
 
     with frozen(critic):
-        fake = dihedral(generator(run.noise(len(real), generator.latent_size)), symmetry)
+        fake = transform(generator(run.noise(len(real), generator.latent_size)))
         fake_logits = critic(fake)
         generator_loss = loss.generator(fake_logits)
         run.update("generator", generator_loss)

@@ -142,11 +142,11 @@ def materials(
     -------
     uint8 array
     """
-    x, y, z = np.broadcast_arrays(x, y, z)
     u, v, w = own_coordinates(tube, x, y, z)
     inner, outer = bore(tube, u, v, w), outside(tube, u, v)
     is_inside = (outer < 0) & (np.abs(z) < tube.length_mm / 2)
-    material = np.where(is_inside, np.where(inner < 0, FLUID, ALUMINIUM), AIR).astype(np.uint8)
+    in_wall_or_bore = np.where(inner < 0, np.uint8(FLUID), np.uint8(ALUMINIUM))
+    material = np.where(is_inside, in_wall_or_bore, np.uint8(AIR))
     if has_defect and tube.defect != "none":
         cut, becomes = _defect(tube, u, v, w, inner, outer)
         takes_from = FLUID if tube.defect in ("inclusion", "bubble") else ALUMINIUM
@@ -180,13 +180,21 @@ def _defect(
         cut = (radial - surface) ** 2 + around**2 + along**2 < (size / 2) ** 2
     elif tube.defect == "crack":
         cut = is_this_side & (np.abs(around) < size / 2)
-        cut &= np.abs(along) < CRACK_LENGTH_RATIO * size / 2
+        cut = cut & (np.abs(along) < CRACK_LENGTH_RATIO * size / 2)
     elif tube.groove_kind == "circumferential":
         cut = np.hypot(inner, along) < size / 2
     else:
         cut = is_this_side & (np.hypot(inner, around) < size / 2)
-        cut &= np.abs(along) < GROOVE_LENGTH_RATIO * size / 2
+        cut = cut & (np.abs(along) < GROOVE_LENGTH_RATIO * size / 2)
     return cut & (depth < MAX_DEPTH), FLUID
+
+
+def defect_half_length_mm(tube: Tube) -> float:
+    """Return how far along z the defect can reach from its middle."""
+    ratio = {"crack": CRACK_LENGTH_RATIO, "groove": GROOVE_LENGTH_RATIO}.get(tube.defect, 1.0)
+    if tube.defect == "groove" and tube.groove_kind == "circumferential":
+        ratio = 1.0
+    return ratio * tube.defect_size_mm / 2
 
 
 def _bore_radius_at(tube: Tube, turn: float) -> float:

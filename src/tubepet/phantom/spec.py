@@ -6,6 +6,7 @@ each full round, which matters where F and D share a factor.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -102,7 +103,13 @@ def _applies(name: str, tube: Tube) -> bool:
     return tube.defect != "none" or not name.startswith("defect_")
 
 
-def draw_tube(name: str, phantom: dict[str, Any], override: dict[str, Any], seed: int) -> Tube:
+def draw_tube(
+    name: str,
+    phantom: Mapping[str, Any],
+    override: Mapping[str, Any],
+    seed: int,
+    where: str = "",
+) -> Tube:
     """Draw a tube. Fixing one value leaves all others as they were.
 
     Parameters
@@ -115,6 +122,8 @@ def draw_tube(name: str, phantom: dict[str, Any], override: dict[str, Any], seed
         Values to fix, by field of `Tube`.
     seed : int
         Seed of the run.
+    where : str
+        Name of `override` in messages; by default the config key.
 
     Returns
     -------
@@ -125,7 +134,7 @@ def draw_tube(name: str, phantom: dict[str, Any], override: dict[str, Any], seed
     InputError
         If a key of the override is unknown or does not apply, or a value is impossible.
     """
-    where = f"phantom.tubes.{name}"
+    where = where or f"phantom.tubes.{name}"
     known = [field.name for field in fields(Tube)]
     for key in override:
         if key not in known:
@@ -146,7 +155,7 @@ def draw_tube(name: str, phantom: dict[str, Any], override: dict[str, Any], seed
     values["defect_radius_ratio"] = float(random.uniform())
     values["groove_kind"] = GROOVE_KINDS[int(random.integers(2))]
     values["thinning_side"] = THINNING_SIDES[int(random.integers(2))]
-    values |= override
+    values |= dict(override)
     low_mm, high_mm = phantom["defect_size_mm"].get(values["defect"], (0.0, 0.0))
     size_mm = low_mm + size_share * (high_mm - low_mm)
     half_mm = _number(where, "length_mm", values["length_mm"]) / 2

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tubepet.gan.loss import ADVERSARIAL, assign, attention_perceptual, frozen, gradient_penalty
+from tubepet.gan.loss import (
+    ADVERSARIAL,
+    attention_perceptual,
+    frozen,
+    gradient_penalty,
+    lecam,
+    r1_penalty,
+)
 
 
 def test_perceptual_loss_by_hand() -> None:
@@ -35,6 +42,35 @@ def test_wasserstein_by_hand() -> None:
     assert float(loss.generator(fake)) == 0.5
 
 
+def test_hinge_and_least_squares_by_hand() -> None:
+    real, fake = torch.tensor([0.5, 3.0]), torch.tensor([-2.0, 1.0])
+    # hinge: (0.5 + 0) / 2 and (0 + 2) / 2; generator: -(-2 + 1) / 2
+    assert float(ADVERSARIAL["hinge"].critic(real, fake)) == 0.25 + 1.0
+    assert float(ADVERSARIAL["hinge"].generator(fake)) == 0.5
+    # least squares: half of (0.25 + 4) / 2 + (4 + 1) / 2; generator: half of (9 + 0) / 2
+    assert float(ADVERSARIAL["lsgan"].critic(real, fake)) == 0.5 * (2.125 + 2.5)
+    assert float(ADVERSARIAL["lsgan"].generator(fake)) == 2.25
+
+
+def test_lecam_by_hand() -> None:
+    # real logits against the fake anchor: (1 - 0)^2, (3 - 0)^2; fake against real: (-1 - 2)^2
+    real, fake = torch.tensor([1.0, 3.0]), torch.tensor([-1.0])
+    assert float(lecam(real, fake, torch.tensor(2.0), torch.tensor(0.0))) == 5.0 + 9.0
+
+
+def test_r1_of_a_linear_critic() -> None:
+    # D(x) = w.x: |grad|^2 / 2 = 25 / 2, alike for one logit and for patches whose mean is w.x
+    weight = torch.zeros(4)
+    weight[:2] = torch.tensor([3.0, 4.0])
+    real = torch.randn(3, 1, 2, 2)
+    for patches in (1, 6):
+
+        def critic(x: torch.Tensor, patches: int = patches) -> torch.Tensor:
+            return (x.flatten(1) @ weight)[:, None].expand(-1, patches)
+
+        assert float(r1_penalty(critic, real)) == pytest.approx(12.5, rel=1e-6)  # float32
+
+
 def test_gradient_penalty_of_a_linear_critic() -> None:
     # D(x) = w.x has the gradient w everywhere: the penalty is (|w| - 1)^2, for |w| = 5 it is 16
     weight = torch.zeros(4)
@@ -46,12 +82,6 @@ def test_gradient_penalty_of_a_linear_critic() -> None:
     real, fake = torch.randn(3, 1, 2, 2), torch.randn(3, 1, 2, 2)
     penalty = gradient_penalty(critic, real, fake, torch.Generator().manual_seed(0))
     assert float(penalty) == pytest.approx(16.0, rel=1e-6)  # float32
-
-
-def test_assignment_uses_each_image_once_and_maximises() -> None:
-    # greedy would take 0.9 for row 0 and be left with 0.01; the best pairing is 0.8 x 0.7
-    log_attention = torch.tensor([[0.9, 0.8], [0.7, 0.01]]).log()
-    assert assign(log_attention).tolist() == [1, 0]
 
 
 def test_frozen_lets_gradients_through_but_not_in() -> None:

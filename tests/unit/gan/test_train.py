@@ -8,14 +8,15 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import save_file
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from tubepet.errors import InputError
-from tubepet.gan import paper, wgan
+from tubepet.gan import dcgan, footprint, paper, wgan
 from tubepet.gan.data import Images, positron_images, take
 from tubepet.gan.models import MODELS
 from tubepet.gan.sample import load_generator, sample_images
-from tubepet.gan.train import start, train
+from tubepet.gan.train import average_of_images, start, train
 
 ALL = sorted(MODELS)
 
@@ -63,14 +64,11 @@ def test_resumed_training_equals_an_uninterrupted_one(name, config, data, tmp_pa
     class Fragile:
         """The model, killed in its fourth step."""
 
-        steps = 0
-
         def __getattr__(self, attribute):
             return getattr(model, attribute)
 
         def train_step(self, begun):
-            self.steps += 1
-            if self.steps == 4:
+            if begun.step == 3:
                 raise Killed
             return model.train_step(begun)
 
@@ -114,14 +112,15 @@ def test_weights_rebuild_the_generator_and_sampling_is_seeded(
 def test_average_covers_batch_norm_statistics(config, data) -> None:
     begun = run(paper, "paper", config("paper"), data)
     generator = begun.networks["generator"].module
-    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.5), use_buffers=True)
+    # a batch of 4 at a half life of 0.05 x 4 x 1 images after the first step: a decay of 2^-20
+    average = AveragedModel(generator, multi_avg_fn=average_of_images(40, 4), use_buffers=True)
     means = []
     for _ in range(2):
         paper.train_step(begun)
         average.update_parameters(generator)
         means.append(generator.context_norm.running_mean.clone())
-    # the first update copies, the second takes half of the difference; 1e-6: float32
-    expected = 0.5 * means[0] + 0.5 * means[1]
+    # the first update copies, the second takes all but 2^-20 of the difference; 1e-6: float32
+    expected = 2**-20 * means[0] + (1 - 2**-20) * means[1]
     torch.testing.assert_close(
         average.module.context_norm.running_mean, expected, rtol=0, atol=1e-6
     )
@@ -143,12 +142,78 @@ def test_wgan_gradient_penalty_replaces_clipping(config, data) -> None:
     assert max(float(p.detach().abs().max()) for p in begun.networks["critic"].parameters()) > 0.01
 
 
-def test_constant_slices_train_without_nan(config, data, tmp_path: Path) -> None:
-    nothing = np.zeros((10, 32, 32), np.float32)  # a tube without a single coincidence
+def test_almost_empty_slices_train_without_nan(config, data, tmp_path: Path) -> None:
+    nothing = np.zeros((10, 32, 32), np.float32)  # tubes without a coincidence, but for one
+    nothing[5, 16, 16] = 1e-6
     empty = replace(data, real=positron_images(nothing, np.arange(10) >= 2, 1e-6))
     for name in ALL:
         trained = train(MODELS[name], name, config(name), empty, 1, "code", tmp_path / name)
         assert np.isfinite(trained.grid).all()
+
+
+def test_constant_slices_are_refused(config, data, tmp_path: Path) -> None:
+    flat = replace(data, real=positron_images(np.full((10, 32, 32), 7.0), np.arange(10) >= 2, 9.0))
+    with pytest.raises(
+        InputError, match="all 8 positron training slices are 7 Bq/mm3 in every pix"
+    ):
+        train(MODELS["vae"], "vae", config("vae"), flat, 1, "code", tmp_path)
+
+
+def test_half_life_of_the_average_grows_with_the_training() -> None:
+    update = average_of_images(half_life_images=100, batch_size=10)
+    for done, half_life in ((10, 5.0), (100, 50.0), (10_000, 100.0)):  # a twentieth, then 100
+        average = [torch.ones(1)]
+        update(average, [torch.zeros(1)], torch.tensor(done))
+        assert float(average[0]) == pytest.approx(0.5 ** (10 / half_life))
+
+
+def test_anchors_follow_the_logits_and_r1_comes_every_16_steps(config, data) -> None:
+    begun = run(dcgan, "dcgan", config("dcgan", lecam_weight=0.0), data)
+    penalties = []
+    for step in (0, 1, 15, 16):
+        begun.step = step
+        penalties.append(float(dcgan.train_step(begun)["penalty"].detach()))
+    assert penalties[0] > 0 and penalties[3] > 0 and penalties[1] == penalties[2] == 0
+    begun = run(dcgan, "dcgan", config("dcgan", r1_weight=0.0), data)
+    first = dcgan.train_step(begun)["critic_real"].detach()
+    second = dcgan.train_step(begun)["critic_real"].detach()
+    torch.testing.assert_close(begun.anchors["real"], 0.99 * first + 0.01 * second)
+
+
+def test_memory_by_hand_and_refused_with_the_estimate(config, data, monkeypatch, tmp_path) -> None:
+    # 10 weights and a bias of 4 bytes: itself, gradient, two moments, and the average
+    assert footprint.weight_bytes({"generator": nn.Linear(10, 1)}) == 11 * 4 * (4 + 1)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    needed = footprint.estimate(dcgan, "dcgan", config("dcgan"), data, fabric)
+    monkeypatch.setattr(footprint, "free_bytes", lambda device: needed.total - 1)
+    with pytest.raises(InputError, match=r"gan\.dcgan: training needs .* a batch of 4\), exp"):
+        train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+    monkeypatch.setattr(footprint, "free_bytes", lambda device: needed.weights - 1)
+    with pytest.raises(InputError, match=r"for the weights, 0 GB .* free on cpu; lower gan\.b"):
+        train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_estimate_grows_with_the_batch_alone(config, data) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    small, large = (
+        footprint.estimate(dcgan, "dcgan", config("dcgan", batch_size=b), data, fabric)
+        for b in (2, 8)
+    )
+    assert large.weights == small.weights
+    assert large.activations == 4 * small.activations  # what a step of two images holds, scaled
+
+
+def test_held_activations_by_hand(config, data) -> None:
+    class Squares:
+        """Two graphs, one after the other, that keep 1 and 3 tensors of 100 float32."""
+
+        def train_step(self, begun):
+            x = torch.ones(100, requires_grad=True)
+            (x * x).sum().backward()
+            (x.exp().exp() * x).sum().backward()
+
+    assert footprint.activation_bytes(Squares(), run(dcgan, "dcgan", config("dcgan"), data)) == 1200
 
 
 def test_each_shuffle_uses_every_row_once() -> None:
@@ -173,15 +238,12 @@ def test_nan_stops_the_training_and_keeps_the_checkpoint(config, data, tmp_path:
     class Diverging:
         """The VAE, whose loss is NaN in step 4."""
 
-        steps = 0
-
         def __getattr__(self, attribute):
             return getattr(MODELS["vae"], attribute)
 
         def train_step(self, begun):
-            self.steps += 1
             losses = MODELS["vae"].train_step(begun)
-            return losses | {"vae_kl": torch.tensor(float("nan"))} if self.steps == 4 else losses
+            return losses | {"vae_kl": torch.tensor(float("nan"))} if begun.step == 3 else losses
 
     message = r"gan\.vae: vae_kl is nan at step 4, expected a finite number; .* is kept"
     with pytest.raises(InputError, match=message):

@@ -1,7 +1,5 @@
-"""The command `tubepet`: reconstruction alone, from files of other programs."""
+"""`tubepet reconstruct`: reconstruction alone, from files of other programs."""
 
-import logging
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,16 +98,10 @@ def _table_images(
     return images
 
 
-@click.group()
-@click.version_option(package_name="tubepet")
-def main() -> None:
-    """Reconstruction of positron images (PET) of tubes."""
-
-
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@main.command()
+@click.command()
 @click.argument("events_path", metavar="EVENTS", type=EXISTING)
 @click.option(
     "--scanner",
@@ -216,7 +208,13 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Projector of the iterations; the library parallelproj must be there.",
 )
-@click.option("--iterations", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option(
+    "--iterations",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Passes over all events.",
+)
 @click.option(
     "--subsets",
     type=click.IntRange(min=1),
@@ -270,22 +268,17 @@ def reconstruct(
     z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and
     randoms are fitted; with a crystal table they stay in the image.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        timing = Timing(duration_s, _frames(duration_s, frame_s, start_s, stop_s), half_life_s)
-        _run(
-            events_path, scanner_path, mu_path, calibration, Grid.centred(shape, voxel_mm),
-            num_pairs, output, force, randoms, timing,
-            {
-                "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
-                "seed": SEED, "tof": tof, "backend": backend,
-                "num_iterations": iterations, "num_subsets": subsets,
-                "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
-            },
-        )  # fmt: skip
-    except InputError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    timing = Timing(duration_s, _frames(duration_s, frame_s, start_s, stop_s), half_life_s)
+    _run(
+        events_path, scanner_path, mu_path, calibration, Grid.centred(shape, voxel_mm),
+        num_pairs, output, force, randoms, timing,
+        {
+            "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
+            "seed": SEED, "tof": tof, "backend": backend,
+            "num_iterations": iterations, "num_subsets": subsets,
+            "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
+        },
+    )  # fmt: skip
 
 
 def _frames(
@@ -371,5 +364,5 @@ def _run(
     elif is_nifti:
         io.write_volume(output, images[0])
     else:
-        dicom_pet.write_series(output, images[0], events_path.stem, facts)
+        dicom_pet.write_series(output, images[0], dicom_pet.Component(events_path.stem), facts)
     io.write_json(sidecar, facts)

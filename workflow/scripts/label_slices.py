@@ -1,0 +1,19 @@
+"""Say what is true in every slice of the dataset (rule label_slices)."""
+
+from dataclasses import asdict
+
+from tubepet import io, logs
+from tubepet.phantom import drawing
+
+logs.start_log(snakemake.log[0])
+params, output = snakemake.params, snakemake.output
+grid = drawing.SliceGrid(**params.grid)
+table = io.read_table(snakemake.input.table)
+drawings, labels = drawing.draw_dataset(table, params.phantom, params.tubes, params.seed, grid)
+io.write_array(output.fluid, drawings.fluid)
+io.write_array(output.expected, drawings.expected)
+io.write_array(output.defect, drawings.defect)
+io.write_table(output.labels, labels)
+population = drawing.Population(params.phantom, grid, params.num_slices, params.margin_mm)
+io.write_json(output.population, asdict(population) | {"code": params.code})
+logs.log.info("%d slices in, %d of them cut by a defect", len(table), labels["is_cut"].sum())
