@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from tubepet.cli.dicom import dicom
+from tubepet.cli.doctor import doctor, status
 from tubepet.cli.reconstruct import reconstruct
 from tubepet.cli.turing import turing
 from tubepet.errors import InputError
@@ -46,5 +47,5 @@ def main(quiet: bool) -> None:
     log.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-for command in (reconstruct, dicom, turing):
+for command in (reconstruct, dicom, turing, doctor, status):
     main.add_command(command)

@@ -105,7 +105,7 @@ def iterate(
             f"reconstruct.num_subsets: got {num_subsets} with algorithm {algorithm}, expected 1"
         )
     is_few = len(lines.first) <= few.FEW_LINES and num_subsets == 1 and not psf
-    if is_few and not has_prior and watch is None:
+    if is_few and not has_prior and watch is None and lines.backend == "numba":
         return few.iterate(lines, grid, sensitivity_s, start, num_iterations)
     seen = blurred(sensitivity_s, grid, psf)
     is_seen = seen > 0
