@@ -11,7 +11,7 @@ Array = NDArray[np.float64]
 
 # Of the diameter of a section: blur of the copy that shows where the object is, depth of the
 # plateau over the greatest one, and how far from the edge activity still is the object's.
-SMOOTH_SIGMA_MM, DEEP_SHARE, SPILL_MM = 1.0, 0.4, 3.0
+SMOOTH_SIGMA_MM, DEEP_SHARE, SPILL_MM = 1.0, 0.3, 3.0
 
 
 def width_mm(profile: Array, spacing_mm: float, level: float = 0.5) -> float:
