@@ -153,9 +153,11 @@ def ct_source_files(wildcards):
 def gan_settings(wildcards):
     """The common keys that training reads, and the model's own: another model's do not count."""
     section = config["gan"]
-    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
+    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight", "output")
     loop = ("precision", "checkpoint_every", "sample_every")
     settings = {key: section[key] for key in (*common, *loop)}
+    image = config["reconstruct"]
+    settings["filter_px"] = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
     if (
         wildcards.model == "paper"
     ):  # its encoder keeps the loss that it was pretrained with
