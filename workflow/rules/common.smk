@@ -2,7 +2,7 @@
 # as inputs and params. No rules.
 import json
 import re
-from math import hypot
+from math import ceil, hypot
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -133,18 +133,41 @@ def slice_grid():
 
 # Inputs and params of 04 ct.
 
+CT_PARTS = [
+    f"{i:04d}"
+    for i in range(ceil(config["ct"]["num_slices"] / config["ct"]["slices_per_job"]))
+]
+
+
+def ct_source():
+    """Where the slices are and in which format: the user's folder or the stand-in."""
+    source_dir = config["ct"]["source_dir"]
+    return {
+        "source_dir": source_dir,
+        "standin_dir": "results/ct/standin",
+        "file_format": config["ct"]["format"] if source_dir else "deeplesion",
+    }
+
 
 def ct_source_files(wildcards):
-    """What prepare_ct watches: DL_info.csv, every DICOM file, or the stand-in.
+    """What choose_ct watches: DL_info.csv or the stand-in; of DICOM files see `ct_listing`.
 
     What is missing is left to the reader, which says so in a sentence.
     """
-    source_dir = Path(config["ct"]["source_dir"])
-    if not config["ct"]["source_dir"]:
+    source_dir = config["ct"]["source_dir"]
+    if not source_dir:
         return rules.make_ct_standin.output.folder
     if config["ct"]["format"] == "deeplesion":
-        return [str(path) for path in source_dir.glob("DL_info.csv")]
-    return sorted(str(path) for path in source_dir.rglob("*") if path.is_file())
+        return [str(path) for path in Path(source_dir).glob("DL_info.csv")]
+    return []
+
+
+def ct_listing(wildcards):
+    """Hash of names, sizes and times of all DICOM files: 150,000 inputs would slow down every plan."""
+    source_dir = config["ct"]["source_dir"]
+    if not source_dir or config["ct"]["format"] == "deeplesion":
+        return ""
+    return shards.listing(source_dir)
 
 
 # Inputs and params of 07 gan.
