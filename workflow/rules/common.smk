@@ -44,6 +44,15 @@ wildcard_constraints:
 share_package()
 
 
+def memory(mem_mb):
+    """Memory of a job: a second try gets twice as much (retries are set in the profile)."""
+
+    def grown(wildcards, attempt):
+        return mem_mb * attempt
+
+    return grown
+
+
 # Inputs and params of 01 phantom.
 
 # The tube named "literal" is the first tube with the activity that the paper's words give it: 600 Bq
