@@ -124,7 +124,8 @@ def test_output_is_the_reconstructions_filter_of_a_non_negative_activity() -> No
 
 
 def test_decoders_noise_has_its_spread_and_the_filters_correlation() -> None:
-    vae = SliceVAE(32, 4, 8, "activity", 1.3).eval()
+    torch.manual_seed(0)
+    vae = SliceVAE(32, 4, 8, "tanh", 1.3).eval()
     z = torch.zeros(200, 4)
     with torch.no_grad():
         mean, spread = vae.decode(z).split(1, dim=1)
