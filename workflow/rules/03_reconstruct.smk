@@ -27,7 +27,7 @@ rule calibrate_scanner:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=5,
     params:
         scanner=config["scanner"],
@@ -55,7 +55,7 @@ rule compute_sensitivity:
         "../../envs/reconstruct.yaml"
     threads: 2
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=30,
     params:
         scanner=config["scanner"],
@@ -138,7 +138,7 @@ rule reconstruct_tube:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=60,
     params:
         scanner=config["scanner"],
@@ -189,7 +189,7 @@ rule bootstrap_tube:
         "../../envs/reconstruct.yaml"
     threads: 2
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=120,
     params:
         scanner=config["scanner"],
@@ -241,7 +241,7 @@ rule reconstruct_frames:
         "../../envs/reconstruct.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         scanner=config["scanner"],
@@ -277,7 +277,7 @@ rule locate_sources:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         scanner=config["scanner"],
@@ -317,7 +317,7 @@ rule validate_reconstruction:
         "../../envs/simulate.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         scanner=config["scanner"],
@@ -367,7 +367,7 @@ rule collect_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         seed=config["seed"],
@@ -400,7 +400,7 @@ rule label_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=30,
     params:
         seed=config["seed"],

@@ -17,6 +17,8 @@ COMMON = {
     "augment": "diffaug",
     "lecam_weight": 0.1,
     "r1_weight": 0.1,
+    "output": "activity",
+    "filter_px": 1.3,
     "precision": "full",
     "checkpoint_every": 2,
     "sample_every": 100,
@@ -58,7 +60,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "latent_size": 4,
         "channels": 8,
         "beta": 1.0,
-        "sigma_x": 1.0,
     },
     "dcgan": {
         "num_steps": 4,
