@@ -21,6 +21,7 @@ include: "workflow/rules/06_features.smk"
 include: "workflow/rules/07_gan.smk"
 include: "workflow/rules/08_evaluate.smk"
 include: "workflow/rules/09_report.smk"
+include: "workflow/rules/10_enhance.smk"
 
 
 rule all:
@@ -77,3 +78,9 @@ rule only_train:
     """All generators and their samples."""
     input:
         expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+
+
+rule enhance:
+    """Long images from short ones: networks against filters, on tubes of their own."""
+    input:
+        rules.evaluate_enhancers.output,

@@ -26,7 +26,13 @@ if facts_path.is_file():
 TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 
 
+# The side chain 10 enhance has tubes of its own number, drawn as the others are.
+PAIR_TUBES = [f"tube_{i:04d}" for i in range(config["enhance"]["num_tubes"])]
+ENHANCERS = ["plain", "memory", "adversarial"]
+
+
 wildcard_constraints:
+    network="|".join(ENHANCERS),
     tube=r"tube_\d+|literal",
     model="|".join(config["gan"]["models"]),
 
@@ -157,3 +163,23 @@ def training_files(wildcards):
 
 def sampling_files(wildcards):
     return needed_files(wildcards.model, "sample")
+
+
+# Inputs and params of 10 enhance.
+
+
+def pair_files(wildcards):
+    """Slices of both acquisitions, their table and scale."""
+    return dict(rules.collect_pairs.output.items())
+
+
+def enhance_settings(wildcards):
+    """What the training of one network reads."""
+    keys = (
+        "channels",
+        "num_steps",
+        "batch_size",
+        "learning_rate",
+        "adversarial_weight",
+    )
+    return {key: config["enhance"][key] for key in keys}
