@@ -15,13 +15,15 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/01_phantom.smk"
 include: "workflow/rules/02_simulate.smk"
 include: "workflow/rules/03_reconstruct.smk"
+include: "workflow/rules/shards.smk"
 include: "workflow/rules/04_ct.smk"
 include: "workflow/rules/05_pretrain.smk"
 include: "workflow/rules/06_features.smk"
 include: "workflow/rules/07_gan.smk"
 include: "workflow/rules/08_evaluate.smk"
 include: "workflow/rules/09_report.smk"
-include: "workflow/rules/10_enhance.smk"
+include: "workflow/rules/10_study.smk"
+include: "workflow/rules/11_enhance.smk"
 
 
 rule all:
@@ -78,6 +80,12 @@ rule only_train:
     """All generators and their samples."""
     input:
         expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+
+
+rule study:
+    """Many trainings at equal compute, and the page of conclusions (config/study.yaml: an hour and a half)."""
+    input:
+        rules.conclude_study.output,
 
 
 rule enhance:

@@ -74,6 +74,39 @@ def test_one_tube_resimulates_that_tube_only(smoke):
     assert not jobs.keys() & {"simulate_calibration", "compute_sensitivity", "pretrain_vae"}
 
 
+def test_a_shard_makes_what_is_missing_and_nothing_else(smoke, tmp_path):
+    folder = copy_of(smoke, tmp_path)
+    config = tmp_path / "shards.yaml"
+    config.write_text("phantom: {num_tubes: 3, tubes_per_job: 2}\n")
+    kept = [folder / f"results/{part}" for part in ("phantom", "simulate", "reconstruct")]
+    kept = [p for part in kept for p in part.glob("tube_0001/*")]
+    before_ns = [path.stat().st_mtime_ns for path in kept]
+    manifest = "results/shards/tubes_0001-0002.json"
+    done = snakemake(folder, manifest, "--configfile", str(SMOKE), str(config))
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert len(kept) == 11 and before_ns == [path.stat().st_mtime_ns for path in kept]
+    assert io.read_json(folder / manifest).keys() == {
+        f"results/{path.format(tube)}"
+        for path in (
+            "phantom/{}/truth.json",
+            "simulate/{}/stats.json",
+            "reconstruct/{}/image.nii.gz",
+        )
+        for tube in ("tube_0001", "tube_0002")
+    }
+    assert (folder / "results/reconstruct/tube_0002/image.png").is_file()
+    config.write_text("phantom: {num_tubes: 3}\n")  # without shards the same files serve
+    done = snakemake(
+        folder,
+        "results/reconstruct/tube_0002/image.nii.gz",
+        "-n",
+        "--configfile",
+        str(SMOKE),
+        str(config),
+    )
+    assert "Nothing to be done" in done.stdout
+
+
 def test_report_opens_offline(smoke):
     done = snakemake(smoke, "--report", "results/report.html")
     assert done.returncode == 0, done.stdout
@@ -194,3 +227,20 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(smoke, tmp_path):
     done = snakemake(folder, samples)
     assert done.returncode == 0, done.stdout[-5000:]
     assert content(folder) == content(smoke)
+
+
+def test_the_study_goes_through_to_its_page(smoke, tmp_path):
+    """Two variants, two seeds, further tubes, both feature spaces; then only what changed."""
+    folder = copy_of(smoke, tmp_path)
+    done = snakemake(folder, "study")
+    assert done.returncode == 0, done.stdout[-5000:]
+    study = folder / "results/study"
+    page = (study / "conclusions.md").read_text()
+    assert "`dcgan` is better than `vae`" in page and "cannot be below 0.5" in page
+    runs = pd.read_csv(study / "runs.csv")
+    trained = runs[runs["variant"].isin(["vae", "dcgan"])]
+    assert len(trained) == 4 and (trained["cpu_s"] > 0).all() and (runs["frechet"].notna()).all()
+    own = set(io.read_json(study / "features/network.json")["tubes"])
+    assert not own & set(io.read_table(folder / "results/reconstruct/slices.parquet")["tube"])
+    jobs = planned(folder, {"study": {"num_seeds": 3}}, "study")
+    assert jobs["train_variant"] == 2 and jobs["measure_cost"] == 0

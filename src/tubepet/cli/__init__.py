@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from tubepet.cli.dicom import dicom
+from tubepet.cli.doctor import doctor, status
 from tubepet.cli.reconstruct import reconstruct
 from tubepet.cli.turing import turing
 from tubepet.errors import InputError
@@ -45,5 +47,5 @@ def main(quiet: bool) -> None:
     log.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-for command in (reconstruct, turing):
+for command in (reconstruct, dicom, turing, doctor, status):
     main.add_command(command)

@@ -1,6 +1,13 @@
 """The generators that can be trained, by the name that the config and the wildcards use."""
 
-from tubepet.gan import dcgan, paper, vae, wgan
+from tubepet.gan import dcgan, edm, fastgan, paper, vae, wgan
 from tubepet.gan.run import Model
 
-MODELS: dict[str, Model] = {"paper": paper, "vae": vae, "dcgan": dcgan, "wgan": wgan}
+MODELS: dict[str, Model] = {
+    "vae": vae,
+    "dcgan": dcgan,
+    "wgan": wgan,
+    "fastgan": fastgan,
+    "edm": edm,
+    "paper": paper,
+}

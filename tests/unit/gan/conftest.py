@@ -68,6 +68,20 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "channels": 4,
         "disc_channels": 4,
     },
+    "fastgan": {
+        "num_steps": 4,
+        "loss": "hinge",
+        "learning_rate": 2e-4,
+        "latent_size": 4,
+        "channels": 4,
+        "disc_channels": 4,
+    },
+    "edm": {
+        "num_steps": 4,
+        "learning_rate": 1e-3,
+        "channels": 8,
+        "num_sampling_steps": 3,
+    },
     "wgan": {
         "num_steps": 4,
         "learning_rate": 5e-4,

@@ -1,4 +1,4 @@
-# 10 enhance. A side chain (target enhance, not part of the default run): tubes of its own, each with one
+# 11 enhance. A side chain (target enhance, not part of the default run): tubes of its own, each with one
 # acquisition, of which the first part gives the noisy image and the rest the clean one; networks that
 # learn one from the other on training tubes; their judgement on test tubes beside classical filters.
 
