@@ -14,7 +14,7 @@ import yaml
 
 from tubepet.errors import InputError
 
-MIN_LONG_RATIO = 20  # of enhance: the noise of a long image is less than a quarter of a short one's
+MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
 SOLID_FAMILIES = ("round", "eccentric", "stepped")  # as in `tubepet.simulate.gate`
 
 

@@ -17,8 +17,7 @@ from tubepet.logs import log
 Slice = NDArray[np.float32]
 NUM_DRAWS = 2000  # of tubes: 50 lie beyond each end of a 95 % interval
 METRICS = ("psnr", "ssim", "activity_bias")
-# What a total may be off on average and still count as preserved: a third of the 3 % by which the
-# total of a single short slice scatters (8,000 coincidences in 22 slices: 5 %, smoothed along z).
+# What the total of a tube may be off, on average over tubes, and still count as preserved: chosen.
 ACTIVITY_TOLERANCE = 0.01
 
 
