@@ -233,6 +233,16 @@ class Population:
         return z_mm[np.abs(z_mm) <= tube.length_mm / 2 - self.margin_mm]
 
 
+def read_population(facts: Mapping[str, Any]) -> Population:
+    """Return the population of its JSON (`dataclasses.asdict`); other keys do not count."""
+    return Population(
+        phantom=facts["phantom"],
+        grid=SliceGrid(**facts["grid"]),
+        num_slices=facts["num_slices"],
+        margin_mm=facts["margin_mm"],
+    )
+
+
 def draw_new(
     population: Population, num: int, rng: np.random.Generator, wanted: Mapping[str, Any]
 ) -> tuple[Drawings, pd.DataFrame]:
