@@ -116,10 +116,11 @@ def gan_settings(wildcards):
     common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
     loop = ("precision", "checkpoint_every", "sample_every")
     settings = {key: section[key] for key in (*common, *loop)}
-    if (
-        wildcards.model == "paper"
-    ):  # its encoder keeps the loss that it was pretrained with
+    if wildcards.model == "paper":  # its encoder keeps the loss of its pretraining
         settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
+    if wildcards.model == "ours":  # its corrections pass the filter of the images
+        image = config["reconstruct"]
+        settings["filter_px"] = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
     return settings | section[wildcards.model]
 
 
@@ -130,7 +131,10 @@ def gan_code(wildcards):
 
 
 # What a model reads besides the positron slices, for training and for sampling.
-NEEDS = {"paper": {"train": ("ct", "memory"), "sample": ("ct",)}}
+NEEDS = {
+    "paper": {"train": ("ct", "memory"), "sample": ("ct",)},
+    "ours": {"train": ("drawings",)},
+}
 
 
 def needed_files(model, step):
@@ -145,6 +149,11 @@ def needed_files(model, step):
             "vae": rules.train_vae.output.weights,
             "vae_info": rules.train_vae.output.info,
             "bank": rules.fit_features.output.bank,
+        },
+        "drawings": {
+            "fluid": rules.label_slices.output.fluid,
+            "expected": rules.label_slices.output.expected,
+            "population": rules.label_slices.output.population,
         },
     }
     needs = NEEDS.get(model, {}).get(step, ())

@@ -4,8 +4,8 @@
 
 The surrogate gives a first image with noise of the right strength and correlations. A small U-Net,
 with fresh noise at every resolution, corrects it under a conditional patch critic, which sees the
-image beside its drawing. Both corrections pass the reconstruction's own filter, so the generator
-cannot make spatial frequencies that no slice has.
+image beside its drawing. The last layer is the filter that the reconstruction ends with, so the
+generator cannot make spatial frequencies that no slice has.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
@@ -24,14 +23,13 @@ from tubepet.gan.data import Data
 from tubepet.gan.drawn import sample_labelled
 from tubepet.gan.loss import ADVERSARIAL, frozen
 from tubepet.gan.run import Config, Networks, Run, bare
-from tubepet.gan.surrogate import MAX_FITTED, Surrogate, fit, gaussian_transfer
+from tubepet.gan.surrogate import MAX_FITTED, Surrogate, fit
 from tubepet.phantom.drawing import read_population
 
 ADAM_BETAS = (0.5, 0.99)
 NUM_CHANNELS = 2  # of a drawing: fluid, expected
 LEAK = 0.2
-DARK = -5.0  # the offset starts at softplus(-5) = 0.7 % of the scale
-STATISTICS_LAYERS = 3
+OFFSET = 0.1  # of the scale: what is added is small against what is multiplied
 
 
 class Block(nn.Module):
@@ -62,21 +60,18 @@ class DrawingGenerator(nn.Module):
     channels : int
         At full resolution; twice as many at each coarser one.
     filter_px : float
-        Standard deviation of the Gaussian that corrections pass.
+        Standard deviation of the last filter, a Gaussian.
     population : mapping
         JSON of the `Population` that new tubes are drawn from.
     """
-
-    smoothing: Tensor
 
     def __init__(
         self, image_size: int, channels: int, filter_px: float, population: Mapping[str, Any]
     ) -> None:
         super().__init__()
         self.population = read_population(population)
-        self.surrogate = Surrogate(image_size, NUM_CHANNELS)
-        transfer = torch.as_tensor(gaussian_transfer(image_size, filter_px), dtype=torch.float32)
-        self.register_buffer("smoothing", transfer)
+        self.image_size = image_size
+        self.surrogate = Surrogate(image_size, NUM_CHANNELS, filter_px)
         self.fine = Block(NUM_CHANNELS + 1, channels)
         self.middle = Block(channels, 2 * channels)
         self.coarse = Block(2 * channels, 2 * channels)
@@ -101,29 +96,25 @@ class DrawingGenerator(nn.Module):
         tensor, shape (B, 1, H, W)
             In [-1, 1].
         """
-        first = self.surrogate(drawing, noise[0])
+        first = self.surrogate.unfiltered(drawing, noise[0])
         fine = self.fine(torch.cat([drawing, first], dim=1), noise[1])
         middle = self.middle(functional.avg_pool2d(fine, 2), noise[2])
         coarse = self.coarse(functional.avg_pool2d(middle, 2), noise[3])
         middle = self.middle_up(torch.cat([middle, _doubled(coarse)], dim=1), noise[4])
         fine = self.fine_up(torch.cat([fine, _doubled(middle)], dim=1), noise[5])
-        gain, offset = self._smoothed(self.out(fine)).split(1, dim=1)
-        dark = functional.softplus(torch.tensor(DARK))
-        image = first * gain.exp() + functional.softplus(DARK + offset) - dark
+        gain, offset = self.out(fine).split(1, dim=1)
+        image = self.surrogate.filter(first * gain.exp() + OFFSET * offset)
         return 2 * image.clamp(0, 1) - 1
-
-    def _smoothed(self, maps: Tensor) -> Tensor:
-        return torch.fft.irfft2(torch.fft.rfft2(maps) * self.smoothing, s=maps.shape[-2:])
 
     def draw_noise(self, num: int, rng: torch.Generator) -> list[Tensor]:
         """Return the N(0, 1) maps of `num` images: the surrogate's, then one per block."""
-        size = self.smoothing.shape[-2]
+        size = self.image_size
         sizes = (size, size, size // 2, size // 4, size // 2, size)
         return [torch.randn(num, 1, s, s, generator=rng) for s in sizes]
 
     def generate(self, drawing: Tensor, rng: torch.Generator) -> Tensor:
         """Make images of drawings with fresh noise."""
-        device = self.smoothing.device
+        device = self.out.weight.device
         noise = [n.to(device) for n in self.draw_noise(len(drawing), rng)]
         image: Tensor = self(drawing.to(device), noise)
         return image
@@ -182,18 +173,18 @@ def make_generator(arguments: Mapping[str, Any]) -> DrawingGenerator:
     return DrawingGenerator(**arguments)
 
 
-def fit_surrogate(data: Data) -> dict[str, NDArray[np.float32]]:
+def fit_surrogate(data: Data, filter_px: float) -> dict[str, Tensor]:
     """Fit the surrogate to training slices, in units of the scale and not clipped to it."""
     assert data.drawn is not None
     rows = data.real.rows[:: -(-len(data.real) // MAX_FITTED)]
     images = np.asarray(data.real.array[rows], np.float64) / data.real.high
-    return fit(images, data.drawn.of(rows))
+    return fit(images, np.asarray(data.drawn.of(rows), np.float64), filter_px)
 
 
 def make_networks(config: Config, data: Data) -> Networks:
     """Return the generator, its surrogate fitted to the training slices, and the critic."""
     generator = make_generator(generator_arguments(config, data))
-    generator.surrogate.load_fit(fit_surrogate(data))
+    generator.surrogate.load_fit(fit_surrogate(data, config["filter_px"]))
     return {"generator": generator, "critic": DrawingCritic(config["disc_channels"])}
 
 
