@@ -8,7 +8,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run report smoke test lint format bench clean
+.PHONY: help install run report status smoke test lint format bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ smoke: install ## the whole chain at toy size, in results_smoke/ (about two minu
 	@mkdir -p results_smoke
 	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml
 	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml --report results/report.html
+
+status: install ## what is done, running and missing
+	@$(BIN)/tubepet status
 
 test: install ## all tests
 	$(BIN)/pytest -n 2 --dist loadgroup

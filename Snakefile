@@ -15,6 +15,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/01_phantom.smk"
 include: "workflow/rules/02_simulate.smk"
 include: "workflow/rules/03_reconstruct.smk"
+include: "workflow/rules/shards.smk"
 include: "workflow/rules/04_ct.smk"
 include: "workflow/rules/05_pretrain.smk"
 include: "workflow/rules/06_features.smk"
@@ -29,6 +30,7 @@ rule all:
     input:
         rules.collect_report.output,
         rules.draw_follow.output,
+        rules.make_turing.output,
         "results/reconstruct/literal/image.png",
 
 

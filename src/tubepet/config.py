@@ -184,6 +184,11 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"simulate.delay_ns: got {delay_ns:g} ns, expected more than "
             f"scanner.coincidence_window_ns {window_ns:g} ns"
         )
+    if image["tof"] and image["background"] != "modelled":
+        yield (
+            f"reconstruct.tof: got true with background {image['background']}, expected modelled "
+            "(the fit beside the object knows no times)"
+        )
     if config["simulate"]["geometry"] == "analytic":
         yield from _not_solid(phantom)
     if config["simulate"]["engine"] == "fast":

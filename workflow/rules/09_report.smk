@@ -33,10 +33,40 @@ rule draw_follow:
         "../scripts/draw_follow.py"
 
 
+rule make_turing:
+    """The visual Turing test: a page for readers, and its key."""
+    input:
+        template=f"{workflow.basedir}/workflow/report/turing.html",
+        samples=expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+        images="results/reconstruct/slices.npy",
+        table="results/reconstruct/slices.parquet",
+        info="results/reconstruct/slices.json",
+    output:
+        page="results/report/turing.html",
+        key="results/report/turing_key.csv",
+    log:
+        "logs/make_turing.log",
+    benchmark:
+        "results/benchmarks/make_turing.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        models=lookup("gan/models", within=config),
+        seed=config["seed"],
+        code=code_digest("tubepet.report.turing"),
+    script:
+        "../scripts/make_turing.py"
+
+
 rule collect_report:
     """Facts for the first lines, count table, Table 1, provenance and cost of every rule."""
     input:
-        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
         literal="results/simulate/literal/stats.json",
         sources="results/reconstruct/literal/sources.json",
         verdict="results/simulate/validation/tube_0000.json",
@@ -84,6 +114,7 @@ rule collect_report:
         runtime=5,
     params:
         seed=config["seed"],
+        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
         code=code_digest("tubepet.report.tables"),
     script:
         "../scripts/collect_report.py"

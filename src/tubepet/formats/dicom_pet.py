@@ -1,42 +1,93 @@
-"""Activity as a DICOM series, one file per slice (PET Image Storage).
+"""Activity as DICOM: PET Image Storage, one file per slice, or one multi-frame file.
 
 Frame: the image's own LPS coordinates (`tubepet.types`); rows run along x, columns along y, and
-slices along z. Values are unsigned 16 bits with a slope per slice; units are Bq/ml (BQML).
+slices along z. Values are unsigned 16 bits with a slope per slice, so a value comes back within
+half a step, 1/131070 of the largest of its slice; units are Bq/ml (BQML).
+
+DICONDE (ASTM E2339) is DICOM for the inspection of components: the same objects, with the patient
+read as the component and the study as the inspection. `Component` holds these, and the attributes
+of group 0014 carry material and size. DICONDE has no practice for PET, so this is E2339 over the
+PET object of DICOM.
+
+Identifiers are derived from the content: the same image with the same facts has the same ones.
 
 References
 ----------
-DICOM PS3.3, sections A.21 and C.8.9 (PET image), C.7.6.2 (image plane).
+DICOM PS3.3, sections A.21 and C.8.9 (PET image), A.72 (Legacy Converted Enhanced PET), C.7.6.2
+(image plane), C.12.1 (SOP common, with Synthetic Data); PS3.6 chapter 6, group 0014; ASTM E2339.
 """
 
+import datetime
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from numpy.typing import NDArray
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    LegacyConvertedEnhancedPETImageStorage,
+    PositronEmissionTomographyImageStorage,
+    generate_uid,
+)
 
+import tubepet
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.types import Volume
 
-PET_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.128"
 MM3_PER_ML = 1000.0
 MAX_STORED = 65535
+AXES = [1, 0, 0, 0, 1, 0]  # rows along x, columns along y
+LO_LENGTH = 64
 
 
-def write_series(folder: str | Path, image: Volume, name: str, settings: dict[str, Any]) -> None:
-    """Write a series into a new folder.
+@dataclass(frozen=True)
+class Component:
+    """What was inspected, and how, in DICONDE's words.
+
+    Attributes
+    ----------
+    name : str
+        Component name and component ID number.
+    inspection : str
+        Inspection (study) description, at most 64 characters.
+    material, notes : str
+        Material properties description, and material notes.
+    outer_diameter_mm, thickness_mm : float or None
+        Of a pipe and its wall.
+    is_synthetic : bool or None
+        Whether the content was made artificially (simulated or generated); None: not known.
+    derivation : str
+        How a generated image was made, and that it is no measurement; "" for a reconstructed one.
+    """
+
+    name: str
+    inspection: str = "Positron emission tomography"
+    material: str = ""
+    notes: str = ""
+    outer_diameter_mm: float | None = None
+    thickness_mm: float | None = None
+    is_synthetic: bool | None = None
+    derivation: str = ""
+
+
+def write_series(
+    folder: str | Path, image: Volume, component: Component, settings: dict[str, Any]
+) -> None:
+    """Write a series into a new folder, one file per slice.
 
     Parameters
     ----------
     image : Volume
         Activity >= 0, Bq/mm3.
-    name : str
-        Patient's name and id: what was imaged.
+    component : Component
     settings : dict
-        Go as JSON into ImageComments (0020,4000) of every slice.
+        Go as JSON into ImageComments (0020,4000); `duration_s` is the frame's duration.
 
     Raises
     ------
@@ -45,42 +96,203 @@ def write_series(folder: str | Path, image: Volume, name: str, settings: dict[st
     """
     if Path(folder).exists():
         raise InputError(f"{folder}: exists already, expected a new folder")
+    _check(image)
+    num_slices = image.grid.shape[0]
+    for index in range(num_slices):
+        data = _dataset(PositronEmissionTomographyImageStorage, image, component, settings, index)
+        data.SeriesType, data.Units = ["STATIC", "IMAGE"], "BQML"
+        data.CountsSource, data.DecayCorrection = "EMISSION", "NONE"
+        data.CorrectedImage, data.CollimatorType = _corrections(settings), "NONE"
+        data.NumberOfSlices, data.ImageIndex, data.InstanceNumber = num_slices, index + 1, index + 1
+        data.ImageType = _image_type(component)
+        data.ActualFrameDuration = round(settings.get("duration_s", 0) * 1000)
+        data.FrameReferenceTime = "0"
+        data.AcquisitionDate = data.AcquisitionTime = ""
+        data.RadiopharmaceuticalInformationSequence = []
+        data.PatientOrientationCodeSequence = data.PatientGantryRelationshipCodeSequence = []
+        stored, slope = _stored(image.array[index])
+        data.RescaleSlope, data.RescaleIntercept = slope, "0"
+        data.ImagePositionPatient = _position_mm(image, index)
+        data.ImageOrientationPatient = AXES
+        data.PixelSpacing, data.SliceThickness = _spacing_mm(image)
+        data.PixelData = stored.tobytes()
+        _save(Path(folder) / f"slice_{index:04d}.dcm", data)
+
+
+def write_multiframe(
+    path: str | Path, image: Volume, component: Component, settings: dict[str, Any]
+) -> None:
+    """Write one file with a frame per slice; see `write_series`.
+
+    The object is Legacy Converted Enhanced PET: the series in one file. Enhanced PET itself demands
+    a radionuclide and the motions of detector and table, which nobody here could fill in truly.
+    """
+    _check(image)
+    data = _dataset(LegacyConvertedEnhancedPETImageStorage, image, component, settings, 0)
+    spacing, thickness = _spacing_mm(image)
+    image_type = [*_image_type(component), "VOLUME", "NONE"]
+    data.ImageType, data.InstanceNumber = image_type, 1
+    data.NumberOfFrames = image.grid.shape[0]
+    data.PixelPresentation, data.VolumetricProperties = "MONOCHROME", "VOLUME"
+    data.VolumeBasedCalculationTechnique, data.PresentationLUTShape = "NONE", "IDENTITY"
+    data.ContentQualification, data.LossyImageCompression = "RESEARCH", "00"
+    data.BurnedInAnnotation, data.AcquisitionContextSequence = "NO", []
+    data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime
+    organisation = _uid(data.SOPInstanceUID, "dimension")
+    data.update(
+        _items(
+            DimensionOrganizationSequence={"DimensionOrganizationUID": organisation},
+            DimensionIndexSequence={
+                "DimensionOrganizationUID": organisation,
+                "DimensionIndexPointer": tag_for_keyword("InStackPositionNumber"),
+                "FunctionalGroupPointer": tag_for_keyword("FrameContentSequence"),
+            },
+        )
+    )
+    data.SharedFunctionalGroupsSequence = [
+        _items(
+            PixelMeasuresSequence={"PixelSpacing": spacing, "SliceThickness": thickness},
+            PlaneOrientationSequence={"ImageOrientationPatient": AXES},
+            PETFrameTypeSequence={
+                "FrameType": image_type,
+                "PixelPresentation": "MONOCHROME",
+                "VolumetricProperties": "VOLUME",
+                "VolumeBasedCalculationTechnique": "NONE",
+            },
+            UnassignedSharedConvertedAttributesSequence={},
+        )
+    ]
+    planes = [_stored(plane) for plane in image.array]
+    data.PerFrameFunctionalGroupsSequence = [
+        _items(
+            FrameContentSequence={
+                "DimensionIndexValues": [index + 1],
+                "StackID": "1",
+                "InStackPositionNumber": index + 1,
+            },
+            PlanePositionSequence={"ImagePositionPatient": _position_mm(image, index)},
+            PixelValueTransformationSequence={
+                "RescaleSlope": slope,
+                "RescaleIntercept": "0",
+                "RescaleType": "US",
+            },
+            RealWorldValueMappingSequence={
+                "RealWorldValueFirstValueMapped": 0,
+                "RealWorldValueLastValueMapped": MAX_STORED,
+                "RealWorldValueIntercept": 0.0,
+                "RealWorldValueSlope": float(slope),
+                "LUTExplanation": "activity concentration",
+                "LUTLabel": "BQML",
+                "MeasurementUnitsCodeSequence": [_code("Bq/ml", "UCUM", "Becquerels/milliliter")],
+            },
+            UnassignedPerFrameConvertedAttributesSequence={},
+        )
+        for index, (_, slope) in enumerate(planes)
+    ]
+    data.PixelData = np.stack([stored for stored, _ in planes]).tobytes()
+    _save(Path(path), data)
+
+
+def _check(image: Volume) -> None:
     if not (np.isfinite(image.array).all() and (image.array >= 0).all()):
         raise InputError("image: got negative or non-finite values, expected >= 0 Bq/mm3")
-    study, series, frame = generate_uid(), generate_uid(), generate_uid()
-    for index in range(image.grid.shape[0]):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = PET_IMAGE_STORAGE
-        meta.MediaStorageSOPInstanceUID = generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-        data.SOPClassUID = PET_IMAGE_STORAGE
-        data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-        data.StudyInstanceUID, data.SeriesInstanceUID = study, series
-        data.FrameOfReferenceUID = frame
-        data.PatientName = data.PatientID = name
-        data.Modality, data.SeriesType, data.Units = "PT", ["STATIC", "IMAGE"], "BQML"
-        data.CountsSource, data.DecayCorrection = "EMISSION", "NONE"
-        data.NumberOfSlices, data.ImageIndex = image.grid.shape[0], index + 1
-        data.InstanceNumber = index + 1
-        data.ImageComments = json.dumps(settings, sort_keys=True)
-        _add_pixels(data, image, index)
-        with io.atomic(Path(folder) / f"slice_{index:04d}.dcm") as part:
-            pydicom.dcmwrite(part, data, enforce_file_format=True)
 
 
-def _add_pixels(data: FileDataset, image: Volume, index: int) -> None:
-    dz, dy, dx = image.grid.voxel_mm
-    oz, oy, ox = image.grid.origin_mm
-    values = image.array[index].astype(np.float64) * MM3_PER_ML
-    slope = float(f"{max(float(values.max()) / MAX_STORED, 1e-30):.9e}")  # DS holds 16 characters
-    data.RescaleSlope, data.RescaleIntercept = f"{slope:.9e}", "0"
-    data.ImagePositionPatient = [f"{v:.6f}" for v in (ox, oy, oz + index * dz)]
-    data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    data.PixelSpacing = [f"{dy:.6f}", f"{dx:.6f}"]
-    data.SliceThickness = f"{dz:.6f}"
-    data.Rows, data.Columns = values.shape
+def _uid(*parts: str) -> str:
+    return str(generate_uid(entropy_srcs=["tubepet", *parts]))
+
+
+def _dataset(
+    sop_class: str, image: Volume, component: Component, settings: dict[str, Any], index: int
+) -> FileDataset:
+    """Return what both objects have in common."""
+    comments = json.dumps(settings, sort_keys=True)
+    content = (component.name, component.derivation, comments, image.array.tobytes().hex())
+    study, series = _uid(*content, "study"), _uid(*content, sop_class)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = sop_class, ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = _uid(series, str(index))
+    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    data.SpecificCharacterSet = "ISO_IR 192"
+    data.SOPClassUID, data.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
+    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
+    data.FrameOfReferenceUID, data.PositionReferenceIndicator = _uid(*content, "frame"), ""
+    now = datetime.datetime.now()
+    data.StudyDate = data.SeriesDate = now.strftime("%Y%m%d")
+    data.StudyTime = data.SeriesTime = now.strftime("%H%M%S")
+    data.StudyID, data.SeriesNumber, data.AccessionNumber = "1", 1, ""
+    data.ReferringPhysicianName = data.PatientBirthDate = data.PatientSex = ""
+    data.PatientName, data.PatientID = component.name, component.name[:LO_LENGTH]
+    data.Laterality = ""
+    data.StudyDescription = component.inspection[:LO_LENGTH]
+    data.SeriesDescription = (
+        "GENERATED, not a measurement" if component.derivation else "Reconstructed activity"
+    )
+    data.Manufacturer, data.ManufacturerModelName = "tubepet", "tubepet"
+    data.SoftwareVersions, data.DeviceSerialNumber = tubepet.__version__, "0"
+    data.Modality, data.ImageComments = "PT", comments
+    if component.material:
+        data.MaterialPropertiesDescription = component.material
+    if component.notes:
+        data.MaterialNotes = component.notes
+    if component.outer_diameter_mm is not None:
+        data.OuterDiameter = f"{component.outer_diameter_mm:.3f}"
+    if component.thickness_mm is not None:
+        data.MaterialThickness = f"{component.thickness_mm:.3f}"
+    if component.is_synthetic is not None:
+        data.SyntheticData = "YES" if component.is_synthetic else "NO"
+    if component.derivation:
+        data.DerivationDescription = component.derivation
+    data.Rows, data.Columns = image.grid.shape[1:]
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 0
-    stored = np.clip(np.rint(values / slope), 0, MAX_STORED)
-    data.PixelData = stored.astype("<u2").tobytes()
+    return data
+
+
+def _image_type(component: Component) -> list[str]:
+    return ["DERIVED" if component.derivation else "ORIGINAL", "PRIMARY"]
+
+
+def _corrections(settings: dict[str, Any]) -> list[str]:
+    """Name what the reconstruction corrects; of an image without settings nothing is claimed."""
+    if "num_iterations" not in settings:
+        return []
+    return ["NORM", "ATTN", "SCAT", "RAN"]
+
+
+def _stored(values_bq_mm3: NDArray[np.floating]) -> tuple[NDArray[np.uint16], str]:
+    values = values_bq_mm3.astype(np.float64) * MM3_PER_ML
+    slope = f"{max(float(values.max()) / MAX_STORED, 1e-30):.9e}"  # DS holds 16 characters
+    return np.clip(np.rint(values / float(slope)), 0, MAX_STORED).astype("<u2"), slope
+
+
+def _position_mm(image: Volume, index: int) -> list[str]:
+    oz, oy, ox = image.grid.origin_mm
+    return [f"{v:.6f}" for v in (ox, oy, oz + index * image.grid.voxel_mm[0])]
+
+
+def _spacing_mm(image: Volume) -> tuple[list[str], str]:
+    dz, dy, dx = image.grid.voxel_mm
+    return [f"{dy:.6f}", f"{dx:.6f}"], f"{dz:.6f}"
+
+
+def _items(**sequences: dict[str, Any]) -> Dataset:
+    """Return a dataset of sequences with one item each."""
+    data = Dataset()
+    for name, values in sequences.items():
+        item = Dataset()
+        for keyword, value in values.items():
+            setattr(item, keyword, value)
+        setattr(data, name, [item])
+    return data
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    return code
+
+
+def _save(path: Path, data: FileDataset) -> None:
+    with io.atomic(path) as part:
+        pydicom.dcmwrite(part, data, enforce_file_format=True)

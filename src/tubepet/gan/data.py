@@ -84,6 +84,8 @@ class Data:
         The encoder pretrained on them.
     bank : float32 tensor, shape (S, d_y), or None
         Features of the positron slices; row s describes row s of `real`.
+    num_pca : int
+        How many of them, the first, are PCA scores; the others come from PCANet.
     drawn : Drawn or None
         Drawings; row n belongs to row n of `real.array`.
     """
@@ -92,6 +94,7 @@ class Data:
     ct: Images | None = None
     vae: ConvVAE | None = None
     bank: Tensor | None = None
+    num_pca: int = 0
     drawn: Drawn | None = None
 
 

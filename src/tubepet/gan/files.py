@@ -31,6 +31,7 @@ def read_data(paths: Mapping[str, str]) -> Data:
     scale_bq_mm3 = io.read_json(paths["info"])["scale_bq_mm3"]
     real = positron_images(io.read_array(paths["images"]), is_train, scale_bq_mm3)
     ct = vae = bank = None
+    num_pca = 0
     if "ct_images" in paths:
         is_train = io.read_table(paths["ct_table"])["split"].to_numpy(str) == "train"
         window_hu = io.read_json(paths["ct_info"])["window_hu"]
@@ -38,7 +39,8 @@ def read_data(paths: Mapping[str, str]) -> Data:
     if "vae" in paths:
         vae = load_vae(paths["vae"], io.read_json(paths["vae_info"]))
     if "bank" in paths:
-        bank = torch.from_numpy(load_file(paths["bank"])["bank"])
+        tensors = load_file(paths["bank"])
+        bank, num_pca = torch.from_numpy(tensors["bank"]), len(tensors["pca_components"])
     drawn = None
     if "fluid" in paths:
         fluid, expected = (io.read_array(paths[name]) for name in ("fluid", "expected"))
@@ -49,4 +51,4 @@ def read_data(paths: Mapping[str, str]) -> Data:
                     f"{paths['images']}"
                 )
         drawn = Drawn(fluid, expected, read_population(io.read_json(paths["population"])))
-    return Data(real, ct, vae, bank, drawn)
+    return Data(real, ct, vae, bank, num_pca, drawn)

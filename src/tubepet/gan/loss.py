@@ -1,11 +1,10 @@
-"""The losses, each on logits of any shape (B, ...): per-patch losses are averaged, not logits."""
+"""The losses, each on logits of any shape (B, ...)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -71,26 +70,6 @@ def attention_perceptual(real_layers: Sequence[Tensor], fake_layers: Sequence[Te
     """
     terms = [(x - f).abs().mean() for x, f in zip(real_layers, fake_layers, strict=True)]
     return torch.stack(terms).sum()
-
-
-def assign(log_attention: Tensor) -> Tensor:
-    """Pair every query with one real image so that the summed log attention is largest.
-
-    The joint p(x, a) of eq. 9, which the paper leaves open: the real images stay a uniform batch
-    (each is used once), and each query gets the one that it attends to (docs/model.md, prototypes).
-
-    Parameters
-    ----------
-    log_attention : tensor, shape (B, B)
-        Row: query; column: real image of the batch.
-
-    Returns
-    -------
-    int64 tensor, shape (B,)
-        The column of each row (Hungarian method).
-    """
-    _, columns = linear_sum_assignment(log_attention.detach().cpu().numpy(), maximize=True)
-    return torch.from_numpy(columns).to(log_attention.device)
 
 
 def gradient_penalty(

@@ -1,7 +1,7 @@
 """The attention memory: medical queries look up features of positron slices (eq. 6).
 
-One slot per training slice. The features are frozen; what learns is the alignment `W_a`, the query
-(through the encoder that made it) and everything after the context.
+The features are frozen; what learns is the alignment `W_a`, the query (through the encoder that
+made it) and everything after the context.
 """
 
 import math
@@ -10,15 +10,58 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-INITIAL_LOGIT_STD = 3.0  # docs/model.md A5: 1 gives the mean image, 8 a lookup table (300 slots)
+
+def _slices(features: Tensor) -> Tensor:
+    return features
+
+
+def _components(features: Tensor) -> Tensor:
+    _, singular, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
+    return singular[:, None] * axes / math.sqrt(len(features))
+
+
+# What a slot is (docs/model.md A4): a training slice, (S, d_y) -> (S, d_y), or a principal axis of
+# their features, as long as their spread along it, (S, d_y) -> (min(S, d_y), d_y).
+SLOTS = {"image": _slices, "component": _components}
+
+
+def memory_bank(bank: Tensor, num_pca: int, features: str, slots: str) -> Tensor:
+    """Return the slots y_s of a memory.
+
+    Parameters
+    ----------
+    bank : tensor, shape (S, d)
+        Features of the training slices, of which the first `num_pca` are PCA scores and the others
+        come from PCANet.
+    features : {"both", "pca", "pcanet", "projected"}
+        Which of them a slot holds (docs/model.md A3).
+    slots : {"image", "component"}
+        See `SLOTS`.
+    """
+    columns = {"pca": slice(num_pca), "pcanet": slice(num_pca, None)}
+    return SLOTS[slots](bank[:, columns.get(features, slice(None))])
+
+
+def _cosine(aligned: Tensor, bank: Tensor, kappa: float) -> Tensor:
+    return kappa * functional.normalize(aligned, dim=1) @ functional.normalize(bank, dim=1).T
+
+
+def _bilinear(aligned: Tensor, bank: Tensor, kappa: float) -> Tensor:
+    return aligned @ bank.T
+
+
+def _scaled_bilinear(aligned: Tensor, bank: Tensor, kappa: float) -> Tensor:
+    return aligned @ bank.T / math.sqrt(bank.shape[1])
+
+
+# score(z, y_s) from W_a^T z (B, d_y) and the slots (S, d_y) (docs/model.md A5): kappa times a
+# cosine, whose logits stay in [-kappa, kappa] whatever the scale of z and W_a; the paper's eq. 6;
+# eq. 6 divided by the root of d_y (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
+SCORES = {"cosine": _cosine, "bilinear": _bilinear, "scaled_bilinear": _scaled_bilinear}
 
 
 class AttentionMemory(nn.Module):
     """Global attention over a bank of feature vectors (Luong et al. 2015, "general" score).
-
-    ``bilinear``: score(z, y_s) = z^T W_a y_s, as printed in the paper's eq. 6.
-    ``cosine``: score = kappa cos(W_a^T z, y_s), which cannot saturate: the logits stay in
-    [-kappa, kappa] whatever the scale of z and W_a.
 
     Parameters
     ----------
@@ -26,10 +69,14 @@ class AttentionMemory(nn.Module):
         d_z.
     bank_shape : (int, int)
         (S, d_y).
-    attention : {"cosine", "bilinear"}
-        The score.
+    attention : str
+        A name of `SCORES`.
     kappa : float
         Concentration of the cosine score.
+    logit_std : float
+        Spread of z^T W_a y over the slots at the start, for z and y of unit variance.
+    is_projected : bool
+        Whether a learned linear map, at the start the identity, stands before the slots.
 
     References
     ----------
@@ -39,14 +86,24 @@ class AttentionMemory(nn.Module):
     bank: Tensor
 
     def __init__(
-        self, query_size: int, bank_shape: tuple[int, int], attention: str, kappa: float
+        self,
+        query_size: int,
+        bank_shape: tuple[int, int],
+        attention: str,
+        kappa: float,
+        logit_std: float,
+        is_projected: bool,
     ) -> None:
         super().__init__()
         num_slots, feature_size = bank_shape
-        self.attention = attention
+        self.score = SCORES[attention]
         self.kappa = kappa
-        std = INITIAL_LOGIT_STD / math.sqrt(query_size * feature_size)  # z and y have unit variance
+        std = logit_std / math.sqrt(query_size * feature_size)
         self.alignment = nn.Parameter(std * torch.randn(query_size, feature_size))  # W_a
+        self.projection: nn.Module = nn.Identity()
+        if is_projected:
+            self.projection = nn.Linear(feature_size, feature_size, bias=False)
+            nn.init.eye_(self.projection.weight)
         self.register_buffer("bank", torch.zeros(num_slots, feature_size))
 
     def forward(self, query: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,16 +120,12 @@ class AttentionMemory(nn.Module):
         log_attention : tensor, shape (B, S)
             log a(s); exp sums to one over s.
         """
-        aligned = query @ self.alignment  # (B, d_y)
-        if self.attention == "cosine":
-            unit_bank = functional.normalize(self.bank, dim=1)
-            score = self.kappa * functional.normalize(aligned, dim=1) @ unit_bank.T
-        else:
-            score = aligned @ self.bank.T  # (B, S)
+        slots = self.projection(self.bank)  # (S, d_y)
+        score = self.score(query @ self.alignment, slots, self.kappa)  # (B, S)
         log_attention = functional.log_softmax(score, dim=1)
-        return log_attention.exp() @ self.bank, log_attention
+        return log_attention.exp() @ slots, log_attention
 
 
-def effective_slots(log_attention: Tensor) -> Tensor:
-    """Return exp of the mean entropy: how many slots a query uses (1: lookup, S: mean image)."""
-    return (-(log_attention.exp() * log_attention).sum(dim=1)).mean().exp()
+def mean_entropy(log_attention: Tensor) -> Tensor:
+    """Return the mean entropy of the attention in nats; its exp is how many slots a query uses."""
+    return -(log_attention.exp() * log_attention).sum(dim=1).mean()

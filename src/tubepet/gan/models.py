@@ -1,12 +1,14 @@
 """The generators that can be trained, by the name that the config and the wildcards use."""
 
-from tubepet.gan import dcgan, ours, paper, vae, wgan
+from tubepet.gan import dcgan, edm, fastgan, ours, paper, vae, wgan
 from tubepet.gan.run import Model
 
 MODELS: dict[str, Model] = {
-    "paper": paper,
     "vae": vae,
     "dcgan": dcgan,
     "wgan": wgan,
+    "fastgan": fastgan,
+    "edm": edm,
+    "paper": paper,
     "ours": ours,
 }

@@ -8,6 +8,7 @@ image beside its drawing. The last layer is the filter that the reconstruction e
 generator cannot make spatial frequencies that no slice has.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam, Optimizer
 
 from tubepet.gan.data import Data
@@ -29,6 +29,7 @@ from tubepet.phantom.drawing import read_population
 ADAM_BETAS = (0.5, 0.99)
 NUM_CHANNELS = 2  # of a drawing: fluid, expected
 LEAK = 0.2
+DARK = 0.01  # of the scale: the critic's second view is linear below, logarithmic above
 OFFSET = 0.1  # of the scale: what is added is small against what is multiplied
 
 
@@ -71,7 +72,7 @@ class DrawingGenerator(nn.Module):
         super().__init__()
         self.population = read_population(population)
         self.image_size = image_size
-        self.surrogate = Surrogate(image_size, NUM_CHANNELS, filter_px)
+        self.surrogate = Surrogate(image_size, filter_px)
         self.fine = Block(NUM_CHANNELS + 1, channels)
         self.middle = Block(channels, 2 * channels)
         self.coarse = Block(2 * channels, 2 * channels)
@@ -125,32 +126,31 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 class DrawingCritic(nn.Module):
-    """Patch critic of an image beside its drawing, spectrally normalised.
+    """Patch critic of an image beside its drawing: each output sees 23 x 23 pixels.
 
-    References
-    ----------
-    Miyato et al. 2018, arXiv:1802.05957.
+    No normalisation: the batch is a mixture of tubes. The image is shown a second time on a scale
+    that spreads the dark, where a slice has structure that is small against the scale.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = [1 + NUM_CHANNELS, channels, 2 * channels, 4 * channels]
+        widths = [2 + NUM_CHANNELS, channels, 2 * channels, 4 * channels]
         strides = (1, 2, 2)
         self.hidden = nn.ModuleList(
             nn.Sequential(
-                spectral_norm(
-                    nn.Conv2d(widths[i], widths[i + 1], 4 if s == 2 else 3, s, padding=1)
-                ),
+                nn.Conv2d(widths[i], widths[i + 1], 4 if s == 2 else 3, s, padding=1),
                 nn.LeakyReLU(LEAK),
             )
             for i, s in enumerate(strides)
         )
-        self.judge = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+        self.judge = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, pair: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, H, W), image and drawing in [-1, 1] -> logits (B, 1, h, w), hidden layers."""
+        unit = (pair[:, :1] + 1) / 2
+        dark = 2 * torch.log1p(unit / DARK) / math.log1p(1 / DARK) - 1
         layers = []
-        x = pair
+        x = torch.cat([dark, pair], dim=1)
         for block in self.hidden:
             x = block(x)
             layers.append(x)
@@ -163,7 +163,7 @@ def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
     return {
         "image_size": data.real.image_size,
         "channels": config["channels"],
-        "filter_px": config["filter_px"],
+        "filter_px": data.drawn.population.grid.filter_px,
         "population": asdict(data.drawn.population),
     }
 
@@ -173,18 +173,20 @@ def make_generator(arguments: Mapping[str, Any]) -> DrawingGenerator:
     return DrawingGenerator(**arguments)
 
 
-def fit_surrogate(data: Data, filter_px: float) -> dict[str, Tensor]:
+def fit_surrogate(data: Data) -> dict[str, Tensor]:
     """Fit the surrogate to training slices, in units of the scale and not clipped to it."""
     assert data.drawn is not None
     rows = data.real.rows[:: -(-len(data.real) // MAX_FITTED)]
     images = np.asarray(data.real.array[rows], np.float64) / data.real.high
-    return fit(images, np.asarray(data.drawn.of(rows), np.float64), filter_px)
+    return fit(
+        images, np.asarray(data.drawn.of(rows), np.float64), data.drawn.population.grid.filter_px
+    )
 
 
 def make_networks(config: Config, data: Data) -> Networks:
     """Return the generator, its surrogate fitted to the training slices, and the critic."""
     generator = make_generator(generator_arguments(config, data))
-    generator.surrogate.load_fit(fit_surrogate(data, config["filter_px"]))
+    generator.surrogate.load_fit(fit_surrogate(data))
     return {"generator": generator, "critic": DrawingCritic(config["disc_channels"])}
 
 

@@ -19,19 +19,19 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from torch import Tensor, nn
 
 Array = NDArray[np.float64]
 
 # Standard deviations of the mean's Gaussians: the resolution, and the wide halo of scatter.
 WIDTHS_PX = (0.0, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 8.0)
+NUM_INPUTS, EXPECTED = 4, 1  # of the mean, see `mean_inputs`
 RIDGE = 1e-6  # of the largest eigenvalue: the Gaussians overlap
-SURROUNDINGS_PX = 6.0  # of the blurred mean that the local noise also depends on
-DARK = 1e-3  # of the scale: below, noise does not grow against the mean
-FAINT = 0.02  # of the scale: below, pixels do not count more in the fit of the variance
+FAINT = 0.02  # of the scale: darker pixels do not count more in the fit of the mean
+KNOTS, NUM_KNOTS = (1e-3, 1.0), 13  # of the scale: where the relative variance is tabulated
+FIRST_VARIANCE = 0.1  # at the start of the rounds
 MAX_FITTED = 200  # slices; evenly taken from more
-NUM_ROUNDS = 6  # of simulation; the power in every ring is then within some per cent
+NUM_ROUNDS = 8  # of simulation; the power in every ring is then within some per cent
 REMOVED = 0.03  # of the amplitude: frequencies that F leaves less of carry no noise
 MAX_CHANGE = 4.0  # of the power in a ring per round
 
@@ -50,80 +50,99 @@ def filtered(images: Array, transfer: Array) -> Array:
 def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
     """Fit mean, strength and correlations of the noise.
 
-    The mean is a least squares fit, the shape of the variance another. Colour and strength of the
-    noise follow by simulation: what the model makes of the same drawings must leave residuals with
-    the power, ring by ring of spatial frequency, of the real ones.
+    The mean is a least squares fit. Colour and strength of the noise follow by simulation: what the
+    model makes of the same drawings must leave residuals with the power of the real ones, ring by
+    ring of spatial frequency, and with their variance, from dark to bright.
 
     Parameters
     ----------
     images : array, shape (n, H, W)
         Slices in units of the scale.
-    drawings : array, shape (n, C, H, W)
-        Their drawings.
+    drawings : array, shape (n, 2, H, W)
+        Their drawings: `fluid`, `expected`.
     filter_px : float
         Standard deviation of F.
 
     Returns
     -------
     dict of float32 tensor
-        mean (C + 1, H, W // 2 + 1), its last channel a uniform background, and noise
-        (H, W // 2 + 1): transfer functions before F; variance (3,): the relative variance before F
-        is its product with 1, 1 / m and the surroundings over m.
+        mean (4, H, W // 2 + 1), a channel per `mean_inputs`, and noise
+        (H, W // 2 + 1): transfer functions before F; variance (13,): of exp(..) against the
+        mean after F, tabulated.
     """
     size = images.shape[-1]
     images, drawings = (np.asarray(a, np.float64) for a in (images, drawings))
     seen = torch.from_numpy(drawings).float()
-    drawings = np.concatenate([drawings, np.ones_like(drawings[:, :1])], axis=1)
+    inputs = mean_inputs(torch.from_numpy(drawings)).numpy()
     with torch.device("cpu"):
-        model = Surrogate(size, seen.shape[1], filter_px)
+        model = Surrogate(size, filter_px)
     last = gaussian_transfer(size, filter_px)
-    mean_transfer = _fit_mean(images, drawings, last)
-    mean = np.maximum(filtered(drawings, mean_transfer * last).sum(1), 0)
+    mean_transfer = _fit_mean(images, inputs, last)
+    mean = np.maximum(filtered(inputs, mean_transfer * last).sum(1), 0)
     model.mean.copy_(torch.from_numpy(mean_transfer))
-    model.variance.copy_(torch.from_numpy(_fit_variance(images - mean, mean)))
+    model.variance.fill_(FIRST_VARIANCE)
     model.noise.copy_(torch.from_numpy((last > REMOVED).astype(np.float64)))
 
     white = np.random.default_rng(0).normal(size=(len(images), 1, size, size))
     white_noise, ring = torch.from_numpy(white).float(), _rings(size)
-    wanted = _radial_power(images - mean, ring)
+    zone = _zone(torch.from_numpy(mean)).round().long().numpy()
+    wanted_power = _radial_power(images - mean, ring)
+    wanted_variance = _mean_by(zone, (images - mean) ** 2)
     for _ in range(NUM_ROUNDS):
-        power = _radial_power(model(seen, white_noise)[:, 0].double().numpy() - mean, ring)
-        change = np.where(power > 0, wanted / np.where(power > 0, power, 1), 1)
+        residual = model(seen, white_noise)[:, 0].double().numpy() - mean
         coloured = model.noise.double().numpy()
-        coloured *= np.sqrt(np.clip(change, 1 / MAX_CHANGE, MAX_CHANGE))[ring]
+        coloured *= np.sqrt(_change(wanted_power, _radial_power(residual, ring)))[ring]
         strength = np.square(np.fft.irfft2(coloured, s=(size, size))).sum()
         if strength > 0:
             model.noise.copy_(torch.from_numpy(coloured / np.sqrt(strength)))
-            model.variance.mul_(strength)
+        change = _change(wanted_variance, _mean_by(zone, residual**2))
+        model.variance.mul_(torch.from_numpy(change))
     return {name: getattr(model, name) for name in ("mean", "noise", "variance")}
 
 
-def _fit_mean(images: Array, drawings: Array, last: Array) -> Array:
-    """Least squares over Gaussian filters of each channel, in Fourier space (Parseval)."""
-    size, num = images.shape[-1], drawings.shape[1] * len(WIDTHS_PX)
+def _change(wanted: Array, got: Array) -> Array:
+    """Return by what to multiply, where there is anything and by a bounded step."""
+    ratio = np.where(got > 0, wanted / np.where(got > 0, got, 1), 1)
+    return np.asarray(np.clip(ratio, 1 / MAX_CHANGE, MAX_CHANGE))
+
+
+def _mean_by(zone: NDArray[np.int64], values: Array) -> Array:
+    count = np.bincount(zone.ravel(), minlength=NUM_KNOTS)
+    return np.bincount(zone.ravel(), values.ravel(), NUM_KNOTS) / np.maximum(count, 1)
+
+
+def mean_inputs(drawing: Tensor) -> Tensor:
+    """Return what the mean is linear in, (B, 2, H, W) -> (B, 4, H, W): also expected^2 and 1."""
+    expected = drawing[:, 1:]
+    return torch.cat([drawing, expected.square(), torch.ones_like(expected)], dim=1)
+
+
+def _fit_mean(images: Array, inputs: Array, last: Array) -> Array:
+    """Least squares over Gaussian filters of each channel, weighted by about the inverse variance.
+
+    MLEM's variance grows with its mean; unweighted, the dark parts would not count.
+    """
+    size = images.shape[-1]
     gaussians = np.stack([gaussian_transfer(size, width) for width in WIDTHS_PX])
-    twice = np.full(size // 2 + 1, 2.0)  # rfft2 leaves out the conjugate half
-    twice[0] = twice[-1] = 1.0
-    seen = gaussians * last
-    spectrum, target = np.fft.rfft2(drawings), np.fft.rfft2(images)
-    power = np.einsum("ncyx,ndyx->cdyx", spectrum.conj(), spectrum).real * twice
-    cross = np.einsum("ncyx,nyx->cyx", spectrum.conj(), target).real * twice
-    normal = np.einsum("cdyx,ayx,byx->cadb", power, seen, seen, optimize=True).reshape(num, num)
-    right = np.einsum("cyx,ayx->ca", cross, seen).ravel()
+    spectra = np.fft.rfft2(inputs)
+    num, first = inputs.shape[1] * len(WIDTHS_PX), inputs[:, EXPECTED]
+    normal, right = np.zeros((num, num)), np.zeros(num)
+    for i in range(len(images)):
+        seen = np.fft.irfft2(spectra[i][:, None] * gaussians * last, s=(size, size))
+        seen = seen.reshape(-1, size * size)
+        weight = 1 / np.maximum(first[i].ravel(), FAINT)
+        normal += (seen * weight) @ seen.T
+        right += (seen * weight) @ images[i].ravel()
     largest = float(np.linalg.eigvalsh(normal)[-1])
-    if largest <= 0:
-        return np.zeros((drawings.shape[1], *last.shape))
     share = np.linalg.solve(normal + RIDGE * largest * np.eye(num), right)
-    return np.einsum("ca,ayx->cyx", share.reshape(drawings.shape[1], -1), gaussians)
+    return np.einsum("ca,ayx->cyx", share.reshape(inputs.shape[1], -1), gaussians)
 
 
-def _fit_variance(residual: Array, mean: Array) -> Array:
-    """Least squares, relative to the mean squared, with no negative part."""
-    around = np.maximum(filtered(mean, gaussian_transfer(mean.shape[-1], SURROUNDINGS_PX)), 0)
-    weight = 1 / np.maximum(mean, FAINT) ** 2
-    design = np.stack([mean**2 * weight, mean * weight, mean * around * weight], -1).reshape(-1, 3)
-    target = (residual**2 * weight).ravel()
-    return np.asarray(nnls(design.T @ design, design.T @ target)[0])
+def _zone(mean: Tensor) -> Tensor:
+    """Place of a mean among the knots of the variance, 0 to NUM_KNOTS - 1, not rounded."""
+    low, high = np.log10(KNOTS)
+    place = (mean.clamp(min=KNOTS[0]).log10() - low) / (high - low) * (NUM_KNOTS - 1)
+    return place.clamp(0, NUM_KNOTS - 1)
 
 
 def _rings(size: int) -> NDArray[np.intp]:
@@ -143,8 +162,6 @@ class Surrogate(nn.Module):
     Parameters
     ----------
     image_size : int
-    num_channels : int
-        Of a drawing.
     filter_px : float
         Standard deviation of the last filter F.
     """
@@ -152,18 +169,16 @@ class Surrogate(nn.Module):
     mean: Tensor
     variance: Tensor
     noise: Tensor
-    around: Tensor
     last: Tensor
 
-    def __init__(self, image_size: int, num_channels: int, filter_px: float) -> None:
+    def __init__(self, image_size: int, filter_px: float) -> None:
         super().__init__()
         shape = (image_size, image_size // 2 + 1)
-        self.register_buffer("mean", torch.zeros(num_channels + 1, *shape))
+        self.register_buffer("mean", torch.zeros(NUM_INPUTS, *shape))
         self.register_buffer("noise", torch.zeros(shape))
-        self.register_buffer("variance", torch.zeros(3))
-        for name, width in (("around", SURROUNDINGS_PX), ("last", filter_px)):
-            transfer = gaussian_transfer(image_size, width).astype(np.float32)
-            self.register_buffer(name, torch.as_tensor(transfer))
+        self.register_buffer("variance", torch.zeros(NUM_KNOTS))
+        last = gaussian_transfer(image_size, filter_px).astype(np.float32)
+        self.register_buffer("last", torch.as_tensor(last))
 
     def load_fit(self, fitted: Mapping[str, Tensor]) -> None:
         """Take what `fit` found."""
@@ -175,7 +190,7 @@ class Surrogate(nn.Module):
 
         Parameters
         ----------
-        drawing : tensor, shape (B, C, H, W)
+        drawing : tensor, shape (B, 2, H, W)
             Fluid fractions, 0 to 1.
         white : tensor, shape (B, 1, H, W)
             N(0, 1).
@@ -185,11 +200,11 @@ class Surrogate(nn.Module):
         tensor, shape (B, 1, H, W)
             In units of the scale, at least 0.
         """
-        background = torch.ones_like(drawing[:, :1])
-        mean = spectral(torch.cat([drawing, background], dim=1), self.mean).clamp(min=0)
-        around = spectral(mean, self.around).clamp(min=0)
-        square, plain, local = self.variance
-        tau2 = torch.log1p(square + (plain + local * around) / mean.clamp(min=DARK))
+        mean = spectral(mean_inputs(drawing), self.mean).clamp(min=0)
+        place = _zone(spectral(mean, self.last))
+        below = place.long().clamp(max=NUM_KNOTS - 2)
+        relative = torch.lerp(self.variance[below], self.variance[below + 1], place - below)
+        tau2 = torch.log1p(relative)
         return mean * torch.exp(tau2.sqrt() * spectral(white, self.noise) - tau2 / 2)
 
     def filter(self, image: Tensor) -> Tensor:

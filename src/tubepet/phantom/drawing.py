@@ -39,12 +39,20 @@ class SliceGrid:
         Size of a voxel across and along.
     fwhm_mm : float
         Resolution of the image, the same in all directions; not finer than a pixel.
+    filter_fwhm_mm : float
+        Of that, the Gaussian filter that the reconstruction ends with.
     """
 
     num_pixels: int
     pixel_mm: float
     slice_mm: float
     fwhm_mm: float
+    filter_fwhm_mm: float
+
+    @property
+    def filter_px(self) -> float:
+        """Standard deviation of the last filter in pixels."""
+        return self.filter_fwhm_mm / FWHM_PER_SIGMA / self.pixel_mm
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,21 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "apg_weight": 1.0,
         "vae_weight": 1e-4,
         "prior_fraction": 0.5,
+        "features": "both",
+        "slots": "image",
         "attention": "cosine",
         "kappa": 10.0,
+        "logit_std": 3.0,
+        "entropy_weight": 0.0,
+        "fuse": "normalised_concat",
+        "normalise_query": True,
+        "shuffle_contexts": False,
+        "layout": "up",
+        "reduce": "loss_mean",
+        "real": "positron",
+        "pairing": "assignment",
+        "apg_margin": 0.0,
+        "sample_query": "mixed",
         "stem_channels": 16,
         "growth": 4,
         "layers_per_block": 1,
@@ -58,6 +71,20 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "channels": 4,
         "disc_channels": 4,
     },
+    "fastgan": {
+        "num_steps": 4,
+        "loss": "hinge",
+        "learning_rate": 2e-4,
+        "latent_size": 4,
+        "channels": 4,
+        "disc_channels": 4,
+    },
+    "edm": {
+        "num_steps": 4,
+        "learning_rate": 1e-3,
+        "channels": 8,
+        "num_sampling_steps": 3,
+    },
     "wgan": {
         "num_steps": 4,
         "learning_rate": 5e-4,
@@ -77,7 +104,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "matching_weight": 1.0,
         "channels": 4,
         "disc_channels": 4,
-        "filter_px": 0.6,
     },
 }
 
@@ -94,7 +120,9 @@ def drawn(root: Path) -> Drawn:
     phantom = yaml.safe_load((root / "config/config.yaml").read_text())["phantom"]
     phantom |= {"length_mm": [8.0, 9.0], "bore_radius_mm": [5.0, 6.0], "wall_mm": [2.0, 2.5]}
     phantom |= {"bend_mm": [1.0, 2.0]}
-    population = Population(phantom, SliceGrid(SIZE, 1.0, 1.0, 2.6), num_slices=10, margin_mm=1.0)
+    population = Population(
+        phantom, SliceGrid(SIZE, 1.0, 1.0, 2.6, 1.5), num_slices=10, margin_mm=1.0
+    )
     drawings, _ = draw_new(population, 10, np.random.default_rng(0), {})
     return Drawn(drawings.fluid, drawings.expected, population)
 
@@ -112,4 +140,5 @@ def data(drawn: Drawn) -> Data:
         vae=ConvVAE(SIZE, 8, 8).eval(),
         bank=torch.randn(8, 5),
         drawn=drawn,
+        num_pca=3,
     )

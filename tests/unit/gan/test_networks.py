@@ -6,8 +6,8 @@ import torch
 from tubepet.gan.augment import dihedral, draw_transform
 from tubepet.gan.dcgan import DCCritic, DCGenerator
 from tubepet.gan.discriminator import PATCHGAN_LAYERS, PatchDiscriminator, receptive_field
-from tubepet.gan.generator import DenseGenerator
-from tubepet.gan.memory import AttentionMemory, effective_slots
+from tubepet.gan.generator import DenseGenerator, TiramisuGenerator
+from tubepet.gan.memory import SCORES, AttentionMemory, mean_entropy, memory_bank
 
 
 def test_receptive_field_of_the_patchgan_is_70_step_by_step() -> None:
@@ -33,9 +33,13 @@ def test_discriminator_shows_four_hidden_layers(size: int, patches: int) -> None
     assert [layer.shape[1] for layer in layers] == [4, 8, 16, 32]
 
 
-@pytest.mark.parametrize("attention", ["cosine", "bilinear"])
+def make_memory(query_size, bank_shape, attention="cosine", kappa=10.0, is_projected=False):
+    return AttentionMemory(query_size, bank_shape, attention, kappa, 3.0, is_projected)
+
+
+@pytest.mark.parametrize("attention", SCORES)
 def test_attention_sums_to_one_and_context_is_its_mean_of_slots(attention: str) -> None:
-    memory = AttentionMemory(6, (9, 4), attention, kappa=10.0)
+    memory = make_memory(6, (9, 4), attention)
     memory.bank.normal_()
     context, log_attention = memory(torch.randn(5, 6))
     weights = log_attention.exp()
@@ -44,36 +48,73 @@ def test_attention_sums_to_one_and_context_is_its_mean_of_slots(attention: str) 
     torch.testing.assert_close(context, weights @ memory.bank)
 
 
-def test_bilinear_score_by_hand() -> None:
-    memory = AttentionMemory(2, (2, 2), "bilinear", kappa=1.0)
+@pytest.mark.parametrize(("attention", "gap"), [("bilinear", 2.0), ("scaled_bilinear", 2**0.5)])
+def test_bilinear_score_by_hand(attention: str, gap: float) -> None:
+    memory = make_memory(2, (2, 2), attention)
     memory.alignment.data = torch.tensor([[1.0, 2.0], [0.0, 1.0]])
     memory.bank.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    # z = (1, 1): z^T W_a = (1, 3), scores 1 and 3, attention 1 : e^2
+    # z = (1, 1): z^T W_a = (1, 3), scores 1 and 3, attention 1 : e^2; scaled by the root of d_y = 2
     _, log_attention = memory(torch.tensor([[1.0, 1.0]]))
     ratio = log_attention[0, 1] - log_attention[0, 0]
-    assert float(ratio.detach()) == pytest.approx(2.0, abs=1e-6)  # float32
+    assert float(ratio.detach()) == pytest.approx(gap, abs=1e-6)  # float32
 
 
 def test_cosine_logits_stay_within_kappa() -> None:
-    memory = AttentionMemory(6, (9, 4), "cosine", kappa=3.0)
+    memory = make_memory(6, (9, 4), kappa=3.0)
     memory.bank.normal_()
     _, log_attention = memory(1e6 * torch.randn(5, 6))
     spread = log_attention.max(1).values - log_attention.min(1).values
     assert float(spread.detach().max()) <= 6.0 + 1e-5  # twice kappa, and rounding
 
 
-def test_effective_slots_of_uniform_and_of_single_attention() -> None:
+def test_entropy_of_uniform_and_of_single_attention() -> None:
     uniform = torch.full((2, 8), 1 / 8).log()
-    assert float(effective_slots(uniform)) == pytest.approx(8.0, rel=1e-5)
+    assert float(mean_entropy(uniform).exp()) == pytest.approx(8.0, rel=1e-5)
     single = torch.log_softmax(torch.tensor([[50.0, 0.0, 0.0]]), dim=1)
-    assert float(effective_slots(single)) == pytest.approx(1.0, rel=1e-5)
+    assert float(mean_entropy(single).exp()) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_logits_of_the_bilinear_score_start_with_the_stated_spread() -> None:
+    memory = AttentionMemory(64, (400, 96), "bilinear", 1.0, 3.0, is_projected=False)
+    memory.bank.normal_()
+    _, log_attention = memory(torch.randn(200, 64))
+    # 5 %: |z| varies by 9 % from query to query, and the spread is averaged over 200 of them
+    assert float(log_attention.detach().std(1).mean()) == pytest.approx(3.0, rel=0.05)
+
+
+def test_slots_hold_the_columns_that_are_asked_for() -> None:
+    bank = torch.randn(7, 5)
+    assert torch.equal(memory_bank(bank, 3, "pca", "image"), bank[:, :3])
+    assert torch.equal(memory_bank(bank, 3, "pcanet", "image"), bank[:, 3:])
+    assert torch.equal(memory_bank(bank, 3, "both", "image"), bank)
+
+
+def test_component_slots_have_the_covariance_of_the_slices() -> None:
+    bank = torch.randn(40, 5)
+    slots = memory_bank(bank, 3, "both", "component")
+    assert slots.shape == (5, 5)
+    # 1e-5: a singular value decomposition in float32
+    torch.testing.assert_close(slots.T @ slots, bank.T.cov(correction=0), rtol=0, atol=1e-5)
+    across = slots @ slots.T
+    torch.testing.assert_close(across, across.diag().diag(), rtol=0, atol=1e-5)
+
+
+def test_projection_starts_as_the_identity_and_learns_while_the_bank_does_not() -> None:
+    memory = make_memory(6, (9, 4), is_projected=True)
+    memory.bank.normal_()
+    context, log_attention = memory(torch.randn(5, 6))
+    torch.testing.assert_close(context, log_attention.exp() @ memory.bank)
+    context.square().sum().backward()
+    assert memory.projection.weight.grad.abs().sum() > 0
+    assert not memory.bank.requires_grad
 
 
 @pytest.mark.parametrize("size", [32, 64, 256])
 def test_generators_make_images_of_any_size_in_range(size: int) -> None:
     dense = DenseGenerator(7, size, stem_channels=16, growth=4, layers_per_block=1)
+    both_ways = TiramisuGenerator(7, size, stem_channels=4, growth=2, layers_per_block=1)
     plain = DCGenerator(size, 7, 4)
-    for generator in (dense, plain):
+    for generator in (dense, both_ways, plain):
         image = generator(torch.randn(2, 7))
         assert image.shape == (2, 1, size, size)
         assert image.abs().max() <= 1

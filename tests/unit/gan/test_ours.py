@@ -39,7 +39,7 @@ def made() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
 
 
 def apply(fitted, drawings, seed=0):
-    module = surrogate.Surrogate(SIZE, 2, FILTER_PX)
+    module = surrogate.Surrogate(SIZE, FILTER_PX)
     module.load_fit(fitted)
     white = torch.randn(len(drawings), 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
     return module(torch.from_numpy(drawings).float(), white)[:, 0].numpy()
@@ -109,7 +109,7 @@ def test_noise_of_every_resolution_reaches_the_image(config, data) -> None:
 
 
 def test_surrogate_turns_with_its_drawing(data) -> None:
-    module = surrogate.Surrogate(SIZE, 2, FILTER_PX)
+    module = surrogate.Surrogate(SIZE, FILTER_PX)
     rows = data.real.rows
     module.load_fit(surrogate.fit(data.real.array[rows] / 600.0, data.drawn.of(rows), FILTER_PX))
     drawing, white = torch.from_numpy(data.drawn.of(rows[:2])), torch.randn(2, 1, SIZE, SIZE)

@@ -1,7 +1,5 @@
-"""The command `tubepet`: reconstruction alone, from files of other programs."""
+"""`tubepet reconstruct`: reconstruction alone, from files of other programs."""
 
-import logging
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,6 +83,7 @@ def _table_images(
     path: Path, ends: Ends, time_s: NDArray[np.float64], ring: Crystals, grid: Grid, mu: Volume,
     num_pairs: int, timing: Timing, settings: dict[str, Any],
 ) -> list[Volume]:  # fmt: skip
+    settings = {key: value for key, value in settings.items() if key != "tof"}
     tables.check_ends(path, ends[0], grid)
     seen = Volume(crystals.sensitivity(ring, grid, mu, num_pairs, SEED), grid)
     points_mm, first, second = ends
@@ -99,16 +98,10 @@ def _table_images(
     return images
 
 
-@click.group()
-@click.version_option(package_name="tubepet")
-def main() -> None:
-    """Reconstruction of positron images (PET) of tubes."""
-
-
 EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@main.command()
+@click.command()
 @click.argument("events_path", metavar="EVENTS", type=EXISTING)
 @click.option(
     "--scanner",
@@ -203,7 +196,25 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="held_out: stop when events that were held out are explained best.",
 )
-@click.option("--iterations", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option(
+    "--tof",
+    is_flag=True,
+    help="Use time differences, with the config's time resolution (needs --randoms delayed).",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["numba", "parallelproj"]),
+    default="numba",
+    show_default=True,
+    help="Projector of the iterations; the library parallelproj must be there.",
+)
+@click.option(
+    "--iterations",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Passes over all events.",
+)
 @click.option(
     "--subsets",
     type=click.IntRange(min=1),
@@ -247,7 +258,8 @@ def reconstruct(
     duration_s: float, voxel_mm: tuple[float, float, float], shape: tuple[int, int, int],
     iterations: int, subsets: int, psf_mm: float, filter_mm: float, num_pairs: int, output: Path,
     force: bool, randoms: str, algorithm: str, prior_strength: float, stopping: str,
-    frame_s: float | None, start_s: float | None, stop_s: float | None, half_life_s: float,
+    tof: bool, backend: str, frame_s: float | None, start_s: float | None, stop_s: float | None,
+    half_life_s: float,
 ) -> None:  # fmt: skip
     """Make an image from coincidences.
 
@@ -256,22 +268,17 @@ def reconstruct(
     z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and
     randoms are fitted; with a crystal table they stay in the image.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        timing = Timing(duration_s, _frames(duration_s, frame_s, start_s, stop_s), half_life_s)
-        _run(
-            events_path, scanner_path, mu_path, calibration, Grid.centred(shape, voxel_mm),
-            num_pairs, output, force, randoms, timing,
-            {
-                "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
-                "seed": SEED,
-                "num_iterations": iterations, "num_subsets": subsets,
-                "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
-            },
-        )  # fmt: skip
-    except InputError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    timing = Timing(duration_s, _frames(duration_s, frame_s, start_s, stop_s), half_life_s)
+    _run(
+        events_path, scanner_path, mu_path, calibration, Grid.centred(shape, voxel_mm),
+        num_pairs, output, force, randoms, timing,
+        {
+            "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
+            "seed": SEED, "tof": tof, "backend": backend,
+            "num_iterations": iterations, "num_subsets": subsets,
+            "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
+        },
+    )  # fmt: skip
 
 
 def _frames(
@@ -302,6 +309,8 @@ def _run(
     is_modelled = randoms == "delayed"
     if is_modelled and (mu_path is None or calibration is None or events_path.suffix != ".root"):
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
+    if settings["tof"] and not is_modelled:
+        raise InputError("--tof: expected --randoms delayed too, a background with times")
     generic.check_memory(grid)
     mu, is_petsird = read_mu(mu_path, grid), events_path.suffix == ".petsird"
     scanner: Scanner | Crystals
@@ -355,5 +364,5 @@ def _run(
     elif is_nifti:
         io.write_volume(output, images[0])
     else:
-        dicom_pet.write_series(output, images[0], events_path.stem, facts)
+        dicom_pet.write_series(output, images[0], dicom_pet.Component(events_path.stem), facts)
     io.write_json(sidecar, facts)

@@ -1,0 +1,218 @@
+"""`tubepet doctor` and `tubepet status`: what is there, and how far a run has come."""
+
+import base64
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from tubepet.errors import InputError
+
+GB = 1e9
+NEEDED_GB = 3.0  # of memory by the largest job, of disk by the default run with its caches
+PACKAGES = ("snakemake", "torch", "numba", "opengate", "simpleitk", "pydicom")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked for, what was found, and what that means; `is_fatal`: nothing runs so."""
+
+    what: str
+    found: str
+    meaning: str
+    is_good: bool
+    is_fatal: bool = False
+
+
+def _packages() -> Finding:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Finding(
+            "packages", f"without {', '.join(missing)}", "run `make install`", False, True
+        )
+    return Finding("packages", ", ".join(found), "the chain can run", True)
+
+
+def _tables(official_dir: str) -> Finding:
+    from tubepet.simulate import g4data  # scipy and xraylib, which may be what is missing
+
+    try:
+        is_official = g4data.find_official("auto", official_dir) is not None
+        found = "official" if is_official else "none"
+        meaning = g4data.sentence(official_dir)
+    except InputError as error:
+        return Finding("Geant4 tables", "wrong folder", str(error), False, True)
+    return Finding("Geant4 tables", found, meaning, is_official)
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name(0)
+        return Finding("GPU", name, "the fast engine can use it (simulate.device)", True)
+    return Finding("GPU", "none", "everything runs on the CPU; paper.yaml would take days", False)
+
+
+def _memory() -> Finding:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
+    cores = len(os.sched_getaffinity(0))
+    is_enough = total >= NEEDED_GB
+    meaning = f"up to {NEEDED_GB:.0f} GB per job, a job per core"
+    return Finding(
+        "memory, cores", f"{total:.0f} GB, {cores} cores", meaning, is_enough, not is_enough
+    )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free / GB
+    is_enough = free >= NEEDED_GB and os.access(".", os.W_OK)
+    meaning = f"the default run needs {NEEDED_GB:.0f} GB in a folder that can be written"
+    return Finding("disk here", f"{free:.0f} GB free", meaning, is_enough, not is_enough)
+
+
+def _ct(source_dir: str) -> Finding:
+    if not source_dir:
+        meaning = "a procedural stand-in is used, and the report says so"
+        return Finding("DeepLesion", "ct.source_dir is empty", meaning, False)
+    is_there = Path(source_dir).is_dir()
+    meaning = "real CT for pretraining" if is_there else "no such folder: the run would stop"
+    return Finding("DeepLesion", source_dir, meaning, is_there, not is_there)
+
+
+def _programs() -> Finding:
+    programs = ("chromium", "dciodvfy", "dcmdump")
+    missing = [name for name in programs if shutil.which(name) is None]
+    if missing:
+        meaning = "only tests of pages and DICOM files need them; they are skipped"
+        return Finding("test programs", f"without {', '.join(missing)}", meaning, False)
+    return Finding("test programs", ", ".join(programs), "no test of a page is skipped", True)
+
+
+def examine(config: dict[str, Any]) -> list[Finding]:
+    """Look for everything that the workflow can use.
+
+    Parameters
+    ----------
+    config : dict
+        The user's config; only `ct.source_dir` and `simulate.g4_data_dir` are read.
+    """
+    is_new = sys.version_info >= (3, 11)
+    python = Finding(
+        "Python", platform.python_version(), "3.11 or newer is needed", is_new, not is_new
+    )
+    packages = _packages()
+    if packages.is_fatal:
+        return [python, packages]
+    ct, simulate = config.get("ct") or {}, config.get("simulate") or {}
+    return [
+        python,
+        packages,
+        _tables(simulate.get("g4_data_dir", "")),
+        _gpu(),
+        _memory(),
+        _disk(),
+        _ct(ct.get("source_dir", "")),
+        _programs(),
+    ]
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("config/config.yaml"),
+    show_default=True,
+    help="Where ct.source_dir and simulate.g4_data_dir are read, if the file is there.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(config_path: Path, as_json: bool) -> None:
+    """Say what is installed and what each absence means; exit code 1 if nothing can run."""
+    config = yaml.safe_load(config_path.read_text()) if config_path.is_file() else {}
+    if not isinstance(config, dict):
+        raise InputError(f"{config_path}: expected sections of keys")
+    findings = examine(config)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for one in findings:
+            mark = "ok" if one.is_good else "!!" if one.is_fatal else "--"
+            click.echo(f"{mark}  {one.what}: {one.found}\n    {one.meaning}")
+    if any(finding.is_fatal for finding in findings):
+        sys.exit(1)
+
+
+def count_outputs(summary: str, incomplete: list[str]) -> dict[str, dict[str, int]]:
+    """Count the output files of every rule.
+
+    Parameters
+    ----------
+    summary : str
+        What `snakemake --summary` prints: a table with tabs, a row per output file.
+    incomplete : list of str
+        Files that a job is writing, or was when it was killed.
+
+    Returns
+    -------
+    dict
+        By rule, in the order of the table: done, running and missing (or out of date).
+    """
+    lines = [line.split("\t") for line in summary.splitlines() if line.count("\t") >= 5]
+    counts: dict[str, Counter[str]] = {}
+    for name, _, rule, *_, plan in lines[1:]:
+        if name in incomplete:
+            state = "running"
+        else:
+            state = "done" if plan == "no update" else "missing"
+        counts.setdefault(rule, Counter())[state] += 1
+    states = ("done", "running", "missing")
+    return {rule: {state: count[state] for state in states} for rule, count in counts.items()}
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option(
+    "--directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    help="Where the run is. Default: here.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("arguments", metavar="[SNAKEMAKE_ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
+def status(directory: Path, as_json: bool, arguments: tuple[str, ...]) -> None:
+    """Count the files of every rule: done, running, missing; also while a run is going on.
+
+    Give the same arguments as to snakemake, for instance --configfile config/smoke.yaml. What a
+    killed run left unfinished counts as running until the next run begins.
+    """
+    command = [sys.executable, "-m", "snakemake", "--summary", "--directory", str(directory)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise InputError(f"snakemake --summary: {reason}")
+    marks = (directory / ".snakemake" / "incomplete").glob("*")
+    incomplete = [base64.urlsafe_b64decode(m.name).decode() for m in marks if m.is_file()]
+    counts = count_outputs(done.stdout, incomplete)
+    if as_json:
+        click.echo(json.dumps(counts, indent=2))
+        return
+    click.echo(f"{'files of rule':24} {'done':>6} {'running':>8} {'missing':>8}")
+    for rule, count in reversed(counts.items()):
+        click.echo(f"{rule:24} {count['done']:6} {count['running']:8} {count['missing']:8}")
+    total = sum(map(Counter, counts.values()), Counter())
+    click.echo(f"{'all':24} {total['done']:6} {total['running']:8} {total['missing']:8}")
