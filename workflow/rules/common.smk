@@ -44,6 +44,15 @@ wildcard_constraints:
 share_package()
 
 
+def memory(mem_mb):
+    """Memory of a job: a second try gets twice as much (retries are set in the profile)."""
+
+    def grown(wildcards, attempt):
+        return mem_mb * attempt
+
+    return grown
+
+
 # Inputs and params of 01 phantom.
 
 # The tube named "literal" is the first tube with the activity that the paper's words give it: 600 Bq
@@ -178,9 +187,11 @@ def ct_listing(wildcards):
 
 def settings_of(model, section):
     """The common keys that training reads, and the model's own: another model's do not count."""
-    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
+    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight", "output")
     loop = ("precision", "checkpoint_every", "sample_every")
     settings = {key: section[key] for key in (*common, *loop)}
+    image = config["reconstruct"]
+    settings["filter_px"] = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
     if model == "paper":  # its encoder keeps the loss that it was pretrained with
         settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
     return settings | section[model]

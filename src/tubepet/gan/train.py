@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from tubepet import io
+from tubepet.device import make_fabric
 from tubepet.errors import InputError
 from tubepet.gan.data import Data
 from tubepet.gan.figures import draw_grid
@@ -163,17 +163,6 @@ def train(
     weights = {k: v.detach().cpu().contiguous() for k, v in average.module.state_dict().items()}
     arguments = model.generator_arguments(config, data)
     return Trained(weights, arguments, pd.DataFrame(rows), fixed_grid())
-
-
-def make_fabric(precision: str) -> Fabric:
-    """Return the runtime: a GPU if there is one, and only there another precision than float32."""
-    fabric = Fabric(accelerator="auto", devices=1)
-    if precision == "full":
-        return fabric
-    if fabric.device.type != "cuda":
-        log.warning("gan.precision: %s needs a GPU, there is none: float32 on the CPU", precision)
-        return fabric
-    return Fabric(accelerator="auto", devices=1, precision="bf16-mixed")
 
 
 def average_of_images(half_life_images: float, batch_size: int) -> Callable[..., None]:

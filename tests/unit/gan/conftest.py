@@ -20,6 +20,8 @@ COMMON = {
     "augment": "diffaug",
     "lecam_weight": 0.1,
     "r1_weight": 0.1,
+    "output": "activity",
+    "filter_px": 1.3,
     "precision": "full",
     "checkpoint_every": 2,
     "sample_every": 100,
@@ -61,7 +63,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "latent_size": 4,
         "channels": 8,
         "beta": 1.0,
-        "sigma_x": 1.0,
     },
     "dcgan": {
         "num_steps": 4,
