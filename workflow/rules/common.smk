@@ -187,7 +187,14 @@ def ct_listing(wildcards):
 
 def settings_of(model, section):
     """The common keys that training reads, and the model's own: another model's do not count."""
-    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight", "output")
+    common = (
+        "batch_size",
+        "ema_images",
+        "augment",
+        "lecam_weight",
+        "r1_weight",
+        "output",
+    )
     loop = ("precision", "checkpoint_every", "sample_every")
     settings = {key: section[key] for key in (*common, *loop)}
     image = config["reconstruct"]
