@@ -11,6 +11,16 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+# Seconds each: not worth a submission on a cluster.
+localrules:
+    prepare_g4data,
+    calibrate_scanner,
+    collect_phantoms,
+    collect_counts,
+    draw_follow,
+    collect_report,
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/01_phantom.smk"
 include: "workflow/rules/02_simulate.smk"
@@ -22,6 +32,7 @@ include: "workflow/rules/06_features.smk"
 include: "workflow/rules/07_gan.smk"
 include: "workflow/rules/08_evaluate.smk"
 include: "workflow/rules/09_report.smk"
+include: "workflow/rules/10_study.smk"
 
 
 rule all:
@@ -78,3 +89,9 @@ rule only_train:
     """All generators and their samples."""
     input:
         expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+
+
+rule study:
+    """Many trainings at equal compute, and the page of conclusions (config/study.yaml: an hour and a half)."""
+    input:
+        rules.conclude_study.output,
