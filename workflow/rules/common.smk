@@ -139,8 +139,8 @@ def slice_grid():
     """Pixels of the slices, and the resolution: that of the model and of the filter together."""
     section = config["reconstruct"]
     fwhm_mm = hypot(section["psf_fwhm_mm"], section["filter_fwhm_mm"])
-    sizes = {key: section[key] for key in ("num_pixels", "pixel_mm", "slice_mm")}
-    return sizes | {"fwhm_mm": round(fwhm_mm, 6)}
+    keys = ("num_pixels", "pixel_mm", "slice_mm", "filter_fwhm_mm")
+    return {key: section[key] for key in keys} | {"fwhm_mm": round(fwhm_mm, 6)}
 
 
 # Inputs and params of 04 ct.
@@ -187,7 +187,14 @@ def ct_listing(wildcards):
 
 def settings_of(model, section):
     """The common keys that training reads, and the model's own: another model's do not count."""
-    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight", "output")
+    common = (
+        "batch_size",
+        "ema_images",
+        "augment",
+        "lecam_weight",
+        "r1_weight",
+        "output",
+    )
     loop = ("precision", "checkpoint_every", "sample_every")
     settings = {key: section[key] for key in (*common, *loop)}
     image = config["reconstruct"]
@@ -208,7 +215,10 @@ def gan_code(wildcards):
 
 
 # What a model reads besides the positron slices, for training and for sampling.
-NEEDS = {"paper": {"train": ("ct", "memory"), "sample": ("ct",)}}
+NEEDS = {
+    "paper": {"train": ("ct", "memory"), "sample": ("ct",)},
+    "ours": {"train": ("drawings",)},
+}
 
 
 def needed_files(model, step):
@@ -223,6 +233,11 @@ def needed_files(model, step):
             "vae": rules.train_vae.output.weights,
             "vae_info": rules.train_vae.output.info,
             "bank": rules.fit_features.output.bank,
+        },
+        "drawings": {
+            "fluid": rules.label_slices.output.fluid,
+            "expected": rules.label_slices.output.expected,
+            "population": rules.label_slices.output.population,
         },
     }
     needs = NEEDS.get(model, {}).get(step, ())

@@ -208,6 +208,8 @@ def _digest(name: str, config: Config, data: Data, seed: int, code: str) -> str:
     if data.ct is not None and data.vae is not None and data.bank is not None:
         arrays += [data.ct.array, data.ct.rows, data.bank.numpy()]
         arrays += [np.atleast_1d(weight.numpy()) for weight in data.vae.state_dict().values()]
+    if data.drawn is not None:
+        arrays += [data.drawn.fluid, data.drawn.expected]
     ranges = [[i.low, i.high] for i in (data.real, data.ct) if i is not None]
     settings = {"model": name, "config": decides, "seed": seed, "code": code, "ranges": ranges}
     return training_digest(settings, *arrays)
