@@ -68,12 +68,12 @@ def blurred(image: NDArray[np.floating], grid: Grid, kernel: Kernel) -> NDArray[
     -------
     float64 array, shape (nz, ny, nx)
     """
-    image = np.asarray(image, dtype=np.float64)
+    sharp: NDArray[np.float64] = np.asarray(image, dtype=np.float64)
     if not kernel:
-        return image
-    total = np.zeros(image.shape)
+        return sharp
+    total: NDArray[np.float64] = np.zeros(sharp.shape)
     for part in kernel:
         widths_mm = (part.axial_mm, part.transaxial_mm, part.transaxial_mm)
         sigma = [w / FWHM_PER_SIGMA / d for w, d in zip(widths_mm, grid.voxel_mm, strict=True)]
-        total += part.share * gaussian_filter(image, sigma, mode="reflect")
+        total += part.share * gaussian_filter(sharp, sigma, mode="reflect")
     return total

@@ -336,7 +336,7 @@ def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
     dead[steps.min()] = 0
     mu = Volume(np.zeros(geometric.grid.shape), geometric.grid)
     with pytest.raises(InputError, match=r"got \d+ on crystal pairs of efficiency 0"):
-        mlem.reconstruct(events, scanner, dead, geometric, mu, 2.0, 2, 1, 1, 0.0, 0.0)
+        mlem.reconstruct(events, scanner, dead, geometric, mu, 2.0, 2, 1, 1, (), 0.0)
     near = geometry.is_allowed_step(scanner).argmax() - 1
     extra = events.crystal1 // scanner.num_columns * scanner.num_columns
     column = events.crystal1 % scanner.num_columns
@@ -347,7 +347,7 @@ def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
     )  # fmt: skip
     wide = Grid.centred((10, 54, 54), (2.0, 1.0, 1.0))  # such lines pass its corners
     seen = Volume(sensitivity.geometric_sensitivity(scanner, wide, efficiency), wide)
-    fixed = (scanner, efficiency, seen, mu, 2.0, 2, 1, 1, 0.0, 0.0)
+    fixed = (scanner, efficiency, seen, mu, 2.0, 2, 1, 1, (), 0.0)
     (with_them, _), (without, _) = (mlem.reconstruct(e, *fixed) for e in (both, events))
     np.testing.assert_array_equal(with_them.array, without.array)
 
@@ -356,7 +356,7 @@ def test_line_ends_inside_the_image_and_too_large_an_image_are_refused(events, s
     wide = Grid.centred((10, 80, 80), (2.0, 1.0, 1.0))
     seen = Volume(np.ones(wide.shape), wide)
     with pytest.raises(InputError, match="scanner: got 48 line ends inside the image"):
-        mlem.reconstruct(events, scanner, efficiency, seen, seen, 2.0, 2, 1, 1, 0.0, 0.0)
+        mlem.reconstruct(events, scanner, efficiency, seen, seen, 2.0, 2, 1, 1, (), 0.0)
     huge = Grid.centred((1024, 10**6, 10**6), (1.0, 1.0, 1.0))
     with pytest.raises(InputError, match=r"voxels need about .* GB of this machine"):
         sensitivity.geometric_sensitivity(scanner, huge, efficiency)
