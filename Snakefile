@@ -27,8 +27,8 @@ rule all:
     """Everything that the report shows."""
     default_target: True
     input:
+        rules.make_report.output,
         rules.collect_report.output,
-        rules.draw_follow.output,
         rules.make_turing.output,
         "results/reconstruct/literal/image.png",
 

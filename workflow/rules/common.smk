@@ -157,3 +157,11 @@ def training_files(wildcards):
 
 def sampling_files(wildcards):
     return needed_files(wildcards.model, "sample")
+
+
+# Params of 09 report.
+
+
+def stage_of_rule(wildcards):
+    """The rule file of every rule, which is its stage."""
+    return {rule.name: Path(str(rule.snakefile)).stem for rule in workflow.rules}
