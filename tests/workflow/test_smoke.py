@@ -74,6 +74,39 @@ def test_one_tube_resimulates_that_tube_only(smoke):
     assert not jobs.keys() & {"simulate_calibration", "compute_sensitivity", "pretrain_vae"}
 
 
+def test_a_shard_makes_what_is_missing_and_nothing_else(smoke, tmp_path):
+    folder = copy_of(smoke, tmp_path)
+    config = tmp_path / "shards.yaml"
+    config.write_text("phantom: {num_tubes: 3, tubes_per_job: 2}\n")
+    kept = [folder / f"results/{part}" for part in ("phantom", "simulate", "reconstruct")]
+    kept = [p for part in kept for p in part.glob("tube_0001/*")]
+    before_ns = [path.stat().st_mtime_ns for path in kept]
+    manifest = "results/shards/tubes_0001-0002.json"
+    done = snakemake(folder, manifest, "--configfile", str(SMOKE), str(config))
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert len(kept) == 11 and before_ns == [path.stat().st_mtime_ns for path in kept]
+    assert io.read_json(folder / manifest).keys() == {
+        f"results/{path.format(tube)}"
+        for path in (
+            "phantom/{}/truth.json",
+            "simulate/{}/stats.json",
+            "reconstruct/{}/image.nii.gz",
+        )
+        for tube in ("tube_0001", "tube_0002")
+    }
+    assert (folder / "results/reconstruct/tube_0002/image.png").is_file()
+    config.write_text("phantom: {num_tubes: 3}\n")  # without shards the same files serve
+    done = snakemake(
+        folder,
+        "results/reconstruct/tube_0002/image.nii.gz",
+        "-n",
+        "--configfile",
+        str(SMOKE),
+        str(config),
+    )
+    assert "Nothing to be done" in done.stdout
+
+
 def test_report_opens_offline(smoke):
     done = snakemake(smoke, "--report", "results/report.html")
     assert done.returncode == 0, done.stdout

@@ -45,7 +45,8 @@ rule make_phantom:
 rule collect_phantoms:
     """One row per tube."""
     input:
-        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
     output:
         table="results/phantom/phantoms.parquet",
     log:
@@ -59,6 +60,7 @@ rule collect_phantoms:
         mem_mb=500,
         runtime=5,
     params:
+        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
         code=code_digest("tubepet.phantom.maps"),
     script:
         "../scripts/collect_phantoms.py"

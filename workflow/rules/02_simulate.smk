@@ -32,8 +32,8 @@ rule simulate_tube:
         labels="results/phantom/{tube}/labels.nii.gz",
         activity="results/phantom/{tube}/activity.nii.gz",
         truth="results/phantom/{tube}/truth.json",
-        g4data=rules.prepare_g4data.output.facts,
-        g4data_folder=rules.prepare_g4data.output.folder,
+        g4data="results/simulate/g4data.json",
+        g4data_folder="results/simulate/g4data",
     output:
         coincidences="results/simulate/{tube}/coincidences.root",
         stats="results/simulate/{tube}/stats.json",
@@ -165,7 +165,8 @@ rule validate_physics:
 rule collect_counts:
     """One row of counts per tube."""
     input:
-        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
     output:
         table="results/simulate/counts.csv",
     log:
@@ -179,6 +180,7 @@ rule collect_counts:
         mem_mb=500,
         runtime=5,
     params:
+        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
         code=code_digest("tubepet.simulate.counts"),
     script:
         "../scripts/collect_counts.py"

@@ -79,8 +79,8 @@ rule reconstruct_tube:
         stats="results/simulate/{tube}/stats.json",
         mu="results/phantom/{tube}/mu.nii.gz",
         activity="results/phantom/{tube}/activity.nii.gz",
-        calibration=rules.calibrate_scanner.output.calibration,
-        sensitivity=rules.compute_sensitivity.output.sensitivity,
+        calibration="results/reconstruct/calibration.json",
+        sensitivity="results/reconstruct/sensitivity.nii.gz",
     output:
         image="results/reconstruct/{tube}/image.nii.gz",
         trace="results/reconstruct/{tube}/trace.csv",
@@ -311,9 +311,10 @@ rule validate_reconstruction:
 rule collect_slices:
     """Cross sections of all tubes in one array, split by tube."""
     input:
-        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=TUBES),
-        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
-        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=SINGLE_TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
     output:
         slices="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
@@ -333,6 +334,9 @@ rule collect_slices:
         split=config["reconstruct"]["split"],
         slice_margin_mm=config["reconstruct"]["slice_margin_mm"],
         scale_quantile=config["reconstruct"]["scale_quantile"],
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
         code=code_digest("tubepet.reconstruct.dataset", "tubepet.rng"),
     script:
         "../scripts/collect_slices.py"

@@ -65,7 +65,8 @@ rule make_turing:
 rule collect_report:
     """Facts for the first lines, count table, Table 1, provenance and cost of every rule."""
     input:
-        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
         literal="results/simulate/literal/stats.json",
         sources="results/reconstruct/literal/sources.json",
         verdict="results/simulate/validation/tube_0000.json",
@@ -115,6 +116,7 @@ rule collect_report:
         runtime=5,
     params:
         seed=config["seed"],
+        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
         code=code_digest("tubepet.report.tables"),
     script:
         "../scripts/collect_report.py"

@@ -4,9 +4,11 @@ import json
 import re
 from math import hypot
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
+from tubepet import shards
 from tubepet.config import checked_config
 from tubepet.errors import InputError
 from tubepet.provenance import code_digest, share_package
@@ -24,10 +26,15 @@ if facts_path.is_file():
     config["facts"] = json.loads(facts_path.read_text())["sentences"]
 
 TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
+SHARDS = shards.cut(TUBES, config["phantom"]["tubes_per_job"])
+SINGLE_TUBES = (
+    TUBES[:1] if SHARDS else TUBES
+)  # jobs of their own; the others are in shards
 
 
 wildcard_constraints:
     tube=r"tube_\d+|literal",
+    shard=r"tubes_\d+-\d+",
     model="|".join(config["gan"]["models"]),
 
 
@@ -47,8 +54,8 @@ def drawn_as(wildcards):
 
 def phantom_ranges():
     """What tubes are drawn from, without how many they are and what is fixed of some."""
-    section = config["phantom"]
-    return {k: v for k, v in section.items() if k not in ("num_tubes", "tubes")}
+    left_out = ("num_tubes", "tubes", "tubes_per_job")
+    return {k: v for k, v in config["phantom"].items() if k not in left_out}
 
 
 def tube_override(wildcards):
@@ -59,6 +66,39 @@ def tube_override(wildcards):
 def tube_protocol(wildcards):
     literal = LITERAL_PROTOCOL if wildcards.tube == "literal" else {}
     return {key: config["protocol"][key] for key in ("activity_bq", "per")} | literal
+
+
+# Inputs and params of the shards. A shard's digest holds the params of the rules that run inside it,
+# and its inputs are those that these rules share.
+
+TUBE_RULES = ["make_phantom", "simulate_tube", "reconstruct_tube"]
+MANIFESTS = [f"results/shards/{shard}.json" for shard in SHARDS]
+
+
+def shard_paths(pattern):
+    """Paths of one kind, all tubes of a shard."""
+
+    def paths(wildcards):
+        return expand(pattern, tube=SHARDS[wildcards.shard])
+
+    return paths
+
+
+def shared_files(wildcards):
+    """Inputs of the rules inside a shard that do not belong to one tube."""
+    inputs = [path for name in TUBE_RULES for path in getattr(rules, name).input]
+    return sorted({str(path) for path in inputs if "{tube}" not in path})
+
+
+def shard_digest(wildcards):
+    tubes = [SimpleNamespace(tube=tube) for tube in SHARDS[wildcards.shard]]
+    params = {
+        f"{name}.{key}": [value(t) for t in tubes] if callable(value) else value
+        for name in TUBE_RULES
+        for key, value in getattr(rules, name).params.items()
+    }
+    scripts = Path(workflow.basedir) / "workflow" / "scripts"
+    return shards.digest(params, [scripts / f"{name}.py" for name in TUBE_RULES])
 
 
 # Inputs and params of 02 simulate.

@@ -4,6 +4,6 @@ from tubepet import io, logs
 from tubepet.simulate import counts
 
 logs.start_log(snakemake.log[0])
-table = counts.count_table([io.read_json(path) for path in snakemake.input.stats])
+table = counts.count_table([io.read_json(path) for path in snakemake.params.stats])
 io.write_table(snakemake.output.table, table)
 logs.log.info("%d simulations in, %d coincidences in all", len(table), table["prompts"].sum())

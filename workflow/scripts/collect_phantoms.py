@@ -6,6 +6,6 @@ from tubepet import io, logs
 from tubepet.phantom import maps
 
 logs.start_log(snakemake.log[0])
-rows = [maps.table_row(io.read_json(path)) for path in snakemake.input.truths]
+rows = [maps.table_row(io.read_json(path)) for path in snakemake.params.truths]
 io.write_table(snakemake.output.table, pd.DataFrame(rows))
-logs.log.info("%d tubes in, %d rows out", len(snakemake.input.truths), len(rows))
+logs.log.info("%d tubes in, %d rows out", len(snakemake.params.truths), len(rows))

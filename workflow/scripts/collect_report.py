@@ -6,7 +6,7 @@ from tubepet import io, logs
 from tubepet.report import tables
 
 logs.start_log(snakemake.log[0])
-stats = [io.read_json(path) for path in snakemake.input.stats]
+stats = [io.read_json(path) for path in snakemake.params.stats]
 slices, ct = io.read_json(snakemake.input.slices), io.read_json(snakemake.input.ct)
 literal, sources, verdict = (
     io.read_json(snakemake.input[name]) for name in ("literal", "sources", "verdict")

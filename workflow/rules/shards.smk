@@ -1,0 +1,29 @@
+# Shards, for thousands of tubes (phantom.tubes_per_job above 1). Needs what all tubes share; one job makes
+# its tubes from drawing to image by the rules of 01 to 03, and leaves the list of their files.
+
+
+rule run_shard:
+    """Phantoms, coincidences and images of the tubes of one shard; a killed one goes on where it was."""
+    input:
+        shared=shared_files,
+    output:
+        manifest="results/shards/{shard}.json",
+    log:
+        "logs/run_shard/{shard}.log",
+    benchmark:
+        "results/benchmarks/run_shard/{shard}.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=1440,
+    params:
+        rules=TUBE_RULES,
+        images=shard_paths("results/reconstruct/{tube}/image.nii.gz"),
+        truths=shard_paths("results/phantom/{tube}/truth.json"),
+        stats=shard_paths("results/simulate/{tube}/stats.json"),
+        digest=shard_digest,
+        code=code_digest("tubepet.shards"),
+    script:
+        "../scripts/run_shard.py"
