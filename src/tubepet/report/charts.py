@@ -88,7 +88,7 @@ def draw_agreement(verdict: Mapping[str, Any]) -> Chart:
 
 def draw_convergence(traces: Mapping[str, pd.DataFrame]) -> Chart:
     """Draw how far each tube's log-likelihood is from its last value (`trace.csv` by tube)."""
-    figure = _figure("iteration", "log-likelihood below its last value / nats", showlegend=False)
+    figure = _figure("iteration", "nats below the last iteration", showlegend=False)
     tables = []
     for tube, trace in traces.items():
         gap = trace["log_likelihood"].iloc[-1] - trace["log_likelihood"]
@@ -98,7 +98,7 @@ def draw_convergence(traces: Mapping[str, pd.DataFrame]) -> Chart:
             x=shown["iteration"][:-1], y=gap[:-1], name=tube, mode="lines",
             line={"color": COLOURS[0], "width": 1}, opacity=0.5,
         )  # fmt: skip
-    figure.update_yaxes(type="log", exponentformat="power")
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1)
     return Chart(
         "convergence",
         "Convergence of the reconstruction",
@@ -164,7 +164,7 @@ def draw_pretraining(curves: pd.DataFrame) -> Chart:
             )  # fmt: skip
     figure.update_xaxes(title="training step")
     figure.update_yaxes(title="nats per image")
-    figure.update_yaxes(type="log", exponentformat="power", row=1, col=1)
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=1, col=1)
     return Chart(
         "pretraining",
         "Learning curves of the CT encoder (VAE)",
@@ -179,7 +179,9 @@ def draw_training(model: str, log: pd.DataFrame) -> Chart:
     names = [str(name) for name in log.columns if name != "step"]
     num_rows = -(-len(names) // 3)
     titles = [name.replace("_", " ") for name in names]
-    figure = make_subplots(rows=num_rows, cols=3, subplot_titles=titles)
+    figure = make_subplots(
+        rows=num_rows, cols=3, subplot_titles=titles, vertical_spacing=0.3 / max(num_rows, 1)
+    )
     _style(figure, showlegend=False, height=90 + 220 * num_rows)
     shown = _thinned(log)
     for i, name in enumerate(names):
