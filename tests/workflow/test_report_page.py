@@ -27,7 +27,7 @@ def test_the_report_reads_well_offline(smoke, tab, serious_findings, tmp_path):
     tab.goto(url(path))
     tab.wait_for_selector("body[data-ready]")
     first = tab.inner_text("#first")
-    assert "stand-in" in first and "GATE's Geant4 tables" in first and "60" not in first[:10]
+    assert "stand-in" in first and "GATE's Geant4 tables" in first
     assert serious_findings(tab) == []
 
     # every chart is drawn when its turn comes, and none says that it has no unit
