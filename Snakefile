@@ -31,6 +31,7 @@ rule all:
         rules.make_report.output,
         rules.collect_report.output,
         rules.make_turing.output,
+        expand("results/gan/{model}/card.md", model=config["gan"]["models"]),
         "results/reconstruct/literal/image.png",
 
 

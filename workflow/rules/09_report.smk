@@ -122,6 +122,33 @@ rule collect_report:
         "../scripts/collect_report.py"
 
 
+rule write_card:
+    """The model card of one generator, from the numbers of the run."""
+    input:
+        template=f"{workflow.basedir}/workflow/report/card.md",
+        generator=rules.train_gan.output.info,
+        slices=rules.collect_slices.output.info,
+        table1=rules.evaluate_models.output.table,
+        metrics=rules.evaluate_models.output.metrics,
+        facts=rules.collect_report.output.facts,
+    output:
+        card="results/gan/{model}/card.md",
+    log:
+        "logs/write_card/{model}.log",
+    benchmark:
+        "results/benchmarks/write_card/{model}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        code=code_digest("tubepet.report.card"),
+    script:
+        "../scripts/write_card.py"
+
+
 rule make_report:
     """The report, one file."""
     input:

@@ -161,5 +161,7 @@ def generate(
             "code": generator.facts["code"], "note": "generated, not measured",
         }  # fmt: skip
         io.write_json(part / "generator.json", facts)
+        if (folder / "card.md").is_file():
+            io.write_text(part / "card.md", (folder / "card.md").read_text(encoding="utf-8"))
         part.rename(out)
     click.echo(json.dumps(facts, indent=2) if as_json else f"{num} images in {out}")
