@@ -89,5 +89,5 @@ def _memorisation(name: str, table1: pd.DataFrame) -> str:
     return (
         f"Distance of a sample to the nearest training slice, over that of a test slice: "
         f"{ratio:.2f} [{low:.2f}, {high:.2f}]. A copier would have {copy:.2f}, real slices of "
-        f"other tubes {floor:.2f}; below 1 a sample is nearer to the training set than new tubes are."
+        f"other tubes {floor:.2f}; below 1 a sample is nearer to the training set than new tubes."
     )
