@@ -22,6 +22,7 @@ include: "workflow/rules/06_features.smk"
 include: "workflow/rules/07_gan.smk"
 include: "workflow/rules/08_evaluate.smk"
 include: "workflow/rules/09_report.smk"
+include: "workflow/rules/10_study.smk"
 
 
 rule all:
@@ -79,3 +80,9 @@ rule only_train:
     """All generators and their samples."""
     input:
         expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+
+
+rule study:
+    """Many trainings at equal compute, and the page of conclusions (config/study.yaml: an hour and a half)."""
+    input:
+        rules.conclude_study.output,

@@ -131,14 +131,14 @@ def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
                 return em_sums(activity, GRID, own, 0, 1)
 
             def separate(library: object = library, theirs: tuple = theirs) -> np.ndarray:
-                sums = parallelproj.forward(library, moved, prepared, theirs)
-                return parallelproj.back(
+                sums = parallelproj.joseph_forward(library, moved, prepared, theirs)
+                return parallelproj.joseph_back(
                     library, 1 / (sums + np.float32(ADDITIVE)), prepared, theirs
                 )
 
             ours, others = medians(fused, separate)
             if not is_tof:
-                expected = parallelproj.forward(library, moved, prepared)
+                expected = parallelproj.joseph_forward(library, moved, prepared)
                 error = forward_sums(activity, GRID, own) - expected
                 nrmse = float(np.sqrt((error**2).mean() / (expected**2).mean()))
                 # rounding decides along which axis either follows lines of exactly 45 degrees

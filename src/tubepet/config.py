@@ -43,9 +43,48 @@ def checked_config(config: dict[str, Any], schema_path: str | Path) -> dict[str,
     if error := jsonschema.exceptions.best_match(validator.iter_errors(filled)):
         raise InputError(_sentence(error))
     _fill_defaults(filled, schema)
-    for sentence in _contradictions(filled):
+    for sentence in (*_contradictions(filled), *_bad_variants(filled, validator)):
         raise InputError(sentence)
     return filled
+
+
+def variant_section(gan: dict[str, Any], model: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the section `gan` as a variant of the study sees it.
+
+    Parameters
+    ----------
+    gan : dict
+        Config section `gan`.
+    model : str
+        The variant's model.
+    changes : dict
+        Its key `set`: common keys of `gan`, all others are the model's own.
+    """
+    section = deepcopy(gan)
+    for key, value in changes.items():
+        target = section[model] if key in section[model] or key not in section else section
+        target[key] = value
+    return section
+
+
+def _bad_variants(
+    config: dict[str, Any], validator: jsonschema.protocols.Validator
+) -> Iterator[str]:
+    """Sentences on variants of the study that cannot be, and on names that are none of them."""
+    study = config["study"]
+    variants = study["variants"]
+    for name, variant in variants.items():
+        section = variant_section(config["gan"], variant["model"], variant["set"])
+        if error := jsonschema.exceptions.best_match(validator.iter_errors({"gan": section})):
+            yield f"study.variants.{name}.set: {_sentence(error)}"
+    named = {f"variants.{n}.beats": v["beats"] for n, v in variants.items()}
+    named |= {f"variants.{n}.ablates": [v["ablates"]] for n, v in variants.items()}
+    named |= {"curve.variants": study["curve"]["variants"]}
+    named |= {"detector.generator": [study["detector"]["generator"]]}
+    for key, names in named.items():
+        for name in names:
+            if name and name not in variants:
+                yield f"study.{key}: got {name}, expected one of study.variants"
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
@@ -67,6 +106,10 @@ def _fill_defaults(section: dict[str, Any], schema: dict[str, Any]) -> None:
             section.setdefault(key, {})
         if isinstance(section.get(key), dict):
             _fill_defaults(section[key], sub)
+    if isinstance(each := schema.get("additionalProperties"), dict):
+        for key in section.keys() - schema.get("properties", {}).keys():
+            if isinstance(section[key], dict):
+                _fill_defaults(section[key], each)
 
 
 def _ranges(section: dict[str, Any], name: str) -> Iterator[tuple[str, list[float]]]:
@@ -177,6 +220,11 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
         yield (
             f"simulate.delay_ns: got {delay_ns:g} ns, expected more than "
             f"scanner.coincidence_window_ns {window_ns:g} ns"
+        )
+    if image["tof"] and image["background"] != "modelled":
+        yield (
+            f"reconstruct.tof: got true with background {image['background']}, expected modelled "
+            "(the fit beside the object knows no times)"
         )
     if config["simulate"]["geometry"] == "analytic":
         yield from _not_solid(phantom)

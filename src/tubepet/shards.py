@@ -111,3 +111,12 @@ def checksums(paths: Sequence[str]) -> dict[str, str]:
         with open(path, "rb") as file:
             sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
+
+
+def listing(folder: str | Path) -> str:
+    """Hash names, sizes and times of all files under a folder; first 12 digits of a SHA-256."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+        state = path.stat()
+        whole.update(f"{path.relative_to(folder)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return whole.hexdigest()[:12]

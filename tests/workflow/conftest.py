@@ -27,11 +27,12 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Compl
     )  # fmt: skip
 
 
-def planned(folder: Path, change: dict[str, object]) -> Counter[str]:
+def planned(folder: Path, change: dict[str, object], *targets: str) -> Counter[str]:
     """Return how many jobs of each rule a dry run with a changed config plans."""
     changed = folder / "changed.yaml"
     changed.write_text(yaml.safe_dump(change))
-    done = snakemake(folder, "--dry-run", "--configfile", str(SMOKE), str(changed))
+    options = ("--dry-run", "--configfile", str(SMOKE), str(changed))
+    done = snakemake(folder, *targets, *options)
     assert done.returncode == 0, done.stdout
     table = re.search(r"^job +count\n-+ +-+\n(.*?)\ntotal", done.stdout, re.M | re.S)
     lines = table.group(1).splitlines() if table else []

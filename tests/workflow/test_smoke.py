@@ -234,3 +234,20 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(smoke, tmp_path):
     done = snakemake(folder, samples)
     assert done.returncode == 0, done.stdout[-5000:]
     assert content(folder) == content(smoke)
+
+
+def test_the_study_goes_through_to_its_page(smoke, tmp_path):
+    """Two variants, two seeds, further tubes, both feature spaces; then only what changed."""
+    folder = copy_of(smoke, tmp_path)
+    done = snakemake(folder, "study")
+    assert done.returncode == 0, done.stdout[-5000:]
+    study = folder / "results/study"
+    page = (study / "conclusions.md").read_text()
+    assert "`dcgan` is better than `vae`" in page and "cannot be below 0.5" in page
+    runs = pd.read_csv(study / "runs.csv")
+    trained = runs[runs["variant"].isin(["vae", "dcgan"])]
+    assert len(trained) == 4 and (trained["cpu_s"] > 0).all() and (runs["frechet"].notna()).all()
+    own = set(io.read_json(study / "features/network.json")["tubes"])
+    assert not own & set(io.read_table(folder / "results/reconstruct/slices.parquet")["tube"])
+    jobs = planned(folder, {"study": {"num_seeds": 3}}, "study")
+    assert jobs["train_variant"] == 2 and jobs["measure_cost"] == 0

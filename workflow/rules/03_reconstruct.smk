@@ -121,6 +121,8 @@ rule reconstruct_tube:
                 "algorithm",
                 "prior_strength",
                 "stopping",
+                "tof",
+                "backend",
             )
         },
         seed=config["seed"],
@@ -167,6 +169,8 @@ rule bootstrap_tube:
                 "filter_fwhm_mm",
                 "algorithm",
                 "prior_strength",
+                "tof",
+                "backend",
             )
         },
         background=config["reconstruct"]["background"],
@@ -296,6 +300,8 @@ rule validate_reconstruction:
                 "algorithm",
                 "prior_strength",
                 "stopping",
+                "tof",
+                "backend",
             )
         },
         seed=config["seed"],

@@ -1,6 +1,7 @@
 # 04 ct. Needs nothing, or the user's folder of CT (ct.source_dir: DeepLesion's layout or DICOM); makes
 # windowed, resized slices, split by patient. Without a folder a stand-in is written first, in
-# DeepLesion's layout, so that the real reader runs.
+# DeepLesion's layout, so that the real reader runs. Steps: choose the slices, window and resize them in
+# jobs of ct.slices_per_job, join the parts.
 # Not cached between workflows: Snakemake does not measure cached rules, its cache is readable by
 # all, which patients' images must not be, and it would see DL_info.csv but not the images.
 
@@ -28,10 +29,71 @@ rule make_ct_standin:
         "../scripts/make_ct_standin.py"
 
 
-rule prepare_ct:
-    """Read, choose, window and resize CT slices; split them by patient."""
+rule choose_ct:
+    """List the slices, split them by patient, draw those to use."""
     input:
         source=ct_source_files,
+    output:
+        table="results/ct/chosen.parquet",
+        info="results/ct/chosen.json",
+    log:
+        "logs/choose_ct.log",
+    benchmark:
+        "results/benchmarks/choose_ct.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        **ct_source(),
+        seed=config["seed"],
+        listing=ct_listing,
+        num_slices=config["ct"]["num_slices"],
+        drop_noisy=config["ct"]["drop_noisy"],
+        split=config["ct"]["split"],
+        code=code_digest("tubepet.ct.prepare", "tubepet.rng"),
+    script:
+        "../scripts/choose_ct.py"
+
+
+rule window_ct:
+    """Read, window and resize one part of the slices."""
+    input:
+        table=rules.choose_ct.output.table,
+    output:
+        images=temp("results/ct/parts/{part}.npy"),
+        table=temp("results/ct/parts/{part}.parquet"),
+    log:
+        "logs/window_ct/{part}.log",
+    benchmark:
+        "results/benchmarks/window_ct/{part}.tsv"
+    wildcard_constraints:
+        part=r"\d{4}",
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        **ct_source(),
+        slices_per_job=config["ct"]["slices_per_job"],
+        num_pixels=config["ct"]["num_pixels"],
+        window_hu=config["ct"]["window_hu"],
+        code=code_digest("tubepet.ct.prepare"),
+    script:
+        "../scripts/window_ct.py"
+
+
+rule prepare_ct:
+    """Join the parts: all slices in one array, with their table. Its params are those of the parts too,
+    which are gone when it ends."""
+    input:
+        images=expand("results/ct/parts/{part}.npy", part=CT_PARTS),
+        tables=expand("results/ct/parts/{part}.parquet", part=CT_PARTS),
+        info=rules.choose_ct.output.info,
     output:
         images="results/ct/slices.npy",
         table="results/ct/slices.parquet",
@@ -45,19 +107,12 @@ rule prepare_ct:
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=120,
+        runtime=60,
     params:
+        **ct_source(),
         seed=config["seed"],
-        source_dir=config["ct"]["source_dir"],
-        standin_dir="results/ct/standin",
-        file_format=(
-            config["ct"]["format"] if config["ct"]["source_dir"] else "deeplesion"
-        ),
-        num_slices=config["ct"]["num_slices"],
         num_pixels=config["ct"]["num_pixels"],
         window_hu=config["ct"]["window_hu"],
-        drop_noisy=config["ct"]["drop_noisy"],
-        split=config["ct"]["split"],
-        code=code_digest("tubepet.ct.prepare", "tubepet.rng"),
+        code=code_digest("tubepet.ct.prepare"),
     script:
         "../scripts/prepare_ct.py"

@@ -179,6 +179,7 @@ rule make_report:
         samples=expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
         logs=expand("results/gan/{model}/log.csv", model=config["gan"]["models"]),
         turing=rules.make_turing.output.page,
+        study=study_files,
     output:
         page="results/report.html",
     log:

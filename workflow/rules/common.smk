@@ -2,14 +2,14 @@
 # as inputs and params. No rules.
 import json
 import re
-from math import hypot
+from math import ceil, hypot
 from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
 from tubepet import shards
-from tubepet.config import checked_config
+from tubepet.config import checked_config, variant_section
 from tubepet.errors import InputError
 from tubepet.provenance import code_digest, share_package
 
@@ -36,6 +36,9 @@ wildcard_constraints:
     tube=r"tube_\d+|literal",
     shard=r"tubes_\d+-\d+",
     model="|".join(config["gan"]["models"]),
+    variant="|".join(config["study"]["variants"]),
+    num_train=r"all|\d+",
+    i_seed=r"\d+",
 
 
 share_package()
@@ -133,34 +136,58 @@ def slice_grid():
 
 # Inputs and params of 04 ct.
 
+CT_PARTS = [
+    f"{i:04d}"
+    for i in range(ceil(config["ct"]["num_slices"] / config["ct"]["slices_per_job"]))
+]
+
+
+def ct_source():
+    """Where the slices are and in which format: the user's folder or the stand-in."""
+    source_dir = config["ct"]["source_dir"]
+    return {
+        "source_dir": source_dir,
+        "standin_dir": "results/ct/standin",
+        "file_format": config["ct"]["format"] if source_dir else "deeplesion",
+    }
+
 
 def ct_source_files(wildcards):
-    """What prepare_ct watches: DL_info.csv, every DICOM file, or the stand-in.
+    """What choose_ct watches: DL_info.csv or the stand-in; of DICOM files see `ct_listing`.
 
     What is missing is left to the reader, which says so in a sentence.
     """
-    source_dir = Path(config["ct"]["source_dir"])
-    if not config["ct"]["source_dir"]:
+    source_dir = config["ct"]["source_dir"]
+    if not source_dir:
         return rules.make_ct_standin.output.folder
     if config["ct"]["format"] == "deeplesion":
-        return [str(path) for path in source_dir.glob("DL_info.csv")]
-    return sorted(str(path) for path in source_dir.rglob("*") if path.is_file())
+        return [str(path) for path in Path(source_dir).glob("DL_info.csv")]
+    return []
+
+
+def ct_listing(wildcards):
+    """Hash of names, sizes and times of all DICOM files: 150,000 inputs would slow down every plan."""
+    source_dir = config["ct"]["source_dir"]
+    if not source_dir or config["ct"]["format"] == "deeplesion":
+        return ""
+    return shards.listing(source_dir)
 
 
 # Inputs and params of 07 gan.
 
 
-def gan_settings(wildcards):
+def settings_of(model, section):
     """The common keys that training reads, and the model's own: another model's do not count."""
-    section = config["gan"]
     common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
     loop = ("precision", "checkpoint_every", "sample_every")
     settings = {key: section[key] for key in (*common, *loop)}
-    if (
-        wildcards.model == "paper"
-    ):  # its encoder keeps the loss that it was pretrained with
+    if model == "paper":  # its encoder keeps the loss that it was pretrained with
         settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
-    return settings | section[wildcards.model]
+    return settings | section[model]
+
+
+def gan_settings(wildcards):
+    return settings_of(wildcards.model, config["gan"])
 
 
 def gan_code(wildcards):
@@ -205,3 +232,116 @@ def sampling_files(wildcards):
 def stage_of_rule(wildcards):
     """The rule file of every rule, which is its stage."""
     return {rule.name: Path(str(rule.snakefile)).stem for rule in workflow.rules}
+
+
+def study_files(wildcards):
+    """What the report shows of the study, which is a target of its own: nothing before it ran."""
+    names = ("conclusions.md", "variants.png", "curve.png", "detector.png")
+    paths = [f"results/study/{name}" for name in names]
+    return paths if Path(paths[0]).is_file() else []
+
+
+# Inputs and params of 10 study.
+
+STUDY = config["study"]
+# the tubes that follow those of the data set: in no split, whatever is drawn
+FEATURE_TUBES = [
+    f"tube_{config['phantom']['num_tubes'] + i:04d}"
+    for i in range(STUDY["features"]["num_tubes"])
+]
+REFERENCE = "dcgan"  # its step is the unit of compute
+
+
+def variant_model(wildcards):
+    return STUDY["variants"][wildcards.variant]["model"]
+
+
+def variant_settings(wildcards):
+    """Settings of a training; grids of samples are not drawn, the budget counts."""
+    variant = STUDY["variants"][wildcards.variant]
+    model = variant["model"]
+    section = variant_section(config["gan"], model, variant["set"])
+    settings = settings_of(model, section) | {"sample_every": 10**9}
+    settings.pop("num_steps")  # the budget decides
+    return settings
+
+
+def reference_settings(wildcards):
+    return settings_of(REFERENCE, config["gan"])
+
+
+def variant_code(wildcards):
+    model = variant_model(wildcards)
+    gan = ("tubepet.gan.train", "tubepet.gan.files", f"tubepet.gan.{model}")
+    return code_digest(*gan, "tubepet.study.outcome")
+
+
+def variant_files(wildcards):
+    """What a variant reads besides the slices, for training and for sampling."""
+    model = variant_model(wildcards)
+    return needed_files(model, "train") | needed_files(model, "sample")
+
+
+def training_rows(num_train, i_seed):
+    """Table of the slices with the split that a run sees."""
+    if num_train == "all":
+        return rules.collect_slices.output.table
+    return f"results/study/subsets/{num_train}/{i_seed}/slices.parquet"
+
+
+def run_files(wildcards):
+    """As `variant_files`, with the rows, and the bank, of the run's own training slices."""
+    num_train, i_seed = wildcards.num_train, wildcards.i_seed
+    files = variant_files(wildcards) | {"table": training_rows(num_train, i_seed)}
+    if num_train != "all" and "bank" in files:
+        files["bank"] = f"results/study/subsets/{num_train}/{i_seed}/bank.safetensors"
+    return files
+
+
+def study_runs(name):
+    """All (training slices, seed) that the study asks of a variant."""
+    variant, curve, detector = (
+        STUDY["variants"][name],
+        STUDY["curve"],
+        STUDY["detector"],
+    )
+    seeds = range(variant.get("num_seeds", STUDY["num_seeds"]))
+    runs = {("all", i) for i in seeds}
+    if name in curve["variants"]:
+        runs |= {(n, i) for n in curve["num_images"] for i in range(curve["num_seeds"])}
+    if name == detector["generator"]:
+        runs |= {
+            (n, i) for n in detector["num_real"] for i in range(detector["num_seeds"])
+        }
+    return [f"{n}/{i}" for n, i in sorted(runs, key=str)]
+
+
+def runs_of_variant(kind):
+    """Paths of one kind of file of all runs of a variant."""
+
+    def paths(wildcards):
+        name = wildcards.variant
+        return [f"results/study/runs/{name}/{run}/{kind}" for run in study_runs(name)]
+
+    return paths
+
+
+def detector_files(kind):
+    """Paths of one kind of file of the runs whose images the detector gets; none without a generator."""
+
+    def paths(wildcards):
+        name, num = STUDY["detector"]["generator"], wildcards.num_train
+        seeds = range(STUDY["detector"]["num_seeds"]) if name else []
+        return [f"results/study/runs/{name}/{num}/{i}/{kind}" for i in seeds]
+
+    return paths
+
+
+def detector_tables(wildcards):
+    seeds = range(STUDY["detector"]["num_seeds"])
+    return [training_rows(wildcards.num_train, i) for i in seeds]
+
+
+def pictured_variants():
+    """Variants whose images are shown: all but the ablations."""
+    return [name for name, v in STUDY["variants"].items() if not v["ablates"]]

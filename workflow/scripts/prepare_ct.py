@@ -1,27 +1,18 @@
-"""Window, resize and split the CT slices (rule prepare_ct)."""
+"""Join the parts of the CT slices (rule prepare_ct)."""
+
+import pandas as pd
 
 from tubepet import io, logs
 from tubepet.ct import prepare
-from tubepet.rng import stream
 
 logs.start_log(snakemake.log[0])
-params = snakemake.params
-table, facts = prepare.prepare(
-    images_path=snakemake.output.images,
-    source_dir=params.source_dir or params.standin_dir,
-    file_format=params.file_format,
-    num_slices=params.num_slices,
-    num_pixels=params.num_pixels,
-    window_hu=tuple(params.window_hu),
-    drop_noisy=params.drop_noisy,
-    split=params.split,
-    rng=stream(params.seed, "ct", "prepare"),
-)
+files, params = snakemake.input, snakemake.params
+num = prepare.join(snakemake.output.images, files.images)
+tables = [io.read_table(path) for path in files.tables]
+io.write_table(snakemake.output.table, pd.concat(tables, ignore_index=True))
 is_standin = not params.source_dir
-facts |= {"is_standin": is_standin, "seed": params.seed, "code": params.code}
-facts["source"] = (
-    "procedural stand-in" if is_standin else f"{params.file_format} folder of the user"
-)
-io.write_table(snakemake.output.table, table)
-io.write_json(snakemake.output.info, facts)
-logs.log.info("%(num_slices_found)d slices in, %(num_slices)d out", facts)
+source = "procedural stand-in" if is_standin else f"{params.file_format} folder of the user"
+facts = io.read_json(files.info) | {"is_standin": is_standin, "source": source, "unit": "HU"}
+facts |= {"window_hu": params.window_hu, "num_pixels": params.num_pixels}
+io.write_json(snakemake.output.info, facts | {"seed": params.seed, "code": params.code})
+logs.log.info("%d parts in, %d slices out", len(tables), num)

@@ -83,6 +83,7 @@ def _table_images(
     path: Path, ends: Ends, time_s: NDArray[np.float64], ring: Crystals, grid: Grid, mu: Volume,
     num_pairs: int, timing: Timing, settings: dict[str, Any],
 ) -> list[Volume]:  # fmt: skip
+    settings = {key: value for key, value in settings.items() if key != "tof"}
     tables.check_ends(path, ends[0], grid)
     seen = Volume(crystals.sensitivity(ring, grid, mu, num_pairs, SEED), grid)
     points_mm, first, second = ends
@@ -196,6 +197,18 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="held_out: stop when events that were held out are explained best.",
 )
 @click.option(
+    "--tof",
+    is_flag=True,
+    help="Use time differences, with the config's time resolution (needs --randoms delayed).",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["numba", "parallelproj"]),
+    default="numba",
+    show_default=True,
+    help="Projector of the iterations; the library parallelproj must be there.",
+)
+@click.option(
     "--iterations",
     type=click.IntRange(min=1),
     default=12,
@@ -245,7 +258,8 @@ def reconstruct(
     duration_s: float, voxel_mm: tuple[float, float, float], shape: tuple[int, int, int],
     iterations: int, subsets: int, psf_mm: float, filter_mm: float, num_pairs: int, output: Path,
     force: bool, randoms: str, algorithm: str, prior_strength: float, stopping: str,
-    frame_s: float | None, start_s: float | None, stop_s: float | None, half_life_s: float,
+    tof: bool, backend: str, frame_s: float | None, start_s: float | None, stop_s: float | None,
+    half_life_s: float,
 ) -> None:  # fmt: skip
     """Make an image from coincidences.
 
@@ -260,7 +274,7 @@ def reconstruct(
         num_pairs, output, force, randoms, timing,
         {
             "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
-            "seed": SEED,
+            "seed": SEED, "tof": tof, "backend": backend,
             "num_iterations": iterations, "num_subsets": subsets,
             "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
         },
@@ -295,6 +309,8 @@ def _run(
     is_modelled = randoms == "delayed"
     if is_modelled and (mu_path is None or calibration is None or events_path.suffix != ".root"):
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
+    if settings["tof"] and not is_modelled:
+        raise InputError("--tof: expected --randoms delayed too, a background with times")
     generic.check_memory(grid)
     mu, is_petsird = read_mu(mu_path, grid), events_path.suffix == ".petsird"
     scanner: Scanner | Crystals

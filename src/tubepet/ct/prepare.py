@@ -1,11 +1,12 @@
 """From indexed CT slices to one windowed, resized stack with its table (stage 04).
 
 Patients, never slices, are assigned to train, val and test: neighbouring slices are almost equal.
-The stack is written slice by slice, since DeepLesion's does not fit in memory.
+Three steps: choose the slices, window and resize them part by part (a job each), join the parts.
+Stacks are written slice by slice, since DeepLesion's does not fit in memory.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,33 +156,24 @@ def _prepared(
         yield window_and_resize(hu, window_hu, num_pixels)
 
 
-def prepare(
-    images_path: str | os.PathLike[str],
+def choose(
     source_dir: str | os.PathLike[str],
     file_format: str,
     num_slices: int,
-    num_pixels: int,
-    window_hu: tuple[float, float],
     drop_noisy: bool,
     split: dict[str, float],
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read, choose, window and resize CT slices; write the stack as it grows.
+    """List the slices of a folder, split the patients and draw the slices.
 
     Parameters
     ----------
-    images_path : path
-        `.npy` file to write: float32, shape (N, num_pixels, num_pixels), HU inside the window.
     source_dir : path
         The user's folder, or the stand-in.
     file_format : str
         "deeplesion" or "dicom".
     num_slices : int
-        Largest N.
-    num_pixels : int
-        Side of a slice.
-    window_hu : tuple of float
-        Lowest and highest HU.
+        Most slices to keep.
     drop_noisy : bool
         Leave out DeepLesion's rows with Possibly_noisy = 1.
     split : dict
@@ -192,10 +184,10 @@ def prepare(
     Returns
     -------
     table : DataFrame
-        Row i describes image i: patient, study, series, slice, split, source_file (relative to
-        `source_dir`), hu_min and hu_max (before the window).
+        One row per slice: patient, study, series, slice, split, source_file (relative to
+        `source_dir`).
     facts : dict
-        Window, counts, and where the split comes from ("Train_Val_Test" or "seed").
+        Counts, and where the split comes from ("Train_Val_Test" or "seed").
 
     Raises
     ------
@@ -219,17 +211,9 @@ def prepare(
                 "are never shared between them)"
             )
     table = draw_slices(index, num_slices, rng)
-    read_hu = deeplesion.read_hu if file_format == "deeplesion" else dicom.read_hu
-    ranges_hu: list[tuple[int, int]] = []
-    images = _prepared(table, source_dir, read_hu, window_hu, num_pixels, ranges_hu)
-    io.write_stack(images_path, images, (len(table), num_pixels, num_pixels))
-    table["hu_min"], table["hu_max"] = np.array(ranges_hu, np.int32).T
     facts = {
         "format": file_format,
         "split_from": "seed" if is_seeded else "Train_Val_Test",
-        "window_hu": list(window_hu),
-        "unit": "HU",
-        "num_pixels": num_pixels,
         "num_slices_found": len(index),
         "num_slices": len(table),
         "num_patients": int(table["patient"].nunique()),
@@ -239,3 +223,54 @@ def prepare(
     }
     log.info("CT: %d slices found, %d kept (%s)", len(index), len(table), facts["num_per_split"])
     return table, facts
+
+
+def prepare(
+    images_path: str | os.PathLike[str],
+    table: pd.DataFrame,
+    source_dir: str | os.PathLike[str],
+    file_format: str,
+    window_hu: tuple[float, float],
+    num_pixels: int,
+) -> pd.DataFrame:
+    """Read, window and resize slices; write the stack as it grows.
+
+    Parameters
+    ----------
+    images_path : path
+        `.npy` file to write: float32, shape (N, num_pixels, num_pixels), HU inside the window.
+    table : DataFrame
+        N rows from `choose`, or a part of them.
+    source_dir : path
+    file_format : str
+        "deeplesion" or "dicom".
+    window_hu : tuple of float
+        Lowest and highest HU.
+    num_pixels : int
+        Side of a slice.
+
+    Returns
+    -------
+    DataFrame
+        Row i describes image i: the columns of `table`, hu_min and hu_max (before the window).
+
+    Raises
+    ------
+    InputError
+        From the readers.
+    """
+    read_hu = deeplesion.read_hu if file_format == "deeplesion" else dicom.read_hu
+    ranges_hu: list[tuple[int, int]] = []
+    images = _prepared(table, Path(source_dir), read_hu, window_hu, num_pixels, ranges_hu)
+    io.write_stack(images_path, images, (len(table), num_pixels, num_pixels))
+    low_high = np.array(ranges_hu, np.int32).reshape(-1, 2)
+    return table.assign(hu_min=low_high[:, 0], hu_max=low_high[:, 1])
+
+
+def join(images_path: str | os.PathLike[str], part_paths: Sequence[str]) -> int:
+    """Join stacks into one and return its number of slices; one slice at a time is in memory."""
+    parts = [io.read_array(path) for path in part_paths]
+    num = sum(len(part) for part in parts)
+    slices = (image for part in parts for image in part)
+    io.write_stack(images_path, slices, (num, *parts[0].shape[1:]))
+    return num

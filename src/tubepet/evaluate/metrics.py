@@ -4,8 +4,9 @@ A metric compares n images of one set with all held-out test slices. It returns 
 undefined (constant images, too few of them); the caller says so.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +14,19 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from tubepet.evaluate import distances
+from tubepet.evaluate import distances, physics
 
 Array = NDArray[np.float64]
+Space = Callable[[NDArray[np.float32]], Array]
+
+STATISTICS = "statistics"  # the feature space that needs no network
 
 NUM_NEIGHBOURS = 5  # of precision .. coverage; Naeem et al. 2020, section 4
 NUM_FOLDS = 5
+CLOSE_QUANTILE = 0.05
 SSIM_SIGMA_PX = 1.5  # Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216; a kernel of 11 pixels
 SSIM_KERNEL_PX = 11
 SSIM_CHUNK = 64  # pairs compared at once, which bounds the memory
@@ -28,40 +34,71 @@ SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # the same, per scale
 
 
 @dataclass(frozen=True)
-class Sets:
-    """What metrics read of one set of images and of the held-out test slices.
+class Described:
+    """A set of images in the numbers that metrics compare; one row per image everywhere.
 
     Attributes
     ----------
+    features : dict of float64 array, shape (N, k)
+        By the name of the feature space.
     similarity : float64 array, shape (N,)
-        MS-SSIM of each image with a random other one of its set, see `partner_similarity`.
-    features, test_features : float64 array, shape (N, k) and (M, k)
-        Statistics features.
-    nearest, test_nearest : float64 array, shape (N,) and (M,)
+        MS-SSIM with a random other image of the set, see `partner_similarity`.
+    nearest : float64 array, shape (N,)
         Distance to the nearest training slice.
-    total, test_total : float64 array, shape (N,) and (M,)
+    total : float64 array, shape (N,)
         Sum of an image (activity in the slice), any unit.
+    radius : float64 array, shape (N,)
+        Radius of the bore in pixels.
+    histogram : float64 array, shape (N, NUM_BINS)
+        Shares of intensities.
+    noise : float64 array, shape (N, NUM_BANDS)
+        Noise power in the fluid.
     """
 
+    features: dict[str, Array]
     similarity: Array
-    features: Array
     nearest: Array
     total: Array
-    test_features: Array
-    test_nearest: Array
-    test_total: Array
+    radius: Array
+    histogram: Array
+    noise: Array
 
-    def subset(self, rows: NDArray[np.intp]) -> "Sets":
-        """Return the same comparison for some of the images."""
-        return Sets(
-            self.similarity[rows],
-            self.features[rows],
-            self.nearest[rows],
-            self.total[rows],
-            self.test_features,
-            self.test_nearest,
-            self.test_total,
-        )
+    def __len__(self) -> int:
+        return len(self.total)
+
+    def subset(self, rows: NDArray[Any]) -> "Described":
+        """Return some of the images."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        spaces = {space: array[rows] for space, array in values.pop("features").items()}
+        return Described(spaces, **{name: array[rows] for name, array in values.items()})
+
+
+def describe(
+    images: NDArray[np.float32],
+    train: NDArray[np.float32],
+    spaces: Mapping[str, Space],
+    rng: np.random.Generator,
+) -> Described:
+    """Describe images (N, H, W) in units of the scale.
+
+    Parameters
+    ----------
+    images, train : float32 array, shape (N, H, W) and (M, H, W)
+        Units of the scale; `train` is where copies would come from.
+    spaces : mapping of function
+        From images to features (N, k), by the name of the space.
+    rng : numpy.random.Generator
+        Chooses the pairs of `similarity`.
+    """
+    return Described(
+        features={name: space(images) for name, space in spaces.items()},
+        similarity=partner_similarity(images, rng),
+        nearest=distances.nearest_training(images, train)[0],
+        total=images.sum((1, 2), dtype=np.float64),
+        radius=physics.bore_radius_px(images),
+        histogram=physics.intensity_histogram(images),
+        noise=physics.noise_power(images),
+    )
 
 
 Values = dict[str, float | None]
@@ -69,10 +106,15 @@ Values = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of `Sets`, the columns it fills, and what each number is."""
+    """A number or some, from the images and the real slices, and what each of them is.
 
-    compute: Callable[[Sets], Values]
+    `compute` gets two `Described` or, with `is_in_space`, the features of both in one space; then
+    its columns come once per space.
+    """
+
+    compute: Callable[[Any, Any], Values]
     descriptions: dict[str, str]
+    is_in_space: bool = False
 
 
 def num_scales(image_size: int) -> int:
@@ -109,58 +151,118 @@ def _chunks(order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     return [order[start : start + SSIM_CHUNK] for start in range(0, len(order), SSIM_CHUNK)]
 
 
-def _diversity(sets: Sets) -> Values:
-    return {"ms_ssim": float(sets.similarity.mean())}
+def _diversity(fake: Described, real: Described) -> Values:
+    return {"ms_ssim": float(fake.similarity.mean())}
 
 
-def _frechet(sets: Sets) -> Values:
-    if min(len(sets.features), len(sets.test_features)) < 2:
-        return {"frechet": None}
-    return {"frechet": distances.frechet(sets.features, sets.test_features)}
+def _frechet(fake: Array, real: Array) -> Values:
+    enough = min(len(fake), len(real)) >= 2
+    return {"frechet": distances.frechet(fake, real) if enough else None}
 
 
-def _mmd(sets: Sets) -> Values:
-    if min(len(sets.features), len(sets.test_features)) < 2:
-        return {"mmd": None}
-    return {"mmd": distances.mmd_cubic(sets.features, sets.test_features)}
+def _mmd(fake: Array, real: Array) -> Values:
+    enough = min(len(fake), len(real)) >= 2
+    return {"mmd": distances.mmd_cubic(fake, real) if enough else None}
 
 
-def _prdc(sets: Sets) -> Values:
+def _prdc(fake: Array, real: Array) -> Values:
     names = ("precision", "recall", "density", "coverage")
-    is_constant = np.ptp(sets.test_features, axis=0).max() == 0
-    if is_constant or min(len(sets.features), len(sets.test_features)) <= NUM_NEIGHBOURS:
+    is_constant = np.ptp(real, axis=0).max() == 0
+    if is_constant or min(len(fake), len(real)) <= NUM_NEIGHBOURS:
         return dict.fromkeys(names)
-    return {**distances.prdc(sets.test_features, sets.features, NUM_NEIGHBOURS)}
+    return {**distances.prdc(real, fake, NUM_NEIGHBOURS)}
 
 
-def _c2st(sets: Sets) -> Values:
-    n = min(len(sets.features), len(sets.test_features))
+def _c2st(fake: Array, real: Array) -> Values:
+    n = min(len(fake), len(real))
     if n < NUM_FOLDS:
-        return {"c2st": None}
-    x = np.concatenate([sets.features, sets.test_features])
+        return {"c2st": None, "c2st_neighbours": None}
+    x = np.concatenate([fake, real])
     x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
-    is_test = np.repeat([0, 1], [len(sets.features), len(sets.test_features)])
+    is_real = np.repeat([0, 1], [len(fake), len(real)])
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
-    judge = LogisticRegression(class_weight="balanced")
-    guess = cross_val_predict(judge, x, is_test, cv=folds)
-    return {"c2st": float(np.mean([(guess[is_test == c] == c).mean() for c in (0, 1)]))}
+    line = cross_val_predict(LogisticRegression(class_weight="balanced"), x, is_real, cv=folds)
+    # neighbours vote by number: with unequal sets the larger one would win ties everywhere
+    even = np.r_[:n, len(fake) : len(fake) + n]
+    judge = KNeighborsClassifier(min(NUM_NEIGHBOURS, n // 2))
+    vote = cross_val_predict(judge, x[even], is_real[even], cv=folds)
+    return {
+        "c2st": _balanced_accuracy(line, is_real),
+        "c2st_neighbours": _balanced_accuracy(vote, is_real[even]),
+    }
 
 
-def _memorisation(sets: Sets) -> Values:
-    reference = np.median(sets.test_nearest)
+def _balanced_accuracy(guess: NDArray[np.int_], truth: NDArray[np.int_]) -> float:
+    return float(np.mean([(guess[truth == c] == c).mean() for c in (0, 1)]))
+
+
+def _memorisation(fake: Described, real: Described) -> Values:
+    reference = np.median(real.nearest)
     if reference == 0:
-        return {"nearest_ratio": None}
-    return {"nearest_ratio": float(np.median(sets.nearest) / reference)}
+        return {"nearest_ratio": None, "share_close": None}
+    close = fake.nearest < np.quantile(real.nearest, CLOSE_QUANTILE)
+    return {
+        "nearest_ratio": float(np.median(fake.nearest) / reference),
+        "share_close": float(close.mean()),
+    }
 
 
-def _activity(sets: Sets) -> Values:
-    spread = sets.test_total.std()
-    if spread == 0:
-        return {"w1_activity": None}
-    return {"w1_activity": float(wasserstein_distance(sets.total, sets.test_total) / spread)}
+def _w1(fake: Array, real: Array) -> float | None:
+    spread = real.std()
+    return float(wasserstein_distance(fake, real) / spread) if spread > 0 else None
+
+
+def _physics(fake: Described, real: Described) -> Values:
+    fake_noise, real_noise = (_mean_noise(a.noise) for a in (fake, real))
+    ratio = None
+    if min(fake_noise.min(), real_noise.min()) > 0:
+        ratio = float(np.exp(np.abs(np.log(fake_noise / real_noise)).mean()))
+    return {
+        "w1_activity": _w1(fake.total, real.total),
+        "w1_radius": _w1(fake.radius, real.radius),
+        "w1_intensity": physics.histogram_w1(fake.histogram.mean(0), real.histogram.mean(0)),
+        "noise_factor": ratio,
+    }
+
+
+def _mean_noise(noise: Array) -> Array:
+    """Mean over the images that have fluid; 0 if none has."""
+    has_fluid = np.isfinite(noise).all(1)
+    return noise[has_fluid].mean(0) if has_fluid.any() else np.zeros(noise.shape[1])
 
 
 METRICS = (
+    Metric(
+        _frechet,
+        {"frechet": "Frechet distance ({space} features), lower is better"},
+        is_in_space=True,
+    ),
+    Metric(
+        _mmd,
+        {"mmd": "unbiased MMD^2 with the cubic kernel of KID ({space} features), lower is better"},
+        is_in_space=True,
+    ),
+    Metric(
+        _prdc,
+        {
+            "precision": "share of the images inside the test slices' manifold "
+            f"({{space}} features, k = {NUM_NEIGHBOURS})",
+            "recall": "share of the test slices inside the images' manifold ({space} features)",
+            "density": "how many test balls hold an image, over k, near 1 for equal sets "
+            "({space} features)",
+            "coverage": "share of the test slices with an image in their ball ({space} features)",
+        },
+        is_in_space=True,
+    ),
+    Metric(
+        _c2st,
+        {
+            "c2st": "classifier two-sample test: balanced accuracy of a logistic regression on the "
+            f"{{space}} features, {NUM_FOLDS} folds (0.5: cannot tell)",
+            "c2st_neighbours": f"the same with {NUM_NEIGHBOURS} nearest neighbours as classifier",
+        },
+        is_in_space=True,
+    ),
     Metric(
         _diversity,
         {
@@ -168,50 +270,57 @@ METRICS = (
             "compare with the real rows)"
         },
     ),
-    Metric(_frechet, {"frechet": "Frechet distance (statistics features), lower is better"}),
-    Metric(
-        _mmd,
-        {"mmd": "unbiased MMD^2 with KID's cubic kernel (statistics features), lower is better"},
-    ),
-    Metric(
-        _prdc,
-        {
-            "precision": f"share of the images inside the test slices' manifold "
-            f"(statistics features, k = {NUM_NEIGHBOURS})",
-            "recall": "share of the test slices inside the images' manifold",
-            "density": "how many test balls hold an image, over k (near 1 for equal sets)",
-            "coverage": "share of the test slices with an image in their ball",
-        },
-    ),
-    Metric(
-        _c2st,
-        {
-            "c2st": "classifier two-sample test: balanced accuracy of a logistic regression on the "
-            f"statistics features, {NUM_FOLDS} folds (0.5: cannot tell)"
-        },
-    ),
     Metric(
         _memorisation,
         {
             "nearest_ratio": "median distance to the nearest training slice (rotations and mirror "
-            "images included) over that of the test slices (0: copies, 1: as far as new tubes)"
+            "images included) over that of the test slices (0: copies, 1: as far as new tubes)",
+            "share_close": "share of the images that lie closer to a training slice than "
+            f"{1 - CLOSE_QUANTILE:.0%} of the test slices do ({CLOSE_QUANTILE} if like new tubes)",
         },
     ),
     Metric(
-        _activity,
+        _physics,
         {
             "w1_activity": "Wasserstein-1 distance of the activity per slice, in standard "
-            "deviations of the test slices, lower is better"
+            "deviations of the test slices, lower is better",
+            "w1_radius": "Wasserstein-1 distance of the bore's radius (circle of the area inside "
+            "the contour at half height), in standard deviations of the test slices",
+            "w1_intensity": "Wasserstein-1 distance of all pixels' intensities, in standard "
+            "deviations of the test slices' pixels",
+            "noise_factor": "by what factor the noise power in the fluid differs, geometric mean "
+            f"over {physics.NUM_BANDS} bands of spatial frequency (1: equal)",
         },
     ),
 )
 
-DESCRIPTIONS = {name: text for metric in METRICS for name, text in metric.descriptions.items()}
+
+def column(name: str, space: str) -> str:
+    """Return the column of a metric in a feature space: the first space has the plain name."""
+    return name if space == STATISTICS else f"{name}_{space}"
 
 
-def measure(sets: Sets) -> Values:
-    """Return every metric of one comparison."""
-    values: Values = {}
+def descriptions(spaces: Iterable[str]) -> dict[str, str]:
+    """Return what each column is."""
+    texts = {}
     for metric in METRICS:
-        values |= metric.compute(sets)
+        for space in spaces if metric.is_in_space else (STATISTICS,):
+            for name, text in metric.descriptions.items():
+                texts[column(name, space)] = text.format(space=space)
+    return texts
+
+
+QUICK = tuple(metric for metric in METRICS if metric.compute not in (_c2st, _diversity))
+
+
+def measure(fake: Described, real: Described, chosen: Sequence[Metric] = METRICS) -> Values:
+    """Return the metrics of one comparison; `QUICK` leaves out classifiers."""
+    values: Values = {}
+    for metric in chosen:
+        if not metric.is_in_space:
+            values |= metric.compute(fake, real)
+            continue
+        for space, features in fake.features.items():
+            found = metric.compute(features, real.features[space])
+            values |= {column(name, space): value for name, value in found.items()}
     return values

@@ -86,6 +86,10 @@ class FeatureSpace:
         """Return the coordinates (N, k) of raw statistics (N, d)."""
         return np.asarray((statistics - self.mean) / self.std @ self.components.T)
 
+    def features(self, images: NDArray[np.float32]) -> Array:
+        """Return the coordinates (N, k) of images (N, H, W) in units of the scale."""
+        return self.transform(image_statistics(images, 1.0))
+
 
 def fit_space(statistics: Array, num_compared: int) -> FeatureSpace:
     """Fit the feature space.

@@ -1,7 +1,7 @@
 """Table 1: every generator against slices of held-out tubes, and the floor that no one beats."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class RealSlices:
         return np.clip(unit, 0, 1)
 
 
-def _leave_own_tube_out(images: Images, tubes: NDArray[np.str_]) -> NDArray[np.float64]:
+def leave_own_tube_out(images: Images, tubes: NDArray[np.str_]) -> NDArray[np.float64]:
     """Distance of each training slice to the nearest one of another tube (inf if there is none)."""
     nearest = np.full(len(images), np.inf)
     for tube in np.unique(tubes):
@@ -106,16 +106,17 @@ def evaluate(
 
     train_statistics = statistics.image_statistics(train, 1.0)
     space = statistics.fit_space(train_statistics, min(n, len(test)))
-    test_side = _describe(test, train, space)
+    spaces = {metrics.STATISTICS: space.features}
+    real_side = metrics.describe(test, train, spaces, stream(seed, "evaluate", "test"))
     rows, statements = [], []
     for name, images in sets.items():
         log.info("%s: %d images against %d test slices", name, len(images), len(test))
-        features, nearest, total = _describe(images, train, space)
+        pairs = stream(seed, "evaluate", name, "pairs")
+        described = metrics.describe(images, train, spaces, pairs)
         if name == FLOOR:
-            nearest = _leave_own_tube_out(train, real.tube[real.split == "train"])
-        similarity = metrics.partner_similarity(images, stream(seed, "evaluate", name, "pairs"))
-        comparison = metrics.Sets(similarity, features, nearest, total, *test_side)
-        draws = _draws(comparison, n, num_bootstrap, name, seed)
+            nearest = leave_own_tube_out(train, real.tube[real.split == "train"])
+            described = replace(described, nearest=nearest)
+        draws = _draws(described, real_side, n, num_bootstrap, name, seed)
         intervals, missing = _intervals(draws)
         if missing:
             statements.append(
@@ -149,23 +150,18 @@ def evaluate(
     return table, facts
 
 
-def _describe(
-    images: Images, train: Images, space: statistics.FeatureSpace
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Features (N, k), distance to the nearest training slice (N,), sum of the image (N,)."""
-    features = space.transform(statistics.image_statistics(images, 1.0))
-    nearest, _ = distances.nearest_training(images, train)
-    return features, nearest, images.sum((1, 2), dtype=np.float64)
-
-
 def _draws(
-    comparison: metrics.Sets, n: int, num_bootstrap: int, name: str, seed: int
+    described: metrics.Described,
+    real_side: metrics.Described,
+    n: int,
+    num_bootstrap: int,
+    name: str,
+    seed: int,
 ) -> pd.DataFrame:
     """One row of metrics per draw of n images."""
     rng = stream(seed, "evaluate", name)
-    size = len(comparison.similarity)
     values = [
-        metrics.measure(comparison.subset(rng.permutation(size)[:n]))
+        metrics.measure(described.subset(rng.permutation(len(described))[:n]), real_side)
         for _ in tqdm(range(num_bootstrap), desc=name, disable=None, mininterval=5)
     ]
     return pd.DataFrame(values).astype(float)
@@ -190,7 +186,7 @@ def _descriptions(size: int, k: int, n: int, num_test: int, num_bootstrap: int) 
     scales = metrics.num_scales(size)
     text = {
         key: f"{what}; median of {num_bootstrap} draws of {n} images against {num_test} test slices"
-        for key, what in metrics.DESCRIPTIONS.items()
+        for key, what in metrics.descriptions([metrics.STATISTICS]).items()
     }
     text["ms_ssim"] += (
         f"; {scales} scales (weights of Wang et al. renormalised), Gaussian kernel of "

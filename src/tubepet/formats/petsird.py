@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.reconstruct.crystals import Crystals
+from tubepet.reconstruct.timing import MM_PER_NS
 from tubepet.types import Listmode
 
-MM_PER_NS = 149.896229  # half the speed of light
 TOF_BIN_MM = 1.0
 MAX_BLOCK_MS = 10  # events know their time by their block; longer blocks tell too little
 DEPTH_MM = 20.0  # of the boxes that are written; crystals have a face and no depth

@@ -61,6 +61,10 @@ class Trained:
     grid: NDArray[np.float32]
 
 
+class Diverged(InputError):
+    """A loss or a weight is no longer a finite number."""
+
+
 def train(
     model: Model,
     name: str,
@@ -94,7 +98,7 @@ def train(
     Raises
     ------
     InputError
-        Fewer training slices than the batch; a loss that is no longer finite.
+        Fewer training slices than the batch; as `Diverged`, a loss that is no longer finite.
     """
     batch_size, num_steps = config["batch_size"], config["num_steps"]
     for what, images in (("positron", data.real), ("CT", data.ct)):
@@ -258,7 +262,7 @@ def _stop_unless_finite(
     for key, value in losses.items():
         if not np.isfinite(value):
             kept = f"{checkpoint} is kept" if checkpoint.is_file() else "there is no checkpoint yet"
-            raise InputError(
+            raise Diverged(
                 f"gan.{name}: {key} is {value} at step {step}, expected a finite number; {kept}; "
                 "try a lower learning_rate"
             )

@@ -109,7 +109,7 @@ def iterate(
             f"reconstruct.num_subsets: got {num_subsets} with algorithm {algorithm}, expected 1"
         )
     is_few = len(lines.first) <= few.FEW_LINES and num_subsets == 1 and psf_fwhm_mm == 0
-    if is_few and not has_prior and watch is None:
+    if is_few and not has_prior and watch is None and lines.backend == "numba":
         return few.iterate(lines, grid, sensitivity_s, start, num_iterations)
     seen = smoothed(sensitivity_s, grid, psf_fwhm_mm)
     is_seen = seen > 0

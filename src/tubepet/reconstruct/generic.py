@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct import algorithms, projector
-from tubepet.reconstruct.lines import Lines
+from tubepet.reconstruct import algorithms
+from tubepet.reconstruct.lines import Lines, forward_sums, taken
 from tubepet.reconstruct.stopping import best_iteration
 from tubepet.types import Grid, Volume
 
@@ -49,6 +49,7 @@ def reconstruct(
     prior_strength: float = 0.0,
     stopping: str = "fixed",
     seed: int = 0,
+    backend: str = "numba",
 ) -> tuple[Volume, pd.DataFrame]:
     """Reconstruct lines without a background: scatter and randoms stay in the image.
 
@@ -60,7 +61,7 @@ def reconstruct(
         As in `Lines`.
     sensitivity : Volume
         With attenuation, mm3 (`crystals.sensitivity`).
-    duration_s ... seed
+    duration_s ... backend
         As `mlem.reconstruct`.
 
     Returns
@@ -77,15 +78,16 @@ def reconstruct(
     """
     grid = sensitivity.grid
     ends = (points_mm, first.astype(np.int32), second.astype(np.int32))
-    is_used = projector.forward(np.ones(grid.shape), grid, *ends) > 0
+    lines = Lines(*ends, np.zeros(len(first)), backend=backend)
+    is_used = forward_sums(np.ones(grid.shape), grid, lines) > 0
     log.info("%d coincidences in, %d through the image", len(first), is_used.sum())
     if not is_used.any():
         raise InputError(
             f"{name}: no line crosses the image, expected lines in mm about its middle"
         )
-    lines = Lines(points_mm, ends[1][is_used], ends[2][is_used], np.zeros(int(is_used.sum())))
+    lines = taken(lines, np.flatnonzero(is_used))
     is_seen = (sensitivity.array > 0).astype(np.float64)
-    num_blind = int((projector.forward(is_seen, grid, *ends)[is_used] <= 0).sum())
+    num_blind = int((forward_sums(is_seen, grid, lines) <= 0).sum())
     if num_blind:
         raise InputError(
             f"{name}: got {num_blind} events on lines where the sensitivity is 0, expected the "

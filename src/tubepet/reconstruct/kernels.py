@@ -341,13 +341,17 @@ def matrix_rows(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, parallel=True)
-def scatter_sums(away, faces, emission, depth, chance, stretch):  # type: ignore[no-untyped-def]
+def scatter_sums(  # type: ignore[no-untyped-def]
+    away, faces, emission, depth, chance, stretch, distance, travel
+):
     """Sum both terms of the formula in `scatter` over scatter points, for all pairs of ends.
 
-    Arrays are by point and end; `faces` is the efficiency times the solid angle per mm2 of face.
+    Arrays are by point and end; `faces` is the efficiency times the solid angle per mm2 of face,
+    `distance` that of the end and `travel` that of the emission on the way to it, mm. The sums come
+    thrice: plain, times the position by time of flight, and times its square.
     """
     num_points, num = faces.shape
-    sums, last = np.zeros((num, num)), len(chance) - 1
+    sums, last = np.zeros((3, num, num)), len(chance) - 1
     for a in numba.prange(num):
         for s in range(num_points):
             for b in range(num):
@@ -363,5 +367,11 @@ def scatter_sums(away, faces, emission, depth, chance, stretch):  # type: ignore
                 softer = stretch[low] + part * (stretch[low + 1] - stretch[low])
                 one = emission[s, a] * math.exp(-depth[s, a] - softer * depth[s, b])
                 other = emission[s, b] * math.exp(-depth[s, b] - softer * depth[s, a])
-                sums[a, b] += probability * faces[s, a] * faces[s, b] * (one + other)
+                both = probability * faces[s, a] * faces[s, b]
+                one, other = both * one, both * other
+                middle = (distance[s, a] - distance[s, b]) / 2
+                near, far = middle - travel[s, a], middle + travel[s, b]
+                sums[0, a, b] += one + other
+                sums[1, a, b] += one * near + other * far
+                sums[2, a, b] += one * near**2 + other * far**2
     return sums

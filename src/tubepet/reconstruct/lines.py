@@ -1,11 +1,12 @@
 """Measured lines of response, and the one pass over them that every algorithm is made of."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.reconstruct import kernels, projector
+from tubepet.reconstruct import kernels, parallelproj, projector
 from tubepet.types import Grid
 
 
@@ -25,6 +26,8 @@ class Lines:
         Measured position along the line from its middle toward the second end, mm.
     tof_table : float32 array, optional
         `projector.tof_table`; empty: no time of flight.
+    backend : str
+        ``numba`` (`projector`) or ``parallelproj``.
     """
 
     points: NDArray[np.float64]
@@ -33,19 +36,20 @@ class Lines:
     additive: NDArray[np.float64]
     tof_mm: NDArray[np.float32] = field(default_factory=lambda: projector.NO_TOF)
     tof_table: NDArray[np.float32] = field(default_factory=lambda: projector.NO_TOF)
+    backend: str = "numba"
 
 
 def taken(lines: Lines, rows: NDArray[np.integer]) -> Lines:
     """Return some of the lines; a row may be given more than once (bootstrap)."""
     tof_mm = lines.tof_mm[rows] if len(lines.tof_table) > 0 else lines.tof_mm
     first, second, additive = lines.first[rows], lines.second[rows], lines.additive[rows]
-    return Lines(lines.points, first, second, additive, tof_mm, lines.tof_table)
+    return replace(lines, first=first, second=second, additive=additive, tof_mm=tof_mm)
 
 
 def forward_sums(image: NDArray[np.floating], grid: Grid, lines: Lines) -> NDArray[np.float64]:
     """Return (P x)_i of every line, shape (n,), without its additive term."""
-    ends = (lines.points, lines.first, lines.second)
-    return projector.forward(image, grid, *ends, lines.tof_mm, lines.tof_table)
+    backend = projector if lines.backend == "numba" else parallelproj
+    return backend.forward(image, grid, *_ends(lines))
 
 
 def em_sums(
@@ -58,6 +62,11 @@ def em_sums(
     float64 array, shape (nz, ny, nx)
         sum P_i^T 1 / ((P x)_i + additive_i).
     """
+    if lines.backend == "parallelproj":
+        part = taken(lines, np.arange(subset, len(lines.first), num_subsets))
+        expected = forward_sums(image, grid, part) + part.additive
+        ratio = np.divide(1.0, expected, out=np.zeros(len(expected)), where=expected > 0)
+        return parallelproj.back(ratio, grid, *_ends(part))
     total = np.zeros(projector.num_padded(grid))
     kernels.em_sums(
         projector.padded(image),
@@ -74,3 +83,7 @@ def em_sums(
         total,
     )
     return projector.unpadded(total, grid)
+
+
+def _ends(lines: Lines) -> tuple[NDArray[Any], ...]:
+    return lines.points, lines.first, lines.second, lines.tof_mm, lines.tof_table

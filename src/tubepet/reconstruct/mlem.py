@@ -1,6 +1,6 @@
 """From coincidences to an image in Bq/mm3: the model of every LOR, then `algorithms`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,9 @@ from tubepet.reconstruct import (
     randoms,
     scatter,
     sensitivity,
+    timing,
 )
-from tubepet.reconstruct.lines import Lines
+from tubepet.reconstruct.lines import Lines, forward_sums, taken
 from tubepet.reconstruct.stopping import best_iteration, error_image
 from tubepet.types import Listmode, Scanner, Volume
 
@@ -44,6 +45,20 @@ def check_input(events: Listmode, scanner: Scanner, mu: Volume) -> None:
     check_crystals(events, scanner)
     if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
         raise InputError("attenuation map: got negative or non-finite values, expected >= 0 1/mm")
+
+
+def check_times(events: Listmode, delayed: Listmode | None) -> None:
+    """Refuse time of flight without time differences, or with a background that has none."""
+    if delayed is None:
+        raise InputError(
+            "time of flight: got a fitted background, expected randoms from the delayed window and "
+            "simulated scatter (reconstruct.background: modelled, --randoms delayed), whose times "
+            "are known"
+        )
+    if not np.isfinite(events.time_difference_ns).all():
+        raise InputError("coincidences: got NaN or infinite time differences, expected ns")
+    if len(events) > 1 and not events.time_difference_ns.any():
+        raise InputError("time of flight: all time differences are 0, expected measured ones, ns")
 
 
 @dataclass(frozen=True)
@@ -81,9 +96,16 @@ def model_acquisition(
     sensitivity_stride: int,
     psf_fwhm_mm: float,
     delayed: Listmode | None,
+    tof: bool = False,
+    backend: str = "numba",
 ) -> Acquisition:
     """Model every LOR of an acquisition; parameters and errors as `reconstruct`."""
     check_input(events, scanner, mu)
+    tof_mm, tof_table = projector.NO_TOF, projector.NO_TOF
+    if tof:
+        check_times(events, delayed)
+        tof_mm = timing.positions_mm(events.time_difference_ns).astype(np.float32)
+        tof_table = projector.tof_table(timing.sigma_mm(scanner))
     grid, points = geometric.grid, geometry.crystal_points_mm(scanner)
     areas_mm2 = geometry.lor_areas_mm2(scanner, efficiency)
     field = background.enclosing_cylinder(np.ones(grid.shape, bool), grid)
@@ -92,8 +114,10 @@ def model_acquisition(
         additive, background_counts = _tail_fit(events, scanner, areas_mm2, mu, field)
     else:
         additive, background_counts = _randoms(events, delayed, scanner, field)
+        additive = additive / timing.reach_mm(scanner) if tof else additive
     ends = (points, events.crystal1, events.crystal2)
-    length_mm = projector.forward(np.ones(grid.shape), grid, *ends)
+    all_lines = Lines(*ends, additive, tof_mm, tof_table, backend)
+    length_mm = forward_sums(np.ones(grid.shape), grid, all_lines)
     is_used = background.touches(*coordinates, field) & ((length_mm > 0) | (additive > 0))
     log.info("%d coincidences in, %d through the image", len(events), is_used.sum())
 
@@ -106,7 +130,8 @@ def model_acquisition(
     ring1, ring2 = geometry.rings(events, scanner)
     areas = areas_mm2[geometry.column_steps(events, scanner), np.abs(ring1 - ring2)][order]
     scale = duration_s * areas * attenuation  # m_i of `algorithms`, mm2 s
-    lines = Lines(points, first, second, additive[order] / scale)
+    lines = taken(all_lines, order)
+    lines = replace(lines, additive=lines.additive / scale)
     seen = duration_s * sensitivity.attenuated_sensitivity(
         geometric.array, scanner, grid, efficiency, mu, sensitivity_stride
     )
@@ -125,10 +150,15 @@ def model_acquisition(
     for _ in range(SCATTER_ROUNDS):
         problem = (model.lines, grid, seen, model.start)
         image, _ = algorithms.iterate(*problem, SCATTER_ITERATIONS, 1, psf_fwhm_mm)
-        rate = scatter.simulate(image, grid, mu, scanner, efficiency, detection)
-        scattered = duration_s * scatter.event_counts(rate, used, scanner)
-        scatter_counts = duration_s * _within(scatter.lor_counts(rate, scanner), scanner, field)
-        lines = Lines(points, first, second, (additive[order] + scattered) / scale)
+        fixed = (image, grid, mu, scanner, efficiency, detection)
+        rates = scatter.moments(*fixed, num_moments=3 if tof else 1)
+        if tof:
+            scattered = scatter.event_densities(rates, used, scanner, timing.sigma_mm(scanner))
+        else:
+            scattered = scatter.event_counts(rates[0], used, scanner)
+        counts = scatter.lor_counts(rates[0], scanner)
+        scatter_counts = duration_s * _within(counts, scanner, field)
+        lines = replace(lines, additive=(additive[order] + duration_s * scattered) / scale)
         model = modelled(lines, background_counts + scatter_counts)
     log.info("%.1f randoms and %.1f scattered", background_counts, scatter_counts)
     return model
@@ -151,13 +181,15 @@ def reconstruct(
     stopping: str = "fixed",
     seed: int = 0,
     delayed: Listmode | None = None,
+    tof: bool = False,
+    backend: str = "numba",
 ) -> tuple[Volume, pd.DataFrame]:
     """Reconstruct one acquisition in Bq/mm3.
 
     Parameters
     ----------
     events : Listmode
-        Prompts; their truth codes and times are not used.
+        Prompts; their truth codes are not used.
     efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
         Pair efficiency by column step and ring difference (`calibrate`).
     geometric : Volume
@@ -172,6 +204,10 @@ def reconstruct(
     delayed : Listmode, optional
         Pairs of the delayed window: randoms are estimated from them and scatter is simulated.
         Without, both are one smooth density fitted beside the object (`background`).
+    tof : bool
+        Whether time differences are used, with the scanner's time resolution. Needs `delayed`.
+    backend : str
+        Projector of the iterations, as in `Lines`.
 
     Returns
     -------
@@ -188,7 +224,7 @@ def reconstruct(
     """
     grid = geometric.grid
     fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf_fwhm_mm)
-    model = model_acquisition(events, *fixed, delayed)
+    model = model_acquisition(events, *fixed, delayed, tof, backend)
     if len(model.lines.first) == 0:
         log.warning("no coincidence crosses the image: the image is zero everywhere")
         columns = ("iteration", "log_likelihood", "objective", "total_bq")
@@ -232,6 +268,8 @@ def estimate_error(
     num_resamples: int,
     seed: int,
     delayed: Listmode | None = None,
+    tof: bool = False,
+    backend: str = "numba",
 ) -> Volume:
     """Estimate the standard deviation of every voxel by bootstrap over events.
 
@@ -249,7 +287,7 @@ def estimate_error(
     """
     grid = geometric.grid
     fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf_fwhm_mm)
-    model = model_acquisition(events, *fixed, delayed)
+    model = model_acquisition(events, *fixed, delayed, tof, backend)
     error = error_image(
         model.lines,
         grid,

@@ -1,4 +1,4 @@
-"""libparallelproj as another projector, where it is installed: for comparison.
+"""libparallelproj as another projector, where it is installed: `forward`, `back` as in `projector`.
 
 libparallelproj 2 (Apache-2.0, https://github.com/KUL-recon-lab/libparallelproj; conda-forge) is the
 reference implementation of the field. It has no wheel; its C library is found by the system's
@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubepet.errors import InputError
+from tubepet.reconstruct import projector
 from tubepet.types import Grid
 
 TOF_BIN_MM = 0.1  # positions are binned; finer than any resolution
-TOF_REACH_SIGMAS = 3.0
-
 _FLOATS = np.ctypeslib.ndpointer(np.float32, flags="C")
 _INTS = np.ctypeslib.ndpointer(np.int32, flags="C")
 _SHORTS = np.ctypeslib.ndpointer(np.int16, flags="C")
@@ -47,7 +46,10 @@ def load(path: str | None = None) -> ctypes.CDLL:
         library.parallelproj_version_major.restype = ctypes.c_int
         version = library.parallelproj_version_major()
     except (OSError, AttributeError) as error:
-        raise InputError(f"libparallelproj: got {error}, expected version 2 of it") from error
+        raise InputError(
+            f"reconstruct.backend: got parallelproj and {error}, expected version 2 of the library "
+            "libparallelproj, its path in TUBEPET_PARALLELPROJ, or the backend numba"
+        ) from error
     if version != 2:
         raise InputError(f"libparallelproj {path}: got version {version}, expected 2")
     for name in ("joseph3d_fwd", "joseph3d_back"):
@@ -78,10 +80,42 @@ def tof_arguments(tof_mm: NDArray[np.floating], sigma_mm: float) -> tuple[object
         raise InputError(f"tof_mm: got positions up to {half * TOF_BIN_MM:.0f} mm, expected 1600")
     bins = (np.rint(tof_mm / TOF_BIN_MM) + half).astype(np.int16)
     sigma, offset = np.array([sigma_mm], np.float32), np.zeros(1, np.float32)
-    return (TOF_BIN_MM, sigma, offset, TOF_REACH_SIGMAS, bins, 2 * half + 1, 0, 0)
+    return (TOF_BIN_MM, sigma, offset, float(projector.TOF_REACH_SIGMAS), bins, 2 * half + 1, 0, 0)
 
 
 def forward(
+    image: NDArray[np.floating],
+    grid: Grid,
+    points: NDArray[np.float64],
+    first: NDArray[np.integer],
+    second: NDArray[np.integer],
+    tof_mm: NDArray[np.floating] = projector.NO_TOF,
+    table: NDArray[np.float32] = projector.NO_TOF,
+) -> NDArray[np.float64]:
+    """Integrate an image along lines, as `projector.forward`."""
+    moved = np.ascontiguousarray(np.transpose(image), np.float32)
+    tof = tof_arguments(tof_mm, projector.tof_sigma_mm(table)) if len(table) else ()
+    sums = joseph_forward(load(), moved, prepare(grid, points, first, second), tof)
+    return sums.astype(np.float64) / (TOF_BIN_MM if tof else 1.0)
+
+
+def back(
+    values: NDArray[np.float64],
+    grid: Grid,
+    points: NDArray[np.float64],
+    first: NDArray[np.integer],
+    second: NDArray[np.integer],
+    tof_mm: NDArray[np.floating] = projector.NO_TOF,
+    table: NDArray[np.float32] = projector.NO_TOF,
+) -> NDArray[np.float64]:
+    """Spread values along lines, as `projector.back`."""
+    tof = tof_arguments(tof_mm, projector.tof_sigma_mm(table)) if len(table) else ()
+    prepared = prepare(grid, points, first, second)
+    image = joseph_back(load(), np.ascontiguousarray(values, np.float32), prepared, tof)
+    return image.T.astype(np.float64, order="C") / (TOF_BIN_MM if tof else 1.0)
+
+
+def joseph_forward(
     library: ctypes.CDLL,
     image: NDArray[np.float32],
     prepared: tuple[NDArray[np.generic], ...],
@@ -95,7 +129,7 @@ def forward(
     return sums
 
 
-def back(
+def joseph_back(
     library: ctypes.CDLL,
     values: NDArray[np.float32],
     prepared: tuple[NDArray[np.generic], ...],

@@ -83,6 +83,11 @@ def tof_table(sigma_mm: float) -> NDArray[np.float32]:
     return np.array(entries, dtype=np.float32)
 
 
+def tof_sigma_mm(table: NDArray[np.float32]) -> float:
+    """Return the standard deviation that a `tof_table` was made for, mm."""
+    return float(table[-2]) / TOF_REACH_SIGMAS
+
+
 def forward(
     image: NDArray[np.floating],
     grid: Grid,

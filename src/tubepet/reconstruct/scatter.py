@@ -13,6 +13,11 @@ exp(-int_A mu(511) - int_B mu(E)) D(E) / D(511), E the energy after scattering, 
 that a photon makes a single in the window, and F what multiple and Rayleigh scattering add. What
 the pair efficiency holds of scatter between crystals holds here too.
 
+With time of flight (cf. Watson 2007, IEEE Trans. Nucl. Sci. 54, 1679) the scatter of a pair is
+spread along its line as a Gaussian with the mean and the variance of the sum: a pair emitted u mm
+from s toward A is measured (R_A - R_B) / 2 - u from the middle of AB toward B. That is good for
+objects shorter than the resolution; u is the mean over the activity between s and A.
+
 Simplified: one factor (Klein and Nishina's total) carries the attenuation of all materials from 511
 keV to E, and multiple scattering has the profile of single scattering.
 """
@@ -22,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from tubepet import rng
-from tubepet.reconstruct import geometry, kernels, projector
+from tubepet.reconstruct import geometry, kernels, projector, timing
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 PHOTON_KEV = 511.0
@@ -173,6 +178,27 @@ def simulate(
     float64 array, shape (num_columns, num_columns, coarse rings, coarse rings)
         Counts per second by both columns and both rings of `coarse_rings`, symmetric.
     """
+    return moments(activity, grid, mu, scanner, efficiency, detection, 1)[0]
+
+
+def moments(
+    activity: NDArray[np.floating],
+    grid: Grid,
+    mu: Volume,
+    scanner: Scanner,
+    efficiency: NDArray[np.float64],
+    detection: NDArray[np.float64],
+    num_moments: int = 3,
+) -> NDArray[np.float64]:
+    """Compute counts, and counts times position and squared position by time of flight.
+
+    Parameters as `simulate`; `num_moments` is 1 or 3.
+
+    Returns
+    -------
+    float64 array, shape (num_moments, num_columns, num_columns, coarse rings, coarse rings)
+        1/s, mm/s and mm2/s; positions from the middle of the line toward its second end.
+    """
     rings, columns = coarse_rings(scanner), np.arange(0, scanner.num_columns, COLUMN_STRIDE)
     crystals = (columns[:, None] + rings * scanner.num_columns).ravel()
     ends = geometry.crystal_points_mm(scanner)[crystals]
@@ -182,21 +208,30 @@ def simulate(
     second += len(points)
     shape = len(points), len(ends)
     emission = projector.forward(activity, grid, everything, first, second).reshape(shape)
+    travel = np.zeros(shape)
+    if num_moments > 1:
+        for axis, places in enumerate(np.meshgrid(*grid.axes_mm(), indexing="ij")[::-1]):
+            weighted = projector.forward(activity * places, grid, everything, first, second)
+            way = ends[:, axis] - points[:, axis, None]
+            travel += (weighted.reshape(shape) - emission * points[:, axis, None]) * way
     depth = projector.forward(mu.array, mu.grid, everything, first, second).reshape(shape)
     away = ends - points[:, None]
     distance_mm = np.linalg.norm(away, axis=2)
     away /= distance_mm[:, :, None]
+    travel = np.divide(travel, emission * distance_mm, out=np.zeros(shape), where=emission > 0)
     normals = ends * [1, 1, 0] / geometry.detection_radius_mm(scanner)
     faces = (away * normals).sum(axis=2) / distance_mm**2
     for i, point in enumerate(points):
         faces[i] *= _leg_efficiency(point, away[i], scanner, efficiency)
     chance, stretch = angle_tables(detection)
-    total = kernels.scatter_sums(away, faces, emission, depth, chance, stretch)
+    total = kernels.scatter_sums(
+        away, faces, emission, depth, chance, stretch, distance_mm, travel
+    )[:num_moments]
     face_mm2 = scanner.crystal_width_mm * scanner.crystal_height_mm
     total *= ALL_PER_SINGLE * weight_mm2 * face_mm2**2 / (2 * np.pi)
-    coarse = total.reshape(len(columns), len(rings), len(columns), len(rings))
+    coarse = total.reshape(num_moments, len(columns), len(rings), len(columns), len(rings))
     weights = column_weights(scanner)
-    return np.einsum("ai,bj,irjs->abrs", weights, weights, coarse, optimize=True)
+    return np.einsum("ai,bj,mirjs->mabrs", weights, weights, coarse, optimize=True)
 
 
 def _leg_efficiency(
@@ -271,6 +306,28 @@ def event_counts(
     ring1, ring2 = geometry.rings(events, scanner)
     local = scatter[events.crystal1 % scanner.num_columns, events.crystal2 % scanner.num_columns]
     return np.einsum("nr,nrs,ns->n", weights[ring1], local, weights[ring2], optimize=True)
+
+
+def event_densities(
+    sums: NDArray[np.float64], events: Listmode, scanner: Scanner, sigma_mm: float
+) -> NDArray[np.float64]:
+    """Return the expected rate at the measured position of every event, 1/s/mm, shape (n,).
+
+    Parameters
+    ----------
+    sums : float64 array
+        From `moments`.
+    sigma_mm : float
+        Of the measured position (`timing.sigma_mm`).
+    """
+    counts, first, second = (event_counts(part, events, scanner) for part in sums)
+    is_any = counts > 0
+    mean, square = (
+        np.divide(part, counts, out=np.zeros(len(counts)), where=is_any) for part in (first, second)
+    )
+    variance = sigma_mm**2 + np.maximum(square - mean**2, 0.0)
+    off_mm = timing.positions_mm(events.time_difference_ns) - mean
+    return counts * np.exp(-(off_mm**2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
 
 
 def lor_counts(scatter: NDArray[np.float64], scanner: Scanner) -> NDArray[np.float64]:

@@ -4,13 +4,14 @@ Last stage of the flow: it shows what the others wrote and computes no science.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from markdown_it import MarkdownIt
 from plotly.offline import get_plotlyjs
 
 from tubepet import io
@@ -28,6 +29,15 @@ STAGES = {
     "07_gan": "generators learn the positron slices",
     "08_evaluate": "against tubes that no model has seen",
     "09_report": "this page",
+}
+
+NO_STUDY = (
+    "The study over seeds, which alone can say that one generator beats another, has not run."
+)
+PICTURES = {
+    "variants.png": "Key metrics of every variant",
+    "curve.png": "Fewer training slices",
+    "detector.png": "A defect detector trained with generated slices",
 }
 
 
@@ -50,6 +60,7 @@ class Section:
     charts: list[Chart] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     tables: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
+    html: str = ""
 
 
 def flow(
@@ -229,6 +240,7 @@ def make_page(
             charts=[charts.draw_table(table1, metrics["columns"])],
             tables=[("table1", tables.with_intervals(table1))],
         ),
+        _study(paths["study"]),
         Section(
             "provenance",
             "Where the numbers come from",
@@ -245,7 +257,9 @@ def make_page(
     environment.filters["csv"] = lambda table: table.to_csv(index=False)
     environment.filters["chart"] = lambda figure: figure.to_json().replace("<", "\\u003c")
     return environment.from_string(template).render(
-        sentences=facts["sentences"] + metrics["statements"],
+        sentences=facts["sentences"]
+        + metrics["statements"]
+        + ([] if paths["study"] else [NO_STUDY]),
         flow=flow(cost, stage_of_rule, notes),
         sections=sections,
         titles=tables.TITLES,
@@ -253,6 +267,24 @@ def make_page(
         c2st=_automatic_readers(table1),
         viewer=viewer.viewer_data(labels, activity, image, samples),
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
+    )
+
+
+def _study(paths: Sequence[str]) -> Section:
+    """Conclusions of the study as its own page gives them, and its figures; or that it has not run."""
+    title = "What the study shows"
+    if not paths:
+        return Section("study", title, f"{NO_STUDY} It runs by `snakemake study`.")
+    conclusions, *pictures = paths
+    # the page is ours, yet no HTML in it is let through
+    shown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    text = Path(conclusions).read_text(encoding="utf-8").partition("\n")[2]
+    return Section(
+        "study",
+        title,
+        "Every variant at the same cost, over seeds; numbers in results/study/table.csv.",
+        pictures=[Picture(PICTURES[Path(p).name], "", p) for p in pictures],
+        html=shown.render(text).replace("<h2>", "<h3>").replace("</h2>", "</h3>"),
     )
 
 

@@ -93,6 +93,18 @@ BAD = {
         r"defect pit \(tube_0001\)",
     ),
     "unknown source": ({"simulate": {"source": "e-"}}, r"simulate\.source.*'e-'"),
+    "variant with an unknown key": (
+        {"study": {"variants": {"odd": {"model": "vae", "set": {"kapa": 3}}}}},
+        r"study\.variants\.odd\.set: gan\.vae: .*kapa",
+    ),
+    "variant of impossible value": (
+        {"study": {"variants": {"odd": {"model": "wgan", "set": {"penalty": "none"}}}}},
+        r"study\.variants\.odd\.set: gan\.wgan\.penalty: got 'none'",
+    ),
+    "variant that beats nobody": (
+        {"study": {"variants": {"odd": {"model": "vae", "beats": ["even"]}}}},
+        r"study\.variants\.odd\.beats: got even, expected one of study\.variants",
+    ),
     "unknown family": ({"phantom": {"families": ["square"]}}, r"families.*square"),
 }
 

@@ -9,20 +9,30 @@ from tests.unit.ct.conftest import row, write_rows
 
 from tubepet import io
 from tubepet.ct.deeplesion import read_hu
-from tubepet.ct.prepare import draw_slices, prepare, split_patients, window_and_resize
+from tubepet.ct.prepare import (
+    choose,
+    draw_slices,
+    join,
+    prepare,
+    split_patients,
+    window_and_resize,
+)
 from tubepet.errors import InputError
 
 SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}
 WINDOW_HU = (-160.0, 240.0)
 
 
-def run(folder, **changes):
-    settings = {
-        "images_path": folder / "out/slices.npy", "source_dir": folder, "file_format": "deeplesion",
-        "num_slices": 100, "num_pixels": 8, "window_hu": WINDOW_HU, "drop_noisy": True,
-        "split": SPLIT, "rng": np.random.default_rng(0),
-    }  # fmt: skip
-    return prepare(**(settings | changes))
+def run(folder, size=100):
+    """Choose all slices, prepare them in parts of this size, join the parts."""
+    table, facts = choose(folder, "deeplesion", 100, True, SPLIT, np.random.default_rng(0))
+    tables, paths = [], []
+    for start in range(0, 100, size):
+        paths.append(folder / f"out/part_{start}.npy")
+        part = table.iloc[start : start + size]
+        tables.append(prepare(paths[-1], part, folder, "deeplesion", WINDOW_HU, 8))
+    assert join(folder / "out/slices.npy", paths) == len(table)
+    return pd.concat(tables), facts
 
 
 def test_a_constant_slice_keeps_its_value():
@@ -87,6 +97,14 @@ def test_rows_describe_their_images(deeplesion_dir):
         hu = read_hu(deeplesion_dir / line.source_file)
         np.testing.assert_array_equal(image, window_and_resize(hu, WINDOW_HU, 8))
         assert (line.hu_min, line.hu_max) == (hu.min(), hu.max())
+
+
+def test_parts_join_to_the_same_stack(deeplesion_dir):
+    whole, _ = run(deeplesion_dir)
+    images = np.array(io.read_array(deeplesion_dir / "out/slices.npy"))
+    parts, _ = run(deeplesion_dir, size=2)  # 5 slices: two parts of 2, one of 1, the others empty
+    pd.testing.assert_frame_equal(parts, whole)
+    np.testing.assert_array_equal(io.read_array(deeplesion_dir / "out/slices.npy"), images)
 
 
 def test_split_by_seed_when_there_is_no_official_one(deeplesion_dir):

@@ -47,9 +47,10 @@ def test_rows_and_columns(compared) -> None:
     assert (rows["n"] == 30).all() and (rows["num_test"] == 40).all()
     assert rows.set_index("model").loc["paper", "paper_fid"] == 52.8
     assert not facts["statements"]
-    assert set(metrics.DESCRIPTIONS) <= set(rows.columns)
+    names = metrics.descriptions([metrics.STATISTICS])
+    assert set(names) <= set(rows.columns)
     assert "fid" not in rows  # never under that name without the Inception file
-    for name in metrics.DESCRIPTIONS:
+    for name in names:
         assert (rows[f"{name}_low"] <= rows[name]).all() and (
             rows[name] <= rows[f"{name}_high"]
         ).all()
@@ -99,7 +100,7 @@ def test_images_without_a_count_are_stated_not_crashed_on(tmp_path: Path) -> Non
     assert (rows["frechet"] == 0).all()
     assert rows["w1_activity"].isna().all() and rows["coverage"].isna().all()
     (paper,) = (statement for statement in facts["statements"] if statement.startswith("paper: "))
-    assert "w1_activity cannot be computed from 6 images against 8 test slices" in paper
+    assert "w1_activity" in paper and "computed from 6 images against 8 test slices" in paper
     io.write_json(tmp_path / "metrics.json", facts)  # refuses NaN
     io.write_figure(tmp_path / "t.png", figures.draw_table(rows))
 

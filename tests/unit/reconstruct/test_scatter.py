@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from tubepet.reconstruct import geometry, kernels, scatter
+from tubepet.reconstruct import geometry, kernels, scatter, timing
 from tubepet.types import Grid, Listmode, Volume
 
 
@@ -76,13 +76,40 @@ def test_air_scatters_nothing(scanner, efficiency, water, detection):
     ).any()
 
 
+def test_times_spread_the_same_counts(scanner, water, efficiency, detection, rate):
+    """Activity to the right of the water: positions integrate to the rate, mean on its side."""
+    beside = np.zeros(water.grid.shape)
+    beside[:, :, -1] = 1.0
+    fixed = (water.grid, water, scanner, efficiency, detection)
+    sums = scatter.moments(beside, *fixed)
+    assert np.allclose(sums[0], scatter.simulate(beside, *fixed), rtol=1e-12)
+    positions_mm = np.linspace(-200, 200, 801)
+    first = np.zeros(801, np.int32) + 5 * scanner.num_columns + scanner.num_columns // 2 - 1
+    second = np.zeros(801, np.int32) + 5 * scanner.num_columns + 1
+    times = -positions_mm / timing.MM_PER_NS
+    events = Listmode(first, second, times, np.zeros(801, np.uint8))
+    sigma_mm = timing.sigma_mm(scanner)
+    density = scatter.event_densities(sums, events, scanner, sigma_mm)
+    counts = scatter.event_counts(sums[0], events, scanner)
+    assert density.sum() * 0.5 == pytest.approx(counts[0], rel=1e-6)  # seven sigma
+    # the second end is at +x; photons start 9 mm from the axis, on the way from the scatter point
+    mean_mm = (density * positions_mm).sum() / density.sum()
+    assert 4.0 < mean_mm < 9.5
+
+
 def test_sum_of_the_formula_by_hand():
     """Two ends at right angles around one point: every factor is known."""
     away = np.array([[[1.0, 0, 0], [0, 1.0, 0]]])
     faces, emission, depth = np.array([[2.0, 3.0]]), np.array([[5.0, 7.0]]), np.array([[0.1, 0.2]])
     chance, stretch = np.array([0.0, 0.25, 1.0]), np.array([3.0, 1.5, 1.0])  # cosines -1, 0, 1
-    sums = kernels.scatter_sums(away, faces, emission, depth, chance, stretch)
+    distance, travel = np.array([[50.0, 40.0]]), np.array([[3.0, 2.0]])
+    fixed = (away, faces, emission, depth, chance, stretch)
+    sums, first, second = kernels.scatter_sums(*fixed, distance, travel)
     one, other = 5 * np.exp(-0.1 - 1.5 * 0.2), 7 * np.exp(-0.2 - 1.5 * 0.1)
     assert sums[0, 1] == pytest.approx(0.25 * 2 * 3 * (one + other))
     assert sums[1, 0] == pytest.approx(sums[0, 1])
+    # half of 50 - 40 from the middle toward the far end, less or more what the activity lies off
+    assert first[0, 1] == pytest.approx(0.25 * 2 * 3 * (one * (5 - 3) + other * (5 + 2)))
+    assert first[1, 0] == pytest.approx(-first[0, 1])
+    assert second[0, 1] == pytest.approx(0.25 * 2 * 3 * (one * 2**2 + other * 7**2))
     assert sums[0, 0] == 0  # straight back is below the window

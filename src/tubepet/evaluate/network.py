@@ -1,0 +1,121 @@
+"""A small convolutional network that looks at slices, and its training.
+
+Two things use it: the learned feature space and the defect detector of the study.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from tubepet.gan.augment import NUM_SYMMETRIES, dihedral
+
+NUM_FEATURES = 32
+WIDTHS = (16, 32, 64)  # channels at 1/2, 1/4, 1/8 of the size
+GROUP = 8  # channels normalised together: no statistics of a batch, so small sets are fine
+MAX_SHIFT_PX = 2
+BATCH = 32
+LEARNING_RATE = 3e-3
+WEIGHT_DECAY = 1e-2
+CHUNK = 256  # slices seen at once, which bounds the memory
+
+
+class SliceNet(nn.Module):
+    """Slices -> 32 features -> outputs, for any size of at least 16 pixels."""
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for narrow, wide in zip((1, *WIDTHS), WIDTHS, strict=False):
+            layers += [
+                nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
+                nn.GroupNorm(wide // GROUP, wide),
+                nn.GELU(),
+            ]
+        self.trunk = nn.Sequential(*layers, nn.Conv2d(WIDTHS[-1], WIDTHS[-1], 3, padding=1))
+        self.embed = nn.Linear(2 * WIDTHS[-1], NUM_FEATURES)
+        self.head = nn.Linear(NUM_FEATURES, num_outputs)
+
+    def features(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, NUM_FEATURES)."""
+        maps = self.trunk(image)
+        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
+        embedded: Tensor = self.embed(pooled)
+        return embedded
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) -> (B, num_outputs)."""
+        outputs: Tensor = self.head(nn.functional.gelu(self.features(image)))
+        return outputs
+
+
+def augmented(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Turn, mirror and shift each image (B, 1, H, W) at random; what is shifted in is empty."""
+    elements = torch.randint(NUM_SYMMETRIES, (len(images),), generator=rng)
+    shifts = torch.randint(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1, (len(images), 2), generator=rng)
+    padded = nn.functional.pad(images, (MAX_SHIFT_PX,) * 4)
+    height, width = images.shape[-2:]
+    cut = [
+        dihedral(image, int(element))[:, top : top + height, left : left + width]
+        for image, element, (top, left) in zip(
+            padded, elements, (shifts + MAX_SHIFT_PX).tolist(), strict=True
+        )
+    ]
+    return torch.stack(cut)
+
+
+def fit(
+    num_outputs: int,
+    images: NDArray[np.float32],
+    targets: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    num_steps: int,
+    seed: int,
+    weights: NDArray[np.float64] | None = None,
+) -> SliceNet:
+    """Train a network from scratch with classical augmentation.
+
+    Parameters
+    ----------
+    num_outputs : int
+    images : float32 array, shape (N, H, W)
+        Units of a scale.
+    targets : tensor, shape (N, ...)
+        What `loss` compares the outputs (B, num_outputs) with, one row per image.
+    loss : function
+        From outputs and targets of a batch to a scalar.
+    num_steps : int
+        Batches of 32, drawn with replacement.
+    seed : int
+        Of weights, batches and augmentation.
+    weights : float64 array, shape (N,), optional
+        How often each image is drawn; equally if not given.
+    """
+    torch.set_num_threads(1)  # the same sums in the same order on every machine
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = SliceNet(num_outputs)
+    rng = torch.Generator().manual_seed(seed)
+    optimizer = AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_steps + 1)
+    odds = torch.ones(len(images)) if weights is None else torch.from_numpy(weights)
+    for _ in range(num_steps):
+        rows = torch.multinomial(odds, BATCH, replacement=True, generator=rng)
+        batch = torch.from_numpy(np.asarray(images[rows.numpy()], np.float32)).unsqueeze(1)
+        value = loss(network(augmented(batch, rng)), targets[rows])
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        schedule.step()
+    return network.eval()
+
+
+@torch.no_grad()
+def apply(function: Callable[[Tensor], Tensor], images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return a network's (or its features') answer for images (N, H, W) in pieces."""
+    parts = torch.from_numpy(np.ascontiguousarray(images, np.float32)).unsqueeze(1).split(CHUNK)
+    return torch.cat([function(part) for part in parts]).double().numpy()

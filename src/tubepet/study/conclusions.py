@@ -1,0 +1,413 @@
+"""Tables and statements from the scores of all runs: rules turn intervals into sentences.
+
+A comparison is paired by seed: both variants of a pair start from the same seed, learn from the
+same slices and are scored against the same halves of the test tubes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tubepet.evaluate.learned import LEARNED
+from tubepet.evaluate.metrics import STATISTICS, column, descriptions
+from tubepet.evaluate.table import COPY, FLOOR
+from tubepet.rng import stream
+from tubepet.study.detector import BOTH, REAL, SYNTHETIC
+from tubepet.study.intervals import FAILS, HOLDS, OPEN, Estimate, estimate, holm, verdict
+from tubepet.study.score import NEAREST_SIMILARITY
+
+SPACES = (STATISTICS, LEARNED)
+ALL = "all"  # training slices
+MIXED = "mixed"
+# what a claim "better" is judged by, and whether more is better (1) or less (-1)
+KEY = {
+    column(name, space): sign
+    for space in SPACES
+    for name, sign in (("mmd", -1), ("frechet", -1), ("coverage", 1))
+}
+LABELS = {"mmd": "KID (cubic MMD²)", "frechet": "Fréchet distance", "coverage": "coverage"}
+NUM_BOOTSTRAP = 4000
+MIN_NEAREST_RATIO = 0.9  # figures asked of our generator
+MAX_OVER_FLOOR = 3.0
+DETECTOR_IMAGES = 50
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def label(metric: str) -> str:
+    """Return the name of a key metric with its space, as the page prints it."""
+    base = metric.removesuffix(f"_{LEARNED}")
+    space = LEARNED if metric != base else STATISTICS
+    return f"{LABELS[base]}, {space} features" if base in LABELS else metric
+
+
+class Scores:
+    """The scores of all runs, by variant, number of training slices and seed."""
+
+    def __init__(self, rows: Rows, seed: int) -> None:
+        self.rows = {(r["variant"], str(r["num_train"]), r["seed"]): r for r in rows}
+        self.seed = seed
+
+    def seeds(self, variant: str, num_train: str = ALL) -> list[int]:
+        """Return the seeds of a variant that gave images."""
+        return sorted(
+            seed
+            for (name, num, seed), row in self.rows.items()
+            if (name, num) == (variant, num_train) and row["values"]
+        )
+
+    def get(
+        self, variant: str, metric: str, num_train: str, seeds: Iterable[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return values (S,) and draws (S, H) of a metric; NaN where it is undefined."""
+        rows = [self.rows[variant, num_train, seed] for seed in seeds]
+        values = np.array([row["values"].get(metric) for row in rows], np.float64)
+        draws = np.array([row["draws"].get(metric, []) for row in rows], np.float64)
+        return values, draws
+
+    def mean(self, variant: str, metric: str, num_train: str = ALL) -> Estimate | None:
+        """Estimate one metric of one variant; None if it is undefined for a seed."""
+        values, draws = self.get(variant, metric, num_train, self.seeds(variant, num_train))
+        return self._estimate(values, draws, variant, metric)
+
+    def difference(
+        self, better: str, worse: str, metric: str, sign: int, num_train: str = ALL
+    ) -> Estimate | None:
+        """Estimate by how much the first is better than the second, paired by seed."""
+        seeds = sorted(set(self.seeds(better, num_train)) & set(self.seeds(worse, num_train)))
+        first, second = (self.get(v, metric, num_train, seeds) for v in (better, worse))
+        return self._estimate(
+            sign * (first[0] - second[0]), sign * (first[1] - second[1]), better, worse, metric
+        )
+
+    def _estimate(
+        self, values: NDArray[np.float64], draws: NDArray[np.float64], *names: str
+    ) -> Estimate | None:
+        if not len(values) or not np.isfinite(values).all():
+            return None
+        draws = draws[:, np.isfinite(draws).all(0)] if draws.size else draws
+        rng = stream(self.seed, "study", "bootstrap", *names)
+        return estimate(values, draws, NUM_BOOTSTRAP, rng)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence and how each key metric speaks of it."""
+
+    text: str
+    estimates: Mapping[str, Estimate | None]
+
+    @property
+    def verdict(self) -> str:
+        """One word: holds if every key difference is above 0, fails if half are below, none above.
+
+        Asking for half, not for one: of six intervals of 95 % one misses 0 by chance now and then.
+        """
+        above, below = self.counts
+        if above == len(self.estimates):
+            return HOLDS
+        if above and below:
+            return MIXED
+        return FAILS if 2 * below >= len(self.estimates) else OPEN
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many intervals lie above 0, and how many below."""
+        words = [verdict(e.low, e.high) for e in self.estimates.values() if e is not None]
+        return words.count(HOLDS), words.count(FAILS)
+
+
+def claims_of(variants: Mapping[str, Mapping[str, Any]], scores: Scores) -> dict[str, list[Claim]]:
+    """Return every claim that the config makes, by the variant that it is about."""
+    found: dict[str, list[Claim]] = {}
+    for name, variant in variants.items():
+        for rival in variant["beats"]:
+            found.setdefault(name, []).append(
+                _claim(f"`{name}` is better than `{rival}`", name, rival, scores)
+            )
+        if whole := variant["ablates"]:
+            text = f"{variant['part']} (`{whole}` is better than `{name}`)"
+            found.setdefault(whole, []).append(_claim(text, whole, name, scores))
+    return found
+
+
+def _claim(text: str, better: str, worse: str, scores: Scores) -> Claim:
+    estimates = {m: scores.difference(better, worse, m, sign) for m, sign in KEY.items()}
+    return Claim(text, estimates)
+
+
+def main_table(names: Sequence[str], scores: Scores, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return one row per variant: mean, sd and 95 % interval of every metric."""
+    rows = []
+    for name in names:
+        row: dict[str, Any] = {"variant": name, "num_seeds": len(scores.seeds(name))}
+        for metric in metrics:
+            found = scores.mean(name, metric)
+            values = (found.mean, found.sd, found.low, found.high) if found else (None,) * 4
+            ends = ("", "_sd", "_low", "_high")
+            row |= {f"{metric}{end}": v for end, v in zip(ends, values, strict=True)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def runs_table(rows: Rows) -> pd.DataFrame:
+    """Return one row per run with the value of every metric."""
+    keys = ("variant", "num_train", "seed", "cpu_s", "diverged")
+    return pd.DataFrame([{k: row.get(k) for k in keys} | dict(row["values"]) for row in rows])
+
+
+def number(value: float | None) -> str:
+    """Print a number with three significant digits."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def interval(found: Estimate | None) -> str:
+    """Print a mean with its interval."""
+    if found is None:
+        return "undefined"
+    return f"{number(found.mean)} [{number(found.low)}, {number(found.high)}]"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def claim_text(claim: Claim) -> str:
+    """Return a claim as an item of a list: verdict, sentence, differences with intervals."""
+    parts = [
+        f"{label(m)} {interval(e)}" + (f", p = {e.p:.3g}" if e else "")
+        for m, e in claim.estimates.items()
+    ]
+    above, below = claim.counts
+    counts = f"{above} of {len(parts)} differences above 0, {below} below"
+    return f"- **{claim.verdict}** ({counts}): {claim.text}. Better by: {'; '.join(parts)}.\n"
+
+
+def asked_figures(
+    candidate: str, rivals: Sequence[str], scores: Scores, detector: pd.DataFrame
+) -> list[list[str]]:
+    """Return what was asked of our generator, what was measured, and whether it is met."""
+    lines = []
+    for metric, sign in KEY.items():
+        found = {r: scores.difference(candidate, r, metric, sign) for r in rivals}
+        known = {r: e for r, e in found.items() if e is not None}
+        if not known:
+            lines.append([f"first in {label(metric)}", "difference > 0", "not measured", OPEN])
+            continue
+        corrected = dict(zip(known, holm([e.p for e in known.values()]), strict=True))
+        closest = min(known, key=lambda r: known[r].low)
+        text = f"least lead: {interval(known[closest])} over `{closest}`, Holm p = "
+        text += number(corrected[closest])
+        is_met = all(e.low > 0 for e in known.values()) and len(known) == len(rivals)
+        lost = sum(e.high < 0 for e in known.values())
+        word = "met" if is_met else f"not met (behind {lost} of {len(rivals)} rivals for sure)"
+        lines.append([f"first in {label(metric)}", "difference > 0 for every rival", text, word])
+    ratio = scores.mean(candidate, "nearest_ratio")
+    lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO, 1))
+    for space in SPACES:
+        metric = column("frechet", space)
+        lines.append(_over_floor(candidate, metric, scores))
+    gain = detector_gain(detector, DETECTOR_IMAGES, BOTH, scores.seed)
+    name = f"AUC gain of the detector at {DETECTOR_IMAGES} real slices"
+    lines.append(_threshold(name, gain, 0.0, 1))
+    return lines
+
+
+def _threshold(name: str, found: Estimate | None, threshold: float, sign: int) -> list[str]:
+    needed = f"{'≥' if sign > 0 else '≤'} {threshold:g}"
+    if found is None:
+        return [name, needed, "not measured", OPEN]
+    short = sign * (threshold - found.mean)
+    is_zero = threshold == 0
+    is_met = found.low > 0 if is_zero else short <= 0
+    word = "met" if is_met else f"not met (short by {number(max(short, 0))})"
+    if is_zero and not is_met:
+        word = "not met (interval holds 0)" if found.high > 0 else "not met (it loses)"
+        needed = "> 0, interval without 0"
+    return [name, needed, interval(found), word]
+
+
+def _over_floor(candidate: str, metric: str, scores: Scores) -> list[str]:
+    own, floor = scores.mean(candidate, metric), scores.mean(FLOOR, metric)
+    name = f"{label(metric)} over the real floor"
+    if own is None or floor is None or floor.mean <= 0:
+        return [name, f"≤ {MAX_OVER_FLOOR:g}", "not measured", OPEN]
+    ratio = own.mean / floor.mean
+    text = f"{number(own.mean)} / {number(floor.mean)} = {number(ratio)}"
+    is_met = ratio <= MAX_OVER_FLOOR
+    word = "met" if is_met else f"not met ({number(ratio / MAX_OVER_FLOOR)} times too large)"
+    return [name, f"≤ {MAX_OVER_FLOOR:g}", text, word]
+
+
+def detector_gain(detector: pd.DataFrame, num_real: int, arm: str, seed: int) -> Estimate | None:
+    """Estimate the gain in AUC of an arm over real slices with classical augmentation."""
+    rows = detector[detector["num_real"] == num_real] if len(detector) else detector
+    if not len(rows) or arm not in rows or not rows[[arm, REAL]].notna().to_numpy().all():
+        return None
+    values = (rows[arm] - rows[REAL]).to_numpy(np.float64)
+    rng = stream(seed, "study", "bootstrap", "detector", num_real, arm)
+    return estimate(values, np.empty((len(values), 0)), NUM_BOOTSTRAP, rng)
+
+
+def memorisation_text(names: Sequence[str], scores: Scores) -> str:
+    """Say of each variant whether its images are copies."""
+    lines = []
+    for name in names:
+        ratio, close = (scores.mean(name, m) for m in ("nearest_ratio", "share_close"))
+        if ratio is None:
+            continue
+        word = "no sign of copying"
+        if ratio.high < MIN_NEAREST_RATIO:
+            word = "closer to the training slices than new tubes are"
+        elif ratio.low < MIN_NEAREST_RATIO:
+            word = "undecided"
+        lines.append([f"`{name}`", interval(ratio), interval(close), word])
+    return markdown_table(
+        ["variant", "nearest-neighbour ratio", "share closer than 95 % of new slices", "verdict"],
+        lines,
+    )
+
+
+def detector_text(detector: pd.DataFrame, seed: int) -> str:
+    """Return the detector's AUC by arm and number of real slices, and the paired gains."""
+    lines = []
+    for num_real, rows in detector.groupby("num_real"):
+        cells = [str(num_real)]
+        for arm in (REAL, BOTH, SYNTHETIC):
+            known = rows[arm].dropna() if arm in rows else pd.Series(dtype=float)
+            cells.append(f"{known.mean():.3f}" if len(known) else "–")
+        for arm in (BOTH, SYNTHETIC):
+            found = detector_gain(detector, int(str(num_real)), arm, seed)
+            cells.append(f"{interval(found)}, p = {number(found.p)}" if found else "–")
+        lines.append(cells)
+    header = ["real slices", f"AUC: {REAL}", BOTH, SYNTHETIC, f"gain: {BOTH}", f"gain: {SYNTHETIC}"]
+    return markdown_table(header, lines)
+
+
+def curve_text(variants: Sequence[str], nums: Sequence[str], scores: Scores) -> str:
+    """Return the key metrics of some variants against the number of training slices."""
+    lines = [
+        [f"`{name}`", num, *(interval(scores.mean(name, m, num)) for m in KEY)]
+        for name in variants
+        for num in nums
+        if scores.seeds(name, num)
+    ]
+    return markdown_table(["variant", "training slices", *(label(m) for m in KEY)], lines)
+
+
+def costs_text(costs: pd.DataFrame) -> str:
+    """Return steps, seconds, FLOPs and parameters of every variant."""
+    lines = [
+        [
+            f"`{row['variant']}`",
+            f"{row['num_steps']}",
+            *(number(row[key]) for key in ("preparation_s", "cpu_s", "gflops_per_step", "tflops")),
+            number(row["parameters"] / 1e6),
+            f"{row['diverged']}",
+        ]
+        for row in costs.to_dict("records")
+    ]
+    return markdown_table(
+        ["variant", "steps", "preparation, s", "training, CPU-s measured", "GFLOP per step",
+         "TFLOP in all", "parameters, million", "runs that diverged"], lines,
+    )  # fmt: skip
+
+
+def page(
+    study: Mapping[str, Any],
+    scores: Scores,
+    costs: pd.DataFrame,
+    detector: pd.DataFrame,
+    facts: Mapping[str, Any],
+) -> str:
+    """Write the page of conclusions.
+
+    Parameters
+    ----------
+    study : mapping
+        Config section `study`.
+    scores : Scores
+    costs : DataFrame
+        One row per variant.
+    detector : DataFrame
+        num_real, seed and one column of AUC per arm.
+    facts : mapping
+        num_tubes, num_train, num_test, num_test_tubes, num_images; `features`: what the learned
+        space can do.
+    """
+    variants, candidate = study["variants"], study["candidate"]
+    claims = claims_of(variants, scores)
+    whole = [name for name, v in variants.items() if not v["ablates"]]
+    rivals = [name for name in whole if name != candidate]
+    learned = facts["features"]
+    parts = [
+        "# What the study shows\n",
+        f"{len(variants)} variants, each trained for the cost of {study['budget_steps']} steps of "
+        f"DCGAN, preparation included; {facts['num_train']} training slices, scored on "
+        f"{facts['num_test']} slices of {facts['num_test_tubes']} tubes that no training saw, with "
+        f"{facts['num_images']} images each. Intervals are 95 % over seeds and test tubes "
+        "(bootstrap of seeds, stretched to the t interval; halves of the tubes). p is the paired "
+        f"sign-flip test; with {study['num_seeds']} seeds it cannot be below "
+        f"{number(2 / 2 ** study['num_seeds'])}. A claim holds if the interval of every key "
+        "difference lies above 0; it does not hold if half of them lie below and none above; it is "
+        "mixed if some lie above and some below, else undecided.\n",
+        f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
+        f"trained on the network tells a defect with AUC {number(learned['defect_auc'])}, the "
+        f"family with accuracy {number(learned['family_accuracy'])} and the bore's radius within "
+        f"{number(learned['radius_error_mm'])} mm.\n",
+    ]
+    if candidate in variants:
+        parts += [
+            "## The figures asked of our generator\n",
+            markdown_table(
+                ["figure", "needed", "measured", "verdict"],
+                asked_figures(candidate, rivals, scores, detector),
+            ),
+        ]
+    for name, found in claims.items():
+        parts += [f"## Claims about `{name}`\n", "".join(claim_text(c) for c in found)]
+    names = [FLOOR, COPY, *variants]
+    shown = [*KEY, "precision", "recall", "density", "c2st", "nearest_ratio"]
+    parts += [
+        "## All variants\n",
+        markdown_table(
+            ["variant", *(label(m) for m in shown)],
+            [[f"`{n}`", *(interval(scores.mean(n, m)) for m in shown)] for n in names],
+        ),
+    ]
+    physical = ["ms_ssim", "ms_ssim_nearest", "w1_activity", "w1_radius", "w1_intensity"]
+    physical += ["noise_factor"]
+    parts += [
+        "## Diversity, fidelity and physics\n",
+        markdown_table(
+            ["variant", *physical],
+            [[f"`{n}`", *(interval(scores.mean(n, m)) for m in physical)] for n in names],
+        ),
+        "The wall does not emit: its thickness cannot be seen in these images.\n",
+        "## Memorisation\n",
+        memorisation_text(names, scores),
+        "## A defect detector\n",
+        detector_text(detector, scores.seed) if len(detector) else "Not run.\n",
+        "## Fewer training slices\n",
+        curve_text(
+            study["curve"]["variants"], [*map(str, study["curve"]["num_images"]), ALL], scores
+        ),
+        "## Compute\n",
+        costs_text(costs),
+        "## What the numbers are\n",
+        "".join(f"- `{name}`: {text}.\n" for name, text in all_descriptions().items()),
+    ]
+    return "\n".join(parts)
+
+
+def all_descriptions() -> dict[str, str]:
+    """Return what each metric is."""
+    return descriptions(SPACES) | {"ms_ssim_nearest": NEAREST_SIMILARITY}

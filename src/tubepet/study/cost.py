@@ -1,0 +1,231 @@
+"""What a training costs, so that all get the same compute.
+
+The unit is a step of the reference model (DCGAN), measured in turn with the variant in one process:
+a busy machine slows both. CPU: seconds of one thread; GPU: seconds of the clock.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from tubepet.errors import InputError
+from tubepet.features.bank import activity_fraction, fit_bank
+from tubepet.gan.data import Data
+from tubepet.gan.run import Config, Model, start
+from tubepet.gan.train import make_fabric
+from tubepet.pretrain.train import train_vae
+
+NUM_ROUNDS = 5
+ROUND_S = 0.6  # of each side in a round
+VAE_STEPS = (5, 25)  # two short trainings; their difference is the cost of a step
+
+
+def clock_s() -> float:
+    """Return CPU-seconds of this process, or on a GPU the time when it has finished its work."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.process_time()
+
+
+def spent_s(work: Callable[[], Any]) -> float:
+    """Return the seconds that a call takes."""
+    begin_s = clock_s()
+    work()
+    return clock_s() - begin_s
+
+
+class _FlopCounter(TorchDispatchMode):
+    """Sums the FLOPs of every operation that has a formula.
+
+    torch's own FlopCounterMode also follows modules, which fails on second derivatives (R1).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def count_flops(work: Callable[[], Any]) -> int:
+    """Return the FLOPs of a call, backward passes included (2 for a multiply-add)."""
+    with _FlopCounter() as counter:
+        work()
+    return counter.total
+
+
+def _stepper(
+    model: Model, name: str, settings: Config, data: Data, seed: int
+) -> tuple[Callable[[int], None], dict[str, int], float]:
+    """Return a function that takes steps, the size of the networks, and the seconds to start."""
+    begin_s = clock_s()
+    run = start(model, name, settings, data, make_fabric(settings["precision"]), seed)
+    start_s = clock_s() - begin_s
+    sizes = {
+        key: sum(p.numel() for p in network.parameters()) for key, network in run.networks.items()
+    }
+
+    def take(num_steps: int) -> None:
+        for _ in range(num_steps):
+            model.train_step(run)
+            run.step += 1
+
+    return take, sizes, start_s
+
+
+def measure(
+    variant: tuple[Model, str, Config],
+    reference: tuple[Model, str, Config],
+    data: Data,
+    pretrain: Mapping[str, Any],
+    features: Mapping[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """Measure a step of a variant and of the reference, and the variant's preparation.
+
+    Parameters
+    ----------
+    variant, reference : tuple
+        Model, its name and its settings.
+    data : Data
+        What the variant trains on.
+    pretrain, features : mapping
+        Config sections; a model with a VAE or a bank is charged for making them.
+    seed : int
+
+    Returns
+    -------
+    dict
+        step_s, reference_step_s, preparation_s: seconds; flops_per_step; parameters by network.
+    """
+    torch.set_num_threads(1)
+    take_reference, _, plain_s = _stepper(*reference, Data(data.real), seed)
+    take, parameters, start_s = _stepper(*variant, data, seed)
+    flops = count_flops(partial(take, 1))
+    sizes = []
+    for warm in (take, take_reference):
+        warm(1)
+        sizes.append(int(np.clip(ROUND_S / max(spent_s(partial(warm, 1)), 1e-6), 1, 200)))
+    rounds = np.array(
+        [
+            [
+                spent_s(lambda: take(sizes[0])) / sizes[0],
+                spent_s(lambda: take_reference(sizes[1])) / sizes[1],
+            ]
+            for _ in range(NUM_ROUNDS)
+        ]
+    )
+    reference_s = float(np.median(rounds[:, 1]))
+    prepared_s = _preparation_s(data, pretrain, features, seed)
+    return {
+        "step_s": float(np.median(rounds[:, 0] / rounds[:, 1])) * reference_s,
+        "reference_step_s": reference_s,
+        # a model may fit something when it starts; what DCGAN takes for it is the same for all
+        "preparation_s": max(start_s - plain_s, 0.0) + prepared_s,
+        "flops_per_step": flops,
+        "parameters": parameters,
+    }
+
+
+def _preparation_s(
+    data: Data, pretrain: Mapping[str, Any], features: Mapping[str, Any], seed: int
+) -> float:
+    """Seconds to pretrain the VAE and to fit the bank, as far as the model has them."""
+    total_s = 0.0
+    if data.vae is not None and data.ct is not None:
+        ct = data.ct
+        split = np.full(len(ct.array), "val", "U5")
+        split[ct.rows[:-1]] = "train"  # one is left where no patient is for validation
+        with tempfile.TemporaryDirectory() as folder:
+            times = [
+                spent_s(
+                    partial(
+                        train_vae, ct.array, split, (ct.low, ct.high),
+                        {**pretrain, "num_steps": num}, seed, Path(folder) / f"{num}.pt", "",
+                    )
+                )
+                for num in VAE_STEPS
+            ]  # fmt: skip
+        step_s = (times[1] - times[0]) / (VAE_STEPS[1] - VAE_STEPS[0])
+        total_s += times[0] + max(step_s, 0) * max(pretrain["num_steps"] - VAE_STEPS[0], 0)
+    if data.bank is not None:
+        real = np.asarray(data.real.array[data.real.rows])
+        fractions = activity_fraction(real, data.real.high)
+        total_s += spent_s(lambda: fit_bank(fractions, features))
+    return total_s
+
+
+def estimate(costs: Sequence[Mapping[str, Any]], num_runs: Mapping[str, int]) -> pd.DataFrame:
+    """Return, per variant, its runs, the steps of each, and the minutes of all on one thread."""
+    rows = [
+        {
+            "variant": cost["variant"],
+            "num_runs": num_runs[cost["variant"]],
+            "num_steps": cost["num_steps"],
+            "preparation_s": cost["preparation_s"],
+            "minutes": num_runs[cost["variant"]] * cost["num_steps"] * cost["step_s"] / 60,
+        }
+        for cost in costs
+    ]
+    return pd.DataFrame(rows)
+
+
+def table(costs: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row per variant: what was granted, and what the runs on all slices really took."""
+    rows = []
+    for cost in costs:
+        own = [r for r in runs if (r["variant"], str(r["num_train"])) == (cost["variant"], "all")]
+        used_s = [r["cpu_s"] for r in own if r["cpu_s"] is not None]
+        rows.append(
+            {key: cost[key] for key in ("variant", "num_steps", "step_s", "preparation_s")}
+            | {
+                "cpu_s": float(np.mean(used_s)) if used_s else None,
+                "gflops_per_step": cost["flops_per_step"] / 1e9,
+                "tflops": cost["flops_per_step"] * cost["num_steps"] / 1e12,
+                "parameters": sum(cost["parameters"].values()),
+                "diverged": sum(bool(r["diverged"]) for r in own),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def num_steps(cost: Mapping[str, Any], budget_steps: int, variant: str) -> int:
+    """Return how many steps a variant may take.
+
+    Parameters
+    ----------
+    cost : mapping
+        From `measure`.
+    budget_steps : int
+        What every training may cost, preparation included, in steps of the reference.
+    variant : str
+        For the message.
+
+    Raises
+    ------
+    InputError
+        If the preparation alone costs more.
+    """
+    left_s = budget_steps * cost["reference_step_s"] - cost["preparation_s"]
+    if left_s < cost["step_s"]:
+        raise InputError(
+            f"study.budget_steps: got {budget_steps}, which is "
+            f"{budget_steps * cost['reference_step_s']:.1f} s, expected more than the "
+            f"{cost['preparation_s']:.1f} s that the preparation of {variant} takes"
+        )
+    return int(left_s / cost["step_s"])

@@ -1,0 +1,84 @@
+"""Figures of the study."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from tubepet.evaluate.table import FLOOR
+from tubepet.study.conclusions import ALL, KEY, Scores, label
+from tubepet.study.detector import BOTH, REAL, SYNTHETIC
+
+
+def draw_variants(names: Sequence[str], scores: Scores) -> Figure:
+    """Draw the key metrics of every variant with intervals and single seeds, and the real floor."""
+    figure = Figure(figsize=(12, 2.2 + 0.5 * len(names)), layout="constrained")
+    for axis, metric in zip(figure.subplots(2, 3, sharey=True).ravel(), KEY, strict=True):
+        for i, name in enumerate(names):
+            found = scores.mean(name, metric)
+            if found is None:
+                continue
+            values, _ = scores.get(name, metric, ALL, scores.seeds(name))
+            axis.plot(values, np.full(len(values), i), ".", color="0.7", markersize=4)
+            error = [[found.mean - found.low], [found.high - found.mean]]
+            axis.errorbar(found.mean, i, xerr=error, fmt="o", color="C0", markersize=4, capsize=2)
+        floor = scores.mean(FLOOR, metric)
+        if floor is not None:
+            axis.axvline(floor.mean, color="C1", linestyle="--", linewidth=1)
+        axis.set_title(label(metric), fontsize=9)
+        axis.set_yticks(range(len(names)), names, fontsize=7)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        if not metric.startswith("coverage"):
+            axis.set_xscale("symlog", linthresh=_smallest(names, metric, scores))
+    figure.suptitle("Dots: seeds; bars: 95 % interval of the mean; dashed: real training slices")
+    return figure
+
+
+def _smallest(names: Sequence[str], metric: str, scores: Scores) -> float:
+    """Where the axis turns linear: a tenth of the smallest positive mean."""
+    means = [e.mean for n in names if (e := scores.mean(n, metric)) is not None and e.mean > 0]
+    return max(min(means, default=1.0) / 10, 1e-4)
+
+
+def draw_curve(
+    variants: Sequence[str], nums: Sequence[int], num_train: int, scores: Scores
+) -> Figure:
+    """Draw the key metrics against the number of training slices."""
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    for axis, metric in zip(figure.subplots(2, 3).ravel(), KEY, strict=True):
+        for name in variants:
+            places = [(n, str(n)) for n in sorted(nums)] + [(num_train, ALL)]
+            points = [
+                (n, e) for n, key in places if (e := scores.mean(name, metric, key)) is not None
+            ]
+            if not points:
+                continue
+            x = [n for n, _ in points]
+            y = np.array([[e.mean, e.mean - e.low, e.high - e.mean] for _, e in points])
+            axis.errorbar(
+                x, y[:, 0], yerr=y[:, 1:].T, marker="o", markersize=3, capsize=2, label=name
+            )
+        axis.set(xscale="log", xlabel="training slices")
+        axis.set_title(label(metric), fontsize=9)
+        if not metric.startswith("coverage"):
+            axis.set_yscale("symlog", linthresh=_smallest(variants, metric, scores))
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def draw_detector(table: pd.DataFrame) -> Figure:
+    """Draw the detector's AUC on held-out tubes against the number of real slices."""
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axis = figure.subplots()
+    for arm, colour in ((REAL, "0.4"), (BOTH, "C0"), (SYNTHETIC, "C1")):
+        rows = table[["num_real", arm]].dropna() if arm in table else pd.DataFrame()
+        if not len(rows):
+            continue
+        by_size = rows.groupby("num_real")[arm]
+        axis.plot(rows["num_real"], rows[arm], ".", color=colour, alpha=0.3)
+        axis.plot(by_size.mean(), "o-", color=colour, label=arm)
+    axis.set(xscale="log", xlabel="real training slices", ylabel="AUC on held-out tubes")
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(frameon=False)
+    return figure

@@ -1,0 +1,107 @@
+"""One training of one variant, and the images that come of it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tubepet.gan.data import Data
+from tubepet.gan.run import Config, Model
+from tubepet.gan.sample import sample_images
+from tubepet.gan.train import Diverged, train
+from tubepet.logs import log
+from tubepet.rng import derived_seed
+from tubepet.study.cost import clock_s
+
+NO_LABELS = pd.DataFrame({"fluid_change_mm3": np.empty(0)})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training gave; without images if it diverged.
+
+    Attributes
+    ----------
+    images : float32 array, shape (num, H, W)
+        Bq/mm3; num is 0 if the training diverged.
+    labelled : float32 array, shape (n, H, W)
+        More images, Bq/mm3, for the detector: half drawn as the others, half with a defect of each
+        class in turn; none if the model gives no labels.
+    labels : DataFrame
+        Their labels, fluid_change_mm3 among them.
+    weights, arguments, curves
+        See `tubepet.gan.train.Trained`.
+    cpu_s : float or None
+        CPU-seconds (on a GPU: seconds) of the training; None if it was taken up again.
+    diverged : str
+        "", or the sentence that says when a loss ceased to be finite.
+    """
+
+    images: NDArray[np.float32]
+    labelled: NDArray[np.float32]
+    labels: pd.DataFrame
+    weights: dict[str, Tensor]
+    arguments: dict[str, Any]
+    curves: pd.DataFrame
+    cpu_s: float | None
+    diverged: str
+
+
+def train_and_sample(
+    model: Model,
+    name: str,
+    settings: Config,
+    data: Data,
+    num_samples: int,
+    seed: int,
+    code: str,
+    progress_dir: str | os.PathLike[str],
+) -> Outcome:
+    """Train and sample; a training that diverges is a result, not an error.
+
+    Parameters
+    ----------
+    model, name, settings, data, seed, code, progress_dir
+        See `tubepet.gan.train.train`.
+    num_samples : int
+        Images to generate.
+    """
+    is_resumed = (Path(progress_dir) / "checkpoint.pt").is_file()
+    begin_s = clock_s()
+    try:
+        trained = train(model, name, settings, data, seed, code, progress_dir)
+    except Diverged as error:
+        log.warning("diverged: %s", error)
+        size = data.real.image_size
+        none = np.empty((0, size, size), np.float32)
+        return Outcome(none, none, NO_LABELS, {}, {}, pd.DataFrame({"step": []}), None, str(error))
+    cpu_s = None if is_resumed else clock_s() - begin_s
+    generator = model.make_generator(trained.arguments)
+    generator.load_state_dict(trained.weights)
+    rng = torch.Generator().manual_seed(derived_seed(seed, "study", "samples"))
+    images = sample_images(model, generator.eval(), num_samples, data, rng)
+    made = labelled_images(model, generator, num_samples, data, rng)
+    return Outcome(images, *made, trained.weights, trained.arguments, trained.curves, cpu_s, "")
+
+
+@torch.no_grad()
+def labelled_images(
+    model: Any, generator: Any, num: int, data: Data, rng: torch.Generator
+) -> tuple[NDArray[np.float32], pd.DataFrame]:
+    """Generate images for the detector, see `Outcome`; none if the model gives no labels."""
+    if not hasattr(model, "sample_labelled"):
+        size = data.real.image_size
+        return np.empty((0, size, size), np.float32), NO_LABELS
+    defects = [name for name in generator.population.phantom["defects"] if name != "none"]
+    orders = [({}, num // 2), *(({"defect": name}, num // 2 // len(defects)) for name in defects)]
+    made = [model.sample_labelled(generator, n, rng, wanted) for wanted, n in orders if n]
+    images = torch.cat([images for images, _, _ in made]).float().squeeze(1).numpy()
+    low, high = data.real.low, data.real.high
+    labels = pd.concat([labels for _, labels, _ in made], ignore_index=True)
+    return ((images + 1) / 2 * (high - low) + low).astype(np.float32), labels

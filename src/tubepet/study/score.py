@@ -1,0 +1,134 @@
+"""The numbers of one set of images: all test slices, and halves of the tubes."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from tubepet import io
+from tubepet.evaluate import distances, metrics
+from tubepet.evaluate.metrics import Described
+from tubepet.evaluate.table import COPY, FLOOR, leave_own_tube_out
+from tubepet.rng import stream
+from tubepet.study.intervals import half_splits
+
+Images = NDArray[np.float32]
+Score = dict[str, Any]
+
+NEAREST_SIMILARITY = (
+    "MS-SSIM of each image with the test slice nearest to it, in any rotation or mirror image "
+    "(the other reading of the paper's number: fidelity, higher is better)"
+)
+
+
+@dataclass(frozen=True)
+class Real:
+    """The held-out slices, described once for all runs.
+
+    Attributes
+    ----------
+    described : Described
+    images : float32 array, shape (N, H, W)
+        Units of the scale.
+    halves : list of bool array, shape (N,)
+        The slices of random halves of the test tubes, the same for every run.
+    """
+
+    described: Described
+    images: Images
+    halves: Sequence[NDArray[np.bool_]]
+
+
+def nearest_similarity(images: Images, real: Images) -> float:
+    """Return the mean MS-SSIM of images with their nearest real slice, aligned."""
+    _, index = distances.nearest_training(images, real)
+    turned = np.stack([_turn(real[index], element) for element in range(8)])  # (8, N, H, W)
+    best = np.square(turned - images).mean((2, 3)).argmin(0)
+    aligned = turned[best, np.arange(len(images))]
+    chunks = range(0, len(images), metrics.SSIM_CHUNK)
+    cuts = [slice(i, i + metrics.SSIM_CHUNK) for i in chunks]
+    return float(np.concatenate([metrics.ms_ssim(images[c], aligned[c]) for c in cuts]).mean())
+
+
+def _turn(images: Images, element: int) -> Images:
+    turned = np.rot90(images, element % 4, axes=(1, 2))
+    return turned[:, :, ::-1] if element >= 4 else turned
+
+
+def score(images: Images, described: Described, real: Real) -> Score:
+    """Score one set of images.
+
+    Returns
+    -------
+    dict
+        values: one number per metric, against all test slices; draws: lists, on halves of the test
+        tubes, for the metrics that are quick.
+    """
+    values = _finite(metrics.measure(described, real.described))
+    values["ms_ssim_nearest"] = nearest_similarity(images, real.images)
+    halves = [
+        _finite(metrics.measure(described, real.described.subset(half), metrics.QUICK))
+        for half in real.halves
+    ]
+    draws = {name: [half[name] for half in halves] for name in (halves[0] if halves else {})}
+    return {"values": values, "draws": draws, "num_images": len(images)}
+
+
+def _finite(values: metrics.Values) -> metrics.Values:
+    """Replace what is infinite, as the distance to another tube where there is one only."""
+    return {n: v if v is not None and np.isfinite(v) else None for n, v in values.items()}
+
+
+def score_real(
+    train: Images,
+    train_tubes: NDArray[np.str_],
+    real: Real,
+    spaces: Mapping[str, metrics.Space],
+    num_images: int,
+    num_seeds: int,
+    seed: int,
+) -> list[Score]:
+    """Score training slices as if generated: the floor, and a generator that only copies.
+
+    The floor's slices are as far from the others as their tubes are: their own tube does not count
+    for the memorisation metrics.
+    """
+    alone = leave_own_tube_out(train, train_tubes)
+    rows = []
+    for i_seed in range(num_seeds):
+        rng = stream(seed, "study", "real", i_seed)
+        for name, chosen in (
+            (FLOOR, rng.permutation(len(train))[:num_images]),
+            (COPY, rng.integers(len(train), size=num_images)),
+        ):
+            images = train[chosen]
+            described = metrics.describe(images, train, spaces, rng)
+            if name == FLOOR:
+                described = replace(described, nearest=alone[chosen])
+            rows.append({"variant": name, "seed": i_seed, **score(images, described, real)})
+    return rows
+
+
+def test_halves(tubes: NDArray[np.str_], num: int, seed: int) -> list[NDArray[np.bool_]]:
+    """Return the halves of the test tubes that all runs share."""
+    return half_splits(tubes, num, stream(seed, "study", "halves"))
+
+
+def write_described(path: str | os.PathLike[str], described: Described) -> None:
+    """Write a description as safetensors."""
+    arrays = {f.name: getattr(described, f.name) for f in fields(described) if f.name != "features"}
+    arrays |= {f"features.{space}": array for space, array in described.features.items()}
+    with io.atomic(path) as part:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part)
+
+
+def read_described(path: str | os.PathLike[str]) -> Described:
+    """Read what `write_described` wrote."""
+    arrays = load_file(path)
+    names = [name for name in arrays if name.startswith("features.")]
+    features = {name.removeprefix("features."): arrays.pop(name) for name in names}
+    return Described(features=features, **arrays)

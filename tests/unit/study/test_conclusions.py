@@ -1,0 +1,115 @@
+"""Statements from fabricated scores, in both directions."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tubepet import io
+from tubepet.evaluate.table import COPY, FLOOR
+from tubepet.study import conclusions, figures
+from tubepet.study.conclusions import KEY
+from tubepet.study.detector import BOTH, REAL, SYNTHETIC
+
+SEEDS, HALVES = 5, 6
+VARIANTS = {
+    "ours": {"beats": ["dcgan"], "ablates": "", "part": ""},
+    "dcgan": {"beats": [], "ablates": "", "part": ""},
+    "no_memory": {"beats": [], "ablates": "ours", "part": "The memory carries information"},
+}
+STUDY = {
+    "variants": VARIANTS, "candidate": "ours", "budget_steps": 7, "num_seeds": SEEDS,
+    "curve": {"variants": ["ours"], "num_images": [30]},
+}  # fmt: skip
+FEATURES = {"tubes": ["t"], "defect_auc": 0.9, "family_accuracy": 0.8, "radius_error_mm": 0.1}
+FACTS = {"num_train": 60, "num_test": 40, "num_test_tubes": 4, "num_images": 50}
+
+
+def run(variant: str, seed: int, quality: float, num_train: str = "all") -> dict:
+    """Scores that are better the larger `quality` is, with a little chance."""
+    rng = np.random.default_rng([seed, len(variant)])
+    values = {m: 20 + sign * (quality + rng.normal(0, 0.05)) for m, sign in KEY.items()}
+    ratio = 0.95 if variant != COPY else 0.0
+    values |= {"nearest_ratio": ratio, "share_close": 0.05, "precision": None}
+    draws = {m: [values[m] + d for d in np.linspace(-0.1, 0.1, HALVES)] for m in KEY}
+    return {"variant": variant, "num_train": num_train, "seed": seed, "values": values,
+            "draws": draws, "cpu_s": 3.0, "diverged": ""}  # fmt: skip
+
+
+def page(ours: float, dcgan: float, no_memory: float, gain: float) -> str:
+    qualities = {"ours": ours, "dcgan": dcgan, "no_memory": no_memory, FLOOR: 12.0, COPY: 11.0}
+    rows = [run(name, seed, q) for name, q in qualities.items() for seed in range(SEEDS)]
+    rows += [run("ours", seed, ours - 2, "30") for seed in range(SEEDS)]
+    cost = {"variant": "ours", "num_steps": 3, "preparation_s": 0.0, "cpu_s": 3.0, "diverged": 0,
+            "gflops_per_step": 1.0, "tflops": 0.1, "parameters": 5.0}  # fmt: skip
+    aucs = [{"num_real": 50, "seed": s, REAL: 0.6, BOTH: 0.6 + gain + 0.01 * s, SYNTHETIC: None}
+            for s in range(SEEDS)]  # fmt: skip
+    scores = conclusions.Scores(rows, seed=1)
+    facts = FACTS | {"features": FEATURES}
+    return conclusions.page(STUDY, scores, pd.DataFrame([cost]), pd.DataFrame(aucs), facts)
+
+
+def test_a_clear_win_is_stated_as_one() -> None:
+    text = page(ours=10, dcgan=8, no_memory=9, gain=0.1)
+    assert "**holds** (6 of 6 differences above 0, 0 below): `ours` is better than `dcgan`" in text
+    assert ": The memory carries information (`ours` is better than `no_memory`)" in text
+    assert text.count("- **holds**") == 2
+    assert text.count("| met |") == 10  # six firsts, ratio, two floors, detector
+    assert "cannot be below 0.0625" in text
+
+
+def test_a_clear_loss_is_stated_as_one() -> None:
+    text = page(ours=8, dcgan=10, no_memory=9, gain=-0.1)
+    assert "**does not hold** (0 of 6 differences above 0, 6 below): `ours` is better" in text
+    assert text.count("- **does not hold**") == 2
+    assert text.count("not met (behind 1 of 1 rivals for sure)") == 6
+    assert "not met (it loses)" in text
+
+
+def test_no_difference_is_undecided() -> None:
+    text = page(ours=10, dcgan=10, no_memory=10, gain=-0.02)
+    assert text.count("- **undecided**") == 2
+    assert "not met (interval holds 0)" in text
+
+
+def test_too_far_from_the_floor_says_by_how_much() -> None:
+    # distances 20 - quality: ours 20 + 16 = 36, floor 8: 4.5 times, 1.5 times too far
+    text = page(ours=-16, dcgan=-17, no_memory=-17, gain=0.1)
+    assert len(re.findall(r"not met \(1\.(49|5)\d* times too large\)", text)) == 2
+
+
+def test_pairs_are_the_seeds_that_both_have() -> None:
+    rows = [run("ours", s, 10) for s in range(5)] + [run("dcgan", s, 8) for s in (1, 3)]
+    rows.append(run("dcgan", 4, 8) | {"values": {}, "draws": {}, "diverged": "NaN"})
+    found = conclusions.Scores(rows, 1).difference("ours", "dcgan", "coverage", 1)
+    assert found is not None and found.num_seeds == 2
+
+
+def test_a_metric_that_is_undefined_is_not_a_win() -> None:
+    rows = [run(name, s, 10) for name in ("ours", "dcgan") for s in range(3)]
+    rows[0]["values"]["coverage"] = None
+    claim = conclusions._claim("x", "ours", "dcgan", conclusions.Scores(rows, 1))
+    assert claim.estimates["coverage"] is None and claim.verdict == "undecided"
+
+
+def test_figures_are_drawn(tmp_path: Path) -> None:
+    rows = [run(name, s, 10) for name in ("ours", FLOOR) for s in range(3)]
+    rows += [run("ours", s, 8, "30") for s in range(3)]
+    scores = conclusions.Scores(rows, 1)
+    table = pd.DataFrame({"num_real": [25, 50], "seed": 0, REAL: [0.6, 0.7], BOTH: [0.7, np.nan]})
+    drawn = (
+        figures.draw_variants(["ours", FLOOR], scores),
+        figures.draw_curve(["ours"], [30], 60, scores),
+        figures.draw_detector(table),
+        figures.draw_detector(pd.DataFrame()),
+    )
+    for i, figure in enumerate(drawn):
+        io.write_figure(tmp_path / f"{i}.png", figure)
+        assert (tmp_path / f"{i}.png").stat().st_size > 3000
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.01234, "0.0123"), (12345.6, "12346")])
+def test_numbers_are_short(value: float | None, text: str) -> None:
+    assert conclusions.number(value) == text

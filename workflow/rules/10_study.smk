@@ -1,0 +1,370 @@
+# 10 study. Needs the slice dataset, what the models read, and some further tubes; makes results/study/conclusions.md:
+# every variant trained several times at equal compute, scored on held-out tubes, compared seed by seed.
+# Steps: a feature space learned on tubes of no split; what a step costs; the trainings, one job each; scores; defect
+# detectors; the page. Only the target `study` asks for it. config/study.yaml is the whole of it.
+
+
+rule collect_feature_slices:
+    """Slices of the further tubes, which are in no split of the study."""
+    input:
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=FEATURE_TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=FEATURE_TUBES),
+    output:
+        slices="results/study/features/slices.npy",
+        table="results/study/features/slices.parquet",
+        info="results/study/features/slices.json",
+    log:
+        "logs/collect_feature_slices.log",
+    benchmark:
+        "results/benchmarks/collect_feature_slices.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        seed=config["seed"],
+        split={"train": 0.8, "val": 0.0, "test": 0.2},
+        slice_margin_mm=config["reconstruct"]["slice_margin_mm"],
+        scale_quantile=config["reconstruct"]["scale_quantile"],
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=FEATURE_TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
+        stats=expand("results/simulate/{tube}/stats.json", tube=FEATURE_TUBES),
+        code=code_digest("tubepet.reconstruct.dataset", "tubepet.rng"),
+    script:
+        "../scripts/collect_slices.py"
+
+
+rule train_features:
+    """Learn a feature space on them: class of defect, family, size of the bore."""
+    input:
+        images=rules.collect_feature_slices.output.slices,
+        table=rules.collect_feature_slices.output.table,
+        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
+        info=rules.collect_slices.output.info,
+        study_table=rules.collect_slices.output.table,
+    output:
+        weights="results/study/features/network.safetensors",
+        facts="results/study/features/network.json",
+    log:
+        "logs/train_features.log",
+    benchmark:
+        "results/benchmarks/train_features.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        seed=config["seed"],
+        num_steps=STUDY["features"]["num_steps"],
+        code=code_digest("tubepet.evaluate.learned"),
+    script:
+        "../scripts/train_features.py"
+
+
+rule measure_cost:
+    """What a step of a variant costs, in turn with DCGAN's; from it the number of steps."""
+    input:
+        unpack(variant_files),
+        images=rules.collect_slices.output.slices,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_slices.output.info,
+    output:
+        cost="results/study/costs/{variant}.json",
+    log:
+        "logs/measure_cost/{variant}.log",
+    benchmark:
+        "results/benchmarks/measure_cost/{variant}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        seed=config["seed"],
+        model=variant_model,
+        settings=variant_settings,
+        reference=reference_settings,
+        pretrain=config["pretrain"],
+        features=config["features"],
+        budget_steps=STUDY["budget_steps"],
+        code=variant_code,
+    script:
+        "../scripts/measure_cost.py"
+
+
+rule estimate_study:
+    """How long the study will take, from what steps cost (target estimate_study, before the trainings)."""
+    input:
+        costs=expand("results/study/costs/{variant}.json", variant=STUDY["variants"]),
+    output:
+        table="results/study/estimate.csv",
+    log:
+        "logs/estimate_study.log",
+    benchmark:
+        "results/benchmarks/estimate_study.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        num_runs={name: len(study_runs(name)) for name in STUDY["variants"]},
+        code=code_digest("tubepet.study.cost"),
+    script:
+        "../scripts/estimate_study.py"
+
+
+rule take_subset:
+    """Keep some of the training slices; the smaller sets are parts of the larger."""
+    input:
+        table=rules.collect_slices.output.table,
+    output:
+        table="results/study/subsets/{num_train}/{i_seed}/slices.parquet",
+    log:
+        "logs/take_subset/{num_train}_{i_seed}.log",
+    benchmark:
+        "results/benchmarks/take_subset/{num_train}_{i_seed}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        seed=config["seed"],
+        code=code_digest("tubepet.study.subset", "tubepet.rng"),
+    script:
+        "../scripts/take_subset.py"
+
+
+rule fit_subset_features:
+    """The memory bank of a subset, fitted on it alone."""
+    input:
+        images=rules.collect_slices.output.slices,
+        table=rules.take_subset.output.table,
+        info=rules.collect_slices.output.info,
+    output:
+        bank="results/study/subsets/{num_train}/{i_seed}/bank.safetensors",
+        info="results/study/subsets/{num_train}/{i_seed}/features.json",
+        scree="results/study/subsets/{num_train}/{i_seed}/scree.png",
+        eigen_images="results/study/subsets/{num_train}/{i_seed}/eigen_images.png",
+        filters="results/study/subsets/{num_train}/{i_seed}/pcanet_filters.png",
+    log:
+        "logs/fit_subset_features/{num_train}_{i_seed}.log",
+    benchmark:
+        "results/benchmarks/fit_subset_features/{num_train}_{i_seed}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        features=config["features"],
+        code=code_digest("tubepet.features.bank", "tubepet.features.figures"),
+    script:
+        "../scripts/fit_features.py"
+
+
+rule train_variant:
+    """Train one variant once, for its number of steps, and sample from it."""
+    input:
+        unpack(run_files),
+        images=rules.collect_slices.output.slices,
+        info=rules.collect_slices.output.info,
+        cost=rules.measure_cost.output.cost,
+    output:
+        weights="results/study/runs/{variant}/{num_train}/{i_seed}/generator.safetensors",
+        info="results/study/runs/{variant}/{num_train}/{i_seed}/run.json",
+        log="results/study/runs/{variant}/{num_train}/{i_seed}/log.csv",
+        samples="results/study/runs/{variant}/{num_train}/{i_seed}/samples.npy",
+        labelled="results/study/runs/{variant}/{num_train}/{i_seed}/labelled.npy",
+        labels="results/study/runs/{variant}/{num_train}/{i_seed}/labels.parquet",
+    log:
+        "logs/train_variant/{variant}_{num_train}_{i_seed}.log",
+    benchmark:
+        "results/benchmarks/train_variant/{variant}_{num_train}_{i_seed}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=2880,
+    params:
+        seed=config["seed"],
+        model=variant_model,
+        settings=variant_settings,
+        num_samples=STUDY["num_samples"],
+        progress="results/study/runs/{variant}/{num_train}/{i_seed}/progress",
+        code=variant_code,
+    script:
+        "../scripts/train_variant.py"
+
+
+rule score_real:
+    """Describe the held-out slices; score training slices as the floor and as copies."""
+    input:
+        images=rules.collect_slices.output.slices,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_slices.output.info,
+        weights=rules.train_features.output.weights,
+        features=rules.train_features.output.facts,
+    output:
+        described="results/study/test_slices.safetensors",
+        space="results/study/statistics_space.json",
+        scores="results/study/real.json",
+    log:
+        "logs/score_real.log",
+    benchmark:
+        "results/benchmarks/score_real.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        seed=config["seed"],
+        num_images=STUDY["num_samples"],
+        num_halves=STUDY["num_halves"],
+        num_seeds=STUDY["num_seeds"],
+        code=code_digest(
+            "tubepet.evaluate.learned", "tubepet.evaluate.table", "tubepet.study.score"
+        ),
+    script:
+        "../scripts/score_real.py"
+
+
+rule score_variant:
+    """Every metric of every run of a variant, on held-out tubes only."""
+    input:
+        samples=runs_of_variant("samples.npy"),
+        runs=runs_of_variant("run.json"),
+        images=rules.collect_slices.output.slices,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_slices.output.info,
+        described=rules.score_real.output.described,
+        space=rules.score_real.output.space,
+        real=rules.score_real.output.scores,
+        weights=rules.train_features.output.weights,
+        features=rules.train_features.output.facts,
+    output:
+        scores="results/study/scores/{variant}.json",
+    log:
+        "logs/score_variant/{variant}.log",
+    benchmark:
+        "results/benchmarks/score_variant/{variant}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        seed=config["seed"],
+        num_halves=STUDY["num_halves"],
+        code=code_digest(
+            "tubepet.evaluate.learned", "tubepet.evaluate.table", "tubepet.study.score"
+        ),
+    script:
+        "../scripts/score_variant.py"
+
+
+rule train_detectors:
+    """Defect detectors from few real slices, with and without generated ones, on held-out tubes."""
+    input:
+        tables=detector_tables,
+        generated=detector_files("labelled.npy"),
+        generated_labels=detector_files("labels.parquet"),
+        images=rules.collect_slices.output.slices,
+        info=rules.collect_slices.output.info,
+        labels=rules.label_slices.output.labels,
+    output:
+        table="results/study/detectors/{num_train}.csv",
+    log:
+        "logs/train_detectors/{num_train}.log",
+    benchmark:
+        "results/benchmarks/train_detectors/{num_train}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        seed=config["seed"],
+        num_steps=STUDY["detector"]["num_steps"],
+        visible_mm3=STUDY["detector"]["visible_mm3"],
+        code=code_digest(
+            "tubepet.evaluate.table", "tubepet.study.detector", "tubepet.rng"
+        ),
+    script:
+        "../scripts/train_detectors.py"
+
+
+rule conclude_study:
+    """Tables, figures and the page of conclusions."""
+    input:
+        real=rules.score_real.output.scores,
+        scores=expand("results/study/scores/{variant}.json", variant=STUDY["variants"]),
+        costs=expand("results/study/costs/{variant}.json", variant=STUDY["variants"]),
+        detectors=expand(
+            "results/study/detectors/{num_train}.csv",
+            num_train=STUDY["detector"]["num_real"],
+        ),
+        samples=expand(
+            "results/study/runs/{variant}/all/0/samples.npy",
+            variant=pictured_variants(),
+        ),
+        images=rules.collect_slices.output.slices,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_slices.output.info,
+    output:
+        page=report(
+            "results/study/conclusions.md",
+            category="10 Study",
+            caption="../report/conclude_study.rst",
+            labels={"what": "conclusions"},
+        ),
+        table="results/study/table.csv",
+        runs="results/study/runs.csv",
+        costs="results/study/costs.csv",
+        variants=report(
+            "results/study/variants.png",
+            category="10 Study",
+            caption="../report/conclude_study.rst",
+            labels={"what": "key metrics of every variant"},
+        ),
+        curve="results/study/curve.png",
+        detector="results/study/detector.png",
+        samples="results/study/samples.png",
+        neighbours="results/study/neighbours.png",
+    log:
+        "logs/conclude_study.log",
+    benchmark:
+        "results/benchmarks/conclude_study.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    params:
+        seed=config["seed"],
+        study=STUDY,
+        pictured=pictured_variants(),
+        code=code_digest(
+            "tubepet.study.conclusions",
+            "tubepet.study.figures",
+            "tubepet.study.cost",
+            "tubepet.evaluate.figures",
+        ),
+    script:
+        "../scripts/conclude_study.py"

@@ -1,0 +1,40 @@
+"""Tables, figures and the page of conclusions from all scores (rule conclude_study)."""
+
+import numpy as np
+import pandas as pd
+
+from tubepet import io, logs
+from tubepet.evaluate import figures as pictures
+from tubepet.evaluate.table import RealSlices
+from tubepet.study import conclusions, cost, figures
+
+logs.start_log(snakemake.log[0])
+given, output, params = snakemake.input, snakemake.output, snakemake.params
+study = params.study
+real = io.read_json(given.real)
+runs = [row for path in given.scores for row in io.read_json(path)]
+floor = [{"num_train": conclusions.ALL, **row} for row in real["rows"]]
+scores = conclusions.Scores(runs + floor, params.seed)
+costs = cost.table([io.read_json(path) for path in given.costs], runs)
+detectors = pd.concat([io.read_table(path) for path in given.detectors] or [pd.DataFrame()])
+text = conclusions.page(study, scores, costs, detectors, real["facts"])
+io.write_text(output.page, text)
+
+names = [conclusions.FLOOR, conclusions.COPY, *study["variants"]]
+metrics = list(conclusions.all_descriptions())
+io.write_table(output.table, conclusions.main_table(names, scores, metrics))
+io.write_table(output.runs, conclusions.runs_table(runs + floor))
+io.write_table(output.costs, costs)
+io.write_figure(output.variants, figures.draw_variants(names, scores))
+curve, facts = study["curve"], real["facts"]
+draw = figures.draw_curve(curve["variants"], curve["num_images"], facts["num_train"], scores)
+io.write_figure(output.curve, draw)
+io.write_figure(output.detector, figures.draw_detector(detectors))
+rows, scale_bq_mm3 = io.read_table(given.table), io.read_json(given.info)["scale_bq_mm3"]
+split, tube = rows["split"].to_numpy(str), rows["tube"].to_numpy(str)
+slices = RealSlices(io.read_array(given.images), split, tube, scale_bq_mm3)
+test, train = (slices.of(s) * np.float32(scale_bq_mm3) for s in ("test", "train"))
+samples = {n: io.read_array(p) for n, p in zip(params.pictured, given.samples, strict=True)}
+io.write_figure(output.samples, pictures.draw_samples(test, samples, scale_bq_mm3))
+io.write_figure(output.neighbours, pictures.draw_neighbours(train, samples, scale_bq_mm3))
+logs.log.info("%d runs of %d variants in, 1 page out", len(runs), len(study["variants"]))

@@ -1,0 +1,36 @@
+"""Describe held-out slices; score training slices as floor and copies (rule score_real)."""
+
+import numpy as np
+import torch
+
+from tubepet import io, logs, rng
+from tubepet.evaluate import learned, metrics, statistics, table
+from tubepet.study import score
+
+logs.start_log(snakemake.log[0])
+given, output, params = snakemake.input, snakemake.output, snakemake.params
+torch.set_num_threads(1)  # the same sums in the same order on every machine
+rows = io.read_table(given.table)
+split, tube = rows["split"].to_numpy(str), rows["tube"].to_numpy(str)
+scale_bq_mm3 = io.read_json(given.info)["scale_bq_mm3"]
+real = table.RealSlices(io.read_array(given.images), split, tube, scale_bq_mm3)
+train, test = real.of("train"), real.of("test")
+num_images = min(params.num_images, len(train))
+raw = statistics.image_statistics(train, 1.0)
+space = statistics.fit_space(raw, min(num_images, len(test)))
+facts = io.read_json(given.features)
+net = learned.load_space(given.weights, facts)
+spaces = {metrics.STATISTICS: space.features, learned.LEARNED: net.features}
+described = metrics.describe(test, train, spaces, rng.stream(params.seed, "study", "test"))
+halves = score.test_halves(tube[split == "test"], params.num_halves, params.seed)
+scores = score.score_real(
+    train, tube[split == "train"], score.Real(described, test, halves), spaces, num_images,
+    params.num_seeds, params.seed,
+)  # fmt: skip
+score.write_described(output.described, described)
+arrays = {"mean": space.mean, "std": space.std, "components": space.components}
+io.write_json(output.space, {name: np.asarray(a).tolist() for name, a in arrays.items()})
+info = {"num_images": num_images, "num_train": len(train), "num_test": len(test)}
+info |= {"num_test_tubes": len(set(tube[split == "test"])), "features": facts}
+io.write_json(output.scores, {"rows": scores, "facts": info})
+logs.log.info("%d training and %d test slices in, %d rows out", len(train), len(test), len(scores))

@@ -1,0 +1,36 @@
+"""Train one variant once and sample from it (rule train_variant)."""
+
+import shutil
+
+from safetensors.torch import save_file
+
+from tubepet import io, logs
+from tubepet.gan import files, models
+from tubepet.rng import derived_seed
+from tubepet.study import outcome
+
+logs.start_log(snakemake.log[0])
+output, params, wildcards = snakemake.output, snakemake.params, snakemake.wildcards
+data = files.read_data(dict(snakemake.input.items()))
+settings = params.settings | {"num_steps": io.read_json(snakemake.input.cost)["num_steps"]}
+result = outcome.train_and_sample(
+    models.MODELS[params.model],
+    params.model,
+    settings,
+    data,
+    params.num_samples,
+    derived_seed(params.seed, "study", "seed", int(wildcards.i_seed)),
+    params.code,
+    params.progress,
+)
+with io.atomic(output.weights) as part:
+    save_file(result.weights, part)
+io.write_array(output.samples, result.images)
+io.write_array(output.labelled, result.labelled)
+io.write_table(output.labels, result.labels)
+io.write_table(output.log, result.curves)
+info = {"variant": wildcards.variant, "num_train": wildcards.num_train}
+info |= {"seed": int(wildcards.i_seed), "cpu_s": result.cpu_s, "diverged": result.diverged}
+io.write_json(output.info, info | {"arguments": result.arguments, **settings})
+shutil.rmtree(params.progress, ignore_errors=True)
+logs.log.info("%d training slices in, %d images out", len(data.real), len(result.images))
