@@ -271,7 +271,7 @@ def make_page(
 
 
 def _study(paths: Sequence[str]) -> Section:
-    """Conclusions of the study as its own page gives them, and its figures; or that it has not run."""
+    """Conclusions of the study as its own page gives them, or that it has not run."""
     title = "What the study shows"
     if not paths:
         return Section("study", title, f"{NO_STUDY} It runs by `snakemake study`.")
