@@ -11,6 +11,16 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+# Seconds each: not worth a submission on a cluster.
+localrules:
+    prepare_g4data,
+    calibrate_scanner,
+    collect_phantoms,
+    collect_counts,
+    draw_follow,
+    collect_report,
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/01_phantom.smk"
 include: "workflow/rules/02_simulate.smk"
@@ -23,6 +33,7 @@ include: "workflow/rules/07_gan.smk"
 include: "workflow/rules/08_evaluate.smk"
 include: "workflow/rules/09_report.smk"
 include: "workflow/rules/10_study.smk"
+include: "workflow/rules/11_enhance.smk"
 
 
 rule all:
@@ -86,3 +97,9 @@ rule study:
     """Many trainings at equal compute, and the page of conclusions (config/study.yaml: an hour and a half)."""
     input:
         rules.conclude_study.output,
+
+
+rule enhance:
+    """Long images from short ones: networks against filters, on tubes of their own."""
+    input:
+        rules.evaluate_enhancers.output,

@@ -16,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+import tubepet
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.gan import models, sample
 from tubepet.gan.data import Data, Images
+from tubepet.gan.drawn import sample_labelled
 from tubepet.rng import derived_seed
 
 FORMAT = 1  # of generator.json
@@ -95,10 +97,16 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
             f"{path}: got model {name!r}, which is queried with CT slices; expected another model "
             "(its samples are results/gan/paper/samples.npy)"
         )
-    network = sample.load_generator(models.MODELS[name], weights, facts["arguments"])
-    scale_bq_mm3, pixel_mm, slice_mm = (
-        float(facts[key]) for key in ("scale_bq_mm3", "pixel_mm", "slice_mm")
-    )
+    try:
+        network = sample.load_generator(models.MODELS[name], weights, facts["arguments"])
+        scale_bq_mm3, pixel_mm, slice_mm = (
+            float(facts[key]) for key in ("scale_bq_mm3", "pixel_mm", "slice_mm")
+        )
+    except (TypeError, KeyError) as error:
+        raise InputError(
+            f"{path}: written by another version of tubepet ({error}), expected that of "
+            f"{tubepet.__version__}: train the model again"
+        ) from error
     return Generator(name, network, scale_bq_mm3, pixel_mm, slice_mm, facts)
 
 
@@ -120,10 +128,11 @@ def generate(
     InputError
         If something is wanted of a model that cannot be asked.
     """
-    if wanted:
+    is_drawn = hasattr(generator.network, "population")
+    if wanted and not is_drawn:
         raise InputError(
             f"{', '.join(wanted)}: model {generator.name!r} cannot be asked for anything, expected "
-            "none of these"
+            "none of these, or a model like 'ours'"
         )
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     rng = torch.Generator().manual_seed(derived_seed(seed, "gan", generator.name, "generate"))
@@ -132,5 +141,10 @@ def generate(
     model = models.MODELS[generator.name]
     for start in range(0, num, CHUNK):
         size = min(CHUNK, num - start)
-        images = sample.sample_images(model, generator.network, size, data, rng)
-        yield Batch(images, pd.DataFrame(index=range(size)), None)
+        if is_drawn:
+            unit, labels, masks = sample_labelled(generator.network, size, rng, wanted)
+            images = ((unit.squeeze(1).numpy() + 1) / 2 * generator.scale_bq_mm3).astype("f4")
+            yield Batch(images, labels, masks)
+        else:
+            images = sample.sample_images(model, generator.network, size, data, rng)
+            yield Batch(images, pd.DataFrame(index=range(size)), None)

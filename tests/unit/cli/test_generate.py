@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pydicom
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import save_file
@@ -16,12 +18,35 @@ from safetensors.torch import save_file
 from tubepet import io
 from tubepet.cli import main
 from tubepet.gan import models
+from tubepet.phantom.drawing import Population, SliceGrid
 
-ARGUMENTS = {"image_size": 16, "latent_size": 4, "channels": 4}
+ARGUMENTS = {
+    "image_size": 16, "latent_size": 4, "channels": 4, "output": "activity", "filter_px": 0.6,
+}  # fmt: skip
 FACTS = {
     "format": 1, "model": "dcgan", "arguments": ARGUMENTS, "scale_bq_mm3": 600.0, "pixel_mm": 0.5,
     "slice_mm": 1.0, "code": "abc",
 }  # fmt: skip
+
+
+@pytest.fixture
+def drawn_model(tmp_path, root) -> Path:
+    """Write the folder of an untrained generator that can be asked for tubes."""
+    phantom = yaml.safe_load((root / "config/config.yaml").read_text())["phantom"]
+    population = Population(
+        phantom, SliceGrid(32, 1.0, 1.0, 2.6, 1.5), num_slices=32, margin_mm=1.0
+    )
+    arguments = {
+        "image_size": 32, "channels": 4, "filter_px": 0.6, "population": asdict(population),
+    }  # fmt: skip
+    torch.manual_seed(3)
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    network = models.MODELS["ours"].make_generator(arguments)
+    save_file(network.state_dict(), folder / "generator.safetensors")
+    io.write_json(folder / "generator.json", FACTS | {"model": "ours", "arguments": arguments})
+    (folder / "card.md").write_text("# Model card")
+    return folder
 
 
 @pytest.fixture
@@ -90,12 +115,41 @@ def test_a_model_that_cannot_be_asked_says_so(model, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+def test_tubes_are_made_as_asked_with_their_labels(drawn_model, tmp_path):
+    out = tmp_path / "o"
+    done = run(drawn_model, out, "--family", "bent", "--defect", "pit")
+    assert done.exit_code == 0, done.output
+    labels = pd.read_csv(out / "labels.csv")
+    assert set(labels["family"]) == {"bent"} and set(labels["defect"]) == {"pit"}
+    assert (out / "card.md").read_text() == "# Model card"
+    for row in labels.itertuples():
+        with Image.open(out / f"mask_{row.number:06d}.png") as png:
+            mask = np.asarray(png) > 0
+        inside = mask[row.y_low_px : row.y_high_px, row.x_low_px : row.x_high_px]
+        assert inside.any() and inside.sum() == mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (("--family", "elbow"), "family: got 'elbow', expected one of round"),
+        (("--defect", "rust"), "defect: got 'rust', expected one of none"),
+    ],
+)
+def test_an_unknown_wish_is_named(drawn_model, tmp_path, wish, message):
+    done = run(drawn_model, tmp_path / "o", *wish)
+    assert done.exit_code == 2 and message in done.stderr, done.output
+    assert not (tmp_path / "o").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"format": 9}, "got format 9, expected 1: train the model again"),
         ({"model": "stylegan"}, "got model 'stylegan', expected one of vae, dcgan"),
         ({"model": "paper"}, "which is queried with CT slices"),
+        ({"arguments": {"image_size": 16}}, "another version of tubepet"),
+        ({"pixel_mm": None}, "another version of tubepet"),
         ({"arguments": {**ARGUMENTS, "channels": 8}}, "expected the weights of a generator with"),
     ],
 )
