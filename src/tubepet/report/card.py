@@ -14,6 +14,7 @@ import tubepet
 from tubepet.evaluate.table import COPY, FLOOR
 from tubepet.report.tables import with_intervals
 
+UNDEFINED = "undefined"  # as in Table 1, where a cell is empty
 WHAT = {
     "paper": "generator with an attention memory, queried with CT slices (the paper's model)",
     "vae": "variational autoencoder",
@@ -57,9 +58,9 @@ def model_card(
     scores = [
         (
             metric,
-            rows.loc[name, metric],
-            rows.loc[FLOOR, metric],
-            metrics["columns"].get(metric, "").partition(";")[0],
+            rows.loc[name, metric] or UNDEFINED,
+            rows.loc[FLOOR, metric] or UNDEFINED,
+            metrics["columns"].get(metric, "").partition("; median of")[0],
         )
         for metric in map(str, table1.columns)
         if f"{metric}_low" in table1
@@ -85,9 +86,12 @@ def _memorisation(name: str, table1: pd.DataFrame) -> str:
     ratio, low, high = ratios.loc[
         name, ["nearest_ratio", "nearest_ratio_low", "nearest_ratio_high"]
     ]
-    floor, copy = ratios.loc[[FLOOR, COPY], "nearest_ratio"]
+    floor, copy = (
+        UNDEFINED if pd.isna(value) else f"{value:.2f}"
+        for value in ratios.loc[[FLOOR, COPY], "nearest_ratio"]
+    )
     return (
         f"Distance of a sample to the nearest training slice, over that of a test slice: "
-        f"{ratio:.2f} [{low:.2f}, {high:.2f}]. A copier would have {copy:.2f}, real slices of "
-        f"other tubes {floor:.2f}; below 1 a sample is nearer to the training set than new tubes."
+        f"{ratio:.2f} [{low:.2f}, {high:.2f}]. A copier would have {copy}, real slices of "
+        f"other tubes {floor}; below 1 a sample is nearer to the training set than new tubes."
     )

@@ -226,7 +226,7 @@ def draw_table(table: pd.DataFrame, descriptions: Mapping[str, str]) -> Chart:
             },
             row=i // 3 + 1, col=i % 3 + 1,
         )  # fmt: skip
-        text = descriptions.get(metric, "").partition(";")[0]
+        text = descriptions.get(metric, "").partition("; median of")[0]
         figure.layout.annotations[i].hovertext = text
     figure.update_yaxes(autorange="reversed", automargin=True)
     columns = ["model", *(metric + end for metric in metrics for end in ("", "_low", "_high"))]

@@ -16,7 +16,7 @@ SLICES = {
     "pixel_mm": 0.5, "slice_mm": 1.0, "num_tubes": {"train": 50, "test": 21},
     "num_slices": {"train": 900, "test": 400},
 }  # fmt: skip
-METRICS = {"columns": {"nearest_ratio": "median distance; of 100 draws"}}
+METRICS = {"columns": {"nearest_ratio": "median distance; median of 100 draws"}}
 
 
 def write(table: pd.DataFrame) -> str:
@@ -39,3 +39,10 @@ def test_the_numbers_of_the_run_are_in_the_card():
 def test_a_missing_measurement_is_said():
     table = TABLE.assign(nearest_ratio=float("nan"))
     assert "Not measured: the ratio of nearest neighbours is undefined" in write(table)
+
+
+def test_an_empty_cell_reads_undefined():
+    table = TABLE.copy()
+    table.loc[table["model"] == FLOOR, TABLE.columns[1:]] = float("nan")
+    assert "| 0.8 [0.7, 0.9] | undefined |" in write(table)
+    assert "real slices of other tubes undefined" in " ".join(write(table).split())
