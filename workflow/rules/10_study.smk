@@ -93,6 +93,7 @@ rule measure_cost:
         pretrain=config["pretrain"],
         features=config["features"],
         budget_steps=STUDY["budget_steps"],
+        charge_preparation=STUDY["charge_preparation"],
         code=variant_code,
     script:
         "../scripts/measure_cost.py"
