@@ -11,6 +11,16 @@ configfile: f"{workflow.basedir}/config/config.yaml"
 report: "workflow/report/workflow.rst"
 
 
+# Seconds each: not worth a submission on a cluster.
+localrules:
+    prepare_g4data,
+    calibrate_scanner,
+    collect_phantoms,
+    collect_counts,
+    draw_follow,
+    collect_report,
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/01_phantom.smk"
 include: "workflow/rules/02_simulate.smk"

@@ -180,6 +180,12 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     low, high = scanner["energy_window_kev"]
     if low >= high:
         yield f"scanner.energy_window_kev: got [{low}, {high}], expected a window of positive width"
+    bend_mm, quarter_mm = phantom["bend_mm"][1], phantom["length_mm"][0] / 4
+    if "bent" in phantom["families"] and bend_mm > quarter_mm:
+        yield (
+            f"phantom.bend_mm: got up to {bend_mm:g} mm, expected at most a quarter of the "
+            f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
+        )
     for name, largest_mm, length_mm in _tube_sizes(phantom):
         yield from _misfits(name, largest_mm, length_mm, scanner, image)
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2

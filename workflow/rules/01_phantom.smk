@@ -24,7 +24,7 @@ rule make_phantom:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         seed=config["seed"],
@@ -57,7 +57,7 @@ rule collect_phantoms:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),

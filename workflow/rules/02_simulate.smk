@@ -16,7 +16,7 @@ rule prepare_g4data:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         choice=config["simulate"]["g4_data"],
@@ -45,7 +45,7 @@ rule simulate_tube:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
         runtime=120,
     params:
         seed=config["seed"],
@@ -80,7 +80,7 @@ rule simulate_calibration:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
         runtime=120,
     params:
         seed=config["seed"],
@@ -146,7 +146,7 @@ rule validate_physics:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
         runtime=15,
     params:
         seed=config["seed"],
@@ -177,7 +177,7 @@ rule collect_counts:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
@@ -211,7 +211,7 @@ rule validate_transport:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=memory(1500),
         runtime=120,
     params:
         seed=config["seed"],

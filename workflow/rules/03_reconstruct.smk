@@ -27,7 +27,7 @@ rule calibrate_scanner:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=5,
     params:
         scanner=config["scanner"],
@@ -55,7 +55,7 @@ rule compute_sensitivity:
         "../../envs/reconstruct.yaml"
     threads: 2
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=30,
     params:
         scanner=config["scanner"],
@@ -104,7 +104,7 @@ rule reconstruct_tube:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=60,
     params:
         scanner=config["scanner"],
@@ -155,7 +155,7 @@ rule bootstrap_tube:
         "../../envs/reconstruct.yaml"
     threads: 2
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=120,
     params:
         scanner=config["scanner"],
@@ -207,7 +207,7 @@ rule reconstruct_frames:
         "../../envs/reconstruct.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         scanner=config["scanner"],
@@ -243,7 +243,7 @@ rule locate_sources:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         scanner=config["scanner"],
@@ -282,7 +282,7 @@ rule validate_reconstruction:
         "../../envs/simulate.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         scanner=config["scanner"],
@@ -333,7 +333,7 @@ rule collect_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         seed=config["seed"],
@@ -366,7 +366,7 @@ rule label_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=30,
     params:
         seed=config["seed"],

@@ -18,7 +18,7 @@ rule make_ct_standin:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=10,
     params:
         seed=config["seed"],
@@ -44,7 +44,7 @@ rule choose_ct:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=60,
     params:
         **ct_source(),
@@ -75,7 +75,7 @@ rule window_ct:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=60,
     params:
         **ct_source(),
@@ -106,7 +106,7 @@ rule prepare_ct:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=60,
     params:
         **ct_source(),

@@ -39,7 +39,7 @@ rule train_vae:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=600,
     params:
         seed=config["seed"],

@@ -37,7 +37,7 @@ rule fit_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         features=config["features"],

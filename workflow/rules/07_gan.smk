@@ -34,7 +34,7 @@ rule train_gan:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=2880,
     params:
         seed=config["seed"],
@@ -64,7 +64,7 @@ rule generate_samples:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         seed=config["seed"],

@@ -38,7 +38,7 @@ rule evaluate_models:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=240,
     params:
         models=lookup("gan/models", within=config),

@@ -24,7 +24,7 @@ rule draw_follow:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=5,
     params:
         scanner=config["scanner"],
@@ -52,7 +52,7 @@ rule make_turing:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=5,
     params:
         models=lookup("gan/models", within=config),
@@ -110,7 +110,7 @@ rule collect_report:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=5,
     params:
         seed=config["seed"],

@@ -44,6 +44,15 @@ wildcard_constraints:
 share_package()
 
 
+def memory(mem_mb):
+    """Memory of a job: a second try gets twice as much (retries are set in the profile)."""
+
+    def grown(wildcards, attempt):
+        return mem_mb * attempt
+
+    return grown
+
+
 # Inputs and params of 01 phantom.
 
 # The tube named "literal" is the first tube with the activity that the paper's words give it: 600 Bq
@@ -130,8 +139,8 @@ def slice_grid():
     """Pixels of the slices, and the resolution: that of the model and of the filter together."""
     section = config["reconstruct"]
     fwhm_mm = hypot(section["psf_fwhm_mm"], section["filter_fwhm_mm"])
-    sizes = {key: section[key] for key in ("num_pixels", "pixel_mm", "slice_mm")}
-    return sizes | {"fwhm_mm": round(fwhm_mm, 6)}
+    keys = ("num_pixels", "pixel_mm", "slice_mm", "filter_fwhm_mm")
+    return {key: section[key] for key in keys} | {"fwhm_mm": round(fwhm_mm, 6)}
 
 
 # Inputs and params of 04 ct.
@@ -178,9 +187,18 @@ def ct_listing(wildcards):
 
 def settings_of(model, section):
     """The common keys that training reads, and the model's own: another model's do not count."""
-    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
+    common = (
+        "batch_size",
+        "ema_images",
+        "augment",
+        "lecam_weight",
+        "r1_weight",
+        "output",
+    )
     loop = ("precision", "checkpoint_every", "sample_every")
     settings = {key: section[key] for key in (*common, *loop)}
+    image = config["reconstruct"]
+    settings["filter_px"] = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
     if model == "paper":  # its encoder keeps the loss that it was pretrained with
         settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
     return settings | section[model]
@@ -197,7 +215,10 @@ def gan_code(wildcards):
 
 
 # What a model reads besides the positron slices, for training and for sampling.
-NEEDS = {"paper": {"train": ("ct", "memory"), "sample": ("ct",)}}
+NEEDS = {
+    "paper": {"train": ("ct", "memory"), "sample": ("ct",)},
+    "ours": {"train": ("drawings",)},
+}
 
 
 def needed_files(model, step):
@@ -212,6 +233,11 @@ def needed_files(model, step):
             "vae": rules.train_vae.output.weights,
             "vae_info": rules.train_vae.output.info,
             "bank": rules.fit_features.output.bank,
+        },
+        "drawings": {
+            "fluid": rules.label_slices.output.fluid,
+            "expected": rules.label_slices.output.expected,
+            "population": rules.label_slices.output.population,
         },
     }
     needs = NEEDS.get(model, {}).get(step, ())

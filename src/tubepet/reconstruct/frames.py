@@ -12,7 +12,6 @@ Scatter and randoms are estimated from the events of the frame only, so that fra
 unless they overlap.
 """
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -80,9 +79,7 @@ def is_within(
 
 def cut(events: Listmode, duration_s: float, interval: Interval) -> Listmode:
     """Return the events of a frame; errors as `is_within`."""
-    rows = is_within(events.time_s, len(events), duration_s, interval)
-    fields = (getattr(events, field.name)[rows] for field in dataclasses.fields(events))
-    return Listmode(*fields)
+    return events.at(is_within(events.time_s, len(events), duration_s, interval))
 
 
 def decay_factor(interval: Interval, half_life_s: float) -> float:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from tubepet.device import make_fabric
 from tubepet.errors import InputError
 from tubepet.gan import dcgan, footprint, paper, wgan
 from tubepet.gan.data import Images, positron_images, take
@@ -22,7 +22,7 @@ ALL = sorted(MODELS)
 
 
 def run(model, name, config, data):
-    return start(model, name, config, data, Fabric(accelerator="cpu", devices=1), seed=1)
+    return start(model, name, config, data, make_fabric(), seed=1)
 
 
 def test_gradients_reach_encoder_and_attention_but_not_the_bank(config, data) -> None:
@@ -183,7 +183,7 @@ def test_anchors_follow_the_logits_and_r1_comes_every_16_steps(config, data) -> 
 def test_memory_by_hand_and_refused_with_the_estimate(config, data, monkeypatch, tmp_path) -> None:
     # 10 weights and a bias of 4 bytes: itself, gradient, two moments, and the average
     assert footprint.weight_bytes({"generator": nn.Linear(10, 1)}) == 11 * 4 * (4 + 1)
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = make_fabric()
     needed = footprint.estimate(dcgan, "dcgan", config("dcgan"), data, fabric)
     monkeypatch.setattr(footprint, "free_bytes", lambda device: needed.total - 1)
     with pytest.raises(InputError, match=r"gan\.dcgan: training needs .* a batch of 4\), exp"):
@@ -195,7 +195,7 @@ def test_memory_by_hand_and_refused_with_the_estimate(config, data, monkeypatch,
 
 
 def test_estimate_grows_with_the_batch_alone(config, data) -> None:
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = make_fabric()
     small, large = (
         footprint.estimate(dcgan, "dcgan", config("dcgan", batch_size=b), data, fabric)
         for b in (2, 8)
