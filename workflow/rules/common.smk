@@ -141,6 +141,15 @@ def validation_decays(wildcards):
 # Inputs and params of 03 reconstruct.
 
 
+def image_half_mm():
+    """Half of the image's width and length."""
+    section = config["reconstruct"]
+    return {
+        "half_width_mm": section["num_pixels"] * section["pixel_mm"] / 2,
+        "half_length_mm": section["num_slices"] * section["slice_mm"] / 2,
+    }
+
+
 def slice_grid():
     """Pixels of the slices, and the resolution: that of the model and of the filter together."""
     section = config["reconstruct"]
