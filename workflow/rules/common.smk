@@ -32,7 +32,13 @@ SINGLE_TUBES = (
 )  # jobs of their own; the others are in shards
 
 
+# The side chain 11 enhance has tubes of its own number, drawn as the others are.
+PAIR_TUBES = [f"tube_{i:04d}" for i in range(config["enhance"]["num_tubes"])]
+ENHANCERS = ["plain", "memory", "adversarial"]
+
+
 wildcard_constraints:
+    network="|".join(ENHANCERS),
     tube=r"tube_\d+|literal",
     shard=r"tubes_\d+-\d+",
     model="|".join(config["gan"]["models"]),
@@ -133,6 +139,15 @@ def validation_decays(wildcards):
 
 
 # Inputs and params of 03 reconstruct.
+
+
+def image_half_mm():
+    """Half of the image's width and length."""
+    section = config["reconstruct"]
+    return {
+        "half_width_mm": section["num_pixels"] * section["pixel_mm"] / 2,
+        "half_length_mm": section["num_slices"] * section["slice_mm"] / 2,
+    }
 
 
 def slice_grid():
@@ -273,8 +288,13 @@ def variant_settings(wildcards):
     model = variant["model"]
     section = variant_section(config["gan"], model, variant["set"])
     settings = settings_of(model, section) | {"sample_every": 10**9}
-    settings.pop("num_steps")  # the budget decides
+    settings.pop("num_steps")  # the budget decides, see fixed_steps
     return settings
+
+
+def fixed_steps(wildcards):
+    """Number of steps that a variant fixes for itself; 0 if the budget decides."""
+    return STUDY["variants"][wildcards.variant]["set"].get("num_steps", 0)
 
 
 def reference_settings(wildcards):
@@ -356,3 +376,23 @@ def detector_tables(wildcards):
 def pictured_variants():
     """Variants whose images are shown: all but the ablations."""
     return [name for name, v in STUDY["variants"].items() if not v["ablates"]]
+
+
+# Inputs and params of 11 enhance.
+
+
+def pair_files(wildcards):
+    """Slices of both acquisitions, their table and scale."""
+    return dict(rules.collect_pairs.output.items())
+
+
+def enhance_settings(wildcards):
+    """What the training of one network reads."""
+    keys = (
+        "channels",
+        "num_steps",
+        "batch_size",
+        "learning_rate",
+        "adversarial_weight",
+    )
+    return {key: config["enhance"][key] for key in keys}

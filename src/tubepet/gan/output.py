@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+DARK = -2.0  # an image starts at softplus(-2) = 0.13 of the scale: most of a slice is empty
+
 
 class ActivityOutput(nn.Module):
     """Activity that is never negative, seen through the filter that the reconstruction ends with.
@@ -27,7 +29,7 @@ class ActivityOutput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, 1, H, W)."""
-        activity = functional.softplus(x.float())
+        activity = functional.softplus(x.float() + DARK)
         seen = torch.fft.irfft2(torch.fft.rfft2(activity) * self.transfer, s=x.shape[-2:])
         return 2 * seen.clamp(0, 1) - 1
 

@@ -12,6 +12,7 @@ from tubepet.logs import log
 from tubepet.reconstruct import (
     algorithms,
     background,
+    checks,
     geometry,
     projector,
     randoms,
@@ -20,6 +21,7 @@ from tubepet.reconstruct import (
     timing,
 )
 from tubepet.reconstruct.lines import Lines, forward_sums, taken
+from tubepet.reconstruct.psf import Kernel
 from tubepet.reconstruct.stopping import best_iteration, error_image
 from tubepet.types import Listmode, Scanner, Volume
 
@@ -27,24 +29,6 @@ from tubepet.types import Listmode, Scanner, Volume
 # follows the total, which few iterations settle.
 SCATTER_ROUNDS = 2
 SCATTER_ITERATIONS = 4
-
-
-def check_crystals(events: Listmode, scanner: Scanner) -> None:
-    """Refuse crystals that the scanner lacks."""
-    for crystal in (events.crystal1, events.crystal2):
-        is_foreign = (crystal < 0) | (crystal >= scanner.num_crystals)
-        if is_foreign.any():
-            raise InputError(
-                f"coincidences: got crystal {crystal[is_foreign][0]}, expected "
-                f"0..{scanner.num_crystals - 1} (section scanner)"
-            )
-
-
-def check_input(events: Listmode, scanner: Scanner, mu: Volume) -> None:
-    """Refuse crystals that the scanner lacks and attenuation that is negative or not finite."""
-    check_crystals(events, scanner)
-    if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
-        raise InputError("attenuation map: got negative or non-finite values, expected >= 0 1/mm")
 
 
 def check_times(events: Listmode, delayed: Listmode | None) -> None:
@@ -94,19 +78,25 @@ def model_acquisition(
     mu: Volume,
     duration_s: float,
     sensitivity_stride: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     delayed: Listmode | None,
     tof: bool = False,
     backend: str = "numba",
 ) -> Acquisition:
     """Model every LOR of an acquisition; parameters and errors as `reconstruct`."""
-    check_input(events, scanner, mu)
+    checks.check_crystals(events, scanner)
+    is_allowed = geometry.is_allowed_step(scanner)[geometry.column_steps(events, scanner)]
+    if not is_allowed.all():
+        log.info("%d coincidences of crystals too near to each other left out", (~is_allowed).sum())
+        events = events.at(is_allowed)
     tof_mm, tof_table = projector.NO_TOF, projector.NO_TOF
     if tof:
         check_times(events, delayed)
         tof_mm = timing.positions_mm(events.time_difference_ns).astype(np.float32)
         tof_table = projector.tof_table(timing.sigma_mm(scanner))
     grid, points = geometric.grid, geometry.crystal_points_mm(scanner)
+    checks.check_ends("scanner", points, grid)
+    checks.check_attenuation("attenuation map", mu, points, grid)
     areas_mm2 = geometry.lor_areas_mm2(scanner, efficiency)
     field = background.enclosing_cylinder(np.ones(grid.shape, bool), grid)
     coordinates = background.event_coordinates(events, scanner)
@@ -129,6 +119,11 @@ def model_acquisition(
     attenuation = np.exp(-projector.forward(mu.array, mu.grid, points, first, second))
     ring1, ring2 = geometry.rings(events, scanner)
     areas = areas_mm2[geometry.column_steps(events, scanner), np.abs(ring1 - ring2)][order]
+    if (areas <= 0).any():
+        raise InputError(
+            f"coincidences: got {int((areas <= 0).sum())} on crystal pairs of efficiency 0, where "
+            "the sensitivity is 0 too, expected the calibration of their scanner"
+        )
     scale = duration_s * areas * attenuation  # m_i of `algorithms`, mm2 s
     lines = taken(all_lines, order)
     lines = replace(lines, additive=lines.additive / scale)
@@ -146,10 +141,10 @@ def model_acquisition(
     if delayed is None or len(first) == 0:
         return model
     detection = scatter.detection_table(scanner)
-    used = Listmode(first, second, events.time_difference_ns[order], events.truth[order])
+    used = events.at(order)
     for _ in range(SCATTER_ROUNDS):
         problem = (model.lines, grid, seen, model.start)
-        image, _ = algorithms.iterate(*problem, SCATTER_ITERATIONS, 1, psf_fwhm_mm)
+        image, _ = algorithms.iterate(*problem, SCATTER_ITERATIONS, 1, psf)
         fixed = (image, grid, mu, scanner, efficiency, detection)
         rates = scatter.moments(*fixed, num_moments=3 if tof else 1)
         if tof:
@@ -174,7 +169,7 @@ def reconstruct(
     num_iterations: int,
     num_subsets: int,
     sensitivity_stride: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     filter_fwhm_mm: float,
     algorithm: str = "mlem",
     prior_strength: float = 0.0,
@@ -223,7 +218,7 @@ def reconstruct(
         If events or attenuation cannot belong to this scanner or any object.
     """
     grid = geometric.grid
-    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf_fwhm_mm)
+    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf)
     model = model_acquisition(events, *fixed, delayed, tof, backend)
     if len(model.lines.first) == 0:
         log.warning("no coincidence crosses the image: the image is zero everywhere")
@@ -231,7 +226,7 @@ def reconstruct(
         nothing = pd.DataFrame({name: [0.0] for name in columns}).astype({"iteration": int})
         return Volume(np.zeros(grid.shape, np.float32), grid, "Bq/mm3"), nothing
     problem = (model.lines, grid, model.sensitivity_s, model.start)
-    settings = (num_subsets, psf_fwhm_mm, algorithm, prior_strength)
+    settings = (num_subsets, psf, algorithm, prior_strength)
     if stopping == "held_out":
         random = rng.stream(seed, "reconstruct", "held_out")
         num_iterations = best_iteration(*problem, num_iterations, *settings, random)
@@ -261,7 +256,7 @@ def estimate_error(
     num_iterations: int,
     num_subsets: int,
     sensitivity_stride: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     filter_fwhm_mm: float,
     algorithm: str,
     prior_strength: float,
@@ -286,7 +281,7 @@ def estimate_error(
         Bq/mm3.
     """
     grid = geometric.grid
-    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf_fwhm_mm)
+    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf)
     model = model_acquisition(events, *fixed, delayed, tof, backend)
     error = error_image(
         model.lines,
@@ -295,7 +290,7 @@ def estimate_error(
         model.start,
         num_iterations,
         num_subsets,
-        psf_fwhm_mm,
+        psf,
         algorithm,
         prior_strength,
         filter_fwhm_mm,
@@ -327,7 +322,7 @@ def _randoms(
     events: Listmode, delayed: Listmode, scanner: Scanner, field: background.Cylinder
 ) -> tuple[NDArray[np.float64], float]:
     """Randoms of every event's pair and of all pairs through the field, in counts."""
-    check_crystals(delayed, scanner)
+    checks.check_crystals(delayed, scanner)
     singles = randoms.fit_singles(delayed, scanner)
     total = _within(randoms.lor_counts(singles, scanner), scanner, field)
     return randoms.event_counts(singles, events), total

@@ -55,9 +55,23 @@ def test_sampler_reproduces_a_gaussian_with_its_exact_denoiser() -> None:
 
 def test_denoiser_starts_as_the_best_linear_one_near_no_noise() -> None:
     # F is bounded, c_out -> 0 and c_skip -> 1: an image without noise comes back
-    denoiser = edm.Denoiser(16, 8, mean=-0.8, sigma_data=0.3, num_sampling_steps=4)
+    denoiser = edm.Denoiser(16, 8, -0.8, 0.3, 4, output="activity", filter_px=1.3)
     image = torch.randn(2, 1, 16, 16)
     torch.testing.assert_close(denoiser(image, torch.full((2,), 1e-6)), image, rtol=1e-4, atol=1e-4)
+
+
+def test_samples_have_no_frequency_that_the_filter_removes(config) -> None:
+    slices = torch.rand(4, 32, 32).numpy()
+    data = Data(real=positron_images(slices, slices[:, 0, 0] >= 0, 1.0))
+    settings = config("edm", filter_px=1.3)
+    denoiser = edm.make_networks(settings, data)["generator"]
+    assert denoiser.band[0, 0] == 1 and denoiser.band[0, -1] == 0  # at rest, at Nyquist
+    image = torch.randn(3, 1, 32, 32)
+    kept = edm.in_band(image, denoiser.band)
+    torch.testing.assert_close(edm.in_band(kept, denoiser.band), kept)  # a projection
+    assert 0.1 < float(kept.square().mean() / image.square().mean()) < 0.5  # a third of the plane
+    published = edm.make_networks({**settings, "output": "tanh"}, data)["generator"]
+    torch.testing.assert_close(edm.in_band(image, published.band), image)
 
 
 def test_data_statistics_are_those_of_the_pixels() -> None:
@@ -115,7 +129,7 @@ def test_fastgan_refuses_slices_below_its_smallest_size(config) -> None:
 def test_output_is_the_reconstructions_filter_of_a_non_negative_activity() -> None:
     x = torch.randn(1, 1, 64, 64)
     image = ActivityOutput(64, 1.274)(x)
-    activity = torch.nn.functional.softplus(x)[0, 0].numpy()
+    activity = torch.nn.functional.softplus(x - 2)[0, 0].numpy()
     expected = gaussian_filter(activity, 1.274, mode="wrap", truncate=6)  # as the reconstruction
     seen = (image[0, 0].numpy() + 1) / 2
     # 2e-3: the kernel of scipy is sampled in space, ours in frequency

@@ -17,6 +17,7 @@ from tubepet.gan.data import Images, positron_images, take
 from tubepet.gan.models import MODELS
 from tubepet.gan.sample import load_generator, sample_images
 from tubepet.gan.train import average_of_images, start, train
+from tubepet.logs import log
 
 ALL = sorted(MODELS)
 
@@ -267,6 +268,19 @@ def test_weights_of_another_architecture_are_refused(config, data, tmp_path: Pat
     (tmp_path / "g.safetensors").write_bytes(b"\x08\x00")
     with pytest.raises(InputError, match=r"g\.safetensors"):
         load_generator(MODELS["dcgan"], tmp_path / "g.safetensors", arguments)
+
+
+def test_truncated_checkpoint_is_said_and_the_training_starts_again(
+    config, data, tmp_path, caplog
+) -> None:
+    log.propagate = True  # start_log of another test may have switched it off
+    whole = train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    again = train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+    assert "checkpoint.pt is damaged" in caplog.text
+    for key, weight in whole.weights.items():
+        assert torch.equal(again.weights[key], weight), key
 
 
 def test_dataset_without_a_scale_is_refused() -> None:
