@@ -303,8 +303,13 @@ def variant_settings(wildcards):
     model = variant["model"]
     section = variant_section(config["gan"], model, variant["set"])
     settings = settings_of(model, section) | {"sample_every": 10**9}
-    settings.pop("num_steps")  # the budget decides
+    settings.pop("num_steps")  # the budget decides, see fixed_steps
     return settings
+
+
+def fixed_steps(wildcards):
+    """Number of steps that a variant fixes for itself; 0 if the budget decides."""
+    return STUDY["variants"][wildcards.variant]["set"].get("num_steps", 0)
 
 
 def reference_settings(wildcards):
