@@ -37,12 +37,46 @@ rule collect_feature_slices:
         "../scripts/collect_slices.py"
 
 
+rule label_feature_slices:
+    """What is true in these slices."""
+    input:
+        table=rules.collect_feature_slices.output.table,
+    output:
+        fluid="results/study/features/fluid.npy",
+        expected="results/study/features/expected.npy",
+        defect="results/study/features/defect.npy",
+        labels="results/study/features/labels.parquet",
+        population="results/study/features/population.json",
+    log:
+        "logs/label_feature_slices.log",
+    benchmark:
+        "results/benchmarks/label_feature_slices.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        seed=config["seed"],
+        phantom=phantom_ranges(),
+        tubes={},
+        grid=slice_grid(),
+        num_slices=config["reconstruct"]["num_slices"],
+        margin_mm=config["reconstruct"]["slice_margin_mm"],
+        code=code_digest("tubepet.phantom.drawing"),
+    script:
+        "../scripts/label_slices.py"
+
+
 rule train_features:
-    """Learn a feature space on them: class of defect, family, size of the bore."""
+    """Learn a feature space on them: where fluid and defect are, class of defect, shape of the bore."""
     input:
         images=rules.collect_feature_slices.output.slices,
         table=rules.collect_feature_slices.output.table,
-        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
+        fluid=rules.label_feature_slices.output.fluid,
+        masks=rules.label_feature_slices.output.defect,
+        labels=rules.label_feature_slices.output.labels,
         info=rules.collect_slices.output.info,
         study_table=rules.collect_slices.output.table,
     output:
@@ -61,6 +95,7 @@ rule train_features:
     params:
         seed=config["seed"],
         num_steps=STUDY["features"]["num_steps"],
+        visible_mm3=STUDY["detector"]["visible_mm3"],
         code=code_digest("tubepet.evaluate.learned"),
     script:
         "../scripts/train_features.py"
