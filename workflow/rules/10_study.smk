@@ -92,7 +92,9 @@ rule measure_cost:
         reference=reference_settings,
         pretrain=config["pretrain"],
         features=config["features"],
+        num_steps=fixed_steps,
         budget_steps=STUDY["budget_steps"],
+        charge_preparation=STUDY["charge_preparation"],
         code=variant_code,
     script:
         "../scripts/measure_cost.py"
@@ -186,6 +188,7 @@ rule train_variant:
         log="results/study/runs/{variant}/{num_train}/{i_seed}/log.csv",
         samples="results/study/runs/{variant}/{num_train}/{i_seed}/samples.npy",
         labelled="results/study/runs/{variant}/{num_train}/{i_seed}/labelled.npy",
+        masks="results/study/runs/{variant}/{num_train}/{i_seed}/masks.npy",
         labels="results/study/runs/{variant}/{num_train}/{i_seed}/labels.parquet",
     log:
         "logs/train_variant/{variant}_{num_train}_{i_seed}.log",
@@ -282,10 +285,12 @@ rule train_detectors:
     input:
         tables=detector_tables,
         generated=detector_files("labelled.npy"),
+        generated_masks=detector_files("masks.npy"),
         generated_labels=detector_files("labels.parquet"),
         images=rules.collect_slices.output.slices,
         info=rules.collect_slices.output.info,
         labels=rules.label_slices.output.labels,
+        masks=rules.label_slices.output.defect,
     output:
         table="results/study/detectors/{num_train}.csv",
     log:
