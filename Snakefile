@@ -33,6 +33,7 @@ include: "workflow/rules/07_gan.smk"
 include: "workflow/rules/08_evaluate.smk"
 include: "workflow/rules/09_report.smk"
 include: "workflow/rules/10_study.smk"
+include: "workflow/rules/11_enhance.smk"
 
 
 rule all:
@@ -95,3 +96,9 @@ rule study:
     """Many trainings at equal compute, and the page of conclusions (config/study.yaml: an hour and a half)."""
     input:
         rules.conclude_study.output,
+
+
+rule enhance:
+    """Long images from short ones: networks against filters, on tubes of their own."""
+    input:
+        rules.evaluate_enhancers.output,

@@ -11,9 +11,9 @@ from statistics import median
 import numpy as np
 import torch
 import yaml
-from lightning_fabric import Fabric
 from record import record
 
+from tubepet.device import make_fabric
 from tubepet.gan.data import Data, ct_images, positron_images
 from tubepet.gan.models import MODELS
 from tubepet.gan.run import Run
@@ -29,7 +29,7 @@ STEPS_PER_ROUND = 3
 def begin(name: str, config: dict, data: Data) -> Run:
     section = config["gan"]
     settings = section | config["pretrain"] | section[name]
-    return start(MODELS[name], name, settings, data, Fabric(accelerator="cpu", devices=1), seed=0)
+    return start(MODELS[name], name, settings, data, make_fabric(), seed=0)
 
 
 def seconds_per_step(name: str, run: Run) -> float:

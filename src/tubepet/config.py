@@ -14,6 +14,7 @@ import yaml
 
 from tubepet.errors import InputError
 
+MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
 SOLID_FAMILIES = ("round", "eccentric", "stepped")  # as in `tubepet.simulate.gate`
 
 
@@ -180,6 +181,12 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     low, high = scanner["energy_window_kev"]
     if low >= high:
         yield f"scanner.energy_window_kev: got [{low}, {high}], expected a window of positive width"
+    bend_mm, quarter_mm = phantom["bend_mm"][1], phantom["length_mm"][0] / 4
+    if "bent" in phantom["families"] and bend_mm > quarter_mm:
+        yield (
+            f"phantom.bend_mm: got up to {bend_mm:g} mm, expected at most a quarter of the "
+            f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
+        )
     for name, largest_mm, length_mm in _tube_sizes(phantom):
         yield from _misfits(name, largest_mm, length_mm, scanner, image)
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2
@@ -200,7 +207,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"scanner.crystal_height_mm: got {scanner['crystal_height_mm']:g} mm, expected at most "
             f"axial_pitch_mm {scanner['axial_pitch_mm']:g} mm"
         )
-    for key in ("reconstruct", "ct"):
+    for key in ("reconstruct", "ct", "enhance"):
         total = sum(config[key]["split"].values())
         if abs(total - 1) > 1e-6:
             yield f"{key}.split: the parts add up to {total:g}, expected 1"
@@ -208,6 +215,12 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
         yield (
             f"ct.num_pixels: got {config['ct']['num_pixels']}, expected reconstruct.num_pixels "
             f"{image['num_pixels']} (one encoder sees both)"
+        )
+    least_s = MIN_LONG_RATIO * config["enhance"]["short_s"]
+    if config["enhance"]["long_s"] < least_s * (1 - 1e-9):
+        yield (
+            f"enhance.long_s: got {config['enhance']['long_s']:g} s, expected at least {least_s:g} "
+            f"s, {MIN_LONG_RATIO} times enhance.short_s"
         )
     source_dir = config["ct"]["source_dir"]
     if source_dir and not Path(source_dir).is_dir():

@@ -107,3 +107,9 @@ class Listmode:
 
     def __len__(self) -> int:
         return len(self.crystal1)
+
+    def at(self, rows: NDArray[Any]) -> "Listmode":
+        """Return some of the coincidences, by index or mask."""
+        time_s = self.time_s[rows] if len(self.time_s) == len(self) else self.time_s
+        first, second = self.crystal1[rows], self.crystal2[rows]
+        return Listmode(first, second, self.time_difference_ns[rows], self.truth[rows], time_s)

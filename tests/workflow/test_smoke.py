@@ -107,6 +107,20 @@ def test_a_shard_makes_what_is_missing_and_nothing_else(smoke, tmp_path):
     assert "Nothing to be done" in done.stdout
 
 
+def test_enhance_compares_networks_and_filters(smoke, tmp_path):
+    folder = copy_of(smoke, tmp_path)
+    done = snakemake(folder, "enhance")
+    assert done.returncode == 0, done.stdout[-5000:]
+    table = pd.read_csv(folder / "results/enhance/table.csv", index_col="method")
+    assert {"short", "gaussian", "non_local_means", "total_variation", "plain"} <= set(table.index)
+    assert np.isfinite(table["psnr"]).all() and table["ssim"].between(0, 1).all()
+    # networks keep the total of the short image; 1e-5: float32 sums
+    networks = table.loc[["plain", "memory", "adversarial"], "activity_bias"]
+    np.testing.assert_allclose(networks, table.loc["short", "activity_bias"], rtol=0, atol=1e-5)
+    assert not list((folder / "results/enhance").glob("*/coincidences.root"))  # large: temporary
+    assert (folder / "results/enhance/figure.png").is_file()
+
+
 def test_report_opens_offline(smoke):
     done = snakemake(smoke, "--report", "results/report.html")
     assert done.returncode == 0, done.stdout

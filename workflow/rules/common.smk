@@ -32,7 +32,13 @@ SINGLE_TUBES = (
 )  # jobs of their own; the others are in shards
 
 
+# The side chain 11 enhance has tubes of its own number, drawn as the others are.
+PAIR_TUBES = [f"tube_{i:04d}" for i in range(config["enhance"]["num_tubes"])]
+ENHANCERS = ["plain", "memory", "adversarial"]
+
+
 wildcard_constraints:
+    network="|".join(ENHANCERS),
     tube=r"tube_\d+|literal",
     shard=r"tubes_\d+-\d+",
     model="|".join(config["gan"]["models"]),
@@ -139,8 +145,8 @@ def slice_grid():
     """Pixels of the slices, and the resolution: that of the model and of the filter together."""
     section = config["reconstruct"]
     fwhm_mm = hypot(section["psf_fwhm_mm"], section["filter_fwhm_mm"])
-    sizes = {key: section[key] for key in ("num_pixels", "pixel_mm", "slice_mm")}
-    return sizes | {"fwhm_mm": round(fwhm_mm, 6)}
+    keys = ("num_pixels", "pixel_mm", "slice_mm", "filter_fwhm_mm")
+    return {key: section[key] for key in keys} | {"fwhm_mm": round(fwhm_mm, 6)}
 
 
 # Inputs and params of 04 ct.
@@ -187,9 +193,18 @@ def ct_listing(wildcards):
 
 def settings_of(model, section):
     """The common keys that training reads, and the model's own: another model's do not count."""
-    common = ("batch_size", "ema_images", "augment", "lecam_weight", "r1_weight")
+    common = (
+        "batch_size",
+        "ema_images",
+        "augment",
+        "lecam_weight",
+        "r1_weight",
+        "output",
+    )
     loop = ("precision", "checkpoint_every", "sample_every")
     settings = {key: section[key] for key in (*common, *loop)}
+    image = config["reconstruct"]
+    settings["filter_px"] = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
     if model == "paper":  # its encoder keeps the loss that it was pretrained with
         settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
     return settings | section[model]
@@ -206,7 +221,10 @@ def gan_code(wildcards):
 
 
 # What a model reads besides the positron slices, for training and for sampling.
-NEEDS = {"paper": {"train": ("ct", "memory"), "sample": ("ct",)}}
+NEEDS = {
+    "paper": {"train": ("ct", "memory"), "sample": ("ct",)},
+    "ours": {"train": ("drawings",)},
+}
 
 
 def needed_files(model, step):
@@ -221,6 +239,11 @@ def needed_files(model, step):
             "vae": rules.train_vae.output.weights,
             "vae_info": rules.train_vae.output.info,
             "bank": rules.fit_features.output.bank,
+        },
+        "drawings": {
+            "fluid": rules.label_slices.output.fluid,
+            "expected": rules.label_slices.output.expected,
+            "population": rules.label_slices.output.population,
         },
     }
     needs = NEEDS.get(model, {}).get(step, ())
@@ -339,3 +362,23 @@ def detector_tables(wildcards):
 def pictured_variants():
     """Variants whose images are shown: all but the ablations."""
     return [name for name, v in STUDY["variants"].items() if not v["ablates"]]
+
+
+# Inputs and params of 11 enhance.
+
+
+def pair_files(wildcards):
+    """Slices of both acquisitions, their table and scale."""
+    return dict(rules.collect_pairs.output.items())
+
+
+def enhance_settings(wildcards):
+    """What the training of one network reads."""
+    keys = (
+        "channels",
+        "num_steps",
+        "batch_size",
+        "learning_rate",
+        "adversarial_weight",
+    )
+    return {key: config["enhance"][key] for key in keys}

@@ -15,7 +15,7 @@ grid = Grid.centred(
 projector.use_threads(snakemake.threads)
 calibration = io.read_json(snakemake.input.calibration)
 scanner = Scanner(**snakemake.params.scanner)
-identity.check_calibration(snakemake.input.calibration, calibration.get("scanner"), scanner)
+identity.check_calibration(snakemake.input.calibration, calibration, scanner)
 efficiency = calibrate.pair_efficiency(calibration)
 total = sensitivity.geometric_sensitivity(scanner, grid, efficiency)
 note = f"mm3 (counts/s per Bq/mm3), no mu; model {identity.model_hash(scanner, grid, efficiency)}"

@@ -12,7 +12,16 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.formats import castor, dicom_pet, gate, petsird, tables
 from tubepet.logs import log
-from tubepet.reconstruct import calibrate, crystals, frames, generic, identity, mlem, sensitivity
+from tubepet.reconstruct import (
+    calibrate,
+    checks,
+    crystals,
+    frames,
+    generic,
+    identity,
+    mlem,
+    sensitivity,
+)
 from tubepet.reconstruct.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
@@ -46,10 +55,7 @@ def read_mu(path: Path | None, grid: Grid) -> Volume:
     if path is None:
         # not 0, which would mean that there is no object: 1e-9 per mm attenuates nothing
         return Volume(np.full(grid.shape, 1e-9, np.float32), grid)
-    mu = io.read_volume(path)
-    if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
-        raise InputError(f"{path}: got negative or non-finite values, expected >= 0 1/mm")
-    return mu
+    return io.read_volume(path)
 
 
 def read_events(path: Path, ring: Crystals) -> Listmode:
@@ -69,7 +75,7 @@ def _cylinder_images(
     efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     if calibration is not None:
         content = io.read_json(calibration)
-        identity.check_calibration(str(calibration), content.get("scanner"), scanner)
+        identity.check_calibration(str(calibration), content, scanner)
         efficiency = calibrate.pair_efficiency(content)
     plain = sensitivity.geometric_sensitivity(scanner, grid, efficiency).astype(np.float32)
     model = (events, scanner, efficiency, Volume(plain, grid), mu, timing.duration_s)
@@ -84,7 +90,8 @@ def _table_images(
     num_pairs: int, timing: Timing, settings: dict[str, Any],
 ) -> list[Volume]:  # fmt: skip
     settings = {key: value for key, value in settings.items() if key != "tof"}
-    tables.check_ends(path, ends[0], grid)
+    checks.check_ends(path, ends[0], grid)
+    checks.check_attenuation("--mu", mu, ends[0], grid)
     seen = Volume(crystals.sensitivity(ring, grid, mu, num_pairs, SEED), grid)
     points_mm, first, second = ends
     if not timing.frames_s:
@@ -290,6 +297,11 @@ def _frames(
     return frames.intervals(start_s, stop_s, frame_s or stop_s - start_s, duration_s)
 
 
+def _check_any(path: Path, num_events: int) -> None:
+    if num_events == 0:
+        raise InputError(f"{path}: got no coincidences, expected at least one")
+
+
 def _run(
     events_path: Path, scanner_path: Path | None, mu_path: Path | None, calibration: Path | None,
     grid: Grid, num_pairs: int, output: Path, force: bool, randoms: str, timing: Timing,
@@ -311,7 +323,7 @@ def _run(
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
     if settings["tof"] and not is_modelled:
         raise InputError("--tof: expected --randoms delayed too, a background with times")
-    generic.check_memory(grid)
+    checks.check_memory(grid)
     mu, is_petsird = read_mu(mu_path, grid), events_path.suffix == ".petsird"
     scanner: Scanner | Crystals
     if is_petsird and scanner_path is None:
@@ -322,8 +334,9 @@ def _run(
         scanner = read_scanner(scanner_path)
     is_table = events_path.suffix in (".csv", ".parquet")
     if isinstance(scanner, Scanner) and not is_table:
-        events = read_events(events_path, crystals.cylinder(scanner))
         ring = crystals.cylinder(scanner)
+        events = read_events(events_path, ring)
+        _check_any(events_path, len(events))
         delayed = gate.read_gate(events_path, ring.points_mm, "Delayed") if is_modelled else None
         images = _cylinder_images(
             events, scanner, grid, mu, calibration, delayed, timing, settings
@@ -339,6 +352,7 @@ def _run(
         else:
             events = prompts if is_petsird else read_events(events_path, ring)
             ends, time_s = (ring.points_mm, events.crystal1, events.crystal2), events.time_s
+        _check_any(events_path, len(ends[1]))
         images = _table_images(
             events_path, ends, time_s, ring, grid, mu, num_pairs, timing, settings
         )  # fmt: skip

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from tubepet.errors import InputError
-from tubepet.simulate.coincidences import TREE, branches, read_branches
+from tubepet.simulate.coincidences import TREE, branches, check_names, read_branches
 from tubepet.types import Listmode
 
 NS_PER_S = 1e9
@@ -89,9 +89,10 @@ def nearest(
 def _branch_names(path: str | Path, tree: str) -> set[str]:
     try:
         with uproot.open(path) as file:
+            check_names(path, "trees", file.keys(recursive=False, cycle=False), [tree])
             branches_of: Any = file[tree]
             return set(branches_of.keys())
-    except FileNotFoundError:
+    except (FileNotFoundError, InputError):
         raise
     except Exception as error:  # uproot raises many kinds on damaged bytes
         reason = " ".join(str(error).split())[:200]

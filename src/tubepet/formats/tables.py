@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.reconstruct.crystals import Crystals
-from tubepet.types import Grid
 
 CRYSTAL_COLUMNS = ("x_mm", "y_mm", "z_mm", "nx", "ny", "nz", "area_mm2", "efficiency")
 LINE_COLUMNS = ("x1_mm", "y1_mm", "z1_mm", "x2_mm", "y2_mm", "z2_mm")
@@ -62,23 +61,6 @@ def read_lines(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float6
 def write_lines(path: str | Path, ends_mm: NDArray[np.float64]) -> None:
     """Write what `read_lines` reads; `ends_mm` has the shape (n, 2, 3)."""
     io.write_table(path, pd.DataFrame(ends_mm.reshape(-1, 6), columns=list(LINE_COLUMNS)))
-
-
-def check_ends(name: str | Path, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse lines that end inside the image: their projection would stop there.
-
-    Parameters
-    ----------
-    ends_mm : float64 array, shape (..., 3)
-    """
-    low_mm = np.array(grid.origin_mm[::-1]) - np.array(grid.voxel_mm[::-1]) / 2
-    high_mm = low_mm + np.array(grid.voxel_mm[::-1]) * grid.shape[::-1]
-    is_inside = ((ends_mm > low_mm) & (ends_mm < high_mm)).all(axis=-1)
-    if is_inside.any():
-        raise InputError(
-            f"{name}: got {int(is_inside.sum())} line ends inside the image, expected all outside "
-            "(a smaller --shape, or ends in mm about the image's middle)"
-        )
 
 
 def _numbers(

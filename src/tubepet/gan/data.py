@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tubepet.errors import InputError
+from tubepet.phantom.drawing import Population
 from tubepet.pretrain.vae import ConvVAE
 
 
@@ -49,8 +50,29 @@ class Images:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Drawings of the same slices, for the models that are asked for a tube.
+
+    Attributes
+    ----------
+    fluid, expected : float32 array, shape (N, H, W)
+        See `tubepet.phantom.drawing.Drawings`.
+    population : Population
+        What new tubes are drawn from.
+    """
+
+    fluid: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    population: Population
+
+    def of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the drawings of some rows, shape (B, 2, H, W): `fluid` and `expected`."""
+        return np.stack([self.fluid[rows], self.expected[rows]], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class Data:
-    """What a model may learn from; `ct`, `vae` and `bank` are for the attention-memory GAN only.
+    """What a model may learn from; all but `real` for the models that need it.
 
     Attributes
     ----------
@@ -64,6 +86,8 @@ class Data:
         Features of the positron slices; row s describes row s of `real`.
     num_pca : int
         How many of them, the first, are PCA scores; the others come from PCANet.
+    drawn : Drawn or None
+        Drawings; row n belongs to row n of `real.array`.
     """
 
     real: Images
@@ -71,6 +95,7 @@ class Data:
     vae: ConvVAE | None = None
     bank: Tensor | None = None
     num_pca: int = 0
+    drawn: Drawn | None = None
 
 
 def positron_images(slices: NDArray[np.float32], is_used: NDArray, scale_bq_mm3: float) -> Images:

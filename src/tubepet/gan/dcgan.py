@@ -10,6 +10,7 @@ from torch.optim import Adam, Optimizer
 
 from tubepet.gan.data import Data
 from tubepet.gan.loss import ADVERSARIAL, frozen
+from tubepet.gan.output import output_layer
 from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run, bare
 
 ADAM_BETAS = (0.5, 0.999)  # Radford et al., section 4
@@ -19,7 +20,7 @@ MAX_WIDENING = 8  # the narrowest maps have this many times the channels of the 
 
 
 class DCGenerator(nn.Module):
-    """z -> 4x4 -> transposed convolutions, BN and ReLU -> tanh image.
+    """z -> 4x4 -> transposed convolutions, BN and ReLU -> image.
 
     Parameters
     ----------
@@ -29,9 +30,13 @@ class DCGenerator(nn.Module):
         Length of z ~ N(0, I).
     channels : int
         Channels of the last hidden layer; they double towards the input, up to 8 times.
+    output, filter_px
+        See `tubepet.gan.output`.
     """
 
-    def __init__(self, image_size: int, latent_size: int, channels: int) -> None:
+    def __init__(
+        self, image_size: int, latent_size: int, channels: int, output: str, filter_px: float
+    ) -> None:
         super().__init__()
         self.latent_size = latent_size
         widths = _widths(image_size, channels)[::-1]
@@ -46,7 +51,10 @@ class DCGenerator(nn.Module):
                 nn.BatchNorm2d(narrow),
                 nn.ReLU(),
             ]
-        layers += [nn.ConvTranspose2d(widths[-1], 1, 4, stride=2, padding=1), nn.Tanh()]
+        layers += [
+            nn.ConvTranspose2d(widths[-1], 1, 4, stride=2, padding=1),
+            output_layer(output, image_size, filter_px),
+        ]
         self.layers = nn.Sequential(*layers).apply(initialise)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -95,6 +103,8 @@ def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
         "image_size": data.real.image_size,
         "latent_size": config["latent_size"],
         "channels": config["channels"],
+        "output": config["output"],
+        "filter_px": config["filter_px"],
     }
 
 

@@ -22,12 +22,14 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from tubepet.gan.data import Data, Images
+from tubepet.gan.output import gaussian_transfer
 from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2  # of ln sigma in training; table 1
 # Of the sampling levels, eq. 5. Table 1 has 0.002 to 80; half of the way is spared at either end,
 # where one channel of slices has neither detail nor contrast, so that few steps are fine ones.
 SIGMA_MIN, SIGMA_MAX, RHO = 0.01, 40.0, 7.0
+REMOVED = 0.03  # of the amplitude: the reconstruction's filter leaves less of these frequencies
 PATCH = 2  # pixels
 WIDENING = (1, 2, 2)  # channels of the levels
 GROUP_CHANNELS = 8  # channels per normalisation group
@@ -150,7 +152,11 @@ class Denoiser(nn.Module):
         Of the training slices' pixels, in [-1, 1].
     num_sampling_steps : int
         N of algorithm 1; a sample costs 2 N - 1 evaluations.
+    output, filter_px
+        See `tubepet.gan.output`; "activity": samples lose the frequencies that no slice has.
     """
+
+    band: Tensor
 
     def __init__(
         self,
@@ -159,6 +165,8 @@ class Denoiser(nn.Module):
         mean: float,
         sigma_data: float,
         num_sampling_steps: int,
+        output: str,
+        filter_px: float,
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -166,6 +174,9 @@ class Denoiser(nn.Module):
         self.sigma_data = sigma_data
         self.num_sampling_steps = num_sampling_steps
         self.net = UNet(channels)
+        transfer = gaussian_transfer(image_size, filter_px)
+        is_kept = (transfer > REMOVED) | (output == "tanh")
+        self.register_buffer("band", is_kept.float())
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Noisy centred images (B, 1, H, W), levels (B,) -> expected clean centred images."""
@@ -173,6 +184,11 @@ class Denoiser(nn.Module):
         c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
         clean: Tensor = c_skip * noisy + c_out * self.net(c_in * noisy, c_noise)
         return clean
+
+
+def in_band(images: Tensor, band: Tensor) -> Tensor:
+    """Remove from images (B, 1, H, W) the frequencies where `band` (H, W // 2 + 1) is 0."""
+    return torch.fft.irfft2(torch.fft.rfft2(images) * band, s=images.shape[-2:])
 
 
 def data_statistics(images: Images) -> tuple[float, float]:
@@ -191,7 +207,7 @@ def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
         "channels": config["channels"],
         "mean": mean,
         "sigma_data": sigma_data,
-        "num_sampling_steps": config["num_sampling_steps"],
+        **{key: config[key] for key in ("num_sampling_steps", "output", "filter_px")},
     }
 
 
@@ -225,7 +241,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
 
 
 def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
-    """Solve the ODE from fresh noise, and clip to the range of the data."""
+    """Solve the ODE from fresh noise, and keep to the band and the range of the data."""
     assert isinstance(generator, Denoiser)
     device = next(generator.parameters()).device
     side, levels = generator.image_size, noise_levels(generator.num_sampling_steps)
@@ -237,5 +253,6 @@ def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> 
     images = []
     for start in range(0, num, SAMPLE_CHUNK):
         noise = torch.randn(min(SAMPLE_CHUNK, num - start), 1, side, side, generator=rng)
-        images.append(heun(denoise, noise.to(device), levels).cpu() + generator.mean)
-    return torch.cat(images).clamp(-1, 1)
+        clean = in_band(heun(denoise, noise.to(device), levels), generator.band)
+        images.append((clean + generator.mean).clamp(-1, 1).cpu())
+    return torch.cat(images)

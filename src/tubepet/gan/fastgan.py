@@ -21,6 +21,7 @@ from torch.optim import Adam, Optimizer
 from tubepet.errors import InputError
 from tubepet.gan.data import Data
 from tubepet.gan.loss import ADVERSARIAL, frozen
+from tubepet.gan.output import output_layer
 from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run, bare
 
 ADAM_BETAS = (0.5, 0.999)  # of the authors' code
@@ -85,7 +86,7 @@ class SkipLayerExcitation(nn.Module):
 
 
 class FastGenerator(nn.Module):
-    """z -> 4x4 -> up blocks, every second one noisy and of two convolutions -> tanh image.
+    """z -> 4x4 -> up blocks, every second one noisy and of two convolutions -> image.
 
     Parameters
     ----------
@@ -95,9 +96,13 @@ class FastGenerator(nn.Module):
         Length of z ~ N(0, I).
     channels : int
         Channels of the largest map; they double towards the input, up to 16 times.
+    output, filter_px
+        See `tubepet.gan.output`.
     """
 
-    def __init__(self, image_size: int, latent_size: int, channels: int) -> None:
+    def __init__(
+        self, image_size: int, latent_size: int, channels: int, output: str, filter_px: float
+    ) -> None:
         super().__init__()
         self.latent_size = latent_size
         num_levels = (image_size // START_SIZE).bit_length() - 1
@@ -117,7 +122,9 @@ class FastGenerator(nn.Module):
             if low in self.sizes:
                 source = widths[self.sizes.index(low)]
                 self.excitations[str(i)] = SkipLayerExcitation(source, widths[i + 1])
-        self.out = nn.Sequential(nn.Conv2d(channels, 1, 3, padding=1), nn.Tanh())
+        self.out = nn.Sequential(
+            nn.Conv2d(channels, 1, 3, padding=1), output_layer(output, image_size, filter_px)
+        )
 
     def draw_noise(self, num: int, rng: torch.Generator) -> list[Tensor]:
         """Return z (num, latent_size) and the two noise maps of each noisy block, on the CPU."""
@@ -241,6 +248,8 @@ def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
         "image_size": data.real.image_size,
         "latent_size": config["latent_size"],
         "channels": config["channels"],
+        "output": config["output"],
+        "filter_px": config["filter_px"],
     }
 
 

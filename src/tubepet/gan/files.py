@@ -6,7 +6,9 @@ import torch
 from safetensors.numpy import load_file
 
 from tubepet import io
-from tubepet.gan.data import Data, ct_images, positron_images
+from tubepet.errors import InputError
+from tubepet.gan.data import Data, Drawn, ct_images, positron_images
+from tubepet.phantom.drawing import read_population
 from tubepet.pretrain.vae import load_vae
 
 
@@ -17,8 +19,8 @@ def read_data(paths: Mapping[str, str]) -> Data:
     ----------
     paths : mapping
         Paths by the names of the rules' inputs: `images`, `table` and `info` of the positron
-        slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info` and `bank` as far as the model
-        needs them (`NEEDS` in common.smk).
+        slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info`, `bank`, `fluid`, `expected`
+        and `population` as far as the model needs them (`NEEDS` in common.smk).
 
     Raises
     ------
@@ -39,4 +41,14 @@ def read_data(paths: Mapping[str, str]) -> Data:
     if "bank" in paths:
         tensors = load_file(paths["bank"])
         bank, num_pca = torch.from_numpy(tensors["bank"]), len(tensors["pca_components"])
-    return Data(real, ct, vae, bank, num_pca)
+    drawn = None
+    if "fluid" in paths:
+        fluid, expected = (io.read_array(paths[name]) for name in ("fluid", "expected"))
+        for name, array in (("fluid", fluid), ("expected", expected)):
+            if array.shape != real.array.shape:
+                raise InputError(
+                    f"{paths[name]}: got shape {array.shape}, expected {real.array.shape}, that of "
+                    f"{paths['images']}"
+                )
+        drawn = Drawn(fluid, expected, read_population(io.read_json(paths["population"])))
+    return Data(real, ct, vae, bank, num_pca, drawn)

@@ -50,10 +50,10 @@ def transition_down(channels_in: int, channels_out: int) -> nn.Sequential:
     return transition(channels_in, channels_out, nn.AvgPool2d(2))
 
 
-def to_image(channels: int) -> nn.Sequential:
-    """BN, ReLU, 3x3 convolution, tanh (docs/model.md A8)."""
+def to_image(channels: int, output: nn.Module) -> nn.Sequential:
+    """BN, ReLU, 3x3 convolution, and `output` (docs/model.md A8)."""
     convolution = nn.Conv2d(channels, 1, 3, padding=1)
-    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), convolution, nn.Tanh())
+    return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), convolution, output)
 
 
 def narrowed(channels: int) -> int:
@@ -72,6 +72,8 @@ class DenseGenerator(nn.Module):
         Side of the image in pixels; a power of two, at least 8.
     stem_channels, growth, layers_per_block : int
         Channels at 4x4; channels added by a dense layer; dense layers per resolution.
+    output : module
+        The last layer, see `tubepet.gan.output`.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class DenseGenerator(nn.Module):
         stem_channels: int,
         growth: int,
         layers_per_block: int,
+        output: nn.Module,
     ) -> None:
         super().__init__()
         self.stem = nn.Linear(input_size, stem_channels * START_SIZE**2)
@@ -94,7 +97,7 @@ class DenseGenerator(nn.Module):
             layers.append(transition_up(channels, narrowed(channels)))
             channels, size = narrowed(channels), 2 * size
         self.blocks = nn.Sequential(*layers)
-        self.out = to_image(channels)
+        self.out = to_image(channels, output)
 
     def forward(self, vector: Tensor) -> Tensor:
         """(B, input_size) -> (B, 1, image_size, image_size) in [-1, 1]."""
@@ -120,6 +123,7 @@ class TiramisuGenerator(nn.Module):
         stem_channels: int,
         growth: int,
         layers_per_block: int,
+        output: nn.Module,
     ) -> None:
         super().__init__()
         self.image_size = image_size
@@ -145,7 +149,7 @@ class TiramisuGenerator(nn.Module):
             channels += layers_per_block * growth
         self.down, self.narrow = nn.ModuleList(down), nn.ModuleList(narrow)
         self.widen, self.up = nn.ModuleList(widen), nn.ModuleList(up)
-        self.out = to_image(channels)
+        self.out = to_image(channels, output)
 
     def forward(self, vector: Tensor) -> Tensor:
         """(B, input_size) -> (B, 1, image_size, image_size) in [-1, 1]."""

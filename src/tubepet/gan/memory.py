@@ -43,19 +43,19 @@ def memory_bank(bank: Tensor, num_pca: int, features: str, slots: str) -> Tensor
 
 
 def _cosine(aligned: Tensor, bank: Tensor, kappa: float) -> Tensor:
-    return kappa * functional.normalize(aligned, dim=1) @ functional.normalize(bank, dim=1).T
+    return kappa * functional.normalize(aligned, dim=-1) @ functional.normalize(bank, dim=-1).mT
 
 
 def _bilinear(aligned: Tensor, bank: Tensor, kappa: float) -> Tensor:
-    return aligned @ bank.T
+    return aligned @ bank.mT
 
 
 def _scaled_bilinear(aligned: Tensor, bank: Tensor, kappa: float) -> Tensor:
-    return aligned @ bank.T / math.sqrt(bank.shape[1])
+    return aligned @ bank.mT / math.sqrt(bank.shape[-1])
 
 
-# score(z, y_s) from W_a^T z (B, d_y) and the slots (S, d_y) (docs/model.md A5): kappa times a
-# cosine, whose logits stay in [-kappa, kappa] whatever the scale of z and W_a; the paper's eq. 6;
+# score(z, y_s) from W_a^T z (.., B, d_y) and the slots (.., S, d_y) (docs/model.md A5): kappa times
+# a cosine, whose logits stay in [-kappa, kappa] whatever the scale of z and W_a; the paper's eq. 6;
 # eq. 6 divided by the root of d_y (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 SCORES = {"cosine": _cosine, "bilinear": _bilinear, "scaled_bilinear": _scaled_bilinear}
 

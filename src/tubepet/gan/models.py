@@ -1,6 +1,6 @@
 """The generators that can be trained, by the name that the config and the wildcards use."""
 
-from tubepet.gan import dcgan, edm, fastgan, paper, vae, wgan
+from tubepet.gan import dcgan, edm, fastgan, ours, paper, vae, wgan
 from tubepet.gan.run import Model
 
 MODELS: dict[str, Model] = {
@@ -10,4 +10,5 @@ MODELS: dict[str, Model] = {
     "fastgan": fastgan,
     "edm": edm,
     "paper": paper,
+    "ours": ours,
 }

@@ -22,6 +22,7 @@ from tubepet.gan.discriminator import PatchDiscriminator
 from tubepet.gan.generator import LAYOUTS
 from tubepet.gan.loss import ADVERSARIAL, frozen
 from tubepet.gan.memory import AttentionMemory, mean_entropy, memory_bank
+from tubepet.gan.output import output_layer
 from tubepet.gan.pairing import ATTENTIVE, PAIRINGS, Batch
 from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run, bare
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
@@ -113,6 +114,8 @@ class AttentionMemoryGenerator(nn.Module):
         everything but the tie between query and context.
     sample_query : str
         A name of `QUERIES`, for sampling.
+    output, filter_px
+        See `tubepet.gan.output`.
     """
 
     def __init__(
@@ -135,6 +138,8 @@ class AttentionMemoryGenerator(nn.Module):
         normalise_query: bool,
         shuffle_contexts: bool,
         sample_query: str,
+        output: str,
+        filter_px: float,
     ) -> None:
         super().__init__()
         context_size = bank_shape[1]
@@ -166,6 +171,7 @@ class AttentionMemoryGenerator(nn.Module):
             stem_channels,
             growth,
             layers_per_block,
+            output_layer(output, image_size, filter_px),
         )
 
     def forward(
@@ -247,7 +253,7 @@ def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
     keys = (
         "attention", "kappa", "logit_std", "fuse", "layout", "stem_channels", "growth",
         "layers_per_block", "noise_size", "prior_fraction", "normalise_query",
-        "shuffle_contexts", "sample_query",
+        "shuffle_contexts", "sample_query", "output", "filter_px",
     )  # fmt: skip
     return {
         "image_size": data.real.image_size,

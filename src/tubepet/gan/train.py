@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from tubepet import io
+from tubepet.device import make_fabric
 from tubepet.errors import InputError
 from tubepet.gan.data import Data
 from tubepet.gan.figures import draw_grid
@@ -165,17 +165,6 @@ def train(
     return Trained(weights, arguments, pd.DataFrame(rows), fixed_grid())
 
 
-def make_fabric(precision: str) -> Fabric:
-    """Return the runtime: a GPU if there is one, and only there another precision than float32."""
-    fabric = Fabric(accelerator="auto", devices=1)
-    if precision == "full":
-        return fabric
-    if fabric.device.type != "cuda":
-        log.warning("gan.precision: %s needs a GPU, there is none: float32 on the CPU", precision)
-        return fabric
-    return Fabric(accelerator="auto", devices=1, precision="bf16-mixed")
-
-
 def average_of_images(half_life_images: float, batch_size: int) -> Callable[..., None]:
     """Return the update of the average: exponential, with a half life that grows with the training.
 
@@ -219,6 +208,8 @@ def _digest(name: str, config: Config, data: Data, seed: int, code: str) -> str:
     if data.ct is not None and data.vae is not None and data.bank is not None:
         arrays += [data.ct.array, data.ct.rows, data.bank.numpy()]
         arrays += [np.atleast_1d(weight.numpy()) for weight in data.vae.state_dict().values()]
+    if data.drawn is not None:
+        arrays += [data.drawn.fluid, data.drawn.expected]
     ranges = [[i.low, i.high] for i in (data.real, data.ct) if i is not None]
     settings = {"model": name, "config": decides, "seed": seed, "code": code, "ranges": ranges}
     return training_digest(settings, *arrays)

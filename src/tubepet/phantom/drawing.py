@@ -39,12 +39,20 @@ class SliceGrid:
         Size of a voxel across and along.
     fwhm_mm : float
         Resolution of the image, the same in all directions; not finer than a pixel.
+    filter_fwhm_mm : float
+        Of that, the Gaussian filter that the reconstruction ends with.
     """
 
     num_pixels: int
     pixel_mm: float
     slice_mm: float
     fwhm_mm: float
+    filter_fwhm_mm: float
+
+    @property
+    def filter_px(self) -> float:
+        """Standard deviation of the last filter in pixels."""
+        return self.filter_fwhm_mm / FWHM_PER_SIGMA / self.pixel_mm
 
 
 @dataclass(frozen=True)
@@ -231,6 +239,16 @@ class Population:
         """Return z of the slices that a dataset would have of this tube."""
         z_mm = (np.arange(self.num_slices) - (self.num_slices - 1) / 2) * self.grid.slice_mm
         return z_mm[np.abs(z_mm) <= tube.length_mm / 2 - self.margin_mm]
+
+
+def read_population(facts: Mapping[str, Any]) -> Population:
+    """Return the population of its JSON (`dataclasses.asdict`); other keys do not count."""
+    return Population(
+        phantom=facts["phantom"],
+        grid=SliceGrid(**facts["grid"]),
+        num_slices=facts["num_slices"],
+        margin_mm=facts["margin_mm"],
+    )
 
 
 def draw_new(

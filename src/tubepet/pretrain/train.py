@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from safetensors.torch import save_model
 from torch import Tensor
@@ -20,6 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from tubepet import io
+from tubepet.device import make_fabric
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint
@@ -159,7 +159,7 @@ def train_vae(
     i_train, i_val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
     i_val = i_val[np.unique(np.linspace(0, len(i_val) - 1, MAX_VALIDATION).astype(int))]
     val_hu = np.asarray(images_hu[i_val])
-    fabric = Fabric(accelerator="auto", devices=1)  # a GPU if there is one
+    fabric = make_fabric()
     torch.manual_seed(derived_seed(seed, "pretrain", "weights"))
     plain = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"])
     model, optimiser = fabric.setup(

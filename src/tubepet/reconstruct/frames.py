@@ -12,7 +12,6 @@ Scatter and randoms are estimated from the events of the frame only, so that fra
 unless they overlap.
 """
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -80,9 +79,7 @@ def is_within(
 
 def cut(events: Listmode, duration_s: float, interval: Interval) -> Listmode:
     """Return the events of a frame; errors as `is_within`."""
-    rows = is_within(events.time_s, len(events), duration_s, interval)
-    fields = (getattr(events, field.name)[rows] for field in dataclasses.fields(events))
-    return Listmode(*fields)
+    return events.at(is_within(events.time_s, len(events), duration_s, interval))
 
 
 def decay_factor(interval: Interval, half_life_s: float) -> float:
@@ -163,9 +160,9 @@ def short_and_long(
     short_s: float,
     **settings: Any,
 ) -> tuple[Volume, Volume]:
-    """Reconstruct the first `short_s` of an acquisition, and the whole: a pair to learn from.
+    """Reconstruct the first `short_s` of an acquisition, and the rest: a pair to learn from.
 
-    The long image has the events of the short one among its own. Parameters and errors as
+    They share no event, so that what is noise in one is not in the other. Parameters and errors as
     `reconstruct`.
 
     Returns
@@ -174,8 +171,8 @@ def short_and_long(
         Short and long, Bq/mm3.
     """
     first = intervals(0.0, duration_s, short_s, duration_s)[0]
-    frames_s = [first, (0.0, duration_s)]
-    short, whole = reconstruct(
+    frames_s = [first, (first[1], duration_s)]
+    short, long = reconstruct(
         events, scanner, efficiency, geometric, mu, duration_s, frames_s, **settings
     )
-    return short, whole
+    return short, long

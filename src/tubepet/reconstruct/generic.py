@@ -1,9 +1,7 @@
 """Images from lines of any scanner: no symmetry, no background model, sensitivity from pairs."""
 
-import os
 from pathlib import Path
 
-import numba
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -14,24 +12,7 @@ from tubepet.logs import log
 from tubepet.reconstruct import algorithms
 from tubepet.reconstruct.lines import Lines, forward_sums, taken
 from tubepet.reconstruct.stopping import best_iteration
-from tubepet.types import Grid, Volume
-
-# image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
-OTHER_IMAGES = 12
-
-
-def check_memory(grid: Grid) -> None:
-    """Say how much memory an image needs; refuse one that the machine cannot hold."""
-    voxels = float(np.prod([float(n + 3) for n in grid.shape]))
-    private = numba.get_num_threads() / 2  # float32
-    need_gb = 8 * voxels * (private + OTHER_IMAGES) / 1e9
-    have_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    log.info("the image needs about %.2g GB of memory", need_gb)
-    if need_gb > have_gb:
-        raise InputError(
-            f"--shape: an image of {grid.shape} voxels needs about {need_gb:.3g} GB, expected at "
-            f"most the {have_gb:.3g} GB of this machine"
-        )
+from tubepet.types import Volume
 
 
 def reconstruct(

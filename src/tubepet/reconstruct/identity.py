@@ -6,6 +6,8 @@ to 1 um, because NIfTI keeps them as float32.
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,14 +65,25 @@ def check_sensitivity(
         )
 
 
-def check_calibration(name: str, got: str | None, scanner: Scanner) -> None:
-    """Refuse a calibration of another scanner; `got` is its key ``scanner``."""
-    expected = scanner_hash(scanner)
+def check_calibration(name: str, calibration: Mapping[str, Any], scanner: Scanner) -> None:
+    """Refuse a calibration of another scanner, or one that is not whole."""
+    got, expected = calibration.get("scanner"), scanner_hash(scanner)
     if got != expected:
         raise InputError(
             f"{name}: got a calibration of scanner {got or 'none'}, expected {expected} (another "
             "scanner: calibrate again)"
         )
+    lengths = {"by_step": scanner.num_columns // 2 + 1, "by_difference": scanner.num_rings}
+    for key, length in lengths.items():
+        try:
+            values = np.asarray(calibration.get(key), float)
+        except (TypeError, ValueError):
+            values = np.empty(0)
+        if values.shape != (length,) or not (values >= 0).all() or not (values > 0).any():
+            raise InputError(
+                f"{name}: {key}: expected {length} efficiencies >= 0 that are not all 0, got "
+                f"{calibration.get(key)!r:.60}"
+            )
 
 
 def _bytes(array: NDArray[np.floating]) -> bytes:

@@ -12,6 +12,7 @@ from tubepet.logs import log
 from tubepet.reconstruct import (
     algorithms,
     background,
+    checks,
     geometry,
     projector,
     randoms,
@@ -27,24 +28,6 @@ from tubepet.types import Listmode, Scanner, Volume
 # follows the total, which few iterations settle.
 SCATTER_ROUNDS = 2
 SCATTER_ITERATIONS = 4
-
-
-def check_crystals(events: Listmode, scanner: Scanner) -> None:
-    """Refuse crystals that the scanner lacks."""
-    for crystal in (events.crystal1, events.crystal2):
-        is_foreign = (crystal < 0) | (crystal >= scanner.num_crystals)
-        if is_foreign.any():
-            raise InputError(
-                f"coincidences: got crystal {crystal[is_foreign][0]}, expected "
-                f"0..{scanner.num_crystals - 1} (section scanner)"
-            )
-
-
-def check_input(events: Listmode, scanner: Scanner, mu: Volume) -> None:
-    """Refuse crystals that the scanner lacks and attenuation that is negative or not finite."""
-    check_crystals(events, scanner)
-    if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
-        raise InputError("attenuation map: got negative or non-finite values, expected >= 0 1/mm")
 
 
 def check_times(events: Listmode, delayed: Listmode | None) -> None:
@@ -100,13 +83,19 @@ def model_acquisition(
     backend: str = "numba",
 ) -> Acquisition:
     """Model every LOR of an acquisition; parameters and errors as `reconstruct`."""
-    check_input(events, scanner, mu)
+    checks.check_crystals(events, scanner)
+    is_allowed = geometry.is_allowed_step(scanner)[geometry.column_steps(events, scanner)]
+    if not is_allowed.all():
+        log.info("%d coincidences of crystals too near to each other left out", (~is_allowed).sum())
+        events = events.at(is_allowed)
     tof_mm, tof_table = projector.NO_TOF, projector.NO_TOF
     if tof:
         check_times(events, delayed)
         tof_mm = timing.positions_mm(events.time_difference_ns).astype(np.float32)
         tof_table = projector.tof_table(timing.sigma_mm(scanner))
     grid, points = geometric.grid, geometry.crystal_points_mm(scanner)
+    checks.check_ends("scanner", points, grid)
+    checks.check_attenuation("attenuation map", mu, points, grid)
     areas_mm2 = geometry.lor_areas_mm2(scanner, efficiency)
     field = background.enclosing_cylinder(np.ones(grid.shape, bool), grid)
     coordinates = background.event_coordinates(events, scanner)
@@ -129,6 +118,11 @@ def model_acquisition(
     attenuation = np.exp(-projector.forward(mu.array, mu.grid, points, first, second))
     ring1, ring2 = geometry.rings(events, scanner)
     areas = areas_mm2[geometry.column_steps(events, scanner), np.abs(ring1 - ring2)][order]
+    if (areas <= 0).any():
+        raise InputError(
+            f"coincidences: got {int((areas <= 0).sum())} on crystal pairs of efficiency 0, where "
+            "the sensitivity is 0 too, expected the calibration of their scanner"
+        )
     scale = duration_s * areas * attenuation  # m_i of `algorithms`, mm2 s
     lines = taken(all_lines, order)
     lines = replace(lines, additive=lines.additive / scale)
@@ -146,7 +140,7 @@ def model_acquisition(
     if delayed is None or len(first) == 0:
         return model
     detection = scatter.detection_table(scanner)
-    used = Listmode(first, second, events.time_difference_ns[order], events.truth[order])
+    used = events.at(order)
     for _ in range(SCATTER_ROUNDS):
         problem = (model.lines, grid, seen, model.start)
         image, _ = algorithms.iterate(*problem, SCATTER_ITERATIONS, 1, psf_fwhm_mm)
@@ -327,7 +321,7 @@ def _randoms(
     events: Listmode, delayed: Listmode, scanner: Scanner, field: background.Cylinder
 ) -> tuple[NDArray[np.float64], float]:
     """Randoms of every event's pair and of all pairs through the field, in counts."""
-    check_crystals(delayed, scanner)
+    checks.check_crystals(delayed, scanner)
     singles = randoms.fit_singles(delayed, scanner)
     total = _within(randoms.lor_counts(singles, scanner), scanner, field)
     return randoms.event_counts(singles, events), total

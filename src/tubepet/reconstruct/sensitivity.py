@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct import geometry, kernels, projector
+from tubepet.reconstruct import checks, geometry, kernels, projector
 from tubepet.types import Grid, Scanner, Volume
 
 # Sums of a subset are smoothed before their ratio is taken: attenuation factors vary slowly, the
@@ -51,7 +51,13 @@ def geometric_sensitivity(
     -------
     float64 array, shape (nz, ny, nx)
         Counts per second per Bq/mm3 in the voxel (mm3).
+
+    Raises
+    ------
+    InputError
+        If the image is larger than memory.
     """
+    checks.check_memory(grid)
     is_symmetric = _is_symmetric(scanner, grid)
     plain = np.zeros(projector.num_padded(grid))
     no_mu = Volume(np.zeros(grid.shape), grid)

@@ -79,6 +79,8 @@ def read_coincidences(path: str | Path, scanner: Scanner, tree: str = TREE) -> L
     is_random = data["EventID1"] != data["EventID2"]
     truth = np.where(is_random, RANDOM, np.where(is_scattered, SCATTER, TRUE)).astype(np.uint8)
     time_ns = data["GlobalTime1"], data["GlobalTime2"]
+    if not (np.isfinite(time_ns[0]).all() and np.isfinite(time_ns[1]).all()):
+        raise InputError(f"{path}: got NaN or infinite times (GlobalTime1, 2), expected ns")
     return Listmode(crystal1, crystal2, time_ns[1] - time_ns[0], truth, time_ns[0] * 1e-9)
 
 
@@ -94,10 +96,12 @@ def read_branches(
     """
     try:
         with uproot.open(path) as file:
+            check_names(path, "trees", file.keys(recursive=False, cycle=False), [tree_name])
             tree = file[tree_name]
+            check_names(path, f"branches of {tree_name}", tree.keys(), names)
             data: dict[str, NDArray[Any]] = tree.arrays(names, library="np")
             num_entries = tree.num_entries
-    except FileNotFoundError:
+    except (FileNotFoundError, InputError):
         raise
     except Exception as error:  # uproot raises many kinds on damaged bytes
         reason = " ".join(str(error).split())[:200]
@@ -108,6 +112,16 @@ def read_branches(
     if any(len(values) != num_entries for values in data.values()):
         raise InputError(f"{path}: expected {num_entries} entries in each branch of {tree_name}")
     return data
+
+
+def check_names(path: str | Path, kind: str, found: list[str], needed: list[str]) -> None:
+    """Refuse a file without the trees or branches that are needed; say what it has."""
+    missing = [name for name in needed if name not in found]
+    if missing:
+        raise InputError(
+            f"{path}: got the {kind} {', '.join(sorted(found)) or '(none)'}, expected also "
+            f"{', '.join(missing)}"
+        )
 
 
 def write_empty(path: str | Path) -> None:

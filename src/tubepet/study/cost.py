@@ -17,11 +17,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from tubepet.device import make_fabric
 from tubepet.errors import InputError
 from tubepet.features.bank import activity_fraction, fit_bank
 from tubepet.gan.data import Data
 from tubepet.gan.run import Config, Model, start
-from tubepet.gan.train import make_fabric
 from tubepet.pretrain.train import train_vae
 
 NUM_ROUNDS = 5

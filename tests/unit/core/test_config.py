@@ -78,6 +78,10 @@ BAD = {
     "window upside down": ({"scanner": {"energy_window_kev": [650, 350]}}, "energy_window_kev"),
     "no folder": ({"ct": {"source_dir": "/nowhere/at/all"}}, r"ct\.source_dir.*/nowhere"),
     "split": ({"ct": {"split": {"train": 0.9, "val": 0.9, "test": 0.1}}}, r"ct\.split"),
+    "long acquisition too short": (
+        {"enhance": {"long_s": 0.1}},
+        r"enhance\.long_s: got 0\.1 s, expected at least 0\.4 s",
+    ),
     "unknown tube": ({"phantom": {"tubes": {"tube_0999": {}}}}, "tube_0999"),
     "delay inside the window": ({"simulate": {"delay_ns": 9}}, r"simulate\.delay_ns.*10 ns"),
     "solids of any shape": ({"simulate": {"geometry": "analytic"}}, "analytic with family ellip"),

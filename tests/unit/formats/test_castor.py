@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_tof_sign(tmp_path: Path) -> None:
     one = Listmode(np.int32([1]), np.int32([2]), np.array([0.25]), np.zeros(1, np.uint8))
     castor.write_castor(tmp_path / "a.cdh", one, "x", 1.0, 300.0)
     assert castor.read_events(tmp_path / "a.cdh")["tof_ps"].tolist() == [-250.0]
+
+
+def test_times_are_kept_to_a_millisecond(tmp_path: Path, events: Listmode) -> None:
+    times = np.linspace(0, 5, len(events))
+    timed = dataclasses.replace(events, time_s=times)
+    castor.write_castor(tmp_path / "a.cdh", timed, "x", 5.0, 0.0)
+    back = castor.read_castor(tmp_path / "a.cdh", 10**6)
+    np.testing.assert_allclose(back.time_s, times, atol=0.5001e-3)
+    castor.write_castor(tmp_path / "b.cdh", events, "x", 5.0, 0.0)
+    assert len(castor.read_castor(tmp_path / "b.cdh", 10**6).time_s) == 0  # unknown
 
 
 def test_foreign_ids_are_refused(tmp_path: Path, events: Listmode) -> None:

@@ -15,6 +15,7 @@ from tubepet.formats import petsird, tables
 from tubepet.formats.gate import read_gate
 from tubepet.formats.tables import LINE_COLUMNS
 from tubepet.reconstruct import crystals, identity, mlem, sensitivity
+from tubepet.simulate.coincidences import write_empty
 from tubepet.types import Grid, Listmode, Volume
 
 GRID = ["--shape", "10", "24", "24", "--voxel-mm", "2", "1", "1", "--iterations", "3"]
@@ -146,6 +147,40 @@ def test_bad_input_is_one_sentence(folder, tmp_path, more, sentence) -> None:
     done = run(folder, "l.csv", "s.csv", tmp_path / "x.nii.gz", *more)
     assert done.exit_code == 2 and sentence in done.output
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("events", "table", "more", "sentence"),
+    [
+        ("c.root", "s.yaml", ["--shape", "10", "80", "80"], "line ends inside the image"),
+        (
+            "c.root",
+            "s.yaml",
+            ["--backend", "parallelproj"],
+            "reconstruct.backend: got parallelproj",
+        ),
+        ("c.root", "s.yaml", ["--tof"], "--tof: expected --randoms delayed too"),
+        ("empty.root", "s.yaml", [], "empty.root: got no coincidences"),
+        ("empty.root", "s.csv", [], "empty.root: got no coincidences"),
+    ],
+)
+def test_bad_coincidences_are_one_sentence(
+    folder, tmp_path, monkeypatch, events, table, more, sentence
+) -> None:
+    monkeypatch.setenv("TUBEPET_PARALLELPROJ", "/nowhere/lib.so")
+    write_empty(folder / "empty.root")
+    done = run(folder, events, table, tmp_path / "x.nii.gz", *more)
+    assert done.exit_code == 2 and sentence in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_attenuation_in_another_unit_of_length(folder, tmp_path) -> None:
+    wide = Grid.centred((10, 24, 24), (2.0, 10.0, 10.0))
+    io.write_volume(tmp_path / "mu.nii.gz", Volume(np.full(wide.shape, 0.01, np.float32), wide))
+    for events, scanner in (("l.csv", "s.csv"), ("c.root", "s.yaml")):
+        options = ("--mu", str(tmp_path / "mu.nii.gz"))
+        done = run(folder, events, scanner, tmp_path / "x.nii.gz", *options)
+        assert done.exit_code == 2 and "attenuates at the crystals" in done.output
 
 
 def test_negative_attenuation(folder, tmp_path) -> None:

@@ -51,6 +51,13 @@ def test_other_branches_are_listed(tmp_path, scanner) -> None:
         read_gate(tmp_path / "c.root", geometry.crystal_points_mm(scanner))
 
 
+def test_other_trees_are_listed(tmp_path, scanner) -> None:
+    with uproot.recreate(tmp_path / "c.root") as file:
+        file["Hits"], file["Singles"] = {"x": np.arange(3)}, {"x": np.arange(3)}
+    with pytest.raises(InputError, match=r"got the trees Hits, Singles, expected also Coincid"):
+        read_gate(tmp_path / "c.root", geometry.crystal_points_mm(scanner))
+
+
 @pytest.mark.parametrize("content", [b"", b"no root file"])
 def test_empty_and_other_files(tmp_path, scanner, content) -> None:
     (tmp_path / "c.root").write_bytes(content)

@@ -60,6 +60,16 @@ def test_time_of_flight_has_petsirds_sign(ring, tmp_path):
     assert edges[event.tof_idx] <= 149.9 <= edges[event.tof_idx + 1]
 
 
+def test_times_are_those_of_short_blocks(ring, tmp_path):
+    event = np.array([5], np.int32), np.array([2], np.int32), np.zeros(1), np.zeros(1, np.uint8)
+    for duration_s, expected in ((0.01, [0.005]), (1.0, [])):
+        petsird.write_petsird(
+            tmp_path / "a.petsird", ring, Listmode(*event), Listmode(*event), duration_s
+        )
+        for part in petsird.read_petsird(tmp_path / "a.petsird")[1:]:
+            np.testing.assert_allclose(part.time_s, expected)
+
+
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 0.999))
 def test_cut_files_are_refused(whole, tmp_path, share):

@@ -1,13 +1,16 @@
 """Tiny training sets, and the config section of each model at toy size."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from tubepet.gan.data import Data, ct_images, positron_images
+from tubepet.gan.data import Data, Drawn, ct_images, positron_images
+from tubepet.phantom.drawing import Population, SliceGrid, draw_new
 from tubepet.pretrain.vae import ConvVAE
 
 SIZE = 32
@@ -17,6 +20,8 @@ COMMON = {
     "augment": "diffaug",
     "lecam_weight": 0.1,
     "r1_weight": 0.1,
+    "output": "activity",
+    "filter_px": 1.3,
     "precision": "full",
     "checkpoint_every": 2,
     "sample_every": 100,
@@ -58,7 +63,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "latent_size": 4,
         "channels": 8,
         "beta": 1.0,
-        "sigma_x": 1.0,
     },
     "dcgan": {
         "num_steps": 4,
@@ -93,6 +97,15 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "penalty": "clip",
         "penalty_weight": 10.0,
     },
+    "ours": {
+        "num_steps": 4,
+        "learning_rate": 4e-4,
+        "augment": "dihedral",
+        "loss": "hinge",
+        "matching_weight": 1.0,
+        "channels": 4,
+        "disc_channels": 4,
+    },
 }
 
 
@@ -102,8 +115,21 @@ def config() -> Callable[..., dict[str, Any]]:
     return lambda model, **changes: COMMON | SECTIONS[model] | changes
 
 
+@pytest.fixture(scope="session")
+def drawn(root: Path) -> Drawn:
+    """Return the drawings of 10 slices of small tubes."""
+    phantom = yaml.safe_load((root / "config/config.yaml").read_text())["phantom"]
+    phantom |= {"length_mm": [8.0, 9.0], "bore_radius_mm": [5.0, 6.0], "wall_mm": [2.0, 2.5]}
+    phantom |= {"bend_mm": [1.0, 2.0]}
+    population = Population(
+        phantom, SliceGrid(SIZE, 1.0, 1.0, 2.6, 1.5), num_slices=10, margin_mm=1.0
+    )
+    drawings, _ = draw_new(population, 10, np.random.default_rng(0), {})
+    return Drawn(drawings.fluid, drawings.expected, population)
+
+
 @pytest.fixture
-def data() -> Data:
+def data(drawn: Drawn) -> Data:
     """Return 8 random positron slices, 6 CT slices, an untrained encoder and a random bank."""
     rng = np.random.default_rng(0)
     slices = rng.uniform(0, 500, (10, SIZE, SIZE)).astype(np.float32)
@@ -114,5 +140,6 @@ def data() -> Data:
         ct=ct_images(ct, np.ones(6, bool), (-160.0, 240.0)),
         vae=ConvVAE(SIZE, 8, 8).eval(),
         bank=torch.randn(8, 5),
+        drawn=drawn,
         num_pca=3,
     )

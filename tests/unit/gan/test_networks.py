@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tubepet.gan.augment import dihedral, draw_transform
 from tubepet.gan.dcgan import DCCritic, DCGenerator
@@ -111,9 +112,9 @@ def test_projection_starts_as_the_identity_and_learns_while_the_bank_does_not() 
 
 @pytest.mark.parametrize("size", [32, 64, 256])
 def test_generators_make_images_of_any_size_in_range(size: int) -> None:
-    dense = DenseGenerator(7, size, stem_channels=16, growth=4, layers_per_block=1)
-    both_ways = TiramisuGenerator(7, size, stem_channels=4, growth=2, layers_per_block=1)
-    plain = DCGenerator(size, 7, 4)
+    dense = DenseGenerator(7, size, 16, growth=4, layers_per_block=1, output=nn.Tanh())
+    both_ways = TiramisuGenerator(7, size, 4, growth=2, layers_per_block=1, output=nn.Tanh())
+    plain = DCGenerator(size, 7, 4, "activity", 1.3)
     for generator in (dense, both_ways, plain):
         image = generator(torch.randn(2, 7))
         assert image.shape == (2, 1, size, size)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from lightning_fabric import Fabric
 
+from tubepet.device import make_fabric
 from tubepet.errors import InputError
 from tubepet.gan import paper
 from tubepet.gan.generator import LAYOUTS
@@ -43,7 +43,7 @@ SWITCHES = [
 
 
 def begin(config, data):
-    return start(paper, "paper", config, data, Fabric(accelerator="cpu", devices=1), seed=1)
+    return start(paper, "paper", config, data, make_fabric(), seed=1)
 
 
 def after_steps(config, data, num_steps=2):

@@ -1,13 +1,17 @@
-"""FastGAN and EDM against their formulas."""
+"""Rivals and their last layer against their formulas."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from tubepet.errors import InputError
 from tubepet.gan import edm, fastgan
 from tubepet.gan.data import Data, positron_images
+from tubepet.gan.output import ActivityOutput, gaussian_transfer
+from tubepet.gan.vae import SliceVAE
 
 
 def test_preconditioning_identities() -> None:
@@ -51,9 +55,23 @@ def test_sampler_reproduces_a_gaussian_with_its_exact_denoiser() -> None:
 
 def test_denoiser_starts_as_the_best_linear_one_near_no_noise() -> None:
     # F is bounded, c_out -> 0 and c_skip -> 1: an image without noise comes back
-    denoiser = edm.Denoiser(16, 8, mean=-0.8, sigma_data=0.3, num_sampling_steps=4)
+    denoiser = edm.Denoiser(16, 8, -0.8, 0.3, 4, output="activity", filter_px=1.3)
     image = torch.randn(2, 1, 16, 16)
     torch.testing.assert_close(denoiser(image, torch.full((2,), 1e-6)), image, rtol=1e-4, atol=1e-4)
+
+
+def test_samples_have_no_frequency_that_the_filter_removes(config) -> None:
+    slices = torch.rand(4, 32, 32).numpy()
+    data = Data(real=positron_images(slices, slices[:, 0, 0] >= 0, 1.0))
+    settings = config("edm", filter_px=1.3)
+    denoiser = edm.make_networks(settings, data)["generator"]
+    assert denoiser.band[0, 0] == 1 and denoiser.band[0, -1] == 0  # at rest, at Nyquist
+    image = torch.randn(3, 1, 32, 32)
+    kept = edm.in_band(image, denoiser.band)
+    torch.testing.assert_close(edm.in_band(kept, denoiser.band), kept)  # a projection
+    assert 0.1 < float(kept.square().mean() / image.square().mean()) < 0.5  # a third of the plane
+    published = edm.make_networks({**settings, "output": "tanh"}, data)["generator"]
+    torch.testing.assert_close(edm.in_band(image, published.band), image)
 
 
 def test_data_statistics_are_those_of_the_pixels() -> None:
@@ -77,7 +95,7 @@ def test_skip_layer_excitation_gates_channels_alone() -> None:
 
 @pytest.mark.parametrize("size", [32, 64, 128])
 def test_fastgan_shapes(size: int) -> None:
-    generator = fastgan.FastGenerator(size, 6, 2)
+    generator = fastgan.FastGenerator(size, 6, 2, "tanh", 1.0)
     noise = generator.draw_noise(2, torch.Generator().manual_seed(0))
     image = generator(*noise)
     assert image.shape == (2, 1, size, size) and image.abs().max() <= 1
@@ -106,3 +124,36 @@ def test_fastgan_refuses_slices_below_its_smallest_size(config) -> None:
     small = Data(real=positron_images(slices, slices[:, 0, 0] >= 0, 1.0))
     with pytest.raises(InputError, match=r"num_pixels: got 16, expected at least 32"):
         fastgan.make_networks(config("fastgan"), small)
+
+
+def test_output_is_the_reconstructions_filter_of_a_non_negative_activity() -> None:
+    x = torch.randn(1, 1, 64, 64)
+    image = ActivityOutput(64, 1.274)(x)
+    activity = torch.nn.functional.softplus(x - 2)[0, 0].numpy()
+    expected = gaussian_filter(activity, 1.274, mode="wrap", truncate=6)  # as the reconstruction
+    seen = (image[0, 0].numpy() + 1) / 2
+    # 2e-3: the kernel of scipy is sampled in space, ours in frequency
+    assert np.abs(seen - np.clip(expected, 0, 1)).max() < 2e-3
+    assert -1 <= float(image.min()) and float(image.max()) <= 1
+
+
+def test_decoders_noise_has_its_spread_and_the_filters_correlation() -> None:
+    torch.manual_seed(0)
+    vae = SliceVAE(32, 4, 8, "tanh", 1.3).eval()
+    z = torch.zeros(200, 4)
+    with torch.no_grad():
+        mean, spread = vae.decode(z).split(1, dim=1)
+        little = 0.05 * torch.randn(200, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+        noisy = vae.draw(z, little)  # a twentieth of the noise: none is clipped
+    assert spread.min() >= 0.02 and noisy.abs().max() < 1
+    unit = ((noisy - mean) / (0.05 * spread))[:, 0]
+    # 2e5 numbers, about 1e4 of them independent: standard deviation to 1 %, correlation to 0.01
+    assert float(unit.std()) == pytest.approx(1, abs=0.03)
+    neighbours = float((unit[:, :, 1:] * unit[:, :, :-1]).mean())
+    assert neighbours == pytest.approx(math.exp(-1 / (4 * 1.3**2)), abs=0.03)  # of a Gaussian
+
+
+def test_transfer_passes_the_mean_and_falls_as_a_gaussian() -> None:
+    transfer = gaussian_transfer(8, 1.0)
+    assert transfer[0, 0] == 1 and transfer.shape == (8, 5)
+    assert float(transfer[0, 2]) == pytest.approx(math.exp(-2 * math.pi**2 / 16))  # at 1/4 per px

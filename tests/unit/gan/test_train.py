@@ -6,23 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from tubepet.device import make_fabric
 from tubepet.errors import InputError
 from tubepet.gan import dcgan, footprint, paper, wgan
 from tubepet.gan.data import Images, positron_images, take
 from tubepet.gan.models import MODELS
 from tubepet.gan.sample import load_generator, sample_images
 from tubepet.gan.train import average_of_images, start, train
+from tubepet.logs import log
 
 ALL = sorted(MODELS)
 
 
 def run(model, name, config, data):
-    return start(model, name, config, data, Fabric(accelerator="cpu", devices=1), seed=1)
+    return start(model, name, config, data, make_fabric(), seed=1)
 
 
 def test_gradients_reach_encoder_and_attention_but_not_the_bank(config, data) -> None:
@@ -183,7 +184,7 @@ def test_anchors_follow_the_logits_and_r1_comes_every_16_steps(config, data) -> 
 def test_memory_by_hand_and_refused_with_the_estimate(config, data, monkeypatch, tmp_path) -> None:
     # 10 weights and a bias of 4 bytes: itself, gradient, two moments, and the average
     assert footprint.weight_bytes({"generator": nn.Linear(10, 1)}) == 11 * 4 * (4 + 1)
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = make_fabric()
     needed = footprint.estimate(dcgan, "dcgan", config("dcgan"), data, fabric)
     monkeypatch.setattr(footprint, "free_bytes", lambda device: needed.total - 1)
     with pytest.raises(InputError, match=r"gan\.dcgan: training needs .* a batch of 4\), exp"):
@@ -195,7 +196,7 @@ def test_memory_by_hand_and_refused_with_the_estimate(config, data, monkeypatch,
 
 
 def test_estimate_grows_with_the_batch_alone(config, data) -> None:
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = make_fabric()
     small, large = (
         footprint.estimate(dcgan, "dcgan", config("dcgan", batch_size=b), data, fabric)
         for b in (2, 8)
@@ -267,6 +268,19 @@ def test_weights_of_another_architecture_are_refused(config, data, tmp_path: Pat
     (tmp_path / "g.safetensors").write_bytes(b"\x08\x00")
     with pytest.raises(InputError, match=r"g\.safetensors"):
         load_generator(MODELS["dcgan"], tmp_path / "g.safetensors", arguments)
+
+
+def test_truncated_checkpoint_is_said_and_the_training_starts_again(
+    config, data, tmp_path, caplog
+) -> None:
+    log.propagate = True  # start_log of another test may have switched it off
+    whole = train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    again = train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+    assert "checkpoint.pt is damaged" in caplog.text
+    for key, weight in whole.weights.items():
+        assert torch.equal(again.weights[key], weight), key
 
 
 def test_dataset_without_a_scale_is_refused() -> None:

@@ -15,7 +15,7 @@ from tubepet.phantom.drawing import Population, SliceGrid, draw_dataset, draw_ne
 from tubepet.phantom.geometry import defect_half_length_mm, voxelise
 from tubepet.phantom.spec import DEFECTS, FAMILIES, draw_tube
 
-GRID = SliceGrid(num_pixels=64, pixel_mm=0.5, slice_mm=1.0, fwhm_mm=2.6)
+GRID = SliceGrid(num_pixels=64, pixel_mm=0.5, slice_mm=1.0, fwhm_mm=2.6, filter_fwhm_mm=1.5)
 PHANTOM: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text())["phantom"]
 POPULATION = Population(PHANTOM, GRID, num_slices=32, margin_mm=1.0)
 

@@ -54,8 +54,19 @@ def test_hash_sees_scanner_grid_and_efficiency(scanner: Scanner, grid: Grid) -> 
     with pytest.raises(InputError, match="of model none"):
         identity.check_sensitivity("s.nii.gz", "mm3", scanner, grid, ones)
     with pytest.raises(InputError, match="got a calibration of scanner none"):
-        identity.check_calibration("c.json", None, scanner)
-    identity.check_calibration("c.json", identity.scanner_hash(scanner), scanner)
+        identity.check_calibration("c.json", {}, scanner)
+    whole = {"by_step": [0.0] + [0.3] * 24, "by_difference": [1.0] * 10}
+    whole["scanner"] = identity.scanner_hash(scanner)
+    identity.check_calibration("c.json", whole, scanner)
+    for damage in (
+        {"by_step": None},
+        {"by_step": [0.3] * 24},
+        {"by_step": [0.3] * 24 + [float("nan")]},
+        {"by_difference": [0.0] * 10},
+        {"by_difference": ["x"] * 10},
+    ):
+        with pytest.raises(InputError, match=r"c\.json: by_\w+: expected \d+ efficiencies"):
+            identity.check_calibration("c.json", whole | damage, scanner)
     table = crystals.cylinder(scanner)
     assert identity.scanner_hash(table) != identity.scanner_hash(crystals.cylinder(wider))
 

@@ -307,3 +307,53 @@ def test_foreign_crystals_and_impossible_attenuation_are_refused(reconstruct, ev
         reconstruct(foreign)
     with pytest.raises(InputError, match="attenuation map: got negative"):
         reconstruct(events, mu=Volume(np.full(grid.shape, -1.0), grid))
+
+
+@pytest.mark.parametrize(
+    ("voxel_mm", "z_mm", "sentence"),
+    [
+        (10.0, 0.0, "attenuates at the crystals"),
+        (1.0, 500.0, "the object and the image do not meet"),
+    ],
+)
+def test_attenuation_of_another_frame_is_refused(reconstruct, events, voxel_mm, z_mm, sentence):
+    """A map in cm, or one placed by another origin; `test_sensitivity` has one on a finer grid."""
+    own = Grid.centred((10, 24, 24), (2.0, voxel_mm, voxel_mm))
+    moved = Grid(own.shape, own.voxel_mm, (own.origin_mm[0] + z_mm, *own.origin_mm[1:]))
+    with pytest.raises(InputError, match=f"attenuation map: {sentence}"):
+        reconstruct(events, mu=Volume(np.full(moved.shape, 0.01), moved))
+
+
+def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
+    reconstruct, events, scanner, efficiency, geometric
+):
+    """The nearest allowed pairs lose their efficiency; then pairs below the distance come in."""
+    steps = geometry.column_steps(events, scanner)
+    dead = efficiency.copy()
+    dead[steps.min()] = 0
+    mu = Volume(np.zeros(geometric.grid.shape), geometric.grid)
+    with pytest.raises(InputError, match=r"got \d+ on crystal pairs of efficiency 0"):
+        mlem.reconstruct(events, scanner, dead, geometric, mu, 2.0, 2, 1, 1, 0.0, 0.0)
+    near = geometry.is_allowed_step(scanner).argmax() - 1
+    extra = events.crystal1 // scanner.num_columns * scanner.num_columns
+    column = events.crystal1 % scanner.num_columns
+    other = dataclasses.replace(events, crystal2=extra + (column + near) % scanner.num_columns)
+    both = Listmode(
+        *(np.concatenate([getattr(e, f.name) for e in (events, other)])
+          for f in dataclasses.fields(events))
+    )  # fmt: skip
+    wide = Grid.centred((10, 54, 54), (2.0, 1.0, 1.0))  # such lines pass its corners
+    seen = Volume(sensitivity.geometric_sensitivity(scanner, wide, efficiency), wide)
+    fixed = (scanner, efficiency, seen, mu, 2.0, 2, 1, 1, 0.0, 0.0)
+    (with_them, _), (without, _) = (mlem.reconstruct(e, *fixed) for e in (both, events))
+    np.testing.assert_array_equal(with_them.array, without.array)
+
+
+def test_line_ends_inside_the_image_and_too_large_an_image_are_refused(events, scanner, efficiency):
+    wide = Grid.centred((10, 80, 80), (2.0, 1.0, 1.0))
+    seen = Volume(np.ones(wide.shape), wide)
+    with pytest.raises(InputError, match="scanner: got 48 line ends inside the image"):
+        mlem.reconstruct(events, scanner, efficiency, seen, seen, 2.0, 2, 1, 1, 0.0, 0.0)
+    huge = Grid.centred((1024, 10**6, 10**6), (1.0, 1.0, 1.0))
+    with pytest.raises(InputError, match=r"voxels need about .* GB of this machine"):
+        sensitivity.geometric_sensitivity(scanner, huge, efficiency)

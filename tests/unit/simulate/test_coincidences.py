@@ -105,11 +105,22 @@ def test_other_tree_or_text_file(tmp_path: Path, scanner: Scanner) -> None:
     (tmp_path / "text.root").write_text("no root")
     with uproot.recreate(tmp_path / "other.root") as file:
         file["Hits"] = {"EventID": np.arange(3)}
-    for name in ("text.root", "other.root"):
-        with pytest.raises(InputError, match=f"{name}: expected a whole ROOT file with the tree"):
-            read_coincidences(tmp_path / name, scanner)
+    with pytest.raises(InputError, match=r"text\.root: expected a whole ROOT file with the tree"):
+        read_coincidences(tmp_path / "text.root", scanner)
+    with pytest.raises(InputError, match=r"other\.root: got the trees Hits, expected also Coincid"):
+        read_coincidences(tmp_path / "other.root", scanner)
+    with uproot.recreate(tmp_path / "names.root") as file:
+        file["Coincidences"] = {"EventID1": np.arange(3)}
+    with pytest.raises(InputError, match=r"branches of Coincidences EventID1, expected also Post"):
+        read_coincidences(tmp_path / "names.root", scanner)
     with pytest.raises(FileNotFoundError):
         read_coincidences(tmp_path / "none.root", scanner)
+
+
+def test_times_that_are_no_numbers_are_refused(tmp_path: Path, scanner: Scanner) -> None:
+    write_events(tmp_path / "c.root", GlobalTime2=[1.0, np.nan])
+    with pytest.raises(InputError, match=r"c\.root: got NaN or infinite times"):
+        read_coincidences(tmp_path / "c.root", scanner)
 
 
 def test_another_scanner_is_refused(tmp_path: Path, scanner: Scanner) -> None:

@@ -1,0 +1,150 @@
+"""Networks beside filters, on test tubes; every choice is made on validation tubes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+from torch import nn
+
+from tubepet.enhance.pairs import Pairs
+from tubepet.enhance.quality import enhanced, score, tube_means
+from tubepet.logs import log
+
+Slice = NDArray[np.float32]
+NUM_DRAWS = 2000  # of tubes: 50 lie beyond each end of a 95 % interval
+METRICS = ("psnr", "ssim", "activity_bias")
+# What the total of a tube may be off, on average over tubes, and still count as preserved: chosen.
+ACTIVITY_TOLERANCE = 0.01
+
+
+class Filter(NamedTuple):
+    """A classical method: filter(slice, strength), and the strengths to choose from."""
+
+    apply: Callable[[Slice, float], Slice]
+    strengths: tuple[float, ...]
+
+
+def _nl_means(image: Slice, strength: float) -> Slice:
+    return denoise_nl_means(
+        image, patch_size=5, patch_distance=7, h=strength, fast_mode=True, preserve_range=True
+    )  # fmt: skip
+
+
+# Strengths: standard deviation in pixels; h of Buades et al. 2005 (doi:10.1109/CVPR.2005.38) and
+# weight of Chambolle 2004 (doi:10.1023/B:JMIV.0000011325.36760.1e), both in units of the scale.
+FILTERS = {
+    "gaussian": Filter(
+        lambda image, strength: gaussian_filter(image, strength),
+        (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0),
+    ),
+    "non_local_means": Filter(
+        _nl_means, (0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4)
+    ),
+    "total_variation": Filter(
+        lambda image, strength: denoise_tv_chambolle(image, weight=strength, max_num_iter=200),
+        (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5),
+    ),
+}
+
+
+def filtered(name: str, strength: float, short: Slice) -> Slice:
+    """Apply a filter of `FILTERS` to slices (N, H, W)."""
+    return np.stack([FILTERS[name].apply(image, strength) for image in short]).astype(np.float32)
+
+
+def tune(name: str, val: Pairs) -> float:
+    """Return the strength with the highest PSNR on validation tubes."""
+    strengths = FILTERS[name].strengths
+    psnr = [
+        tube_means(score(filtered(name, strength, val.short), val))["psnr"].mean()
+        for strength in strengths
+    ]
+    best = int(np.argmax(psnr))
+    if best in (0, len(strengths) - 1):
+        log.warning("%s: the best strength, %g, is an end of the range", name, strengths[best])
+    return strengths[best]
+
+
+def interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:
+    """Return mean, and 95 % bootstrap interval, of one value per tube."""
+    draws = values[rng.integers(len(values), size=(NUM_DRAWS, len(values)))].mean(1)
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+
+
+def compare(
+    networks: Mapping[str, nn.Module], val: Pairs, test: Pairs, rng: np.random.Generator
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Slice]]:
+    """Judge networks and filters.
+
+    Parameters
+    ----------
+    networks : mapping
+        Trained networks by name; one is "plain".
+    val, test : Pairs
+        To choose strengths, the best filter and the best network; to judge.
+
+    Returns
+    -------
+    DataFrame
+        One row per method: method, strength, is_chosen, and mean, `_low`, `_high` of each metric.
+    dict
+        For metrics.json.
+    dict
+        Test images (N, H, W) of each method, in units of the scale.
+    """
+    strengths: dict[str, float] = {name: tune(name, val) for name in FILTERS}
+    makers: dict[str, Callable[[Slice], Slice]] = {
+        "short": lambda short: short,
+        **{name: _filter_of(name, strength) for name, strength in strengths.items()},
+        **{name: _network_of(network) for name, network in networks.items()},
+    }
+    on_val = {
+        name: float(tube_means(score(make(val.short), val))["psnr"].mean())
+        for name, make in makers.items()
+    }
+    images = {name: make(test.short) for name, make in makers.items()}
+    values = {name: tube_means(score(image, test)) for name, image in images.items()}
+    chosen = {
+        kind: max(names, key=on_val.__getitem__)
+        for kind, names in (("network", networks), ("filter", FILTERS))
+    }
+    rows = []
+    for name, of_tubes in values.items():
+        row = {"method": name, "strength": strengths.get(name), "val_psnr": on_val[name]}
+        row["is_chosen"] = name in chosen.values()
+        for metric in METRICS:
+            found = interval(of_tubes[metric].to_numpy(), rng)
+            row |= {metric: found["mean"], f"{metric}_low": found["low"]}
+            row[f"{metric}_high"] = found["high"]
+        rows.append(row)
+
+    def gain(one: str, other: str) -> dict[str, dict[str, float]]:
+        pairs = {metric: values[one][metric] - values[other][metric] for metric in METRICS[:2]}
+        return {metric: interval(gap.to_numpy(), rng) for metric, gap in pairs.items()}
+
+    bias = values[chosen["network"]]["activity_bias"]
+    metrics = {
+        "num_test_tubes": len(bias),
+        "num_test_slices": len(test),
+        "chosen": chosen,
+        "gain_over_filter": gain(chosen["network"], chosen["filter"]),
+        "gain_over_plain": {name: gain(name, "plain") for name in networks if name != "plain"},
+        "activity_bias": interval(bias.to_numpy(), rng),
+        "activity_bias_worst_tube": float(bias.abs().max()),
+        "activity_tolerance": ACTIVITY_TOLERANCE,
+        "is_activity_preserved": bool(abs(bias.mean()) <= ACTIVITY_TOLERANCE),
+    }
+    return pd.DataFrame(rows), metrics, images
+
+
+def _filter_of(name: str, strength: float) -> Callable[[Slice], Slice]:
+    return lambda short: filtered(name, strength, short)
+
+
+def _network_of(network: nn.Module) -> Callable[[Slice], Slice]:
+    return lambda short: enhanced(network, short)

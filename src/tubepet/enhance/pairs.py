@@ -1,0 +1,83 @@
+"""Slices of short and of long acquisitions of the same tubes, split by tube."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tubepet import rng
+from tubepet.errors import InputError
+from tubepet.reconstruct.dataset import SPLITS, collect_slices
+from tubepet.types import Volume
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Slices in the unit of the scale: 1 is `scale_bq_mm3`.
+
+    Attributes
+    ----------
+    short, long : float32 array, shape (N, H, W)
+    tubes : str array, shape (N,)
+    """
+
+    short: NDArray[np.float32]
+    long: NDArray[np.float32]
+    tubes: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.tubes)
+
+
+def collect_pairs(
+    shorts: Sequence[Volume],
+    longs: Sequence[Volume],
+    truths: Sequence[dict[str, Any]],
+    shares: Mapping[str, float],
+    margin_mm: float,
+    scale_quantile: float,
+    seed: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], pd.DataFrame, dict[str, Any]]:
+    """Cut both images of every tube into slices; see `collect_slices`.
+
+    Returns
+    -------
+    short, long : float32 array, shape (num_slices, ny, nx)
+        Bq/mm3, row by row the same slice.
+    table, info
+        As of `collect_slices`; the scale is that of the long slices.
+
+    Raises
+    ------
+    InputError
+        If a split has no tube: networks are fitted on train, compared on val, judged on test.
+    """
+    cut = [
+        collect_slices(
+            images, truths, shares, margin_mm, scale_quantile, rng.stream(seed, "enhance", "split")
+        )
+        for images in (shorts, longs)
+    ]
+    (short, _, _), (long, table, info) = cut
+    for name in SPLITS:
+        if info["num_tubes"][name] == 0:
+            raise InputError(
+                f"enhance.num_tubes: got {len(truths)}, which leaves no {name} tube, expected more"
+            )
+    return short, long, table, info
+
+
+def select(
+    short: NDArray[np.float32],
+    long: NDArray[np.float32],
+    table: pd.DataFrame,
+    scale_bq_mm3: float,
+    split: str,
+) -> Pairs:
+    """Return the pairs of one split."""
+    rows = (table["split"] == split).to_numpy()
+    tubes = table["tube"].to_numpy(str)[rows]
+    return Pairs(short[rows] / scale_bq_mm3, long[rows] / scale_bq_mm3, tubes)

@@ -1,0 +1,86 @@
+"""How near an image is to the long one: PSNR, SSIM, total activity; per slice, then per tube."""
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from skimage.metrics import structural_similarity
+from torch import nn
+
+from tubepet.enhance.network import Enhancer
+from tubepet.enhance.pairs import Pairs
+from tubepet.errors import InputError
+
+CHUNK = 64  # slices at once
+DATA_RANGE = 1.0  # the scale of the long training slices
+MAX_PSNR_DB = 120.0  # of equal images, for instance two without a count
+
+
+def load_enhancer(path: str | os.PathLike[str], arguments: Mapping[str, Any]) -> Enhancer:
+    """Rebuild a trained network; `InputError` if the file is damaged or of another one."""
+    network = Enhancer(**arguments)
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: expected the weights of a network with {dict(arguments)}, got: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return network
+
+
+@torch.no_grad()
+def enhanced(network: nn.Module, short: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Apply a network to slices (N, H, W) in units of the scale."""
+    device = next(network.parameters()).device
+    chunks = torch.from_numpy(short)[:, None].split(CHUNK)
+    return np.concatenate([network(chunk.to(device)).cpu().numpy()[:, 0] for chunk in chunks])
+
+
+def psnr(image: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Peak signal-to-noise ratio in dB: 10 log10(range^2 / mean square difference)."""
+    mean_square = float(np.square(image - reference, dtype=np.float64).mean())
+    if mean_square == 0:
+        return MAX_PSNR_DB
+    return min(10 * math.log10(DATA_RANGE**2 / mean_square), MAX_PSNR_DB)
+
+
+def score(images: NDArray[np.float32], pairs: Pairs) -> pd.DataFrame:
+    """Compare images (N, H, W) with the long slices.
+
+    Returns
+    -------
+    DataFrame
+        One row per slice: tube, psnr (dB; of the scale), ssim (Wang et al. 2004,
+        doi:10.1109/TIP.2003.819861, Gaussian window of 1.5 pixels), total and long_total (sums of
+        the slices in units of the scale).
+    """
+    rows = [
+        {
+            "tube": tube,
+            "psnr": psnr(image, long),
+            "ssim": structural_similarity(
+                long, image, data_range=DATA_RANGE, gaussian_weights=True, sigma=1.5,
+                use_sample_covariance=False,
+            ),
+            "total": float(image.sum(dtype=np.float64)),
+            "long_total": float(long.sum(dtype=np.float64)),
+        }
+        for image, long, tube in zip(images, pairs.long, pairs.tubes, strict=True)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def tube_means(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return psnr, ssim (means of slices) and activity_bias (of the tube's total), by tube."""
+    by_tube = scores.groupby("tube")
+    means = by_tube[["psnr", "ssim"]].mean()
+    totals = by_tube[["total", "long_total"]].sum()
+    return means.assign(activity_bias=totals["total"] / totals["long_total"] - 1)

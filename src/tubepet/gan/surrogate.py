@@ -1,0 +1,222 @@
+"""Rival without a network: the image expected of a drawing, times noise of the right strength.
+
+x = F [m exp(tau n - tau^2 / 2)]: a linear isotropic filter makes the mean m of the drawing, n is
+coloured Gaussian noise with the correlations of the training slices, tau its local strength, and F
+the Gaussian filter that the reconstruction ends with: no slice has spatial frequencies that it
+removes, and a generator that has any is told from real at once. MLEM noise is close to log-normal,
+about proportional to the image, and correlated over the resolution.
+
+Everything is fitted on the training slices in closed form; there is nothing to train.
+
+References
+----------
+Barrett, Wilson, Tsui 1994, doi:10.1088/0031-9155/39/5/004; Wilson, Tsui, Barrett 1994,
+doi:10.1088/0031-9155/39/5/005: noise properties of the EM algorithm.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Array = NDArray[np.float64]
+
+# Standard deviations of the mean's Gaussians: the resolution, and the wide halo of scatter.
+WIDTHS_PX = (0.0, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 8.0)
+NUM_INPUTS, EXPECTED = 4, 1  # of the mean, see `mean_inputs`
+RIDGE = 1e-6  # of the largest eigenvalue: the Gaussians overlap
+FAINT = 0.02  # of the scale: darker pixels do not count more in the fit of the mean
+KNOTS, NUM_KNOTS = (1e-3, 1.0), 13  # of the scale: where the relative variance is tabulated
+FIRST_VARIANCE = 0.1  # at the start of the rounds
+MAX_FITTED = 200  # slices; evenly taken from more
+NUM_ROUNDS = 8  # of simulation; the power in every ring is then within some per cent
+REMOVED = 0.03  # of the amplitude: frequencies that F leaves less of carry no noise
+MAX_CHANGE = 4.0  # of the power in a ring per round
+
+
+def gaussian_transfer(size: int, sigma_px: float) -> Array:
+    """Return the transfer function of a Gaussian on a torus, (size, size // 2 + 1)."""
+    fy, fx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
+    return np.asarray(np.exp(-2 * (np.pi * sigma_px) ** 2 * (fy[:, None] ** 2 + fx[None, :] ** 2)))
+
+
+def filtered(images: Array, transfer: Array) -> Array:
+    """Filter images (..., H, W) with a transfer function of `rfft2`."""
+    return np.asarray(np.fft.irfft2(np.fft.rfft2(images) * transfer, s=images.shape[-2:]))
+
+
+def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
+    """Fit mean, strength and correlations of the noise.
+
+    The mean is a least squares fit. Colour and strength of the noise follow by simulation: what the
+    model makes of the same drawings must leave residuals with the power of the real ones, ring by
+    ring of spatial frequency, and with their variance, from dark to bright.
+
+    Parameters
+    ----------
+    images : array, shape (n, H, W)
+        Slices in units of the scale.
+    drawings : array, shape (n, 2, H, W)
+        Their drawings: `fluid`, `expected`.
+    filter_px : float
+        Standard deviation of F.
+
+    Returns
+    -------
+    dict of float32 tensor
+        mean (4, H, W // 2 + 1), a channel per `mean_inputs`, and noise
+        (H, W // 2 + 1): transfer functions before F; variance (13,): of exp(..) against the
+        mean after F, tabulated.
+    """
+    size = images.shape[-1]
+    images, drawings = (np.asarray(a, np.float64) for a in (images, drawings))
+    seen = torch.from_numpy(drawings).float()
+    inputs = mean_inputs(torch.from_numpy(drawings)).numpy()
+    with torch.device("cpu"):
+        model = Surrogate(size, filter_px)
+    last = gaussian_transfer(size, filter_px)
+    mean_transfer = _fit_mean(images, inputs, last)
+    mean = np.maximum(filtered(inputs, mean_transfer * last).sum(1), 0)
+    model.mean.copy_(torch.from_numpy(mean_transfer))
+    model.variance.fill_(FIRST_VARIANCE)
+    model.noise.copy_(torch.from_numpy((last > REMOVED).astype(np.float64)))
+
+    white = np.random.default_rng(0).normal(size=(len(images), 1, size, size))
+    white_noise, ring = torch.from_numpy(white).float(), _rings(size)
+    zone = _zone(torch.from_numpy(mean)).round().long().numpy()
+    wanted_power = _radial_power(images - mean, ring)
+    wanted_variance = _mean_by(zone, (images - mean) ** 2)
+    for _ in range(NUM_ROUNDS):
+        residual = model(seen, white_noise)[:, 0].double().numpy() - mean
+        coloured = model.noise.double().numpy()
+        coloured *= np.sqrt(_change(wanted_power, _radial_power(residual, ring)))[ring]
+        strength = np.square(np.fft.irfft2(coloured, s=(size, size))).sum()
+        if strength > 0:
+            model.noise.copy_(torch.from_numpy(coloured / np.sqrt(strength)))
+        change = _change(wanted_variance, _mean_by(zone, residual**2))
+        model.variance.mul_(torch.from_numpy(change))
+    return {name: getattr(model, name) for name in ("mean", "noise", "variance")}
+
+
+def _change(wanted: Array, got: Array) -> Array:
+    """Return by what to multiply, where there is anything and by a bounded step."""
+    ratio = np.where(got > 0, wanted / np.where(got > 0, got, 1), 1)
+    return np.asarray(np.clip(ratio, 1 / MAX_CHANGE, MAX_CHANGE))
+
+
+def _mean_by(zone: NDArray[np.int64], values: Array) -> Array:
+    count = np.bincount(zone.ravel(), minlength=NUM_KNOTS)
+    return np.bincount(zone.ravel(), values.ravel(), NUM_KNOTS) / np.maximum(count, 1)
+
+
+def mean_inputs(drawing: Tensor) -> Tensor:
+    """Return what the mean is linear in, (B, 2, H, W) -> (B, 4, H, W): also expected^2 and 1."""
+    expected = drawing[:, 1:]
+    return torch.cat([drawing, expected.square(), torch.ones_like(expected)], dim=1)
+
+
+def _fit_mean(images: Array, inputs: Array, last: Array) -> Array:
+    """Least squares over Gaussian filters of each channel, weighted by about the inverse variance.
+
+    MLEM's variance grows with its mean; unweighted, the dark parts would not count.
+    """
+    size = images.shape[-1]
+    gaussians = np.stack([gaussian_transfer(size, width) for width in WIDTHS_PX])
+    spectra = np.fft.rfft2(inputs)
+    num, first = inputs.shape[1] * len(WIDTHS_PX), inputs[:, EXPECTED]
+    normal, right = np.zeros((num, num)), np.zeros(num)
+    for i in range(len(images)):
+        seen = np.fft.irfft2(spectra[i][:, None] * gaussians * last, s=(size, size))
+        seen = seen.reshape(-1, size * size)
+        weight = 1 / np.maximum(first[i].ravel(), FAINT)
+        normal += (seen * weight) @ seen.T
+        right += (seen * weight) @ images[i].ravel()
+    largest = float(np.linalg.eigvalsh(normal)[-1])
+    share = np.linalg.solve(normal + RIDGE * largest * np.eye(num), right)
+    return np.einsum("ca,ayx->cyx", share.reshape(inputs.shape[1], -1), gaussians)
+
+
+def _zone(mean: Tensor) -> Tensor:
+    """Place of a mean among the knots of the variance, 0 to NUM_KNOTS - 1, not rounded."""
+    low, high = np.log10(KNOTS)
+    place = (mean.clamp(min=KNOTS[0]).log10() - low) / (high - low) * (NUM_KNOTS - 1)
+    return place.clamp(0, NUM_KNOTS - 1)
+
+
+def _rings(size: int) -> NDArray[np.intp]:
+    """Ring of spatial frequency that each coefficient of `rfft2` lies in."""
+    fy, fx = np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size)
+    return np.hypot(fy[:, None], fx[None, :]).round().astype(np.intp)
+
+
+def _radial_power(images: Array, ring: NDArray[np.intp]) -> Array:
+    power = np.square(np.abs(np.fft.rfft2(images))).mean(0)
+    return np.asarray(np.bincount(ring.ravel(), power.ravel()) / np.bincount(ring.ravel()))
+
+
+class Surrogate(nn.Module):
+    """The fitted model as a module without parameters.
+
+    Parameters
+    ----------
+    image_size : int
+    filter_px : float
+        Standard deviation of the last filter F.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    noise: Tensor
+    last: Tensor
+
+    def __init__(self, image_size: int, filter_px: float) -> None:
+        super().__init__()
+        shape = (image_size, image_size // 2 + 1)
+        self.register_buffer("mean", torch.zeros(NUM_INPUTS, *shape))
+        self.register_buffer("noise", torch.zeros(shape))
+        self.register_buffer("variance", torch.zeros(NUM_KNOTS))
+        last = gaussian_transfer(image_size, filter_px).astype(np.float32)
+        self.register_buffer("last", torch.as_tensor(last))
+
+    def load_fit(self, fitted: Mapping[str, Tensor]) -> None:
+        """Take what `fit` found."""
+        for name, values in fitted.items():
+            getattr(self, name).copy_(values)
+
+    def unfiltered(self, drawing: Tensor, white: Tensor) -> Tensor:
+        """Make images before their last filter.
+
+        Parameters
+        ----------
+        drawing : tensor, shape (B, 2, H, W)
+            Fluid fractions, 0 to 1.
+        white : tensor, shape (B, 1, H, W)
+            N(0, 1).
+
+        Returns
+        -------
+        tensor, shape (B, 1, H, W)
+            In units of the scale, at least 0.
+        """
+        mean = spectral(mean_inputs(drawing), self.mean).clamp(min=0)
+        place = _zone(spectral(mean, self.last))
+        below = place.long().clamp(max=NUM_KNOTS - 2)
+        relative = torch.lerp(self.variance[below], self.variance[below + 1], place - below)
+        tau2 = torch.log1p(relative)
+        return mean * torch.exp(tau2.sqrt() * spectral(white, self.noise) - tau2 / 2)
+
+    def filter(self, image: Tensor) -> Tensor:
+        """Apply F to images (B, 1, H, W)."""
+        return spectral(image, self.last)
+
+    def forward(self, drawing: Tensor, white: Tensor) -> Tensor:
+        """Make images of drawings, see `unfiltered`."""
+        return self.filter(self.unfiltered(drawing, white)).clamp(min=0)
+
+
+def spectral(images: Tensor, transfer: Tensor) -> Tensor:
+    """Filter (B, C, H, W) with transfer functions (C, H, W // 2 + 1) and add the channels."""
+    spectrum = (torch.fft.rfft2(images) * transfer).sum(1, keepdim=True)
+    return torch.fft.irfft2(spectrum, s=images.shape[-2:])

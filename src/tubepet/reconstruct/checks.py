@@ -1,0 +1,104 @@
+"""What cannot belong together is refused here, in one sentence, before anything is computed."""
+
+import os
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.types import Grid, Listmode, Scanner, Volume
+
+# image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
+OTHER_IMAGES = 12
+
+
+def check_memory(grid: Grid) -> None:
+    """Say how much memory an image needs; refuse one that the machine cannot hold."""
+    voxels = float(np.prod([float(n + 3) for n in grid.shape]))
+    private = numba.get_num_threads() / 2  # float32
+    need_gb = 8 * voxels * (private + OTHER_IMAGES) / 1e9
+    have_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    log.info("the image needs about %.2g GB of memory", need_gb)
+    if need_gb > have_gb:
+        raise InputError(
+            f"image (--shape; reconstruct.num_pixels, num_slices): {grid.shape} voxels need about "
+            f"{need_gb:.3g} GB, expected at most the {have_gb:.3g} GB of this machine"
+        )
+
+
+def check_crystals(events: Listmode, scanner: Scanner) -> None:
+    """Refuse crystals that the scanner lacks."""
+    for crystal in (events.crystal1, events.crystal2):
+        is_foreign = (crystal < 0) | (crystal >= scanner.num_crystals)
+        if is_foreign.any():
+            raise InputError(
+                f"coincidences: got crystal {crystal[is_foreign][0]}, expected "
+                f"0..{scanner.num_crystals - 1} (section scanner)"
+            )
+
+
+def check_ends(name: object, ends_mm: NDArray[np.float64], grid: Grid) -> None:
+    """Refuse lines that end inside the image: their projection would stop there.
+
+    Parameters
+    ----------
+    ends_mm : float64 array, shape (..., 3)
+    """
+    num_inside = int((_rows(ends_mm, grid) >= 0).all(axis=-1).sum())
+    if num_inside:
+        raise InputError(
+            f"{name}: got {num_inside} line ends inside the image, expected all outside "
+            "(a smaller image, or ends in mm about the image's middle)"
+        )
+
+
+def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], grid: Grid) -> None:
+    """Refuse a map that is no attenuation, or that is of another frame or unit of length.
+
+    Parameters
+    ----------
+    mu : Volume
+        Attenuation at 511 keV on a grid of its own, 1/mm.
+    ends_mm : float64 array, shape (n, 3)
+        Where lines may end.
+    grid : Grid
+        Of the image.
+    """
+    if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
+        raise InputError(f"{name}: got negative or non-finite values, expected >= 0 1/mm")
+    if not (mu.array > 0).any():
+        return
+    rows = _rows(ends_mm, mu.grid)
+    rows = rows[(rows >= 0).all(axis=-1)]
+    if (mu.array[tuple(rows.T)] > 0).any():
+        raise InputError(
+            f"{name}: attenuates at the crystals, expected an object inside the scanner (voxel "
+            "size and origin in mm)"
+        )
+    boxes = [_box_mm(mu.grid, mu.array > 0), _box_mm(grid, None)]
+    if (np.maximum(*(low for low, _ in boxes)) > np.minimum(*(high for _, high in boxes))).any():
+        places = "; ".join(f"{low.round(1)} to {high.round(1)}" for low, high in boxes)
+        raise InputError(
+            f"{name}: the object and the image do not meet (z, y, x in mm: {places}), expected "
+            "both in the scanner's frame"
+        )
+
+
+def _rows(ends_mm: NDArray[np.float64], grid: Grid) -> NDArray[np.int64]:
+    """Index (z, y, x) of the voxel of every place (x, y, z); -1 where there is none."""
+    place = (ends_mm[..., ::-1] - np.array(grid.origin_mm)) / np.array(grid.voxel_mm)
+    index = np.rint(np.clip(place, -1, np.array(grid.shape))).astype(np.int64)
+    return np.where(index < np.array(grid.shape), index, -1)
+
+
+def _box_mm(
+    grid: Grid, is_used: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest (z, y, x) of the used voxels, or of all."""
+    whole = [np.arange(n) for n in grid.shape]
+    used = whole if is_used is None else np.nonzero(is_used)
+    low, high = (np.array([f(rows) for rows in used]) for f in (np.min, np.max))
+    voxel, origin = np.array(grid.voxel_mm), np.array(grid.origin_mm)
+    return origin + (low - 0.5) * voxel, origin + (high + 0.5) * voxel

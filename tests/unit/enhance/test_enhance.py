@@ -1,0 +1,230 @@
+"""The side chain: pairs, the network's total, scores by hand, filters, failures."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from skimage.metrics import peak_signal_noise_ratio
+
+from tubepet.enhance import evaluate, pairs, train
+from tubepet.enhance.network import BlockMemory, Enhancer, with_total_of
+from tubepet.enhance.pairs import Pairs
+from tubepet.enhance.quality import enhanced, load_enhancer, psnr, score, tube_means
+from tubepet.errors import InputError
+from tubepet.types import Grid, Volume
+
+CONFIG = {
+    "channels": 4,
+    "num_steps": 12,
+    "batch_size": 4,
+    "learning_rate": 1e-2,
+    "adversarial_weight": 0.02,
+}
+SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}
+
+
+def discs(num_tubes: int, seed: int) -> Pairs:
+    """Return two slices each of discs in [0, 1], 32 x 32, with and without noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:32, :32] - 15.5
+    radii = rng.uniform(6, 12, 2 * num_tubes)
+    long = np.array([np.hypot(x, y) < r for r in radii]).astype(np.float32)
+    short = rng.poisson(9 * long).astype(np.float32) / 9
+    return Pairs(short, long, np.repeat([f"tube_{i}" for i in range(num_tubes)], 2))
+
+
+def truth(name: str) -> dict:
+    return {"tube": name, "length_mm": 6.0, "family": "round", "defect": "none", "defects": []}
+
+
+def test_pairs_are_the_same_slices_of_both_images() -> None:
+    grid = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0))
+    rng = np.random.default_rng(0)
+    longs = [Volume(rng.uniform(1, 2, grid.shape).astype(np.float32), grid) for _ in range(5)]
+    shorts = [Volume(-volume.array, grid) for volume in longs]
+    truths = [truth(f"tube_{i}") for i in range(5)]
+    short, long, table, info = pairs.collect_pairs(shorts, longs, truths, SHARES, 1.0, 0.5, 1)
+    assert np.array_equal(short, -long)
+    # 6 mm long, 1 mm margin: centres at -1.5 .. 1.5 mm
+    assert len(table) == 5 * 4 and sum(info["num_tubes"].values()) == 5
+    # the scale is that of long training slices
+    assert info["scale_bq_mm3"] == pytest.approx(np.quantile(long[table["split"] == "train"], 0.5))
+    test = pairs.select(short, long, table, 2.0, "test")
+    assert set(test.tubes) == set(table.loc[table["split"] == "test", "tube"])
+    np.testing.assert_array_equal(test.short, -test.long)
+    assert test.long.max() <= 1.0  # in units of the scale
+
+
+def test_too_few_tubes_for_three_splits_are_named() -> None:
+    grid = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0))
+    images = [Volume(np.ones(grid.shape, np.float32), grid) for _ in range(2)]
+    truths = [truth("tube_0"), truth("tube_1")]
+    with pytest.raises(InputError, match=r"enhance\.num_tubes: got 2, which leaves no val tube"):
+        pairs.collect_pairs(images, images, truths, SHARES, 1.0, 0.5, 1)
+
+
+def test_psnr_ssim_and_bias_by_hand() -> None:
+    long = np.zeros((3, 16, 16), np.float32)
+    long[:, 4:12, 4:12] = 1.0  # 64 pixels
+    images = long.copy()
+    images[0] += 0.1  # mean square 0.01: 20 dB
+    images[1] += 0.01  # 40 dB
+    images[2, 0, 0] = 16.0  # a quarter more activity; mean square 256 / 256: 0 dB
+    given = Pairs(images, long, np.array(["a", "a", "b"]))
+    scores = score(images, given)
+    assert scores["psnr"].tolist() == pytest.approx([20.0, 40.0, 0.0], abs=1e-4)  # float32
+    means = tube_means(scores)
+    assert means["psnr"].tolist() == pytest.approx([30.0, 0.0], abs=1e-4)
+    # 256 pixels of 0.1 and 0.01 over two slices of 64
+    assert means["activity_bias"].tolist() == pytest.approx([28.16 / 128, 0.25], rel=1e-5)
+    parity = [
+        peak_signal_noise_ratio(other, one, data_range=1.0)
+        for one, other in zip(images, long, strict=True)
+    ]
+    assert scores["psnr"].tolist() == pytest.approx(parity)
+    equal = score(long, given)
+    assert equal["psnr"].tolist() == [120.0] * 3 and equal["ssim"].tolist() == [1.0] * 3
+
+
+def test_ssim_is_that_of_its_formula_where_the_window_is_flat() -> None:
+    # constant images: variances are 0 and SSIM is (2 a b + c) / (a^2 + b^2 + c), c = 0.01^2
+    flat = np.ones((1, 16, 16), np.float32)
+    found = score(0.5 * flat, Pairs(flat, flat, np.array(["a"])))["ssim"][0]
+    # 1e-4: SSIM divides rounding of float32 variances by 0.03^2
+    assert found == pytest.approx((2 * 0.5 + 1e-4) / (1.25 + 1e-4), abs=1e-4)
+
+
+def test_the_network_begins_as_the_identity_and_always_keeps_the_total() -> None:
+    short = torch.from_numpy(discs(2, 0).short)[:, None]
+    for use_memory in (False, True):
+        network = Enhancer(4, use_memory)
+        torch.testing.assert_close(network(short), short)
+        for parameter in network.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+        made = network(short)
+        assert not torch.allclose(made, short) and made.min() >= 0
+        torch.testing.assert_close(made.sum((1, 2, 3)), short.sum((1, 2, 3)))
+
+
+def test_an_empty_image_stays_empty() -> None:
+    nothing = torch.zeros(1, 1, 8, 8)
+    assert torch.equal(with_total_of(nothing, nothing), nothing)
+    assert torch.equal(with_total_of(torch.ones(1, 1, 8, 8), nothing), nothing)
+
+
+def test_block_memory_sees_the_whole_image() -> None:
+    memory = BlockMemory(4)
+    memory.fuse.weight.data.normal_()
+    x = torch.randn(1, 4, 3, 3)
+    changed = x.clone()
+    changed[..., 2, 2] += 1.0
+    with torch.no_grad():
+        difference = (memory(changed) - memory(x)).abs().sum(1)
+    assert (difference > 0).all()  # every block heard of it
+
+
+@pytest.mark.parametrize("name", train.VARIANTS)
+def test_every_variant_learns_and_is_a_function_of_the_seed(name) -> None:
+    fit, val = discs(8, 0), discs(2, 1)
+    first, again = (train.train(name, CONFIG, fit, val, seed=1) for _ in range(2))
+    for key, weight in first.weights.items():
+        assert torch.equal(weight, again.weights[key]), key
+    raw = np.mean([psnr(*both) for both in zip(val.short, val.long, strict=True)])
+    assert first.curves["val_psnr"].iloc[-1] > raw + 1.0  # dB: no accident of noise
+
+
+def test_dearer_variants_take_fewer_steps() -> None:
+    fit, val = discs(8, 0), discs(2, 1)
+    networks = ("plain", "adversarial")
+    facts = {name: train.train(name, CONFIG, fit, val, seed=1).facts for name in networks}
+    spent = {n: f["num_steps"] * f["operations_per_step"] for n, f in facts.items()}
+    assert facts["adversarial"]["num_steps"] < facts["plain"]["num_steps"] == 12
+    # half a step of the adversarial network at most
+    assert spent["adversarial"] == pytest.approx(
+        spent["plain"], abs=facts["adversarial"]["operations_per_step"] / 2
+    )
+
+
+def test_filters_smooth_and_are_tuned_where_noise_is() -> None:
+    val = discs(3, 0)
+    raw = tube_means(score(val.short, val))["psnr"].mean()
+    for name in evaluate.FILTERS:
+        strength = evaluate.tune(name, val)
+        found = tube_means(score(evaluate.filtered(name, strength, val.short), val))
+        assert found["psnr"].mean() > raw, name
+        trials = [
+            tube_means(score(evaluate.filtered(name, s, val.short), val))["psnr"].mean()
+            for s in evaluate.FILTERS[name].strengths
+        ]
+        assert found["psnr"].mean() == max(trials)
+
+
+def test_comparison_chooses_on_val_and_reports_on_test() -> None:
+    fit, val, test = discs(8, 0), discs(3, 1), discs(4, 2)
+    networks = {}
+    for name in ("plain", "memory"):
+        trained = train.train(name, CONFIG, fit, val, seed=1)
+        networks[name] = Enhancer(**trained.arguments)
+        networks[name].load_state_dict(trained.weights)
+    table, metrics, images = evaluate.compare(networks, val, test, np.random.default_rng(0))
+    assert list(table["method"]) == ["short", *evaluate.FILTERS, *networks]
+    rows = table.set_index("method")
+    by_val = rows["val_psnr"]
+    assert metrics["chosen"]["network"] == by_val[["plain", "memory"]].idxmax()
+    assert metrics["chosen"]["filter"] == by_val[list(evaluate.FILTERS)].idxmax()
+    for name, image in images.items():
+        means = tube_means(score(image, test))
+        assert rows.loc[name, "psnr"] == pytest.approx(means["psnr"].mean())
+        assert rows.loc[name, "psnr_low"] <= rows.loc[name, "psnr"] <= rows.loc[name, "psnr_high"]
+    # the network neither adds nor takes activity: its bias is the short image's
+    bias = rows["activity_bias"]
+    assert bias["plain"] == pytest.approx(bias["short"], abs=1e-6)
+    gain = metrics["gain_over_filter"]["psnr"]["mean"]
+    chosen = metrics["chosen"]
+    assert gain == pytest.approx(
+        rows.loc[chosen["network"], "psnr"] - rows.loc[chosen["filter"], "psnr"]
+    )
+
+
+def test_interval_of_equal_tubes_is_a_point() -> None:
+    found = evaluate.interval(np.full(5, 3.0), np.random.default_rng(0))
+    assert found == {"mean": 3.0, "low": 3.0, "high": 3.0}
+
+
+def test_interval_covers_the_standard_error() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+    found = evaluate.interval(values, np.random.default_rng(0))
+    # 1.96 standard errors either side; 10 %: 2000 draws
+    half = 1.96 * values.std() / math.sqrt(400)
+    assert (found["high"] - found["low"]) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_bad_input_is_named(tmp_path) -> None:
+    fit, val = discs(1, 0), discs(1, 1)
+    with pytest.raises(InputError, match=r"enhance\.batch_size: got 4, expected at most 2"):
+        train.train("plain", CONFIG, fit, val, seed=1)
+    odd = Pairs(
+        np.ones((8, 18, 18), np.float32), np.ones((8, 18, 18), np.float32), np.array(["a"] * 8)
+    )
+    with pytest.raises(InputError, match="num_pixels: got 18, expected a multiple of 4"):
+        train.train("plain", CONFIG, odd, odd, seed=1)
+    broken = discs(8, 0)
+    broken.long[:] = np.nan
+    with pytest.raises(InputError, match="L1 distance of plain is nan at step 1"):
+        train.train("plain", CONFIG, broken, val, seed=1)
+    save_file(Enhancer(4, use_memory=False).state_dict(), tmp_path / "network.safetensors")
+    with pytest.raises(InputError, match=r"network\.safetensors: expected the weights"):
+        load_enhancer(tmp_path / "network.safetensors", {"channels": 8, "use_memory": False})
+
+
+def test_weights_survive_a_file(tmp_path) -> None:
+    network = Enhancer(4, use_memory=True)
+    network.change.weight.data.normal_()
+    save_file(network.state_dict(), tmp_path / "n.safetensors")
+    again = load_enhancer(tmp_path / "n.safetensors", {"channels": 4, "use_memory": True})
+    short = discs(1, 0).short
+    assert np.array_equal(enhanced(network, short), enhanced(again, short))
+    assert isinstance(score(short, discs(1, 0)), pd.DataFrame)
