@@ -20,7 +20,7 @@ from tests.workflow.test_smoke import content
 SCRIPTS = Path(__file__).parent / "slurm"
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 MANIFEST = "results/shards/tubes_0001-0001.json"
-# Mean time to a first look at a job's state; a site would wait longer (the plugin's default is 40 s).
+# The plugin waits 40 s before its first look at a job's state.
 PROFILE = [
     "--profile", str(ROOT / "profiles/slurm"), "--slurm-status-command", "squeue",
     "--slurm-init-seconds-before-status-checks", "3", "--latency-wait", "20",
@@ -47,7 +47,7 @@ def slurm(tmp_path_factory):
 
 @pytest.fixture
 def folder(smoke, tmp_path):
-    """Return a copy of the smoke run in which the second tube, a shard of its own, is not made yet."""
+    """Return a copy of the smoke run without its second tube, which is a shard of its own."""
     copy = tmp_path / "copy"
     shutil.copytree(smoke, copy, symlinks=True)
     for stage in ("phantom", "simulate", "reconstruct"):
