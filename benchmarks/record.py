@@ -9,7 +9,9 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results.jsonl"
 
 
-def record(name: str, ratio: float, target: float, unit: str, peer: str) -> None:
+def record(
+    name: str, ratio: float, target: float, unit: str, peer: str, **facts: float | str
+) -> None:
     """Print and keep one measurement.
 
     Parameters
@@ -22,6 +24,8 @@ def record(name: str, ratio: float, target: float, unit: str, peer: str) -> None
         What the ratio counts.
     peer : str
         What it was compared with.
+    facts : float or str
+        More of the same measurement, with units in their names.
     """
     line = json.dumps(
         {
@@ -30,6 +34,7 @@ def record(name: str, ratio: float, target: float, unit: str, peer: str) -> None
             "target": target,
             "unit": unit,
             "peer": peer,
+            **{key: round(v, 4) if isinstance(v, float) else v for key, v in facts.items()},
             "machine": f"{_cpu_model()}, {os.cpu_count()} cores",
             "commit": _commit(),
         }

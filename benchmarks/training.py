@@ -1,68 +1,125 @@
-"""Speed of a step of the paper's model against our DCGAN's: the price of memory and dense blocks.
+"""Speed of every generator at the sizes of config/config.yaml, against our DCGAN's in the same run.
 
-Both at the sizes of config/config.yaml, on one thread, in turn, on random data: the time of a step
-does not depend on what the images show.
+One line per model: images per second of training (the ratio, over DCGAN's) and of sampling, FLOPs
+of a step of one batch. One thread, in turn with DCGAN, so that a busy machine slows both; slices
+are drawn and noisy, for the time of a step does not depend on what they show.
 """
 
-import time
+from functools import partial
+from math import hypot
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from record import record
 
+from tubepet.config import checked_config
 from tubepet.device import make_fabric
-from tubepet.gan.data import Data, ct_images, positron_images
+from tubepet.gan.data import Data, Drawn, ct_images, positron_images
 from tubepet.gan.models import MODELS
-from tubepet.gan.run import Run
-from tubepet.gan.train import start
+from tubepet.gan.run import Run, bare, start
+from tubepet.gan.sample import sample_images
+from tubepet.phantom.drawing import Population, SliceGrid, draw_new
 from tubepet.pretrain.vae import ConvVAE
+from tubepet.study.cost import count_flops, spent_s
 
 ROOT = Path(__file__).parent.parent
-NUM_SLICES = 300
-NUM_ROUNDS = 12
-STEPS_PER_ROUND = 3
+PEER = "dcgan"
+NUM_SLICES = 128
+NUM_SAMPLES = 64
+NUM_ROUNDS = 5
+STEPS_PER_ROUND = 2
+# Share of DCGAN's images per second below which an equal budget leaves too few steps: wgan takes
+# five critic steps for each of the generator, the others one to two passes of larger networks.
+TARGETS = {"wgan": 0.1}
+TARGET = 0.25
 
 
-def begin(name: str, config: dict, data: Data) -> Run:
-    section = config["gan"]
-    settings = section | config["pretrain"] | section[name]
-    return start(MODELS[name], name, settings, data, make_fabric(), seed=0)
+def synthetic_data(config: dict[str, Any]) -> Data:
+    """Return slices of drawn tubes with noise, and an encoder and a bank of the config's sizes."""
+    image, pretrain = config["reconstruct"], config["pretrain"]
+    rng = np.random.default_rng(0)
+    keys = ("num_pixels", "pixel_mm", "slice_mm", "filter_fwhm_mm")
+    fwhm_mm = hypot(image["psf_fwhm_mm"], image["filter_fwhm_mm"])
+    grid = SliceGrid(**{key: image[key] for key in keys}, fwhm_mm=fwhm_mm)
+    population = Population(config["phantom"], grid, image["num_slices"], image["slice_margin_mm"])
+    drawings, _ = draw_new(population, NUM_SLICES, rng, {})
+    slices = drawings.expected * rng.lognormal(0, 0.2, drawings.expected.shape)
+    slices = (0.8 * slices).astype(np.float32)
+    everything = np.ones(NUM_SLICES, bool)
+    num_features = [config["features"][key] for key in ("num_components", "pcanet_components")]
+    return Data(
+        real=positron_images(slices, everything, 1.0),
+        ct=ct_images(slices, everything, (0.0, 1.0)),
+        vae=ConvVAE(image["num_pixels"], pretrain["latent_size"], pretrain["channels"]),
+        bank=torch.randn(NUM_SLICES, sum(num_features)),
+        num_pca=num_features[0],
+        drawn=Drawn(drawings.fluid, drawings.expected, population),
+    )
 
 
-def seconds_per_step(name: str, run: Run) -> float:
-    begun = time.perf_counter()
-    for _ in range(STEPS_PER_ROUND):
+def begin(name: str, config: dict[str, Any], data: Data, precision: str = "full") -> Run:
+    """Return a training of a model with the config's settings."""
+    image = config["reconstruct"]
+    filter_px = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
+    encoder = {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
+    settings = encoder | config["gan"] | config["gan"][name]
+    settings |= {"filter_px": filter_px, "precision": precision}
+    return start(MODELS[name], name, settings, data, make_fabric(precision), seed=0)
+
+
+def take_steps(name: str, run: Run, num_steps: int) -> None:
+    """Train for some steps."""
+    for _ in range(num_steps):
+        run.step += 1  # R1 comes with every sixteenth
         MODELS[name].train_step(run)
-    return (time.perf_counter() - begun) / STEPS_PER_ROUND
+
+
+def sampled_per_s(name: str, run: Run) -> float:
+    """Return the images per second of sampling."""
+    generator = bare(run.networks["generator"]).eval()
+    rng = torch.Generator().manual_seed(0)
+    work = partial(sample_images, MODELS[name], generator, NUM_SAMPLES, run.data, rng)
+    work()  # warm up
+    speed = NUM_SAMPLES / spent_s(work)
+    generator.train()
+    return speed
 
 
 def main() -> None:
+    """Measure every model."""
     torch.set_num_threads(1)
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    size, pretrain = config["reconstruct"]["num_pixels"], config["pretrain"]
-    num_features = sum(config["features"][k] for k in ("num_components", "pcanet_components"))
-    rng = np.random.default_rng(0)
-    slices = rng.uniform(0, 1, (NUM_SLICES, size, size)).astype(np.float32)
-    everything = np.ones(NUM_SLICES, bool)
-    data = Data(
-        real=positron_images(slices, everything, 1.0),
-        ct=ct_images(slices, everything, (0.0, 1.0)),
-        vae=ConvVAE(size, pretrain["latent_size"], pretrain["channels"]),
-        bank=torch.randn(NUM_SLICES, num_features),
+    config = checked_config(
+        yaml.safe_load((ROOT / "config/config.yaml").read_text()),
+        ROOT / "workflow/schemas/config.schema.yaml",
     )
-    runs = {name: begin(name, config, data) for name in ("paper", "dcgan")}
-    for name, run in runs.items():
-        seconds_per_step(name, run)  # warm up
-    # side by side, so that a busy moment of the machine hits both
-    rounds = [{n: seconds_per_step(n, run) for n, run in runs.items()} for _ in range(NUM_ROUNDS)]
-    ratio = median(r["dcgan"] / r["paper"] for r in rounds)
-    record(
-        name="gan_step", ratio=ratio, target=0.25, unit="seconds per step, DCGAN / paper",
-        peer="our DCGAN",
-    )  # fmt: skip
+    data = synthetic_data(config)
+    batch_size = config["gan"]["batch_size"]
+    peer = begin(PEER, config, data)
+    for name in MODELS:
+        run = begin(name, config, data)
+        flops = count_flops(partial(take_steps, name, run, 1))
+        take_steps(PEER, peer, 1)
+        seconds = [
+            [
+                spent_s(partial(take_steps, n, r, STEPS_PER_ROUND)) / STEPS_PER_ROUND
+                for n, r in ((name, run), (PEER, peer))
+            ]
+            for _ in range(NUM_ROUNDS)
+        ]
+        record(
+            name=f"training_{name}",
+            ratio=median(theirs / own for own, theirs in seconds),
+            target=TARGETS.get(name, TARGET),
+            unit="images per CPU-second of training, over DCGAN's",
+            peer="our DCGAN",
+            images_per_s=batch_size / median(own for own, _ in seconds),
+            sampled_per_s=sampled_per_s(name, run),
+            gflop_per_step=flops / 1e9,
+        )
 
 
 if __name__ == "__main__":

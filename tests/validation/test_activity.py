@@ -10,7 +10,7 @@ import yaml
 from tubepet import io, rng
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
-from tubepet.reconstruct import background, calibrate, geometry, mlem, sensitivity
+from tubepet.reconstruct import background, calibrate, geometry, mlem, psf, sensitivity
 from tubepet.reconstruct.background import Cylinder
 from tubepet.simulate import g4data, gate
 from tubepet.simulate.coincidences import read_coincidences
@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("activity")]
 SEED = 41
 CALIBRATION_DECAYS = 400_000
 DURATION_S = 0.05
+CORE = (psf.Gaussian(1.0, 2.3, 3.6),)  # of calibrate_resolution in the default run
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +82,8 @@ def run(config, tmp_path_factory):
     )
     geometric = Volume(sensitivity.geometric_sensitivity(scanner, grid, efficiency), grid)
     mu = Volume(maps.mu_per_mm(voxels), voxels.grid)
-    keys = ("num_iterations", "num_subsets", "sensitivity_stride", "psf_fwhm_mm", "filter_fwhm_mm")
-    mlem_settings = {key: image[key] for key in keys}
+    keys = ("num_iterations", "num_subsets", "sensitivity_stride", "filter_fwhm_mm")
+    mlem_settings = {key: image[key] for key in keys} | {"psf": CORE}
     result, trace = mlem.reconstruct(
         events["tube"], scanner, efficiency, geometric, mu, DURATION_S, **mlem_settings
     )

@@ -72,6 +72,39 @@ rule compute_sensitivity:
         "../scripts/compute_sensitivity.py"
 
 
+rule calibrate_resolution:
+    """Resolution of the model, fitted to points that the fast engine simulates."""
+    input:
+        calibration=rules.calibrate_scanner.output.calibration,
+    output:
+        resolution="results/reconstruct/resolution.json",
+    log:
+        "logs/calibrate_resolution.log",
+    benchmark:
+        "results/benchmarks/calibrate_resolution.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    params:
+        scanner=config["scanner"],
+        image=image_half_mm(),
+        psf=config["reconstruct"]["psf"],
+        psf_fwhm_mm=config["reconstruct"]["psf_fwhm_mm"],
+        decays=config["simulate"]["calibration_decays"] // 20,
+        delay_ns=config["simulate"]["delay_ns"],
+        seed=config["seed"],
+        code=code_digest(
+            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.resolution",
+        ),
+    script:
+        "../scripts/calibrate_resolution.py"
+
+
 rule reconstruct_tube:
     """List-mode MLEM image of one tube, in Bq/mm3."""
     input:
@@ -81,6 +114,7 @@ rule reconstruct_tube:
         activity="results/phantom/{tube}/activity.nii.gz",
         calibration="results/reconstruct/calibration.json",
         sensitivity="results/reconstruct/sensitivity.nii.gz",
+        resolution="results/reconstruct/resolution.json",
     output:
         image="results/reconstruct/{tube}/image.nii.gz",
         trace="results/reconstruct/{tube}/trace.csv",
@@ -104,7 +138,7 @@ rule reconstruct_tube:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(2000),
         runtime=60,
     params:
         scanner=config["scanner"],
@@ -116,7 +150,6 @@ rule reconstruct_tube:
                 "num_iterations",
                 "num_subsets",
                 "sensitivity_stride",
-                "psf_fwhm_mm",
                 "filter_fwhm_mm",
                 "algorithm",
                 "prior_strength",
@@ -144,6 +177,7 @@ rule bootstrap_tube:
         mu="results/phantom/{tube}/mu.nii.gz",
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
         trace=rules.reconstruct_tube.output.trace,
     output:
         error="results/reconstruct/{tube}/error.nii.gz",
@@ -165,7 +199,6 @@ rule bootstrap_tube:
             for key in (
                 "num_subsets",
                 "sensitivity_stride",
-                "psf_fwhm_mm",
                 "filter_fwhm_mm",
                 "algorithm",
                 "prior_strength",
@@ -197,6 +230,7 @@ rule reconstruct_frames:
         mu="results/phantom/{tube}/mu.nii.gz",
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
     output:
         images="results/reconstruct/{tube}/frames.nii.gz",
     log:
@@ -266,6 +300,7 @@ rule validate_reconstruction:
     input:
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
     output:
         facts="results/reconstruct/proof/proof.json",
         figure=report(
@@ -295,7 +330,6 @@ rule validate_reconstruction:
                 "num_iterations",
                 "num_subsets",
                 "sensitivity_stride",
-                "psf_fwhm_mm",
                 "filter_fwhm_mm",
                 "algorithm",
                 "prior_strength",

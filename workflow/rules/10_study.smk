@@ -22,7 +22,7 @@ rule collect_feature_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         seed=config["seed"],
@@ -56,7 +56,7 @@ rule train_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         seed=config["seed"],
@@ -83,7 +83,7 @@ rule measure_cost:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         seed=config["seed"],
@@ -92,7 +92,9 @@ rule measure_cost:
         reference=reference_settings,
         pretrain=config["pretrain"],
         features=config["features"],
+        num_steps=fixed_steps,
         budget_steps=STUDY["budget_steps"],
+        charge_preparation=STUDY["charge_preparation"],
         code=variant_code,
     script:
         "../scripts/measure_cost.py"
@@ -112,7 +114,7 @@ rule estimate_study:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         num_runs={name: len(study_runs(name)) for name in STUDY["variants"]},
@@ -135,7 +137,7 @@ rule take_subset:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         seed=config["seed"],
@@ -164,7 +166,7 @@ rule fit_subset_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         features=config["features"],
@@ -186,6 +188,7 @@ rule train_variant:
         log="results/study/runs/{variant}/{num_train}/{i_seed}/log.csv",
         samples="results/study/runs/{variant}/{num_train}/{i_seed}/samples.npy",
         labelled="results/study/runs/{variant}/{num_train}/{i_seed}/labelled.npy",
+        masks="results/study/runs/{variant}/{num_train}/{i_seed}/masks.npy",
         labels="results/study/runs/{variant}/{num_train}/{i_seed}/labels.parquet",
     log:
         "logs/train_variant/{variant}_{num_train}_{i_seed}.log",
@@ -195,7 +198,7 @@ rule train_variant:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=2880,
     params:
         seed=config["seed"],
@@ -228,7 +231,7 @@ rule score_real:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=120,
     params:
         seed=config["seed"],
@@ -265,7 +268,7 @@ rule score_variant:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -282,10 +285,12 @@ rule train_detectors:
     input:
         tables=detector_tables,
         generated=detector_files("labelled.npy"),
+        generated_masks=detector_files("masks.npy"),
         generated_labels=detector_files("labels.parquet"),
         images=rules.collect_slices.output.slices,
         info=rules.collect_slices.output.info,
         labels=rules.label_slices.output.labels,
+        masks=rules.label_slices.output.defect,
     output:
         table="results/study/detectors/{num_train}.csv",
     log:
@@ -296,7 +301,7 @@ rule train_detectors:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -354,7 +359,7 @@ rule conclude_study:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         seed=config["seed"],

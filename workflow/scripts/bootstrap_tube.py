@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, identity, mlem, projector
+from tubepet.reconstruct import calibrate, identity, mlem, projector, psf
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner
 
@@ -27,5 +27,6 @@ error = mlem.estimate_error(
     seed=params.seed,
     delayed=read_delayed(files.coincidences, scanner) if is_modelled else None,
     **params.mlem,
+    psf=psf.from_rows(io.read_json(files.resolution)["kernel"]),
 )
 io.write_volume(snakemake.output.error, error)

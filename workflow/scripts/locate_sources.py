@@ -1,7 +1,7 @@
 """Fit a point or a line source to one tube's coincidences (rule locate_sources)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, identity, mlem, projector, sources
+from tubepet.reconstruct import calibrate, identity, mlem, projector, psf, sources
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.types import Scanner
 
@@ -20,7 +20,7 @@ model = mlem.model_acquisition(
     io.read_volume(files.mu),
     params.duration_s,
     params.stride,
-    params.fwhm_mm,
+    psf.gaussian(params.fwhm_mm),
     None,
 )
 found = sources.locate(model.lines, geometric.grid, model.sensitivity_s, params.fwhm_mm)

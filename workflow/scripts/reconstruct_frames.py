@@ -1,7 +1,7 @@
 """Reconstruct the activity of one tube in frames (rule reconstruct_frames)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, frames, identity, projector
+from tubepet.reconstruct import calibrate, frames, identity, projector, psf
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner, Volume
 
@@ -23,6 +23,7 @@ images = frames.reconstruct(
     frames.intervals(0.0, params.duration_s, params.frame_s, params.duration_s),
     half_life_s=0.0,
     **params.mlem,
+    psf=psf.from_rows(io.read_json(files.resolution)["kernel"]),
     seed=params.seed,
     delayed=read_delayed(files.coincidences, scanner) if is_modelled else None,
 )

@@ -1,7 +1,7 @@
 """Reconstruct the activity of one tube (rule reconstruct_tube)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, figures, identity, mlem, projector
+from tubepet.reconstruct import calibrate, figures, identity, mlem, projector, psf
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner, Volume
 
@@ -21,6 +21,7 @@ image, trace = mlem.reconstruct(
     io.read_volume(files.mu),
     params.duration_s,
     **params.mlem,
+    psf=psf.from_rows(io.read_json(files.resolution)["kernel"]),
     seed=params.seed,
     delayed=read_delayed(files.coincidences, scanner) if is_modelled else None,
 )

@@ -1,7 +1,8 @@
 """Reconstruct phantoms with known answers (rule validate_reconstruction)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, identity, projector, proof
+from tubepet.reconstruct import calibrate, identity, projector, proof, psf
+from tubepet.reconstruct.phantoms import Engine
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
@@ -12,13 +13,10 @@ efficiency = calibrate.pair_efficiency(io.read_json(files.calibration))
 geometric = io.read_volume(files.sensitivity)
 identity.check_sensitivity(files.sensitivity, geometric.note, scanner, geometric.grid, efficiency)
 bench = proof.Bench(
-    scanner,
+    Engine(scanner, params.delay_ns, params.seed, snakemake.threads),
     efficiency,
-    params.mlem,
+    params.mlem | {"psf": psf.from_rows(io.read_json(files.resolution)["kernel"])},
     params.background == "modelled",
-    params.delay_ns,
-    params.seed,
-    snakemake.threads,
 )
 found = proof.prove(bench, params.phantom, geometric)
 io.write_figure(output.figure, proof.draw(found))

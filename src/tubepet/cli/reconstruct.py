@@ -20,6 +20,7 @@ from tubepet.reconstruct import (
     generic,
     identity,
     mlem,
+    psf,
     sensitivity,
 )
 from tubepet.reconstruct.crystals import Crystals
@@ -283,7 +284,7 @@ def reconstruct(
             "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
             "seed": SEED, "tof": tof, "backend": backend,
             "num_iterations": iterations, "num_subsets": subsets,
-            "psf_fwhm_mm": psf_mm, "filter_fwhm_mm": filter_mm,
+            "psf": psf.gaussian(psf_mm), "filter_fwhm_mm": filter_mm,
         },
     )  # fmt: skip
 

@@ -97,7 +97,8 @@ def estimate(model: Model, name: str, config: Config, data: Data, fabric: Fabric
         warnings.simplefilter("ignore")  # loading a pretrained encoder into nothing is a no-op
         weights = Footprint(weight_bytes(model.make_networks(config, data)))
     _check(name, weights, config["batch_size"], fabric.device)
-    probe = start(model, name, {**config, "batch_size": PROBE_IMAGES}, data, fabric, seed=0)
+    small = {**config, "batch_size": PROBE_IMAGES, "precision": "full"}
+    probe = start(model, name, small, data, fabric, seed=0)
     per_image = activation_bytes(model, probe) / PROBE_IMAGES
     return Footprint(weights.weights, round(per_image * config["batch_size"]))
 

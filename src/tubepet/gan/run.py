@@ -151,7 +151,11 @@ class Model(Protocol):
 
 
 def start(model: Model, name: str, config: Config, data: Data, fabric: Fabric, seed: int) -> Run:
-    """Return the training at step 0: seeded weights, on the device, channels last."""
+    """Return the training at step 0: seeded weights, on the device, channels last.
+
+    In bfloat16 on a GPU the networks are compiled too. Penalties with second derivatives, which
+    compiled code does not have, use the modules inside (`bare`), in float32.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(derived_seed(seed, "gan", name, "weights"))
         networks = model.make_networks(config, data)
@@ -159,5 +163,7 @@ def start(model: Model, name: str, config: Config, data: Data, fabric: Fabric, s
     for key, network in networks.items():
         network.to(memory_format=torch.channels_last)
         networks[key], optimizers[key] = fabric.setup(network, optimizers[key])
+        if fabric.device.type == "cuda" and config["precision"] == "bf16":
+            networks[key].compile()
     rng = torch.Generator().manual_seed(derived_seed(seed, "gan", name, "steps"))
     return Run(config, data, fabric, networks, optimizers, rng)

@@ -114,9 +114,6 @@ def train(
     fabric = make_fabric(config["precision"])
     stop_if_too_large(model, name, config, data, fabric)
     run = start(model, name, config, data, fabric, seed)
-    if fabric.device.type == "cuda" and config["precision"] == "bf16":
-        for network in run.networks.values():
-            bare(network).compile()
     average = AveragedModel(
         bare(run.networks["generator"]),
         multi_avg_fn=average_of_images(config["ema_images"], config["batch_size"]),

@@ -1,9 +1,9 @@
 """Iterations over measured lines: MLEM, OSEM and MAP with a resolution model.
 
 Expected counts of LOR i in the whole acquisition: y_i = T area_i att_i (P G x)_i + r_i with x the
-activity (Bq/mm3), G a Gaussian (finite crystals; without it, pixels smaller than the distance of
-neighbouring lines turn that distance into rings), P Joseph's line integrals, T the duration (s),
-r scatter and randoms. With m_i = T area_i att_i one update is
+activity (Bq/mm3), G the resolution (`psf`: finite crystals; without it, pixels smaller than the
+distance of neighbouring lines turn that distance into rings), P Joseph's line integrals, T the
+duration (s), r scatter and randoms. With m_i = T area_i att_i one update is
 
     x <- x / (G s) * G sum_events P_i^T 1 / ((P G x)_i + r_i / m_i),    s = T sum_LORs area att P
 
@@ -21,41 +21,37 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
 from tubepet.errors import InputError
 from tubepet.reconstruct import few, priors
 from tubepet.reconstruct.lines import Lines, em_sums, forward_sums
+from tubepet.reconstruct.psf import Kernel, blurred, gaussian
 from tubepet.types import Grid
 
-FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 MAX_HALVINGS = 6
 SMALLEST_SHARE = 1e-4
 Watch = Callable[[NDArray[np.float64]], bool]
 
 
 def smoothed(image: NDArray[np.floating], grid: Grid, fwhm_mm: float) -> NDArray[np.float64]:
-    """Convolve with a Gaussian, mirrored at the borders.
-
-    Mirroring makes the operator symmetric (its own adjoint) and keeps the total.
-    """
-    if fwhm_mm == 0:
-        return np.asarray(image, dtype=np.float64)
-    sigma = [fwhm_mm / FWHM_PER_SIGMA / size for size in grid.voxel_mm]
-    return gaussian_filter(np.asarray(image, dtype=np.float64), sigma, mode="reflect")
+    """Convolve with one Gaussian; 0: as it is."""
+    return blurred(image, grid, gaussian(fwhm_mm))
 
 
 def log_likelihood(
     image: NDArray[np.float64],
-    blurred: NDArray[np.float64],
+    image_seen: NDArray[np.float64],
     grid: Grid,
     lines: Lines,
-    blurred_sensitivity: NDArray[np.float64],
+    seen: NDArray[np.float64],
 ) -> float:
-    """List-mode Poisson log-likelihood of an image, without the terms that no image changes."""
-    sums = forward_sums(blurred, grid, lines)
-    expected = float((blurred_sensitivity * image).sum())
+    """List-mode Poisson log-likelihood of an image x, without the terms that no image changes.
+
+    `image_seen` is G x, `seen` is G s.
+    """
+    sums = forward_sums(image_seen, grid, lines)
+    expected = float((seen * image).sum())
     return float(np.log(sums + lines.additive).sum()) - expected
 
 
@@ -66,7 +62,7 @@ def iterate(
     start: NDArray[np.float64],
     num_iterations: int,
     num_subsets: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     algorithm: str = "mlem",
     prior_strength: float = 0.0,
     watch: Watch | None = None,
@@ -81,8 +77,8 @@ def iterate(
         s of the module's formula: expected counts per Bq/mm3 in the voxel, mm3 s.
     start : float64 array, shape (nz, ny, nx)
         First image, >= 0.
-    psf_fwhm_mm : float
-        Of G; 0: no G.
+    psf : Kernel
+        Of G; empty: no G.
     algorithm : str
         ``mlem``, ``map_rdp`` or ``tv`` (see `priors`).
     prior_strength : float
@@ -108,17 +104,16 @@ def iterate(
         raise InputError(
             f"reconstruct.num_subsets: got {num_subsets} with algorithm {algorithm}, expected 1"
         )
-    is_few = len(lines.first) <= few.FEW_LINES and num_subsets == 1 and psf_fwhm_mm == 0
+    is_few = len(lines.first) <= few.FEW_LINES and num_subsets == 1 and not psf
     if is_few and not has_prior and watch is None and lines.backend == "numba":
         return few.iterate(lines, grid, sensitivity_s, start, num_iterations)
-    seen = smoothed(sensitivity_s, grid, psf_fwhm_mm)
+    seen = blurred(sensitivity_s, grid, psf)
     is_seen = seen > 0
     strength = prior_strength * float(seen[is_seen].mean()) if has_prior else 0.0
     image, dual = np.where(is_seen, start, 0.0), np.zeros((3, *grid.shape))
 
     def fit_of(image: NDArray[np.float64]) -> tuple[float, float]:
-        blurred = smoothed(image, grid, psf_fwhm_mm)
-        fit = log_likelihood(image, blurred, grid, lines, seen)
+        fit = log_likelihood(image, blurred(image, grid, psf), grid, lines, seen)
         return fit, fit - strength * _prior(image, grid, algorithm) if has_prior else fit
 
     fit, objective = fit_of(image)
@@ -129,9 +124,8 @@ def iterate(
         if watch is not None and watch(image):
             break
         for subset in range(num_subsets):
-            blurred = smoothed(image, grid, psf_fwhm_mm)
-            ratio = em_sums(blurred, grid, lines, subset, num_subsets)
-            update = smoothed(ratio, grid, psf_fwhm_mm) * num_subsets
+            ratio = em_sums(blurred(image, grid, psf), grid, lines, subset, num_subsets)
+            update = blurred(ratio, grid, psf) * num_subsets
             if algorithm == "map_rdp" and has_prior:
                 way = _map_way(image, update, seen, is_seen, grid, strength)
                 image, fit, objective = _climb(image, way, fit_of, fit, objective)

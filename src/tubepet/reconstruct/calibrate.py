@@ -26,9 +26,10 @@ STEP_ORDER = 2  # in the distance from the axis
 # The shape over the distance is fitted inside the source, this far from its rim, where the finite
 # crystals blur the profile; beyond, its last value holds.
 RIM_MM = 3.0
-# A line per crystal pair stands for all lines between its faces; across this many of them the
-# source's chord is averaged.
-NUM_SUBLINES = 9
+# A line per crystal pair stands for all lines between its faces; over this many of them, across and
+# along the axis, the source's chord is averaged. Along it too: a source that does not end between
+# two rings is otherwise taken for one that does (0.2 % at 32 mm, 0.5 % at 24 mm).
+NUM_SUBLINES, NUM_AXIAL_SUBLINES = 9, 6
 MIN_COUNTS = 1000  # 3 % statistical error of the absolute scale
 
 
@@ -90,9 +91,19 @@ def expected_counts(
     distance_mm, middle_mm, slope = background.lor_coordinates(scanner)
     exposure_mm2 = background.lor_exposures_mm2(scanner, _unit_areas_mm2(scanner))
     spacing_mm = np.pi * geometry.detection_radius_mm(scanner) / scanner.num_columns
-    offsets_mm = ((np.arange(NUM_SUBLINES) + 0.5) / NUM_SUBLINES - 0.5) * spacing_mm
-    chords = [chord_mm(distance_mm + o, middle_mm, slope, cylinder) for o in offsets_mm]
-    return _by_difference(decays_per_mm3 * exposure_mm2 * np.mean(chords, axis=0))
+    across_mm = _offsets_mm(NUM_SUBLINES, spacing_mm)
+    along_mm = _offsets_mm(NUM_AXIAL_SUBLINES, scanner.axial_pitch_mm)
+    chords_mm = np.zeros(exposure_mm2.shape)
+    near = np.flatnonzero(distance_mm.ravel() < cylinder.radius_mm + spacing_mm)
+    chords_mm[near] = np.mean(
+        [
+            chord_mm(distance_mm[near] + s, middle_mm + z, slope[near], cylinder)
+            for s in across_mm
+            for z in along_mm
+        ],
+        axis=0,
+    )
+    return _by_difference(decays_per_mm3 * exposure_mm2 * chords_mm)
 
 
 def fit_efficiency(
@@ -167,6 +178,11 @@ def fit_efficiency(
         floor.sum(),
     )
     return Calibration(by_step, by_difference, counts - floor, unit_counts)
+
+
+def _offsets_mm(num: int, width_mm: float) -> NDArray[np.float64]:
+    """Middles of equal parts of a width around 0."""
+    return ((np.arange(num) + 0.5) / num - 0.5) * width_mm
 
 
 def _unit_areas_mm2(scanner: Scanner) -> NDArray[np.float64]:

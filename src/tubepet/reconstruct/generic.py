@@ -11,6 +11,7 @@ from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct import algorithms
 from tubepet.reconstruct.lines import Lines, forward_sums, taken
+from tubepet.reconstruct.psf import Kernel
 from tubepet.reconstruct.stopping import best_iteration
 from tubepet.types import Volume
 
@@ -24,7 +25,7 @@ def reconstruct(
     duration_s: float,
     num_iterations: int,
     num_subsets: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     filter_fwhm_mm: float,
     algorithm: str = "mlem",
     prior_strength: float = 0.0,
@@ -77,7 +78,7 @@ def reconstruct(
     seen = duration_s * sensitivity.array.astype(np.float64)
     start = np.full(grid.shape, len(lines.first) / seen.sum())
     problem = (lines, grid, seen, start)
-    settings = (num_subsets, psf_fwhm_mm, algorithm, prior_strength)
+    settings = (num_subsets, psf, algorithm, prior_strength)
     if stopping == "held_out":
         random = rng.stream(seed, "reconstruct", "held_out")
         num_iterations = best_iteration(*problem, num_iterations, *settings, random)

@@ -21,6 +21,7 @@ from tubepet.reconstruct import (
     timing,
 )
 from tubepet.reconstruct.lines import Lines, forward_sums, taken
+from tubepet.reconstruct.psf import Kernel
 from tubepet.reconstruct.stopping import best_iteration, error_image
 from tubepet.types import Listmode, Scanner, Volume
 
@@ -77,7 +78,7 @@ def model_acquisition(
     mu: Volume,
     duration_s: float,
     sensitivity_stride: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     delayed: Listmode | None,
     tof: bool = False,
     backend: str = "numba",
@@ -143,7 +144,7 @@ def model_acquisition(
     used = events.at(order)
     for _ in range(SCATTER_ROUNDS):
         problem = (model.lines, grid, seen, model.start)
-        image, _ = algorithms.iterate(*problem, SCATTER_ITERATIONS, 1, psf_fwhm_mm)
+        image, _ = algorithms.iterate(*problem, SCATTER_ITERATIONS, 1, psf)
         fixed = (image, grid, mu, scanner, efficiency, detection)
         rates = scatter.moments(*fixed, num_moments=3 if tof else 1)
         if tof:
@@ -168,7 +169,7 @@ def reconstruct(
     num_iterations: int,
     num_subsets: int,
     sensitivity_stride: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     filter_fwhm_mm: float,
     algorithm: str = "mlem",
     prior_strength: float = 0.0,
@@ -217,7 +218,7 @@ def reconstruct(
         If events or attenuation cannot belong to this scanner or any object.
     """
     grid = geometric.grid
-    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf_fwhm_mm)
+    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf)
     model = model_acquisition(events, *fixed, delayed, tof, backend)
     if len(model.lines.first) == 0:
         log.warning("no coincidence crosses the image: the image is zero everywhere")
@@ -225,7 +226,7 @@ def reconstruct(
         nothing = pd.DataFrame({name: [0.0] for name in columns}).astype({"iteration": int})
         return Volume(np.zeros(grid.shape, np.float32), grid, "Bq/mm3"), nothing
     problem = (model.lines, grid, model.sensitivity_s, model.start)
-    settings = (num_subsets, psf_fwhm_mm, algorithm, prior_strength)
+    settings = (num_subsets, psf, algorithm, prior_strength)
     if stopping == "held_out":
         random = rng.stream(seed, "reconstruct", "held_out")
         num_iterations = best_iteration(*problem, num_iterations, *settings, random)
@@ -255,7 +256,7 @@ def estimate_error(
     num_iterations: int,
     num_subsets: int,
     sensitivity_stride: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     filter_fwhm_mm: float,
     algorithm: str,
     prior_strength: float,
@@ -280,7 +281,7 @@ def estimate_error(
         Bq/mm3.
     """
     grid = geometric.grid
-    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf_fwhm_mm)
+    fixed = (scanner, efficiency, geometric, mu, duration_s, sensitivity_stride, psf)
     model = model_acquisition(events, *fixed, delayed, tof, backend)
     error = error_image(
         model.lines,
@@ -289,7 +290,7 @@ def estimate_error(
         model.start,
         num_iterations,
         num_subsets,
-        psf_fwhm_mm,
+        psf,
         algorithm,
         prior_strength,
         filter_fwhm_mm,

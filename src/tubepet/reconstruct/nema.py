@@ -2,11 +2,16 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label
 
 from tubepet.errors import InputError
 from tubepet.types import Volume
 
 Array = NDArray[np.float64]
+
+# Of the diameter of a section: blur of the copy that shows where the object is, depth of the
+# plateau over the greatest one, and how far from the edge activity still is the object's.
+SMOOTH_SIGMA_MM, DEEP_SHARE, SPILL_MM = 1.0, 0.3, 3.0
 
 
 def width_mm(profile: Array, spacing_mm: float, level: float = 0.5) -> float:
@@ -103,14 +108,27 @@ def recovery(
     return float(line.mean()), float(line.std(ddof=1))
 
 
-def equivalent_diameter_mm(section: Array, pixel_mm2: float) -> float:
-    """Diameter of the circle as large as what lies above half of the plateau.
+def equivalent_diameter_mm(section: Array, pixel_mm: float) -> float:
+    """Diameter of the circle as large as a uniform, blurred object: its sum over its plateau.
 
-    The plateau is the median of the brightest half of what exceeds half of the maximum; at half its
-    height the edge of a blurred wide object stays where it was.
+    Blur moves activity over the edge and keeps the sum, so neither the blur nor the curvature of
+    the edge enters. Where the object is comes from a smoothed copy, at half its height; the plateau
+    is the mean of what lies deep inside, and the sum goes `SPILL_MM` beyond the edge. A threshold
+    at half of the brightest pixels errs by 0.2 to 0.5 mm at 20 % noise.
+
+    Parameters
+    ----------
+    section : float64 array, shape (ny, nx)
+        One object on nothing.
+    pixel_mm : float
+        Size of the square pixels.
     """
-    above = section[section > section.max() / 2]
-    plateau = float(np.median(above))
-    # a pixel on the edge counts by how far it is above: linear between 0.25 and 0.75 of the plateau
-    share = np.clip((section / plateau - 0.25) * 2, 0.0, 1.0)
-    return float(2 * np.sqrt(share.sum() * pixel_mm2 / np.pi))
+    smooth = gaussian_filter(section, SMOOTH_SIGMA_MM / pixel_mm)
+    top = np.median(smooth[smooth > smooth.max() / 2])
+    parts, _ = label(smooth > top / 2)
+    inside = binary_fill_holes(parts == np.bincount(parts[parts > 0]).argmax())
+    depth_mm = distance_transform_edt(inside) * pixel_mm
+    beyond_mm = distance_transform_edt(~inside) * pixel_mm
+    plateau = section[depth_mm > DEEP_SHARE * depth_mm.max()].mean()
+    total = section[beyond_mm <= SPILL_MM].sum() * pixel_mm**2
+    return float(2 * np.sqrt(total / plateau / np.pi))

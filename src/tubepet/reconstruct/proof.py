@@ -8,10 +8,7 @@ answers.
 """
 
 import dataclasses
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -22,25 +19,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
-from tubepet import io, rng
 from tubepet.logs import log
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
-from tubepet.reconstruct import algorithms, mlem, nema, sensitivity
+from tubepet.reconstruct import mlem, nema, resolution, sensitivity
+from tubepet.reconstruct.phantoms import Engine, acquire, centred_onto, painted
 from tubepet.simulate import gate
-from tubepet.simulate.coincidences import read_coincidences, read_delayed
-from tubepet.simulate.fast import transport
-from tubepet.types import Grid, Listmode, Scanner, Volume
+from tubepet.types import Grid, Listmode, Volume
 
 Array = NDArray[np.float64]
 
-AIR, FLUID = 0, 1
 VOXEL_MM = 0.5
 POINT_PLACES_MM = (0.0, 10.0, 25.0, 50.0)
-POINT_DECAYS, POINT_SHARE = 3_000_000, 0.1
+# Activity of the point over that of the cylinder: some ten times as bright as it in the image, as
+# bright, and a tenth
+POINT_DECAYS, POINT_SHARES = 2_000_000, (0.1, 0.02, 0.002)
 WARM_RADIUS_MM, WARM_LENGTH_MM = 6.0, 16.0
 RODS_MM = (1.0, 2.0, 3.0, 4.0, 5.0)
 QUALITY_DECAYS, QUALITY_RADIUS_MM, ROD_CIRCLE_MM = 8_000_000, 14.0, 8.0
@@ -50,7 +45,8 @@ CONCENTRATION = 600.0  # Bq/mm3, as the default protocol
 DURATIONS_S = (0.1, 1.0, 10.0)
 NUM_TUBES = 3
 PITS_MM = (1.0, 2.0, 3.0, 4.0)
-PIT_SIGNAL_S, NUM_NOISE = 4.0, {0.1: 20, 1.0: 8}
+PIT_SIGNAL_S, NUM_NOISE, NUM_TURNS = 2.0, {0.1: 8, 1.0: 3, 2.0: 2}, 8
+PIT_REGION_MM = 2.1  # diameter of the smallest region a pit is looked for in
 ROSE = 3.0  # contrast-to-noise above which a pit counts as seen
 
 
@@ -60,52 +56,19 @@ class Bench:
 
     Attributes
     ----------
-    scanner : Scanner
+    engine : Engine
     efficiency : float64 array
         `calibrate.pair_efficiency`.
     settings : dict
         Keyword arguments of `mlem.reconstruct` from the config.
     is_modelled : bool
         Whether the background is modelled (`reconstruct.background`).
-    delay_ns : float
-    seed : int
-    num_threads : int
     """
 
-    scanner: Scanner
+    engine: Engine
     efficiency: Array
     settings: dict[str, Any]
     is_modelled: bool
-    delay_ns: float
-    seed: int
-    num_threads: int
-
-
-def acquire(
-    bench: Bench, name: str, labels: Volume, activity: Volume, duration_s: float
-) -> tuple[Listmode, Listmode | None]:
-    """Simulate one acquisition: prompts, and delayed pairs if the background is modelled.
-
-    Parameters
-    ----------
-    labels : Volume of uint8
-        0 air, 1 water, 2 aluminium.
-    activity : Volume
-        Bq/mm3 on the grid of the labels.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / part for part in ("labels.nii.gz", "activity.nii.gz", "c.root")]
-        io.write_volume(paths[0], labels)
-        io.write_volume(paths[1], activity)
-        seed = rng.derived_seed(bench.seed, "proof", name)
-        transport.simulate(
-            name, gate.tube_source(paths[0], paths[1], labels.grid),
-            gate.total_activity_bq(activity), duration_s, bench.scanner, seed, bench.num_threads,
-            paths[2], bench.delay_ns, "cpu",
-        )  # fmt: skip
-        events = read_coincidences(paths[2], bench.scanner)
-        delayed = read_delayed(paths[2], bench.scanner) if bench.is_modelled else None
-    return events, delayed
 
 
 def measure(
@@ -122,51 +85,37 @@ def measure(
     Parameters
     ----------
     labels, activity
-        As `acquire`.
+        As `phantoms.acquire`.
     mu : Volume
         1/mm.
     geometric : Volume
         `sensitivity.geometric_sensitivity` on the grid of the image.
     """
-    events, delayed = acquire(bench, name, labels, activity, duration_s)
+    events, delayed = acquire(bench.engine, name, labels, activity, duration_s)
+    return image_of(bench, events, delayed, mu, duration_s, geometric)
+
+
+def image_of(
+    bench: Bench,
+    events: Listmode,
+    delayed: Listmode,
+    mu: Volume,
+    duration_s: float,
+    geometric: Volume,
+) -> Volume:
+    """Reconstruct an acquisition as configured, Bq/mm3."""
     image, _ = mlem.reconstruct(
-        events, bench.scanner, bench.efficiency, geometric, mu, duration_s, **bench.settings,
-        seed=bench.seed, delayed=delayed,
+        events, bench.engine.scanner, bench.efficiency, geometric, mu, duration_s,
+        **bench.settings, seed=bench.engine.seed, delayed=delayed if bench.is_modelled else None,
     )  # fmt: skip
     return image
 
 
-def painted(
-    radius_mm: float, length_mm: float, x_mm: float, voxel_mm: float,
-    activity: Callable[[Array, Array, Array], Array],
-    is_air: Callable[[Array, Array, Array], NDArray[np.bool_]],
-) -> tuple[Volume, Volume, Volume]:  # fmt: skip
-    """Labels, activity and attenuation of a water cylinder along z around (x_mm, 0).
-
-    Parameters
-    ----------
-    activity : function of x, y, z (mm, relative to the cylinder's middle)
-        Bq/mm3 inside the cylinder.
-    is_air : function of the same
-        Where there is air instead of water.
-    """
-    num = int(np.ceil(2 * radius_mm / voxel_mm)) + 2
-    shape = (round(length_mm / voxel_mm) + 2, num, num)
-    centred = Grid.centred(shape, (voxel_mm,) * 3)
-    origin = (centred.origin_mm[0], centred.origin_mm[1], centred.origin_mm[2] + x_mm)
-    grid = Grid(shape, centred.voxel_mm, origin)
-    z, y, x = np.meshgrid(*centred.axes_mm(), indexing="ij")
-    inside = (np.hypot(x, y) < radius_mm) & (np.abs(z) < length_mm / 2)
-    water = inside & ~is_air(x, y, z)
-    values = np.where(water, activity(x, y, z), 0.0).astype(np.float32)
-    mu = np.where(water, maps.MU_WATER_PER_MM, 0.0).astype(np.float32)
-    labels = np.where(water, FLUID, AIR).astype(np.uint8)
-    return Volume(labels, grid), Volume(values, grid), Volume(mu, grid)
-
-
 def geometric_of(bench: Bench, grid: Grid) -> Volume:
     """Sensitivity without attenuation on any grid."""
-    return Volume(sensitivity.geometric_sensitivity(bench.scanner, grid, bench.efficiency), grid)
+    return Volume(
+        sensitivity.geometric_sensitivity(bench.engine.scanner, grid, bench.efficiency), grid
+    )
 
 
 def point_grid(place_mm: float) -> Grid:
@@ -179,21 +128,19 @@ def point_grid(place_mm: float) -> Grid:
     )
 
 
-def point_volumes(place_mm: float, share: float) -> tuple[Volume, Volume, Volume]:
-    """Labels, activity and attenuation of a warm cylinder with a point in its middle.
+def point_volumes(place_mm: float, warm: float, point: float) -> tuple[Volume, Volume, Volume]:
+    """Labels, activity and attenuation of a water cylinder with a point in its middle.
 
     Parameters
     ----------
-    share : float
-        Activity of the point over that of the cylinder.
+    warm, point : float
+        Bq/mm3 of the cylinder and of the voxel of the point.
     """
-    warm = WARM_RADIUS_MM**2 * np.pi * WARM_LENGTH_MM * CONCENTRATION
-    point = share * warm / VOXEL_MM**3
 
     def activity(x: Array, y: Array, z: Array) -> Array:
         # grids have an even number of voxels: the point is the one above the middle
         is_point = (np.abs(np.stack([x, y, z]) - VOXEL_MM / 2) < VOXEL_MM / 2).all(axis=0)
-        return np.where(is_point, CONCENTRATION + point, CONCENTRATION)
+        return np.where(is_point, point, warm)
 
     return painted(
         WARM_RADIUS_MM, WARM_LENGTH_MM, place_mm, VOXEL_MM, activity,
@@ -201,75 +148,88 @@ def point_volumes(place_mm: float, share: float) -> tuple[Volume, Volume, Volume
     )  # fmt: skip
 
 
-def measure_resolution(bench: Bench) -> pd.DataFrame:
-    """FWHM and FWTM of a 0.5 mm cube of activity at several distances from the axis.
+def measure_points(bench: Bench) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure the widths of a 0.5 mm cube of activity in warm water, and fit its kernel.
+
+    The cylinder and the point are acquired apart, and their events put together: all of the
+    point's, or the first of them for a lower contrast. Images with and without the point then share
+    the cylinder's noise, and their difference is the point alone (an insertion, as Gong and Cherry
+    do); only randoms between the two are missing.
 
     Returns
     -------
     DataFrame
-        distance_mm, axis (radial, tangential, axial), fwhm_mm, fwtm_mm.
+        distance_mm, contrast (highest value of the point over the cylinder's activity), axis
+        (radial, tangential, axial), fwhm_mm, fwtm_mm.
+    DataFrame
+        distance_mm, core_mm, axial_mm, tail_share, tail_mm, single_mm: `resolution.fit_kernel` to
+        the point's events.
     """
     sharp = dataclasses.replace(bench, settings={**bench.settings, "filter_fwhm_mm": 0.0})
-    rows = []
+    rows, kernels = [], []
     for place_mm in POINT_PLACES_MM:
         geometric = geometric_of(sharp, point_grid(place_mm))
-        images = []
-        for share in (POINT_SHARE, 0.0):
-            volumes = point_volumes(place_mm, share)
-            duration_s = POINT_DECAYS * (1 + share) / gate.total_activity_bq(volumes[1])
-            name = f"point {place_mm} {share}"
-            images.append(measure(sharp, name, *volumes, duration_s, geometric))
-        point_image = Volume(images[0].array - images[1].array, images[0].grid)
-        half, tenth = (nema.point_widths_mm(point_image, level) for level in (0.5, 0.1))
-        for axis, i in (("radial", 2), ("tangential", 1), ("axial", 0)):
-            rows.append((place_mm, axis, half[i], tenth[i]))
-    return pd.DataFrame(rows, columns=["distance_mm", "axis", "fwhm_mm", "fwtm_mm"])
+        labels, warm, mu = point_volumes(place_mm, CONCENTRATION, 0.0)
+        duration_s = POINT_DECAYS / gate.total_activity_bq(warm)
+        level = POINT_SHARES[0] * gate.total_activity_bq(warm) / VOXEL_MM**3
+        _, point, _ = point_volumes(place_mm, 0.0, level)
+        names = (f"warm {place_mm}", f"point {place_mm}")
+        parts = [
+            acquire(bench.engine, name, labels, activity, duration_s)
+            for name, activity in zip(names, (warm, point), strict=True)
+        ]
+        kernels.append((place_mm, *_fitted(bench, *parts[1], point, mu, duration_s, geometric)))
+        plain = image_of(sharp, *parts[0], mu, duration_s, geometric)
+        for share in POINT_SHARES:
+            kept = (_first(part, share / POINT_SHARES[0]) for part in parts[1])
+            both = [_joined(*pair) for pair in zip(parts[0], kept, strict=True)]
+            image = image_of(sharp, both[0], both[1], mu, duration_s, geometric)
+            alone = Volume(image.array - plain.array, image.grid)
+            half, tenth = (nema.point_widths_mm(alone, level) for level in (0.5, 0.1))
+            contrast = float(alone.array.max()) / CONCENTRATION
+            for axis, i in (("radial", 2), ("tangential", 1), ("axial", 0)):
+                rows.append((place_mm, contrast, axis, half[i], tenth[i]))
+    columns = ["distance_mm", "core_mm", "axial_mm", "tail_share", "tail_mm", "single_mm"]
+    return (
+        pd.DataFrame(rows, columns=["distance_mm", "contrast", "axis", "fwhm_mm", "fwtm_mm"]),
+        pd.DataFrame(kernels, columns=columns),
+    )
 
 
-def fit_resolution(bench: Bench) -> pd.DataFrame:
-    """Fit the Gaussian of the resolution model where the activity is known.
-
-    The events of the point in its warm cylinder, and of the true activity blurred by a Gaussian:
-    the FWHM of greatest likelihood (`algorithms.log_likelihood`). Nothing is reconstructed.
-
-    Returns
-    -------
-    DataFrame
-        distance_mm, fwhm_mm.
-    """
-    rows = []
-    for place_mm in POINT_PLACES_MM:
-        geometric = geometric_of(bench, point_grid(place_mm))
-        labels, activity, mu = point_volumes(place_mm, POINT_SHARE)
-        duration_s = POINT_DECAYS * (1 + POINT_SHARE) / gate.total_activity_bq(activity)
-        name = f"point {place_mm} {POINT_SHARE}"
-        events, delayed = acquire(bench, name, labels, activity, duration_s)
-        model = mlem.model_acquisition(
-            events, bench.scanner, bench.efficiency, geometric, mu, duration_s, 1,
-            bench.settings["psf_fwhm_mm"], delayed,
-        )  # fmt: skip
-        grid = geometric.grid
-        truth = centred_onto(activity, grid)
-
-        def misfit(
-            fwhm_mm: float, model: mlem.Acquisition = model, truth: Array = truth, grid: Grid = grid
-        ) -> float:
-            seen = algorithms.smoothed(model.sensitivity_s, grid, fwhm_mm)
-            blurred = algorithms.smoothed(truth, grid, fwhm_mm)
-            return -algorithms.log_likelihood(truth, blurred, grid, model.lines, seen)
-
-        best = minimize_scalar(misfit, bounds=(0.5, 6.0), method="bounded", options={"xatol": 0.02})
-        rows.append((place_mm, float(best.x)))
-    return pd.DataFrame(rows, columns=["distance_mm", "fwhm_mm"])
+def _first(events: Listmode, share: float) -> Listmode:
+    """Return the first events, which are the events of a weaker source."""
+    num = round(share * len(events))
+    return Listmode(*(getattr(events, field.name)[:num] for field in dataclasses.fields(events)))
 
 
-def centred_onto(volume: Volume, grid: Grid) -> Array:
-    """Put a volume into the middle of a larger grid of the same voxels and the same centre."""
-    padding = []
-    for large, small in zip(grid.shape, volume.grid.shape, strict=True):
-        assert large >= small and (large - small) % 2 == 0
-        padding.append(((large - small) // 2,) * 2)
-    return np.pad(volume.array.astype(np.float64), padding)
+def _joined(one: Listmode, other: Listmode) -> Listmode:
+    return Listmode(
+        *(
+            np.concatenate([getattr(part, field.name) for part in (one, other)])
+            for field in dataclasses.fields(one)
+        )
+    )
+
+
+def _fitted(
+    bench: Bench,
+    events: Listmode,
+    delayed: Listmode,
+    activity: Volume,
+    mu: Volume,
+    duration_s: float,
+    geometric: Volume,
+) -> tuple[float, ...]:
+    """Widths and share of the kernel that fits a known activity, and of a single Gaussian."""
+    scanner = bench.engine.scanner
+    model = mlem.model_acquisition(
+        events, scanner, bench.efficiency, geometric, mu, duration_s, 16, bench.settings["psf"],
+        delayed,
+    )  # fmt: skip
+    truth = centred_onto(activity, geometric.grid)
+    found = resolution.fit_kernel(model, truth, geometric.grid, scanner.crystal_width_mm)
+    core, tail = found.kernel
+    return core.transaxial_mm, core.axial_mm, tail.share, tail.transaxial_mm, found.fwhm_mm
 
 
 def rod_places_mm() -> list[tuple[float, float, float]]:
@@ -361,7 +321,7 @@ def measure_bores(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> p
     rows = []
     for number in range(NUM_TUBES):
         name = f"tube_{number:04d}"
-        volumes = tube_volumes(phantom, name, {"defect": "none"}, bench.seed)
+        volumes = tube_volumes(phantom, name, {"defect": "none"}, bench.engine.seed)
         truth = volumes[1]
         z_mm = truth.grid.axes_mm()[0]
         area_mm2 = (truth.array / CONCENTRATION).sum(axis=(1, 2)) * np.prod(truth.grid.voxel_mm[1:])
@@ -372,9 +332,9 @@ def measure_bores(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> p
                 if abs(place) > np.abs(z_mm[area_mm2 > 0]).max() - 3:
                     continue  # the ends blur along the tube
                 true_mm = 2 * np.sqrt(np.interp(place, z_mm, area_mm2) / np.pi)
-                pixel_mm2 = image.grid.voxel_mm[1] * image.grid.voxel_mm[2]
                 section = image.array[k].astype(np.float64)
-                differences.append(nema.equivalent_diameter_mm(section, pixel_mm2) - true_mm)
+                found_mm = nema.equivalent_diameter_mm(section, image.grid.voxel_mm[2])
+                differences.append(found_mm - true_mm)
             mean, spread = float(np.mean(differences)), float(np.std(differences, ddof=1))
             rows.append((name, duration_s, mean, spread, len(differences)))
     columns = ["tube", "duration_s", "bias_mm", "deviation_mm", "num_slices"]
@@ -384,10 +344,10 @@ def measure_bores(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> p
 def measure_pits(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> pd.DataFrame:
     """Contrast-to-noise of pits of known place in the wall of a round tube.
 
-    Signal: mean over a ball at the pit (its diameter, at least the resolution) minus that of the
-    tube without pit, from long acquisitions. Noise: standard deviation of the same mean over
-    repeated acquisitions without pit; at the longest duration that of the second, over the root of
-    the ratio of times.
+    Signal: mean over a ball at the pit (its diameter, at least `PIT_REGION_MM`) minus that around
+    the tube without pit, from long acquisitions. Noise: standard deviation of the same mean over
+    repeated acquisitions without pit, pooled over the `NUM_TURNS` places around the round tube
+    where the pit could be as well; at 10 s that of 2 s over the root of five.
 
     Returns
     -------
@@ -398,7 +358,7 @@ def measure_pits(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> pd
         "family": "round", "bore_radius_mm": 8.0, "wall_mm": 5.0, "length_mm": 24.0,
         "orientation_deg": 0.0,
     }  # fmt: skip
-    plain = tube_volumes(phantom, "tube_0000", {**fixed, "defect": "none"}, bench.seed)
+    plain = tube_volumes(phantom, "tube_0000", {**fixed, "defect": "none"}, bench.engine.seed)
 
     def image_of(name: str, volumes: tuple[Volume, Volume, Volume], duration_s: float) -> Volume:
         return measure(bench, f"pits {name}", *volumes, duration_s, geometric)
@@ -407,26 +367,42 @@ def measure_pits(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> pd
         duration_s: [image_of(f"{duration_s} {n}", plain, duration_s) for n in range(num)]
         for duration_s, num in tqdm(NUM_NOISE.items(), desc="noise", disable=None)
     }
-    reference = image_of("plain", plain, PIT_SIGNAL_S)
     rows = []
     for pit_mm in PITS_MM:
         pit = {**fixed, "defect": "pit", "defect_size_mm": pit_mm, "defect_z_mm": 0.0,
                "defect_deg": 0.0}  # fmt: skip
-        volumes = tube_volumes(phantom, "tube_0000", pit, bench.seed)
+        volumes = tube_volumes(phantom, "tube_0000", pit, bench.engine.seed)
         extra = _onto(volumes[1], plain[1])
         found = image_of(f"{pit_mm}", volumes, PIT_SIGNAL_S)
-        z, y, x = np.meshgrid(*found.grid.axes_mm(), indexing="ij")
-        radius = max(pit_mm, bench.settings["psf_fwhm_mm"]) / 2
-        away = np.sqrt((x - extra[0]) ** 2 + (y - extra[1]) ** 2 + (z - extra[2]) ** 2)
-        region = away <= radius
-        signal = float((found.array - reference.array)[region].mean())
+        radius_mm = max(pit_mm, PIT_REGION_MM) / 2
+        regions = [_ball(found.grid, place, radius_mm) for place in _turned(extra)]
+        signal = float(found.array[regions[0]].mean() - _means(noisy[PIT_SIGNAL_S], regions).mean())
         noise = {
-            duration_s: float(np.std([i.array[region].mean() for i in images], ddof=1))
+            duration_s: float(
+                np.sqrt(np.var(_means(images, regions), axis=0, ddof=1).mean())  # (image, region)
+            )
             for duration_s, images in noisy.items()
         }
-        noise[DURATIONS_S[2]] = noise[DURATIONS_S[1]] * np.sqrt(DURATIONS_S[1] / DURATIONS_S[2])
+        noise[DURATIONS_S[2]] = noise.pop(PIT_SIGNAL_S) * np.sqrt(PIT_SIGNAL_S / DURATIONS_S[2])
         rows += [(duration_s, pit_mm, signal / noise[duration_s]) for duration_s in DURATIONS_S]
     return pd.DataFrame(rows, columns=["duration_s", "pit_mm", "contrast_to_noise"])
+
+
+def _turned(place_mm: Array) -> list[Array]:
+    """Return a place and where it comes by turns about the axis."""
+    radius_mm, start = np.hypot(*place_mm[:2]), np.arctan2(place_mm[1], place_mm[0])
+    turns = start + 2 * np.pi * np.arange(NUM_TURNS) / NUM_TURNS
+    return [np.array([radius_mm * np.cos(t), radius_mm * np.sin(t), place_mm[2]]) for t in turns]
+
+
+def _ball(grid: Grid, place_mm: Array, radius_mm: float) -> NDArray[np.bool_]:
+    z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
+    away = np.sqrt((x - place_mm[0]) ** 2 + (y - place_mm[1]) ** 2 + (z - place_mm[2]) ** 2)
+    return np.asarray(away <= radius_mm)
+
+
+def _means(images: list[Volume], regions: list[NDArray[np.bool_]]) -> Array:
+    return np.array([[image.array[region].mean() for region in regions] for image in images])
 
 
 def _onto(with_pit: Volume, without: Volume) -> Array:
@@ -455,10 +431,8 @@ def smallest_pits_mm(pits: pd.DataFrame) -> dict[str, float | None]:
 
 def prove(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> dict[str, Any]:
     """Make all measurements: plain data, but for ``image``, that of the quality phantom."""
-    fitted = fit_resolution(bench)
-    log.info("resolution of the model, fitted\n%s", fitted.to_string(index=False))
-    resolution = measure_resolution(bench)
-    log.info("resolution\n%s", resolution.to_string(index=False))
+    points, kernels = measure_points(bench)
+    log.info("points\n%s\n%s", points.to_string(index=False), kernels.to_string(index=False))
     quality, image = measure_quality(bench, geometric)
     log.info("quality %s", quality)
     bores = measure_bores(bench, phantom, geometric)
@@ -466,8 +440,8 @@ def prove(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> dict[str,
     pits = measure_pits(bench, phantom, geometric)
     log.info("pits\n%s", pits.to_string(index=False))
     return {
-        "fitted_resolution": fitted.to_dict("records"),
-        "resolution": resolution.to_dict("records"),
+        "points": points.to_dict("records"),
+        "kernels": kernels.to_dict("records"),
         "quality": quality,
         "bores": bores.to_dict("records"),
         "pits": pits.to_dict("records"),
@@ -479,12 +453,15 @@ def prove(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> dict[str,
 def draw(found: dict[str, Any]) -> Figure:
     """Draw widths, the quality phantom, recovery and the pits."""
     figure, axes = plt.subplots(2, 3, figsize=(12, 7), layout="constrained")
-    resolution, pits = pd.DataFrame(found["resolution"]), pd.DataFrame(found["pits"])
-    for axis, rows in resolution.groupby("axis"):
-        axes[0, 0].plot(rows["distance_mm"], rows["fwhm_mm"], "o-", label=axis)
+    points, pits = pd.DataFrame(found["points"]), pd.DataFrame(found["pits"])
+    for colour, (axis, rows) in zip(("C0", "C1", "C2"), points.groupby("axis"), strict=True):
+        by_place = [row.sort_values("contrast") for _, row in rows.groupby("distance_mm")]
+        for i, (line, what) in enumerate(((":", "faint"), ("--", "equal"), ("-", "bright"))):
+            widths = [row["fwhm_mm"].iloc[i] for row in by_place]
+            axes[0, 0].plot(POINT_PLACES_MM, widths, line, c=colour, label=f"{axis}, {what}")
     axes[0, 0].set(xlabel="distance from the axis / mm", ylabel="FWHM / mm", title="point")
     axes[0, 0].set_ylim(bottom=0)
-    axes[0, 0].legend()
+    axes[0, 0].legend(fontsize=6)
     quality, image = found["quality"], found["image"]
     sizes = [float(size) for size in quality["recovery"]]
     values = [value for value, _ in quality["recovery"].values()]

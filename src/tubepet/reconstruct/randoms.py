@@ -9,6 +9,8 @@ pair by pair would need millions. The delayed window is as long as that of the p
 all good pairs, so no scale is needed.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,22 +57,26 @@ def allowed_columns(scanner: Scanner) -> NDArray[np.float64]:
     return geometry.is_allowed_step(scanner)[step].astype(np.float64)
 
 
-def expected_from_singles(singles: float, duration_s: float, scanner: Scanner) -> float:
-    """Compute all randoms of a scanner whose singles rate is the same in all crystals.
+def from_singles(
+    by_ring: Sequence[int], by_column: Sequence[int], duration_s: float, scanner: Scanner
+) -> NDArray[np.float64]:
+    """Compute s from counted singles: s_i s_j = 2 tau S_i S_j / T, the delayed window not needed.
 
     Parameters
     ----------
-    singles : float
+    by_ring, by_column : sequence of int
         Singles in the energy window during the acquisition (`stats.json`).
     duration_s : float
+        T.
 
     Returns
     -------
-    float
-        Counts: 2 tau s_i s_j T summed over allowed pairs.
+    float64 array, shape (num_crystals,)
+        As `fit_singles`.
     """
-    share = allowed_columns(scanner).sum() / 2 / scanner.num_columns**2
-    return float(2 * scanner.coincidence_window_ns * 1e-9 / duration_s * singles**2 * share)
+    singles = np.outer(by_ring, by_column) / max(sum(by_ring), 1)
+    pairs_s = 2 * scanner.coincidence_window_ns * 1e-9 / duration_s
+    return singles.ravel() * np.sqrt(pairs_s)
 
 
 def event_counts(singles: NDArray[np.float64], events: Listmode) -> NDArray[np.float64]:

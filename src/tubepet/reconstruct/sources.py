@@ -23,8 +23,9 @@ from scipy.stats import chi2
 
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct.algorithms import FWHM_PER_SIGMA, smoothed
+from tubepet.reconstruct.algorithms import smoothed
 from tubepet.reconstruct.lines import Lines
+from tubepet.reconstruct.psf import FWHM_PER_SIGMA
 from tubepet.types import Grid
 
 Vector = NDArray[np.float64]

@@ -7,6 +7,7 @@ from tqdm import tqdm
 from tubepet.logs import log
 from tubepet.reconstruct.algorithms import iterate, log_likelihood, smoothed
 from tubepet.reconstruct.lines import Lines, taken
+from tubepet.reconstruct.psf import Kernel, blurred
 from tubepet.types import Grid
 
 HELD_OUT = 0.2  # share of the events
@@ -20,7 +21,7 @@ def best_iteration(
     start: NDArray[np.float64],
     max_iterations: int,
     num_subsets: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     algorithm: str,
     prior_strength: float,
     random: np.random.Generator,
@@ -38,12 +39,11 @@ def best_iteration(
     """
     is_held = random.uniform(size=len(lines.first)) < HELD_OUT
     held, kept = (taken(lines, np.flatnonzero(mask)) for mask in (is_held, ~is_held))
-    seen = smoothed(sensitivity_s, grid, psf_fwhm_mm) * HELD_OUT
+    seen = blurred(sensitivity_s, grid, psf) * HELD_OUT
     fits: list[float] = []
 
     def watch(image: NDArray[np.float64]) -> bool:
-        blurred = smoothed(image, grid, psf_fwhm_mm)
-        fits.append(log_likelihood(image, blurred, grid, held, seen))
+        fits.append(log_likelihood(image, blurred(image, grid, psf), grid, held, seen))
         return len(fits) - 1 - int(np.argmax(fits)) >= PATIENCE
 
     image, _ = iterate(
@@ -53,7 +53,7 @@ def best_iteration(
         start,
         max_iterations,
         num_subsets,
-        psf_fwhm_mm,
+        psf,
         algorithm,
         prior_strength,
         watch,
@@ -78,7 +78,7 @@ def error_image(
     start: NDArray[np.float64],
     num_iterations: int,
     num_subsets: int,
-    psf_fwhm_mm: float,
+    psf: Kernel,
     algorithm: str,
     prior_strength: float,
     filter_fwhm_mm: float,
@@ -106,7 +106,7 @@ def error_image(
             start,
             num_iterations,
             num_subsets,
-            psf_fwhm_mm,
+            psf,
             algorithm,
             prior_strength,
         )

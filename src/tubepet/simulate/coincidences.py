@@ -128,6 +128,16 @@ def check_names(path: str | Path, kind: str, found: list[str], needed: list[str]
         )
 
 
+def singles_facts(singles: NDArray[np.integer], scanner: Scanner) -> dict[str, Any]:
+    """Return what ``stats.json`` keeps of the singles in the energy window, counted by crystal."""
+    table = singles.reshape(scanner.num_rings, scanner.num_columns)
+    return {
+        "singles": int(table.sum()),
+        "singles_by_ring": table.sum(axis=1).tolist(),
+        "singles_by_column": table.sum(axis=0).tolist(),
+    }
+
+
 def write_empty(path: str | Path) -> None:
     """Write a file whose trees `Coincidences` and `Delayed` have no entries."""
     _rewrite(None, path)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import uproot
+from numpy.typing import NDArray
 
 from tubepet import io
 from tubepet.errors import InputError
@@ -31,7 +32,9 @@ from tubepet.simulate.coincidences import (
     TREE,
     TRUE,
     add_missing_trees,
+    crystal_of,
     read_coincidences,
+    singles_facts,
 )
 from tubepet.types import Grid, Scanner, Volume
 
@@ -183,7 +186,7 @@ def simulate(
         num_delayed = _count_entries(made, DELAYED_TREE)
         add_missing_trees(made)  # GATE writes none where there is no pair
         events = read_coincidences(made, scanner)  # whole and readable, or it does not leave here
-        singles = _count_entries(Path(folder) / "singles.root", "Singles")
+        singles = _count_singles(Path(folder) / "singles.root", scanner)
         with io.atomic(target) as part:
             made.rename(part)
     counts = np.bincount(events.truth, minlength=3)
@@ -192,7 +195,7 @@ def simulate(
         "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
         "engine": "gate",
         "decays": result["decays"],
-        "singles": singles,
+        **singles_facts(singles, scanner),
         "prompts": len(events),
         "trues": int(counts[TRUE]),
         "scatters": int(counts[SCATTER]),
@@ -275,6 +278,17 @@ def _has_tree(path: Path, tree: str) -> bool:
         raise InputError(
             f"{path}: expected a whole ROOT file from GATE, got a damaged one (is the disk full?)"
         ) from error
+
+
+def _count_singles(path: Path, scanner: Scanner) -> NDArray[np.int64]:
+    """Singles of every crystal, read in pieces; none if GATE wrote no tree."""
+    total = np.zeros(scanner.num_crystals, np.int64)
+    if _has_tree(path, "Singles"):
+        names = [f"PostPosition_{axis}" for axis in "XYZ"]
+        for part in uproot.iterate({path: "Singles"}, names, step_size="50 MB", library="np"):
+            crystals = crystal_of(scanner, *(part[name] for name in names))
+            total += np.bincount(crystals, minlength=len(total))
+    return total
 
 
 def _count_entries(path: Path, tree: str) -> int:

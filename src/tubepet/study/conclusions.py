@@ -348,10 +348,13 @@ def page(
     whole = [name for name, v in variants.items() if not v["ablates"]]
     rivals = [name for name in whole if name != candidate]
     learned = facts["features"]
+    preparation = "preparation (VAE, bank) included"
+    if not study["charge_preparation"]:
+        preparation = "preparation (VAE, bank) not charged, which favours who needs it"
     parts = [
         "# What the study shows\n",
         f"{len(variants)} variants, each trained for the cost of {study['budget_steps']} steps of "
-        f"DCGAN, preparation included; {facts['num_train']} training slices, scored on "
+        f"DCGAN, {preparation}; {facts['num_train']} training slices, scored on "
         f"{facts['num_test']} slices of {facts['num_test_tubes']} tubes that no training saw, with "
         f"{facts['num_images']} images each. Intervals are 95 % over seeds and test tubes "
         "(bootstrap of seeds, stretched to the t interval; halves of the tubes). p is the paired "

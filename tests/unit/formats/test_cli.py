@@ -15,6 +15,7 @@ from tubepet.formats import petsird, tables
 from tubepet.formats.gate import read_gate
 from tubepet.formats.tables import LINE_COLUMNS
 from tubepet.reconstruct import crystals, identity, mlem, sensitivity
+from tubepet.reconstruct.psf import gaussian
 from tubepet.simulate.coincidences import write_empty
 from tubepet.types import Grid, Listmode, Volume
 
@@ -70,7 +71,7 @@ def test_equals_the_workflows_function(folder, tmp_path, scanner, grid) -> None:
     plain = sensitivity.geometric_sensitivity(scanner, grid, ones).astype(np.float32)
     mu = Volume(np.full(grid.shape, 1e-9, np.float32), grid)
     expected, _ = mlem.reconstruct(
-        events, scanner, ones, Volume(plain, grid), mu, 1.0, 3, 1, 16, 2.1, 1.5
+        events, scanner, ones, Volume(plain, grid), mu, 1.0, 3, 1, 16, gaussian(2.1), 1.5
     )
     np.testing.assert_allclose(image.array, expected.array, rtol=1e-6)  # the same sums
     assert image.grid == grid and image.note == "counts-scaled"

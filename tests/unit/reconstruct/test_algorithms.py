@@ -5,6 +5,7 @@ from skimage.restoration import denoise_tv_chambolle
 from tubepet.errors import InputError
 from tubepet.reconstruct import algorithms, geometry, priors, projector, stopping
 from tubepet.reconstruct.lines import Lines
+from tubepet.reconstruct.psf import gaussian
 from tubepet.types import Grid
 
 CUBE = Grid.centred((4, 5, 6), (2.0, 1.0, 1.0))
@@ -38,7 +39,9 @@ def model(scanner, grid):
 def run(model, num_counts, num_iterations, *prior, seed=0, grid=None):
     lines, sens, truth = model(num_counts, seed)
     start = np.full(truth.shape, 0.5)
-    image, trace = algorithms.iterate(lines, grid, sens, start, num_iterations, 1, 2.0, *prior)
+    image, trace = algorithms.iterate(
+        lines, grid, sens, start, num_iterations, 1, gaussian(2.0), *prior
+    )
     return image, trace, truth
 
 
@@ -112,7 +115,7 @@ def test_tv_flattens(model, grid):
 def test_priors_refuse_subsets(model, grid):
     lines, sens, truth = model(1_000)
     with pytest.raises(InputError, match="num_subsets: got 4 with algorithm tv, expected 1"):
-        algorithms.iterate(lines, grid, sens, truth + 1, 3, 4, 2.0, "tv", 0.1)
+        algorithms.iterate(lines, grid, sens, truth + 1, 3, 4, gaussian(2.0), "tv", 0.1)
 
 
 def test_fewer_events_stop_earlier(model, grid):
@@ -120,13 +123,13 @@ def test_fewer_events_stop_earlier(model, grid):
     for num_counts in (1_000, 100_000):
         lines, sens, truth = model(num_counts)
         start = np.full(truth.shape, 0.5)
-        fixed = (40, 1, 2.0, "mlem", 0.0, np.random.default_rng(3))
+        fixed = (40, 1, gaussian(2.0), "mlem", 0.0, np.random.default_rng(3))
         found.append(stopping.best_iteration(lines, grid, sens, start, *fixed))
     assert 1 <= found[0] < found[1] <= 40
 
 
 def test_bootstrap_agrees_with_repeated_measurements(model, grid):
-    fixed = (5, 1, 2.0)
+    fixed = (5, 1, gaussian(2.0))
     images = []
     for seed in range(24):
         lines, sens, truth = model(20_000, seed)

@@ -15,10 +15,13 @@ from tubepet.reconstruct import (
     mlem,
     parallelproj,
     projector,
+    psf,
     sensitivity,
 )
 from tubepet.reconstruct.lines import Lines
 from tubepet.types import Grid, Listmode, Volume
+
+MIXTURE = (psf.Gaussian(0.7, 2.0, 4.0), psf.Gaussian(0.3, 6.0, 6.0))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def reconstruct(scanner, efficiency, geometric):
         duration_s=2.0,
         num_subsets=1,
         num_iterations=10,
-        psf=3.0,
+        fwhm=3.0,
         post=0.0,
         **more,
     ):
@@ -63,7 +66,7 @@ def reconstruct(scanner, efficiency, geometric):
             num_iterations,
             num_subsets,
             1,
-            psf,
+            psf.gaussian(fwhm),
             post,
             **more,
         )
@@ -81,16 +84,16 @@ def random_lines(scanner, grid, num, additive, seed=0):
 
 
 @pytest.mark.parametrize("additive", [0.0, 0.3])
-@pytest.mark.parametrize("psf_fwhm_mm", [0.0, 3.0])
-def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, psf_fwhm_mm):
+@pytest.mark.parametrize("kernel", [(), MIXTURE])
+def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, kernel):
     lines = random_lines(scanner, grid, 500, additive)
     sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
-    image, trace = algorithms.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, psf_fwhm_mm)
+    image, trace = algorithms.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, kernel)
     rise = np.diff(trace["log_likelihood"])
     # projections are float32
     assert (rise >= -1e-7 * np.abs(trace["log_likelihood"]).max()).all()
     assert (image >= 0).all()
-    expected = (algorithms.smoothed(sens, grid, psf_fwhm_mm) * image).sum()
+    expected = (psf.blurred(sens, grid, kernel) * image).sum()
     if additive == 0:
         # exact for the MLEM update, but for projections in float32
         assert expected == pytest.approx(len(lines.first), rel=1e-6)
@@ -114,7 +117,7 @@ def test_two_rays_through_two_voxels_by_hand(monkeypatch):
     def run(num_iterations, additive=(0.0, 0.0)):
         lines = Lines(points, first, second, np.array(additive))
         image, trace = algorithms.iterate(
-            lines, pair, sens, np.ones(pair.shape), num_iterations, 1, 0.0
+            lines, pair, sens, np.ones(pair.shape), num_iterations, 1, ()
         )
         return image.ravel(), trace["log_likelihood"].to_numpy()
 
@@ -139,7 +142,7 @@ def test_few_lines_give_the_same_image_by_matrix(scanner, grid, monkeypatch):
     sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
     start = np.random.default_rng(2).uniform(0.5, 1.5, grid.shape)
     for num_iterations in (0, 5):
-        arguments = (lines, grid, sens, start, num_iterations, 1, 0.0)
+        arguments = (lines, grid, sens, start, num_iterations, 1, ())
         sparse, sparse_trace = algorithms.iterate(*arguments)
         with monkeypatch.context() as patch:
             patch.setattr(few, "FEW_LINES", 0)
@@ -163,7 +166,7 @@ def test_time_of_flight_places_a_point_on_its_lines(scanner, grid):
     table = projector.tof_table(3.0)
     lines = Lines(points, first, second, np.full(num, 1e-3), tof_mm.astype(np.float32), table)
     ones = np.ones(grid.shape)
-    image, _ = algorithms.iterate(lines, grid, ones, ones, 10, 1, 0.0)
+    image, _ = algorithms.iterate(lines, grid, ones, ones, 10, 1, ())
     x_mm = grid.axes_mm()[2]
     assert (image.sum(axis=(0, 1)) * x_mm).sum() / image.sum() == pytest.approx(6, abs=1)
 
@@ -333,7 +336,7 @@ def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
     dead[steps.min()] = 0
     mu = Volume(np.zeros(geometric.grid.shape), geometric.grid)
     with pytest.raises(InputError, match=r"got \d+ on crystal pairs of efficiency 0"):
-        mlem.reconstruct(events, scanner, dead, geometric, mu, 2.0, 2, 1, 1, 0.0, 0.0)
+        mlem.reconstruct(events, scanner, dead, geometric, mu, 2.0, 2, 1, 1, (), 0.0)
     near = geometry.is_allowed_step(scanner).argmax() - 1
     extra = events.crystal1 // scanner.num_columns * scanner.num_columns
     column = events.crystal1 % scanner.num_columns
@@ -344,7 +347,7 @@ def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
     )  # fmt: skip
     wide = Grid.centred((10, 54, 54), (2.0, 1.0, 1.0))  # such lines pass its corners
     seen = Volume(sensitivity.geometric_sensitivity(scanner, wide, efficiency), wide)
-    fixed = (scanner, efficiency, seen, mu, 2.0, 2, 1, 1, 0.0, 0.0)
+    fixed = (scanner, efficiency, seen, mu, 2.0, 2, 1, 1, (), 0.0)
     (with_them, _), (without, _) = (mlem.reconstruct(e, *fixed) for e in (both, events))
     np.testing.assert_array_equal(with_them.array, without.array)
 
@@ -353,7 +356,7 @@ def test_line_ends_inside_the_image_and_too_large_an_image_are_refused(events, s
     wide = Grid.centred((10, 80, 80), (2.0, 1.0, 1.0))
     seen = Volume(np.ones(wide.shape), wide)
     with pytest.raises(InputError, match="scanner: got 48 line ends inside the image"):
-        mlem.reconstruct(events, scanner, efficiency, seen, seen, 2.0, 2, 1, 1, 0.0, 0.0)
+        mlem.reconstruct(events, scanner, efficiency, seen, seen, 2.0, 2, 1, 1, (), 0.0)
     huge = Grid.centred((1024, 10**6, 10**6), (1.0, 1.0, 1.0))
     with pytest.raises(InputError, match=r"voxels need about .* GB of this machine"):
         sensitivity.geometric_sensitivity(scanner, huge, efficiency)

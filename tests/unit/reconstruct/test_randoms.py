@@ -36,6 +36,19 @@ def test_independent_singles_are_found_again(scanner):
     assert randoms.lor_counts(found, scanner).sum() == pytest.approx(len(delayed), rel=1e-6)
 
 
+def test_singles_give_the_randoms_of_every_pair(scanner):
+    """2 tau S_i S_j / T by hand: 10 ns, 2 s, shares of 3000 and 5000 singles."""
+    rings, columns = [1000] * scanner.num_rings, np.zeros(scanner.num_columns, int)
+    columns[[0, 24]] = 3000, 5000
+    columns[5] = sum(rings) - 8000
+    found = randoms.from_singles(rings, columns.tolist(), 2.0, scanner)
+    events = pairs([0, 0], [24, 5])
+    share = 1 / scanner.num_rings  # of a column's singles in a ring
+    expected = 2 * 10e-9 / 2.0 * 3000 * share * np.array([5000, columns[5]]) * share
+    assert np.allclose(randoms.event_counts(found, events), expected)
+    assert not randoms.from_singles([0], [0], 1.0, scanner).any()
+
+
 def test_counts_of_every_pair_add_up_to_those_of_the_kinds(scanner):
     rng = np.random.default_rng(4)
     singles = rng.uniform(0.5, 1.5, scanner.num_crystals)

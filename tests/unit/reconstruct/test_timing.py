@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tubepet import io
 from tubepet.cli import main
 from tubepet.errors import InputError
-from tubepet.reconstruct import geometry, identity, mlem, sensitivity, timing
+from tubepet.reconstruct import geometry, identity, mlem, psf, sensitivity, timing
 from tubepet.simulate import gate
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.simulate.fast import transport
@@ -19,7 +19,7 @@ from tubepet.types import Volume
 PLACE_MM = np.array([9.5, -6.5, 1.0])  # x, y, z: the centre of a voxel
 DURATION_S = 1e-2
 SETTINGS = {
-    "num_iterations": 3, "num_subsets": 1, "sensitivity_stride": 16, "psf_fwhm_mm": 3.0,
+    "num_iterations": 3, "num_subsets": 1, "sensitivity_stride": 16, "psf": psf.gaussian(3.0),
     "filter_fwhm_mm": 0.0,
 }  # fmt: skip
 

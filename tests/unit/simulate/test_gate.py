@@ -40,6 +40,8 @@ def test_counts_add_up(block) -> None:
     assert abs(stats["decays"] - 60_000) < 5 * 60_000**0.5  # Poisson
     assert stats["prompts"] == stats["trues"] + stats["scatters"] + stats["randoms"]
     assert stats["decays"] > stats["singles"] > 2 * stats["trues"] > 0
+    for key, length in (("singles_by_ring", 64), ("singles_by_column", 184)):
+        assert sum(stats[key]) == stats["singles"] and len(stats[key]) == length
     assert 0.05 < stats["trues"] / stats["decays"] < 0.15  # measured: 0.066 behind 5 mm Al
     assert 0 < stats["randoms"] < 0.1 * stats["prompts"]
     assert stats["tables"] == "substitute" and "xraylib" in stats["tables_note"]

@@ -20,7 +20,8 @@ VARIANTS = {
     "no_memory": {"beats": [], "ablates": "ours", "part": "The memory carries information"},
 }
 STUDY = {
-    "variants": VARIANTS, "candidate": "ours", "budget_steps": 7, "num_seeds": SEEDS,
+    "variants": VARIANTS, "candidate": "ours", "num_seeds": SEEDS,
+    "budget_steps": 7, "charge_preparation": False,
     "curve": {"variants": ["ours"], "num_images": [30]},
 }  # fmt: skip
 FEATURES = {"tubes": ["t"], "defect_auc": 0.9, "family_accuracy": 0.8, "radius_error_mm": 0.1}

@@ -31,6 +31,7 @@ from tubepet.simulate.coincidences import (
     TREE,
     TRUE,
     branches,
+    singles_facts,
 )
 from tubepet.simulate.fast import cuda, kernels, setup, tables
 from tubepet.types import Scanner
@@ -62,10 +63,10 @@ class Pairs(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Decays so far, new singles in the window, and new pairs of both windows."""
+    """Decays so far, new singles of every crystal, and new pairs of both windows."""
 
     num_decays: int
-    num_singles: int
+    singles: NDArray[np.int64]  # (num_crystals,)
     prompts: Pairs
     delayed: Pairs
 
@@ -119,7 +120,8 @@ def simulate(
     what = _source(source, scanner, photons)
     setup_s = time.monotonic() - start_s
     log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)
-    num_decays, num_singles, num_delayed, truths = 0, 0, 0, np.zeros(3, np.int64)
+    num_decays, num_delayed, truths = 0, 0, np.zeros(3, np.int64)
+    singles = np.zeros(scanner.num_crystals, np.int64)
     kinds = {key: kind for q, kind in BRANCH_TYPES.items() for key in branches(q)}
     labels = _volume_ids(scanner)
     centres_mm = _centres_mm(scanner)
@@ -130,7 +132,7 @@ def simulate(
             what, photons, activity_bq, duration_s, scanner, delay_ns, seed, num_threads, device
         ):
             num_decays = batch.num_decays
-            num_singles += batch.num_singles
+            singles += batch.singles
             num_delayed += len(batch.delayed.first.counts)
             truths += np.bincount(_truth(batch.prompts), minlength=3)
             for tree, pairs in zip(trees, (batch.prompts, batch.delayed), strict=True):
@@ -142,7 +144,7 @@ def simulate(
         "engine": "fast",
         "device": device,
         "decays": num_decays,
-        "singles": num_singles,
+        **singles_facts(singles, scanner),
         "prompts": int(truths.sum()),
         "trues": int(truths[TRUE]),
         "scatters": int(truths[SCATTER]),
@@ -218,7 +220,7 @@ def batches(
         ):
             new[1][:, kernels.EVENT] += num_decays
             num_decays += decays
-            num_singles = len(new[0])
+            counted = np.bincount(new[1][:, kernels.CRYSTAL_ID], minlength=scanner.num_crystals)
             bar.update(stop - bar.n)
             parts = zip(held, new, strict=True)
             pool_of = Singles(*(np.concatenate(columns) for columns in parts))
@@ -238,9 +240,7 @@ def batches(
                 for start_ns in (0.0, float(delay_ns))
             )  # fmt: skip
             held = Singles(singles.reals[num_open:], singles.counts[num_open:])
-            yield Batch(
-                num_decays, num_singles, _picked(singles, prompts), _picked(singles, delayed)
-            )
+            yield Batch(num_decays, counted, _picked(singles, prompts), _picked(singles, delayed))
 
 
 def chosen_device(wanted: str) -> str:
