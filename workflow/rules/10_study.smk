@@ -22,7 +22,7 @@ rule collect_feature_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         seed=config["seed"],
@@ -90,7 +90,7 @@ rule train_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         seed=config["seed"],
@@ -118,7 +118,7 @@ rule measure_cost:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         seed=config["seed"],
@@ -149,7 +149,7 @@ rule estimate_study:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         num_runs={name: len(study_runs(name)) for name in STUDY["variants"]},
@@ -172,7 +172,7 @@ rule take_subset:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         seed=config["seed"],
@@ -201,7 +201,7 @@ rule fit_subset_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         features=config["features"],
@@ -233,7 +233,7 @@ rule train_variant:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=2880,
     params:
         seed=config["seed"],
@@ -266,7 +266,7 @@ rule score_real:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=120,
     params:
         seed=config["seed"],
@@ -303,7 +303,7 @@ rule score_variant:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -336,7 +336,7 @@ rule train_detectors:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -394,7 +394,7 @@ rule conclude_study:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         seed=config["seed"],
