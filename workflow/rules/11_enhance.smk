@@ -23,6 +23,7 @@ rule reconstruct_pair:
         mu="results/phantom/{tube}/mu.nii.gz",
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
     output:
         short="results/enhance/{tube}/short.nii.gz",
         long="results/enhance/{tube}/long.nii.gz",
@@ -35,7 +36,7 @@ rule reconstruct_pair:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         scanner=config["scanner"],
@@ -73,7 +74,7 @@ rule collect_pairs:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         seed=config["seed"],
@@ -101,7 +102,7 @@ rule train_enhancer:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -129,7 +130,7 @@ rule evaluate_enhancers:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         seed=config["seed"],
