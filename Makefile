@@ -8,10 +8,10 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run report status smoke test lint format bench clean
+.PHONY: help install run provenance status smoke test slurm-smoke lint format bench clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 install: $(INSTALLED) ## create .venv from the lock (automatic, quick when it exists)
 
@@ -25,21 +25,22 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 run: install ## the whole chain with config/config.yaml; ends with results/report.html
 	$(SNAKEMAKE)
-	@$(MAKE) --no-print-directory results/report.html
 
-results/report.html: results/report/facts.json
-	$(SNAKEMAKE) --report $@
+provenance: install ## results/provenance.html: code, log and figures of every job of a finished run
+	$(SNAKEMAKE) --report results/provenance.html
 
 smoke: install ## the whole chain at toy size, in results_smoke/ (about two minutes)
 	@mkdir -p results_smoke
 	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml
-	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml --report results/report.html
 
 status: install ## what is done, running and missing
 	@$(BIN)/tubepet status
 
 test: install ## all tests
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+slurm-smoke: install ## a real Slurm of one node (root, Debian): the smoke chain and all faults, ten minutes
+	TUBEPET_SLURM=full $(BIN)/pytest -rP tests/workflow/test_slurm.py
 
 lint: install ## ruff, snakefmt, mypy, snakemake --lint
 	$(BIN)/ruff check .

@@ -40,9 +40,10 @@ rule all:
     """Everything that the report shows."""
     default_target: True
     input:
+        rules.make_report.output,
         rules.collect_report.output,
-        rules.draw_follow.output,
         rules.make_turing.output,
+        expand("results/gan/{model}/card.md", model=config["gan"]["models"]),
         "results/reconstruct/literal/image.png",
 
 

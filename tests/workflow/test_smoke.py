@@ -64,7 +64,14 @@ def test_second_run_has_nothing_to_do(smoke):
 def test_a_loss_weight_reruns_gan_and_later_only(smoke):
     jobs = planned(smoke, {"gan": {"paper": {"apg_weight": 2.0}}})
     assert jobs.pop("train_gan") == 1
-    assert jobs.keys() <= {"generate_samples", "evaluate_models", "collect_report", "all"}
+    assert jobs.keys() <= {
+        "generate_samples",
+        "evaluate_models",
+        "collect_report",
+        "make_turing",
+        "make_report",
+        "all",
+    }
 
 
 def test_one_tube_resimulates_that_tube_only(smoke):
@@ -121,10 +128,10 @@ def test_enhance_compares_networks_and_filters(smoke, tmp_path):
     assert (folder / "results/enhance/figure.png").is_file()
 
 
-def test_report_opens_offline(smoke):
-    done = snakemake(smoke, "--report", "results/report.html")
+def test_snakemakes_own_report_can_be_made(smoke):
+    done = snakemake(smoke, "--report", "results/provenance.html")
     assert done.returncode == 0, done.stdout
-    page = (smoke / "results/report.html").read_text()
+    page = (smoke / "results/provenance.html").read_text()
     assert "GATE's Geant4 tables" in page and "stand-in" in page
 
 

@@ -1,5 +1,5 @@
-# 09 report. Needs every stage's artefacts; makes the tables and the one-tube story that
-# `snakemake --report results/report.html` gathers with the figures of all other rules.
+# 09 report. Needs every stage's artefacts; makes results/report.html and the visual Turing test.
+# `snakemake --report results/provenance.html` shows code, log and figures of every single job.
 
 
 rule draw_follow:
@@ -96,6 +96,8 @@ rule collect_report:
             caption="../report/collect_report.rst",
             labels={"what": "engine, tables, versions, seeds"},
         ),
+        provenance_table="results/report/provenance.csv",
+        cost_table="results/report/cost.csv",
         cost=report(
             "results/report/cost.html",
             category="9 Provenance",
@@ -118,3 +120,82 @@ rule collect_report:
         code=code_digest("tubepet.report.tables"),
     script:
         "../scripts/collect_report.py"
+
+
+rule write_card:
+    """The model card of one generator, from the numbers of the run."""
+    input:
+        template=f"{workflow.basedir}/workflow/report/card.md",
+        generator=rules.train_gan.output.info,
+        slices=rules.collect_slices.output.info,
+        table1=rules.evaluate_models.output.table,
+        metrics=rules.evaluate_models.output.metrics,
+        facts=rules.collect_report.output.facts,
+    output:
+        card="results/gan/{model}/card.md",
+    log:
+        "logs/write_card/{model}.log",
+    benchmark:
+        "results/benchmarks/write_card/{model}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=5,
+    params:
+        code=code_digest("tubepet.report.card"),
+    script:
+        "../scripts/write_card.py"
+
+
+rule make_report:
+    """The report, one file."""
+    input:
+        template=f"{workflow.basedir}/workflow/report/page.html",
+        facts=rules.collect_report.output.facts,
+        provenance=rules.collect_report.output.provenance_table,
+        cost=rules.collect_report.output.cost_table,
+        metrics=rules.evaluate_models.output.metrics,
+        table1=rules.evaluate_models.output.table,
+        figure2=rules.evaluate_models.output.samples,
+        neighbours=rules.evaluate_models.output.neighbours,
+        counts=rules.collect_counts.output.table,
+        verdict="results/simulate/validation/tube_0000.json",
+        validation="results/simulate/validation/tube_0000.png",
+        calibration="results/reconstruct/calibration.png",
+        literal="results/reconstruct/literal/image.png",
+        slices=rules.collect_slices.output.info,
+        ct=rules.prepare_ct.output.info,
+        curves=rules.train_vae.output.curves,
+        rebuilt=rules.train_vae.output.reconstructions,
+        scree=rules.fit_features.output.scree,
+        follow=rules.draw_follow.output.figure,
+        labels="results/phantom/tube_0000/labels.nii.gz",
+        activity="results/phantom/tube_0000/activity.nii.gz",
+        image="results/reconstruct/tube_0000/image.nii.gz",
+        traces=expand("results/reconstruct/{tube}/trace.csv", tube=TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
+        samples=expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+        logs=expand("results/gan/{model}/log.csv", model=config["gan"]["models"]),
+        turing=rules.make_turing.output.page,
+        study=study_files,
+    output:
+        page="results/report.html",
+    log:
+        "logs/make_report.log",
+    benchmark:
+        "results/benchmarks/make_report.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=10,
+    params:
+        models=lookup("gan/models", within=config),
+        tubes=TUBES,
+        stages=stage_of_rule,
+        code=code_digest("tubepet.report.page"),
+    script:
+        "../scripts/make_report.py"

@@ -22,7 +22,7 @@ rule collect_feature_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         seed=config["seed"],
@@ -37,12 +37,46 @@ rule collect_feature_slices:
         "../scripts/collect_slices.py"
 
 
+rule label_feature_slices:
+    """What is true in these slices."""
+    input:
+        table=rules.collect_feature_slices.output.table,
+    output:
+        fluid="results/study/features/fluid.npy",
+        expected="results/study/features/expected.npy",
+        defect="results/study/features/defect.npy",
+        labels="results/study/features/labels.parquet",
+        population="results/study/features/population.json",
+    log:
+        "logs/label_feature_slices.log",
+    benchmark:
+        "results/benchmarks/label_feature_slices.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        seed=config["seed"],
+        phantom=phantom_ranges(),
+        tubes={},
+        grid=slice_grid(),
+        num_slices=config["reconstruct"]["num_slices"],
+        margin_mm=config["reconstruct"]["slice_margin_mm"],
+        code=code_digest("tubepet.phantom.drawing"),
+    script:
+        "../scripts/label_slices.py"
+
+
 rule train_features:
-    """Learn a feature space on them: class of defect, family, size of the bore."""
+    """Learn a feature space on them: where fluid and defect are, class of defect, shape of the bore."""
     input:
         images=rules.collect_feature_slices.output.slices,
         table=rules.collect_feature_slices.output.table,
-        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
+        fluid=rules.label_feature_slices.output.fluid,
+        masks=rules.label_feature_slices.output.defect,
+        labels=rules.label_feature_slices.output.labels,
         info=rules.collect_slices.output.info,
         study_table=rules.collect_slices.output.table,
     output:
@@ -56,11 +90,12 @@ rule train_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         seed=config["seed"],
         num_steps=STUDY["features"]["num_steps"],
+        visible_mm3=STUDY["detector"]["visible_mm3"],
         code=code_digest("tubepet.evaluate.learned"),
     script:
         "../scripts/train_features.py"
@@ -83,7 +118,7 @@ rule measure_cost:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         seed=config["seed"],
@@ -92,7 +127,9 @@ rule measure_cost:
         reference=reference_settings,
         pretrain=config["pretrain"],
         features=config["features"],
+        num_steps=fixed_steps,
         budget_steps=STUDY["budget_steps"],
+        charge_preparation=STUDY["charge_preparation"],
         code=variant_code,
     script:
         "../scripts/measure_cost.py"
@@ -112,7 +149,7 @@ rule estimate_study:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         num_runs={name: len(study_runs(name)) for name in STUDY["variants"]},
@@ -135,7 +172,7 @@ rule take_subset:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         seed=config["seed"],
@@ -164,7 +201,7 @@ rule fit_subset_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         features=config["features"],
@@ -186,6 +223,7 @@ rule train_variant:
         log="results/study/runs/{variant}/{num_train}/{i_seed}/log.csv",
         samples="results/study/runs/{variant}/{num_train}/{i_seed}/samples.npy",
         labelled="results/study/runs/{variant}/{num_train}/{i_seed}/labelled.npy",
+        masks="results/study/runs/{variant}/{num_train}/{i_seed}/masks.npy",
         labels="results/study/runs/{variant}/{num_train}/{i_seed}/labels.parquet",
     log:
         "logs/train_variant/{variant}_{num_train}_{i_seed}.log",
@@ -195,7 +233,7 @@ rule train_variant:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=2880,
     params:
         seed=config["seed"],
@@ -228,7 +266,7 @@ rule score_real:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=120,
     params:
         seed=config["seed"],
@@ -265,7 +303,7 @@ rule score_variant:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -282,10 +320,12 @@ rule train_detectors:
     input:
         tables=detector_tables,
         generated=detector_files("labelled.npy"),
+        generated_masks=detector_files("masks.npy"),
         generated_labels=detector_files("labels.parquet"),
         images=rules.collect_slices.output.slices,
         info=rules.collect_slices.output.info,
         labels=rules.label_slices.output.labels,
+        masks=rules.label_slices.output.defect,
     output:
         table="results/study/detectors/{num_train}.csv",
     log:
@@ -296,7 +336,7 @@ rule train_detectors:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -354,7 +394,7 @@ rule conclude_study:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         seed=config["seed"],

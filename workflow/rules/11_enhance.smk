@@ -35,7 +35,7 @@ rule reconstruct_pair:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         scanner=config["scanner"],
@@ -73,7 +73,7 @@ rule collect_pairs:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         seed=config["seed"],
@@ -101,7 +101,7 @@ rule train_enhancer:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -129,7 +129,7 @@ rule evaluate_enhancers:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         seed=config["seed"],

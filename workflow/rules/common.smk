@@ -267,6 +267,21 @@ def sampling_files(wildcards):
     return needed_files(wildcards.model, "sample")
 
 
+# Params of 09 report.
+
+
+def stage_of_rule(wildcards):
+    """The rule file of every rule, which is its stage."""
+    return {rule.name: Path(str(rule.snakefile)).stem for rule in workflow.rules}
+
+
+def study_files(wildcards):
+    """What the report shows of the study, which is a target of its own: nothing before it ran."""
+    names = ("conclusions.md", "variants.png", "curve.png", "detector.png")
+    paths = [f"results/study/{name}" for name in names]
+    return paths if Path(paths[0]).is_file() else []
+
+
 # Inputs and params of 10 study.
 
 STUDY = config["study"]
@@ -288,8 +303,13 @@ def variant_settings(wildcards):
     model = variant["model"]
     section = variant_section(config["gan"], model, variant["set"])
     settings = settings_of(model, section) | {"sample_every": 10**9}
-    settings.pop("num_steps")  # the budget decides
+    settings.pop("num_steps")  # the budget decides, see fixed_steps
     return settings
+
+
+def fixed_steps(wildcards):
+    """Number of steps that a variant fixes for itself; 0 if the budget decides."""
+    return STUDY["variants"][wildcards.variant]["set"].get("num_steps", 0)
 
 
 def reference_settings(wildcards):

@@ -25,3 +25,5 @@ pages = {
 for name, table in pages.items():
     notes = metrics["columns"] if name == "table1" else {}
     io.write_text(snakemake.output[name], tables.page(name, table, notes))
+for name in ("provenance", "cost"):
+    io.write_table(snakemake.output[f"{name}_table"], pages[name])

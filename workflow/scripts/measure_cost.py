@@ -14,7 +14,9 @@ facts = cost.measure(
     params.features,
     params.seed,
 )
-facts["num_steps"] = cost.num_steps(facts, params.budget_steps, name)
+facts["num_steps"] = params.num_steps or cost.num_steps(
+    facts, params.budget_steps, params.charge_preparation, name
+)
 io.write_json(snakemake.output.cost, facts | {"variant": name})
 logs.log.info(
     "%s: %d steps of %.4f s after %.1f s; a step of DCGAN takes %.4f s",

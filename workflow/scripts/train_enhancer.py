@@ -14,6 +14,6 @@ result = train.train(snakemake.wildcards.network, params.settings, fit, val, par
 with io.atomic(output.weights) as part:
     save_file(result.weights, part)
 facts = {"arguments": result.arguments, "num_train": len(fit), "seed": params.seed}
-io.write_json(output.info, facts | result.facts | params.settings | {"code": params.code})
+io.write_json(output.info, facts | params.settings | result.facts | {"code": params.code})
 io.write_table(output.log, result.curves)
 logs.log.info("%d training pairs in, 1 network out", len(fit))

@@ -14,6 +14,8 @@ result = train.train(
 with io.atomic(output.weights) as part:
     save_file(result.weights, part)
 facts = {"model": name, "arguments": result.arguments, "num_train": len(data.real)}
+slices = io.read_json(snakemake.input.info)
+facts |= {"format": 1, **{key: slices[key] for key in ("scale_bq_mm3", "pixel_mm", "slice_mm")}}
 io.write_json(output.info, facts | {"seed": params.seed, **params.settings, "code": params.code})
 io.write_table(output.log, result.curves)
 io.write_figure(output.grid, figures.draw_grid(result.grid, data.real.high, name))

@@ -27,6 +27,7 @@ with io.atomic(output.weights) as part:
     save_file(result.weights, part)
 io.write_array(output.samples, result.images)
 io.write_array(output.labelled, result.labelled)
+io.write_array(output.masks, result.masks)
 io.write_table(output.labels, result.labels)
 io.write_table(output.log, result.curves)
 info = {"variant": wildcards.variant, "num_train": wildcards.num_train}

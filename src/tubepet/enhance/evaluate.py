@@ -11,7 +11,7 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import nn
 
 from tubepet.enhance.pairs import Pairs
-from tubepet.enhance.quality import enhanced, score, tube_means
+from tubepet.enhance.quality import enhanced, score, tube_means, with_measured_total
 from tubepet.logs import log
 
 Slice = NDArray[np.float32]
@@ -39,14 +39,12 @@ def _nl_means(image: Slice, strength: float) -> Slice:
 FILTERS = {
     "gaussian": Filter(
         lambda image, strength: gaussian_filter(image, strength),
-        (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0),
+        (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0),
     ),
-    "non_local_means": Filter(
-        _nl_means, (0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4)
-    ),
+    "non_local_means": Filter(_nl_means, (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)),
     "total_variation": Filter(
         lambda image, strength: denoise_tv_chambolle(image, weight=strength, max_num_iter=200),
-        (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5),
+        (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0),
     ),
 }
 
@@ -98,16 +96,16 @@ def compare(
         Test images (N, H, W) of each method, in units of the scale.
     """
     strengths: dict[str, float] = {name: tune(name, val) for name in FILTERS}
-    makers: dict[str, Callable[[Slice], Slice]] = {
-        "short": lambda short: short,
+    makers: dict[str, Callable[[Pairs], Slice]] = {
+        "short": lambda pairs: pairs.short,
         **{name: _filter_of(name, strength) for name, strength in strengths.items()},
         **{name: _network_of(network) for name, network in networks.items()},
     }
     on_val = {
-        name: float(tube_means(score(make(val.short), val))["psnr"].mean())
+        name: float(tube_means(score(make(val), val))["psnr"].mean())
         for name, make in makers.items()
     }
-    images = {name: make(test.short) for name, make in makers.items()}
+    images = {name: make(test) for name, make in makers.items()}
     values = {name: tube_means(score(image, test)) for name, image in images.items()}
     chosen = {
         kind: max(names, key=on_val.__getitem__)
@@ -127,6 +125,8 @@ def compare(
         pairs = {metric: values[one][metric] - values[other][metric] for metric in METRICS[:2]}
         return {metric: interval(gap.to_numpy(), rng) for metric, gap in pairs.items()}
 
+    best = networks[chosen["network"]]
+    unscaled = tube_means(score(enhanced(best, test.short), test))["activity_bias"]
     bias = values[chosen["network"]]["activity_bias"]
     metrics = {
         "num_test_tubes": len(bias),
@@ -135,6 +135,7 @@ def compare(
         "gain_over_filter": gain(chosen["network"], chosen["filter"]),
         "gain_over_plain": {name: gain(name, "plain") for name in networks if name != "plain"},
         "activity_bias": interval(bias.to_numpy(), rng),
+        "activity_bias_unscaled": interval(unscaled.to_numpy(), rng),
         "activity_bias_worst_tube": float(bias.abs().max()),
         "activity_tolerance": ACTIVITY_TOLERANCE,
         "is_activity_preserved": bool(abs(bias.mean()) <= ACTIVITY_TOLERANCE),
@@ -142,9 +143,11 @@ def compare(
     return pd.DataFrame(rows), metrics, images
 
 
-def _filter_of(name: str, strength: float) -> Callable[[Slice], Slice]:
-    return lambda short: filtered(name, strength, short)
+def _filter_of(name: str, strength: float) -> Callable[[Pairs], Slice]:
+    return lambda pairs: filtered(name, strength, pairs.short)
 
 
-def _network_of(network: nn.Module) -> Callable[[Slice], Slice]:
-    return lambda short: enhanced(network, short)
+def _network_of(network: nn.Module) -> Callable[[Pairs], Slice]:
+    return lambda pairs: with_measured_total(
+        enhanced(network, pairs.short), pairs.short, pairs.tubes
+    )

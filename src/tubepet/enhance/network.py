@@ -1,4 +1,7 @@
-"""The network: a small U-Net that moves activity about and adds none.
+"""The network: a small U-Net on single slices.
+
+It works on the four pixels of each 2x2 as channels (FFDNet, Zhang et al. 2018,
+doi:10.1109/TIP.2018.2839891): pixels are finer than the resolution, and this costs a quarter.
 
 Where `use_memory` is set, each block of the image looks up the features of all its blocks (the
 paper's eq. 6 with a bank of one image: docs/model.md A4, A18).
@@ -12,6 +15,7 @@ from tubepet.gan.memory import SCORES
 
 KAPPA = 10.0  # concentration of the cosine score, as gan.paper.kappa
 NUM_GROUPS = 4  # of the group normalisation
+PATCH = 2  # pixels along each side that become channels
 
 
 def _convolutions(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -44,12 +48,12 @@ class BlockMemory(nn.Module):
 
 
 class Enhancer(nn.Module):
-    """Short slice -> long slice; what comes out has the total of what went in.
+    """Short slice -> long slice.
 
     Parameters
     ----------
     channels : int
-        At full size, a multiple of 4; twice at half, four times at a quarter of the size.
+        At half the size, a multiple of 4; twice at a quarter, four times at an eighth.
     use_memory : bool
         Whether a `BlockMemory` stands at the coarsest maps.
     """
@@ -57,33 +61,25 @@ class Enhancer(nn.Module):
     def __init__(self, channels: int, use_memory: bool) -> None:
         super().__init__()
         wide, wider = 2 * channels, 4 * channels
-        self.fine = _convolutions(1, channels)
+        self.fine = _convolutions(PATCH**2, channels)
         self.middle = _convolutions(channels, wide)
         self.coarse = _convolutions(wide, wider)
         self.memory = BlockMemory(wider) if use_memory else nn.Identity()
         self.middle_up = _convolutions(wider + wide, wide)
         self.fine_up = _convolutions(wide + channels, channels)
-        self.change = nn.Conv2d(channels, 1, 3, padding=1, bias=False)
+        self.change = nn.Conv2d(channels, PATCH**2, 3, padding=1, bias=False)
         nn.init.zeros_(self.change.weight)  # begins as the identity
 
     def forward(self, short: Tensor) -> Tensor:
-        """(B, 1, H, W) >= 0, H and W multiples of 4, in units of the scale -> the same."""
-        fine = self.fine(short)
+        """(B, 1, H, W) >= 0, H and W multiples of 8, in units of the scale -> the same."""
+        fine = self.fine(functional.pixel_unshuffle(short, PATCH))
         middle = self.middle(functional.avg_pool2d(fine, 2))
         coarse = self.memory(self.coarse(functional.avg_pool2d(middle, 2)))
         middle = self.middle_up(torch.cat([_doubled(coarse), middle], dim=1))
         fine = self.fine_up(torch.cat([_doubled(middle), fine], dim=1))
-        return with_total_of(short, torch.relu(short + self.change(fine)))
+        change = functional.pixel_shuffle(self.change(fine), PATCH)
+        return torch.relu(short + change)
 
 
 def _doubled(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-def with_total_of(measured: Tensor, image: Tensor) -> Tensor:
-    """Scale images (B, 1, H, W) so that each has the total activity that was measured.
-
-    An image without any activity stays as it is.
-    """
-    wanted, given = (x.sum((1, 2, 3), keepdim=True) for x in (measured, image))
-    return image * torch.where(given > 0, wanted / given.clamp(min=1e-12), 1.0)

@@ -44,6 +44,23 @@ def enhanced(network: nn.Module, short: NDArray[np.float32]) -> NDArray[np.float
     return np.concatenate([network(chunk.to(device)).cpu().numpy()[:, 0] for chunk in chunks])
 
 
+def with_measured_total(
+    images: NDArray[np.float32], short: NDArray[np.float32], tubes: NDArray[np.str_]
+) -> NDArray[np.float32]:
+    """Scale the slices (N, H, W) of each tube to the total activity of its short slices.
+
+    The total of a tube is measured well, that of a slice is not: activity may move along the tube,
+    none is added. A tube without activity stays as it is.
+    """
+    scaled = images.copy()
+    for tube in np.unique(tubes):
+        rows = tubes == tube
+        given = images[rows].sum(dtype=np.float64)
+        if given > 0:
+            scaled[rows] *= short[rows].sum(dtype=np.float64) / given
+    return scaled
+
+
 def psnr(image: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """Peak signal-to-noise ratio in dB: 10 log10(range^2 / mean square difference)."""
     mean_square = float(np.square(image - reference, dtype=np.float64).mean())

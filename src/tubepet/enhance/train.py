@@ -131,7 +131,7 @@ def train(
     Raises
     ------
     InputError
-        Fewer pairs than the batch, slices that cannot be halved twice, a loss that is not finite.
+        Fewer pairs than the batch, slices of odd size, a loss that is not finite.
     """
     batch_size, size = config["batch_size"], train_pairs.short.shape[-1]
     if len(train_pairs) < batch_size:
@@ -139,8 +139,8 @@ def train(
             f"enhance.batch_size: got {batch_size}, expected at most {len(train_pairs)}, the "
             "number of training slices"
         )
-    if size % 4:
-        raise InputError(f"reconstruct.num_pixels: got {size}, expected a multiple of 4 (enhance)")
+    if size % 8:
+        raise InputError(f"reconstruct.num_pixels: got {size}, expected a multiple of 8 (enhance)")
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     torch.use_deterministic_algorithms(True, warn_only=True)
     operations = {n: operations_per_step(n, config, size) for n in ("plain", name)}

@@ -96,27 +96,34 @@ def write_series(
     """
     if Path(folder).exists():
         raise InputError(f"{folder}: exists already, expected a new folder")
+    for index in range(image.grid.shape[0]):
+        write_slice(Path(folder) / f"slice_{index:04d}.dcm", image, index, component, settings)
+
+
+def write_slice(
+    path: str | Path, image: Volume, index: int, component: Component, settings: dict[str, Any]
+) -> None:
+    """Write one slice of a series; see `write_series`."""
     _check(image)
-    num_slices = image.grid.shape[0]
-    for index in range(num_slices):
-        data = _dataset(PositronEmissionTomographyImageStorage, image, component, settings, index)
-        data.SeriesType, data.Units = ["STATIC", "IMAGE"], "BQML"
-        data.CountsSource, data.DecayCorrection = "EMISSION", "NONE"
-        data.CorrectedImage, data.CollimatorType = _corrections(settings), "NONE"
-        data.NumberOfSlices, data.ImageIndex, data.InstanceNumber = num_slices, index + 1, index + 1
-        data.ImageType = _image_type(component)
-        data.ActualFrameDuration = round(settings.get("duration_s", 0) * 1000)
-        data.FrameReferenceTime = "0"
-        data.AcquisitionDate = data.AcquisitionTime = ""
-        data.RadiopharmaceuticalInformationSequence = []
-        data.PatientOrientationCodeSequence = data.PatientGantryRelationshipCodeSequence = []
-        stored, slope = _stored(image.array[index])
-        data.RescaleSlope, data.RescaleIntercept = slope, "0"
-        data.ImagePositionPatient = _position_mm(image, index)
-        data.ImageOrientationPatient = AXES
-        data.PixelSpacing, data.SliceThickness = _spacing_mm(image)
-        data.PixelData = stored.tobytes()
-        _save(Path(folder) / f"slice_{index:04d}.dcm", data)
+    data = _dataset(PositronEmissionTomographyImageStorage, image, component, settings, index)
+    data.SeriesType, data.Units = ["STATIC", "IMAGE"], "BQML"
+    data.CountsSource, data.DecayCorrection = "EMISSION", "NONE"
+    data.CorrectedImage, data.CollimatorType = _corrections(settings), "NONE"
+    data.NumberOfSlices = image.grid.shape[0]
+    data.ImageIndex = data.InstanceNumber = index + 1
+    data.ImageType = _image_type(component)
+    data.ActualFrameDuration = round(settings.get("duration_s", 0) * 1000)
+    data.FrameReferenceTime = "0"
+    data.AcquisitionDate = data.AcquisitionTime = ""
+    data.RadiopharmaceuticalInformationSequence = []
+    data.PatientOrientationCodeSequence = data.PatientGantryRelationshipCodeSequence = []
+    stored, slope = _stored(image.array[index])
+    data.RescaleSlope, data.RescaleIntercept = slope, "0"
+    data.ImagePositionPatient = _position_mm(image, index)
+    data.ImageOrientationPatient = AXES
+    data.PixelSpacing, data.SliceThickness = _spacing_mm(image)
+    data.PixelData = stored.tobytes()
+    _save(Path(path), data)
 
 
 def write_multiframe(

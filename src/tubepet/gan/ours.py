@@ -174,10 +174,10 @@ def make_generator(arguments: Mapping[str, Any]) -> DrawingGenerator:
 
 
 def fit_surrogate(data: Data) -> dict[str, Tensor]:
-    """Fit the surrogate to training slices, in units of the scale and not clipped to it."""
+    """Fit the surrogate to training slices, evenly taken from all."""
     assert data.drawn is not None
     rows = data.real.rows[:: -(-len(data.real) // MAX_FITTED)]
-    images = np.asarray(data.real.array[rows], np.float64) / data.real.high
+    images = np.clip(np.asarray(data.real.array[rows], np.float64) / data.real.high, 0, 1)
     return fit(
         images, np.asarray(data.drawn.of(rows), np.float64), data.drawn.population.grid.filter_px
     )

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 Array = NDArray[np.float64]
@@ -31,8 +32,9 @@ FAINT = 0.02  # of the scale: darker pixels do not count more in the fit of the 
 KNOTS, NUM_KNOTS = (1e-3, 1.0), 13  # of the scale: where the relative variance is tabulated
 FIRST_VARIANCE = 0.1  # at the start of the rounds
 MAX_FITTED = 200  # slices; evenly taken from more
-NUM_ROUNDS = 8  # of simulation; the power in every ring is then within some per cent
-REMOVED = 0.03  # of the amplitude: frequencies that F leaves less of carry no noise
+NUM_ROUNDS = 16  # of simulation; the power in every ring is then within some per cent
+REMOVED = 0.03  # of the amplitude: where F leaves less, the noise before it is taken as white
+DAMPING = 0.7  # power of each change: strength and colour act on each other
 MAX_CHANGE = 4.0  # of the power in a ring per round
 
 
@@ -40,6 +42,16 @@ def gaussian_transfer(size: int, sigma_px: float) -> Array:
     """Return the transfer function of a Gaussian on a torus, (size, size // 2 + 1)."""
     fy, fx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
     return np.asarray(np.exp(-2 * (np.pi * sigma_px) ** 2 * (fy[:, None] ** 2 + fx[None, :] ** 2)))
+
+
+def filter_transfer(size: int, sigma_px: float) -> Array:
+    """Return the transfer function of the filter as it is applied, its kernel cut at 4 sigma.
+
+    The cut leaves a millionth of the power at high frequencies, which a classifier sees.
+    """
+    impulse = np.zeros((size, size))
+    impulse[0, 0] = 1.0
+    return np.asarray(np.fft.rfft2(gaussian_filter(impulse, sigma_px, mode="wrap")).real)
 
 
 def filtered(images: Array, transfer: Array) -> Array:
@@ -57,7 +69,7 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
     Parameters
     ----------
     images : array, shape (n, H, W)
-        Slices in units of the scale.
+        Slices in units of the scale, clipped to it as the networks see them.
     drawings : array, shape (n, 2, H, W)
         Their drawings: `fluid`, `expected`.
     filter_px : float
@@ -76,26 +88,28 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
     inputs = mean_inputs(torch.from_numpy(drawings)).numpy()
     with torch.device("cpu"):
         model = Surrogate(size, filter_px)
-    last = gaussian_transfer(size, filter_px)
+    last = filter_transfer(size, filter_px)
     mean_transfer = _fit_mean(images, inputs, last)
     mean = np.maximum(filtered(inputs, mean_transfer * last).sum(1), 0)
     model.mean.copy_(torch.from_numpy(mean_transfer))
     model.variance.fill_(FIRST_VARIANCE)
-    model.noise.copy_(torch.from_numpy((last > REMOVED).astype(np.float64)))
+    model.noise.fill_(1 / size)  # white, of unit variance
 
     white = np.random.default_rng(0).normal(size=(len(images), 1, size, size))
-    white_noise, ring = torch.from_numpy(white).float(), _rings(size)
+    white_noise, ring = torch.from_numpy(white).float(), _rings(size, last)
     zone = _zone(torch.from_numpy(mean)).round().long().numpy()
     wanted_power = _radial_power(images - mean, ring)
     wanted_variance = _mean_by(zone, (images - mean) ** 2)
     for _ in range(NUM_ROUNDS):
-        residual = model(seen, white_noise)[:, 0].double().numpy() - mean
-        coloured = model.noise.double().numpy()
-        coloured *= np.sqrt(_change(wanted_power, _radial_power(residual, ring)))[ring]
-        strength = np.square(np.fft.irfft2(coloured, s=(size, size))).sum()
-        if strength > 0:
-            model.noise.copy_(torch.from_numpy(coloured / np.sqrt(strength)))
+        made = model(seen, white_noise)[:, 0].clamp(max=1).double().numpy()
+        residual = made - mean
+        before = model.noise.double().numpy()
+        after = before * np.sqrt(_change(wanted_power, _radial_power(residual, ring)))[ring]
         change = _change(wanted_variance, _mean_by(zone, residual**2))
+        if _power(after * last) > 0:  # colour alone must not change what F leaves of the noise
+            after /= np.sqrt(_power(after))
+            change *= _power(before * last) / _power(after * last)
+            model.noise.copy_(torch.from_numpy(after))
         model.variance.mul_(torch.from_numpy(change))
     return {name: getattr(model, name) for name in ("mean", "noise", "variance")}
 
@@ -103,7 +117,7 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
 def _change(wanted: Array, got: Array) -> Array:
     """Return by what to multiply, where there is anything and by a bounded step."""
     ratio = np.where(got > 0, wanted / np.where(got > 0, got, 1), 1)
-    return np.asarray(np.clip(ratio, 1 / MAX_CHANGE, MAX_CHANGE))
+    return np.asarray(np.clip(ratio, 1 / MAX_CHANGE, MAX_CHANGE) ** DAMPING)
 
 
 def _mean_by(zone: NDArray[np.int64], values: Array) -> Array:
@@ -145,15 +159,25 @@ def _zone(mean: Tensor) -> Tensor:
     return place.clamp(0, NUM_KNOTS - 1)
 
 
-def _rings(size: int) -> NDArray[np.intp]:
-    """Ring of spatial frequency that each coefficient of `rfft2` lies in."""
+def _rings(size: int, last: Array) -> NDArray[np.intp]:
+    """Ring of spatial frequency of each coefficient of `rfft2`; one for all that F removes."""
     fy, fx = np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size)
-    return np.hypot(fy[:, None], fx[None, :]).round().astype(np.intp)
+    ring = np.hypot(fy[:, None], fx[None, :]).round().astype(np.intp)
+    return np.minimum(ring, ring[last > REMOVED].max() + 1)
+
+
+def _power(transfer: Array) -> float:
+    """Return the variance of white noise after a transfer function of `rfft2`."""
+    size = len(transfer)
+    return float(np.square(np.fft.irfft2(transfer, s=(size, size))).sum())
 
 
 def _radial_power(images: Array, ring: NDArray[np.intp]) -> Array:
-    power = np.square(np.abs(np.fft.rfft2(images))).mean(0)
-    return np.asarray(np.bincount(ring.ravel(), power.ravel()) / np.bincount(ring.ravel()))
+    """Return the power in each ring: the typical one (geometric mean) of the images."""
+    power = np.square(np.abs(np.fft.rfft2(images))).reshape(len(images), -1)
+    is_in = ring.ravel()[:, None] == np.arange(ring.max() + 1)  # (H * (W // 2 + 1), rings)
+    rings = power @ is_in / is_in.sum(0)
+    return np.asarray(np.exp(np.log(np.maximum(rings, np.finfo(float).tiny)).mean(0)))
 
 
 class Surrogate(nn.Module):
@@ -177,7 +201,7 @@ class Surrogate(nn.Module):
         self.register_buffer("mean", torch.zeros(NUM_INPUTS, *shape))
         self.register_buffer("noise", torch.zeros(shape))
         self.register_buffer("variance", torch.zeros(NUM_KNOTS))
-        last = gaussian_transfer(image_size, filter_px).astype(np.float32)
+        last = filter_transfer(image_size, filter_px).astype(np.float32)
         self.register_buffer("last", torch.as_tensor(last))
 
     def load_fit(self, fitted: Mapping[str, Tensor]) -> None:

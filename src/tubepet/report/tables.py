@@ -37,7 +37,7 @@ ENGINES = {"gate": "GATE", "fast": "tubepet's fast engine"}
 
 TITLES = {
     "counts": "Counts per tube",
-    "table1": "Table 1: four generators against held-out tubes",
+    "table1": "Table 1: generators against held-out tubes",
     "provenance": "Where the numbers come from",
     "cost": "Time and memory per rule",
 }

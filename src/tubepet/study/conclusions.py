@@ -348,10 +348,13 @@ def page(
     whole = [name for name, v in variants.items() if not v["ablates"]]
     rivals = [name for name in whole if name != candidate]
     learned = facts["features"]
+    preparation = "preparation (VAE, bank) included"
+    if not study["charge_preparation"]:
+        preparation = "preparation (VAE, bank) not charged, which favours who needs it"
     parts = [
         "# What the study shows\n",
         f"{len(variants)} variants, each trained for the cost of {study['budget_steps']} steps of "
-        f"DCGAN, preparation included; {facts['num_train']} training slices, scored on "
+        f"DCGAN, {preparation}; {facts['num_train']} training slices, scored on "
         f"{facts['num_test']} slices of {facts['num_test_tubes']} tubes that no training saw, with "
         f"{facts['num_images']} images each. Intervals are 95 % over seeds and test tubes "
         "(bootstrap of seeds, stretched to the t interval; halves of the tubes). p is the paired "
@@ -360,9 +363,9 @@ def page(
         "difference lies above 0; it does not hold if half of them lie below and none above; it is "
         "mixed if some lie above and some below, else undecided.\n",
         f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
-        f"trained on the network tells a defect with AUC {number(learned['defect_auc'])}, the "
-        f"family with accuracy {number(learned['family_accuracy'])} and the bore's radius within "
-        f"{number(learned['radius_error_mm'])} mm.\n",
+        f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
+        f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
+        f"the bore's radius within {number(learned['radius_error_px'])} pixels.\n",
     ]
     if candidate in variants:
         parts += [

@@ -204,7 +204,9 @@ def table(costs: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]])
     return pd.DataFrame(rows)
 
 
-def num_steps(cost: Mapping[str, Any], budget_steps: int, variant: str) -> int:
+def num_steps(
+    cost: Mapping[str, Any], budget_steps: int, charge_preparation: bool, variant: str
+) -> int:
     """Return how many steps a variant may take.
 
     Parameters
@@ -212,7 +214,9 @@ def num_steps(cost: Mapping[str, Any], budget_steps: int, variant: str) -> int:
     cost : mapping
         From `measure`.
     budget_steps : int
-        What every training may cost, preparation included, in steps of the reference.
+        What every training may cost, in steps of the reference.
+    charge_preparation : bool
+        Whether the preparation is part of that.
     variant : str
         For the message.
 
@@ -221,11 +225,12 @@ def num_steps(cost: Mapping[str, Any], budget_steps: int, variant: str) -> int:
     InputError
         If the preparation alone costs more.
     """
-    left_s = budget_steps * cost["reference_step_s"] - cost["preparation_s"]
+    charged_s = cost["preparation_s"] if charge_preparation else 0.0
+    left_s = budget_steps * cost["reference_step_s"] - charged_s
     if left_s < cost["step_s"]:
         raise InputError(
             f"study.budget_steps: got {budget_steps}, which is "
             f"{budget_steps * cost['reference_step_s']:.1f} s, expected more than the "
-            f"{cost['preparation_s']:.1f} s that the preparation of {variant} takes"
+            f"{charged_s:.1f} s that the preparation of {variant} takes, and a step"
         )
     return int(left_s / cost["step_s"])

@@ -33,6 +33,8 @@ class Outcome:
     labelled : float32 array, shape (n, H, W)
         More images, Bq/mm3, for the detector: half drawn as the others, half with a defect of each
         class in turn; none if the model gives no labels.
+    masks : uint8 array, shape (n, H, W)
+        1 where their defects are.
     labels : DataFrame
         Their labels, fluid_change_mm3 among them.
     weights, arguments, curves
@@ -45,6 +47,7 @@ class Outcome:
 
     images: NDArray[np.float32]
     labelled: NDArray[np.float32]
+    masks: NDArray[np.uint8]
     labels: pd.DataFrame
     weights: dict[str, Tensor]
     arguments: dict[str, Any]
@@ -80,7 +83,9 @@ def train_and_sample(
         log.warning("diverged: %s", error)
         size = data.real.image_size
         none = np.empty((0, size, size), np.float32)
-        return Outcome(none, none, NO_LABELS, {}, {}, pd.DataFrame({"step": []}), None, str(error))
+        curves = pd.DataFrame({"step": []})
+        made = (none, none.astype(np.uint8), NO_LABELS)
+        return Outcome(none, *made, {}, {}, curves, None, str(error))
     cpu_s = None if is_resumed else clock_s() - begin_s
     generator = model.make_generator(trained.arguments)
     generator.load_state_dict(trained.weights)
@@ -93,15 +98,16 @@ def train_and_sample(
 @torch.no_grad()
 def labelled_images(
     model: Any, generator: Any, num: int, data: Data, rng: torch.Generator
-) -> tuple[NDArray[np.float32], pd.DataFrame]:
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], pd.DataFrame]:
     """Generate images for the detector, see `Outcome`; none if the model gives no labels."""
     if not hasattr(model, "sample_labelled"):
         size = data.real.image_size
-        return np.empty((0, size, size), np.float32), NO_LABELS
+        return np.empty((0, size, size), np.float32), np.empty((0, size, size), np.uint8), NO_LABELS
     defects = [name for name in generator.population.phantom["defects"] if name != "none"]
     orders = [({}, num // 2), *(({"defect": name}, num // 2 // len(defects)) for name in defects)]
     made = [model.sample_labelled(generator, n, rng, wanted) for wanted, n in orders if n]
     images = torch.cat([images for images, _, _ in made]).float().squeeze(1).numpy()
     low, high = data.real.low, data.real.high
     labels = pd.concat([labels for _, labels, _ in made], ignore_index=True)
-    return ((images + 1) / 2 * (high - low) + low).astype(np.float32), labels
+    masks = np.concatenate([masks for _, _, masks in made])
+    return ((images + 1) / 2 * (high - low) + low).astype(np.float32), masks, labels

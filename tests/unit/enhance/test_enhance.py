@@ -7,32 +7,41 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
 from tubepet.enhance import evaluate, pairs, train
-from tubepet.enhance.network import BlockMemory, Enhancer, with_total_of
+from tubepet.enhance.network import BlockMemory, Enhancer
 from tubepet.enhance.pairs import Pairs
-from tubepet.enhance.quality import enhanced, load_enhancer, psnr, score, tube_means
+from tubepet.enhance.quality import (
+    enhanced,
+    load_enhancer,
+    psnr,
+    score,
+    tube_means,
+    with_measured_total,
+)
 from tubepet.errors import InputError
 from tubepet.types import Grid, Volume
 
 CONFIG = {
     "channels": 4,
-    "num_steps": 12,
+    "num_steps": 40,
     "batch_size": 4,
-    "learning_rate": 1e-2,
+    "learning_rate": 3e-3,
     "adversarial_weight": 0.02,
 }
 SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}
 
 
 def discs(num_tubes: int, seed: int) -> Pairs:
-    """Return two slices each of discs in [0, 1], 32 x 32, with and without noise."""
+    """Return two slices each of blurred discs, 32 x 32, with and without noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:32, :32] - 15.5
     radii = rng.uniform(6, 12, 2 * num_tubes)
     long = np.array([np.hypot(x, y) < r for r in radii]).astype(np.float32)
-    short = rng.poisson(9 * long).astype(np.float32) / 9
+    short = rng.poisson(2 * long).astype(np.float32) / 2
+    short, long = (gaussian_filter(image, (0, 1, 1)) for image in (short, long))
     return Pairs(short, long, np.repeat([f"tube_{i}" for i in range(num_tubes)], 2))
 
 
@@ -97,7 +106,7 @@ def test_ssim_is_that_of_its_formula_where_the_window_is_flat() -> None:
     assert found == pytest.approx((2 * 0.5 + 1e-4) / (1.25 + 1e-4), abs=1e-4)
 
 
-def test_the_network_begins_as_the_identity_and_always_keeps_the_total() -> None:
+def test_the_network_begins_as_the_identity_and_never_goes_below_zero() -> None:
     short = torch.from_numpy(discs(2, 0).short)[:, None]
     for use_memory in (False, True):
         network = Enhancer(4, use_memory)
@@ -106,13 +115,20 @@ def test_the_network_begins_as_the_identity_and_always_keeps_the_total() -> None
             parameter.data += 0.1 * torch.randn_like(parameter)
         made = network(short)
         assert not torch.allclose(made, short) and made.min() >= 0
-        torch.testing.assert_close(made.sum((1, 2, 3)), short.sum((1, 2, 3)))
 
 
-def test_an_empty_image_stays_empty() -> None:
-    nothing = torch.zeros(1, 1, 8, 8)
-    assert torch.equal(with_total_of(nothing, nothing), nothing)
-    assert torch.equal(with_total_of(torch.ones(1, 1, 8, 8), nothing), nothing)
+def test_every_tube_keeps_its_measured_total() -> None:
+    given = discs(3, 0)
+    made = np.random.default_rng(0).uniform(0, 2, given.short.shape).astype(np.float32)
+    scaled = with_measured_total(made, given.short, given.tubes)
+    for tube in np.unique(given.tubes):
+        rows = given.tubes == tube
+        # 1e-5: float32 sums
+        assert scaled[rows].sum() == pytest.approx(given.short[rows].sum(), rel=1e-5)
+        ratio = scaled[rows] / made[rows]
+        np.testing.assert_allclose(ratio, ratio.flat[0], rtol=1e-5)  # one factor per tube
+    nothing = np.zeros_like(made)
+    assert np.array_equal(with_measured_total(nothing, given.short, given.tubes), nothing)
 
 
 def test_block_memory_sees_the_whole_image() -> None:
@@ -133,7 +149,7 @@ def test_every_variant_learns_and_is_a_function_of_the_seed(name) -> None:
     for key, weight in first.weights.items():
         assert torch.equal(weight, again.weights[key]), key
     raw = np.mean([psnr(*both) for both in zip(val.short, val.long, strict=True)])
-    assert first.curves["val_psnr"].iloc[-1] > raw + 1.0  # dB: no accident of noise
+    assert first.curves["val_psnr"].iloc[-1] > raw + 0.3  # dB: identity gives 0
 
 
 def test_dearer_variants_take_fewer_steps() -> None:
@@ -141,7 +157,7 @@ def test_dearer_variants_take_fewer_steps() -> None:
     networks = ("plain", "adversarial")
     facts = {name: train.train(name, CONFIG, fit, val, seed=1).facts for name in networks}
     spent = {n: f["num_steps"] * f["operations_per_step"] for n, f in facts.items()}
-    assert facts["adversarial"]["num_steps"] < facts["plain"]["num_steps"] == 12
+    assert facts["adversarial"]["num_steps"] < facts["plain"]["num_steps"] == 40
     # half a step of the adversarial network at most
     assert spent["adversarial"] == pytest.approx(
         spent["plain"], abs=facts["adversarial"]["operations_per_step"] / 2
@@ -207,9 +223,9 @@ def test_bad_input_is_named(tmp_path) -> None:
     with pytest.raises(InputError, match=r"enhance\.batch_size: got 4, expected at most 2"):
         train.train("plain", CONFIG, fit, val, seed=1)
     odd = Pairs(
-        np.ones((8, 18, 18), np.float32), np.ones((8, 18, 18), np.float32), np.array(["a"] * 8)
+        np.ones((8, 20, 20), np.float32), np.ones((8, 20, 20), np.float32), np.array(["a"] * 8)
     )
-    with pytest.raises(InputError, match="num_pixels: got 18, expected a multiple of 4"):
+    with pytest.raises(InputError, match="num_pixels: got 20, expected a multiple of 8"):
         train.train("plain", CONFIG, odd, odd, seed=1)
     broken = discs(8, 0)
     broken.long[:] = np.nan

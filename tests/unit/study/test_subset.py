@@ -34,11 +34,12 @@ def test_more_slices_than_there_are() -> None:
 
 def test_budget_in_steps_by_hand() -> None:
     found = {"step_s": 0.5, "reference_step_s": 0.1, "preparation_s": 10.0}
-    assert cost.num_steps(found, 1000, "x") == 180  # (100 - 10) / 0.5
+    assert cost.num_steps(found, 1000, True, "x") == 180  # (100 - 10) / 0.5
+    assert cost.num_steps(found, 1000, False, "x") == 200
     with pytest.raises(
         InputError, match=r"got 100, which is 10\.0 s, expected more than the 10\.0 s"
     ):
-        cost.num_steps(found, 100, "x")
+        cost.num_steps(found, 100, True, "x")
 
 
 def test_costs_show_what_was_really_used() -> None:

@@ -1,0 +1,194 @@
+import json
+import os
+import subprocess
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import save_file
+
+from tubepet import io
+from tubepet.cli import main
+from tubepet.gan import models
+from tubepet.phantom.drawing import Population, SliceGrid
+
+ARGUMENTS = {
+    "image_size": 16, "latent_size": 4, "channels": 4, "output": "activity", "filter_px": 0.6,
+}  # fmt: skip
+FACTS = {
+    "format": 1, "model": "dcgan", "arguments": ARGUMENTS, "scale_bq_mm3": 600.0, "pixel_mm": 0.5,
+    "slice_mm": 1.0, "code": "abc",
+}  # fmt: skip
+
+
+@pytest.fixture
+def drawn_model(tmp_path, root) -> Path:
+    """Write the folder of an untrained generator that can be asked for tubes."""
+    phantom = yaml.safe_load((root / "config/config.yaml").read_text())["phantom"]
+    population = Population(
+        phantom, SliceGrid(32, 1.0, 1.0, 2.6, 1.5), num_slices=32, margin_mm=1.0
+    )
+    arguments = {
+        "image_size": 32, "channels": 4, "filter_px": 0.6, "population": asdict(population),
+    }  # fmt: skip
+    torch.manual_seed(3)
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    network = models.MODELS["ours"].make_generator(arguments)
+    save_file(network.state_dict(), folder / "generator.safetensors")
+    io.write_json(folder / "generator.json", FACTS | {"model": "ours", "arguments": arguments})
+    (folder / "card.md").write_text("# Model card")
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """Write the folder of an untrained generator."""
+    torch.manual_seed(3)
+    network = models.MODELS["dcgan"].make_generator(ARGUMENTS)
+    folder = tmp_path / "dcgan"
+    folder.mkdir()
+    save_file(network.state_dict(), folder / "generator.safetensors")
+    io.write_json(folder / "generator.json", FACTS)
+    return folder
+
+
+def run(model: Path, out: Path, *more: str):
+    arguments = ["--model", str(model), "--n", "3", "--out", str(out), *more]
+    return CliRunner().invoke(main, ["generate", *arguments])
+
+
+def images(folder: Path) -> np.ndarray:
+    with np.load(folder / "images.npz", allow_pickle=False) as arrays:
+        return arrays["images"]
+
+
+def test_every_format_holds_the_same_images(model, tmp_path):
+    for kind in ("npz", "png", "nifti", "dicom"):
+        done = run(model, tmp_path / kind, "--format", kind)
+        assert done.exit_code == 0, done.output
+        labels = pd.read_csv(tmp_path / kind / "labels.csv")
+        assert list(labels["number"]) == [0, 1, 2]
+        assert all((tmp_path / kind / name).is_file() for name in labels["file"])
+    reference = images(tmp_path / "npz")
+    assert reference.shape == (3, 16, 16) and (reference >= 0).all() and reference.std() > 0
+    np.testing.assert_allclose(labels["sum_bq"], reference.sum((1, 2)) * 0.25, rtol=1e-5)
+    for i, image in enumerate(reference):
+        with Image.open(tmp_path / f"png/image_{i:06d}.png") as png:
+            shown = np.asarray(png, dtype=float) / 65535 * 600
+        volume = io.read_volume(tmp_path / f"nifti/image_{i:06d}.nii.gz")
+        data = pydicom.dcmread(tmp_path / f"dicom/image_{i:06d}.dcm")
+        told = data.pixel_array * float(data.RescaleSlope) / 1000
+        # half a step of 16 bits of the scale; NIfTI holds the floats themselves
+        np.testing.assert_allclose(shown, image, rtol=0, atol=0.51 * 600 / 65535)
+        np.testing.assert_allclose(told, image, rtol=0, atol=0.51 * image.max() / 65535)
+        np.testing.assert_array_equal(volume.array[0], image)
+        assert volume.grid.voxel_mm == (1.0, 0.5, 0.5) and "not a measurement" in volume.note
+        assert data.PatientID == f"generated_dcgan_2020_{i:06d}" and data.SyntheticData == "YES"
+        assert f"seed 2020, number {i}. Not a measurement." in data.DerivationDescription
+
+
+def test_the_seed_makes_the_images(model, tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert run(model, tmp_path / name, "--format", "npz", "--seed", seed).exit_code == 0
+    np.testing.assert_array_equal(images(tmp_path / "a"), images(tmp_path / "b"))
+    assert not np.array_equal(images(tmp_path / "a"), images(tmp_path / "c"))
+
+
+def test_the_summary_is_json_on_request(model, tmp_path):
+    facts = json.loads(run(model, tmp_path / "o", "--json").output)
+    assert (facts["model"], facts["num_images"], facts["unit"]) == ("dcgan", 3, "Bq/mm3")
+    assert io.read_json(tmp_path / "o/generator.json") == facts
+
+
+def test_a_model_that_cannot_be_asked_says_so(model, tmp_path):
+    done = run(model, tmp_path / "o", "--family", "elbow")
+    assert done.exit_code == 2 and "model 'dcgan' cannot be asked" in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_tubes_are_made_as_asked_with_their_labels(drawn_model, tmp_path):
+    out = tmp_path / "o"
+    done = run(drawn_model, out, "--family", "bent", "--defect", "pit")
+    assert done.exit_code == 0, done.output
+    labels = pd.read_csv(out / "labels.csv")
+    assert set(labels["family"]) == {"bent"} and set(labels["defect"]) == {"pit"}
+    assert (out / "card.md").read_text() == "# Model card"
+    for row in labels.itertuples():
+        with Image.open(out / f"mask_{row.number:06d}.png") as png:
+            mask = np.asarray(png) > 0
+        inside = mask[row.y_low_px : row.y_high_px, row.x_low_px : row.x_high_px]
+        assert inside.any() and inside.sum() == mask.sum()
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        (("--family", "elbow"), "family: got 'elbow', expected one of round"),
+        (("--defect", "rust"), "defect: got 'rust', expected one of none"),
+    ],
+)
+def test_an_unknown_wish_is_named(drawn_model, tmp_path, wish, message):
+    done = run(drawn_model, tmp_path / "o", *wish)
+    assert done.exit_code == 2 and message in done.stderr, done.output
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 9}, "got format 9, expected 1: train the model again"),
+        ({"model": "stylegan"}, "got model 'stylegan', expected one of vae, dcgan"),
+        ({"model": "paper"}, "which is queried with CT slices"),
+        ({"arguments": {"image_size": 16}}, "another version of tubepet"),
+        ({"pixel_mm": None}, "another version of tubepet"),
+        ({"arguments": {**ARGUMENTS, "channels": 8}}, "expected the weights of a generator with"),
+    ],
+)
+def test_a_wrong_folder_is_named(model, tmp_path, change, message):
+    io.write_json(model / "generator.json", FACTS | change)
+    done = run(model, tmp_path / "o")
+    assert done.exit_code == 2 and message in done.stderr, done.output
+    assert str(model) in done.stderr and "Traceback" not in done.stderr
+
+
+def test_wrong_requests_leave_nothing_behind(model, tmp_path):
+    (tmp_path / "old").mkdir()
+    assert "expected a new folder" in run(model, tmp_path / "old").stderr
+    arguments = ["generate", "--model", str(model), "--n", "-1", "--out", str(tmp_path / "o")]
+    assert "x>=1" in CliRunner().invoke(main, arguments).stderr
+    (model / "generator.safetensors").write_bytes(b"cut")
+    assert "expected safetensors" in run(model, tmp_path / "o").stderr
+    (model / "generator.safetensors").unlink()
+    assert "generator.safetensors: missing" in run(model, tmp_path / "o").stderr
+    assert run(model, Path("/proc/o")).exit_code in (2, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dcgan", "old"]
+
+
+def test_a_full_disk_is_named(model, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(full)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        done = run(model, full / "o", "--format", "nifti")
+        left = list(full.iterdir())
+    finally:
+        subprocess.run(["umount", str(full)], check=True)
+    assert done.exit_code == 3 and "No space left on device" in done.stderr
+    assert left == []
+
+
+def test_nothing_in_the_archive_is_pickled(model, tmp_path):
+    run(model, tmp_path / "o", "--format", "npz")
+    with zipfile.ZipFile(tmp_path / "o/images.npz") as archive:
+        assert archive.namelist() == ["images.npy"]
