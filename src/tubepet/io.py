@@ -1,6 +1,7 @@
 """The readers and writers of artefacts. No physics.
 
-Every writer writes beside its target and renames: a file exists only if it is whole.
+Every writer writes beside its target and renames: a file exists only if it is whole. What is
+damaged later is found when it is read (`tubepet.seals`).
 """
 
 import errno
@@ -20,6 +21,7 @@ import pandas as pd
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from tubepet import seals
 from tubepet.errors import InputError
 from tubepet.types import Grid, Volume
 
@@ -40,6 +42,7 @@ def atomic(path: PathLike) -> Iterator[Path]:
         part = Path(folder) / target.name
         try:
             yield part
+            seals.seal(part)
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
         except Exception as error:
@@ -66,9 +69,13 @@ def write_json(path: PathLike, data: Any) -> None:
 def read_json(path: PathLike) -> Any:
     """Read a JSON file; `InputError` if it is not one."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, got a damaged file ({error})") from error
+    seals.check(path)
+    if isinstance(data, dict):
+        data.pop("sha256", None)
+    return data
 
 
 def write_text(path: PathLike, text: str) -> None:
@@ -160,11 +167,20 @@ def write_stack(
 
 def read_array(path: PathLike) -> NDArray[Any]:
     """Map a `.npy` array into memory, read-only; `InputError` if it is damaged."""
+    seals.check(path)
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # numpy raises many kinds on damaged headers
         raise InputError(f"{path}: expected a .npy array, got a damaged file ({error})") from error
     return array
+
+
+def checked(path: PathLike) -> PathLike:
+    """Return the path after a look at its seal; for readers of other packages (safetensors)."""
+    seals.check(path)
+    return path
 
 
 def write_table(path: PathLike, table: pd.DataFrame) -> None:
@@ -178,6 +194,7 @@ def write_table(path: PathLike, table: pd.DataFrame) -> None:
 
 def read_table(path: PathLike) -> pd.DataFrame:
     """Read a Parquet or CSV table, by the suffix; `InputError` if it is damaged."""
+    seals.check(path)
     try:
         return pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
     except (ValueError, OSError) as error:

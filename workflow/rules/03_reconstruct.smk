@@ -86,7 +86,7 @@ rule calibrate_resolution:
         "../../envs/simulate.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=30,
     params:
         scanner=config["scanner"],
@@ -138,7 +138,7 @@ rule reconstruct_tube:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(2000),
         runtime=60,
     params:
         scanner=config["scanner"],

@@ -141,7 +141,7 @@ rule write_card:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=5,
     params:
         code=code_digest("tubepet.report.card"),
@@ -190,7 +190,7 @@ rule make_report:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=10,
     params:
         models=lookup("gan/models", within=config),

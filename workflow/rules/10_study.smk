@@ -22,7 +22,7 @@ rule collect_feature_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=memory(1000),
         runtime=10,
     params:
         seed=config["seed"],
@@ -37,12 +37,46 @@ rule collect_feature_slices:
         "../scripts/collect_slices.py"
 
 
+rule label_feature_slices:
+    """What is true in these slices."""
+    input:
+        table=rules.collect_feature_slices.output.table,
+    output:
+        fluid="results/study/features/fluid.npy",
+        expected="results/study/features/expected.npy",
+        defect="results/study/features/defect.npy",
+        labels="results/study/features/labels.parquet",
+        population="results/study/features/population.json",
+    log:
+        "logs/label_feature_slices.log",
+    benchmark:
+        "results/benchmarks/label_feature_slices.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        seed=config["seed"],
+        phantom=phantom_ranges(),
+        tubes={},
+        grid=slice_grid(),
+        num_slices=config["reconstruct"]["num_slices"],
+        margin_mm=config["reconstruct"]["slice_margin_mm"],
+        code=code_digest("tubepet.phantom.drawing"),
+    script:
+        "../scripts/label_slices.py"
+
+
 rule train_features:
-    """Learn a feature space on them: class of defect, family, size of the bore."""
+    """Learn a feature space on them: where fluid and defect are, class of defect, shape of the bore."""
     input:
         images=rules.collect_feature_slices.output.slices,
         table=rules.collect_feature_slices.output.table,
-        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
+        fluid=rules.label_feature_slices.output.fluid,
+        masks=rules.label_feature_slices.output.defect,
+        labels=rules.label_feature_slices.output.labels,
         info=rules.collect_slices.output.info,
         study_table=rules.collect_slices.output.table,
     output:
@@ -56,11 +90,12 @@ rule train_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=60,
     params:
         seed=config["seed"],
         num_steps=STUDY["features"]["num_steps"],
+        visible_mm3=STUDY["detector"]["visible_mm3"],
         code=code_digest("tubepet.evaluate.learned"),
     script:
         "../scripts/train_features.py"
@@ -83,7 +118,7 @@ rule measure_cost:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         seed=config["seed"],
@@ -114,7 +149,7 @@ rule estimate_study:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         num_runs={name: len(study_runs(name)) for name in STUDY["variants"]},
@@ -137,7 +172,7 @@ rule take_subset:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=memory(500),
         runtime=5,
     params:
         seed=config["seed"],
@@ -166,7 +201,7 @@ rule fit_subset_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=120,
     params:
         features=config["features"],
@@ -198,7 +233,7 @@ rule train_variant:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=2880,
     params:
         seed=config["seed"],
@@ -231,7 +266,7 @@ rule score_real:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=120,
     params:
         seed=config["seed"],
@@ -268,7 +303,7 @@ rule score_variant:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -301,7 +336,7 @@ rule train_detectors:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=memory(2000),
         runtime=240,
     params:
         seed=config["seed"],
@@ -359,7 +394,7 @@ rule conclude_study:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
+        mem_mb=memory(3000),
         runtime=60,
     params:
         seed=config["seed"],

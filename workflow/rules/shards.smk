@@ -16,7 +16,7 @@ rule run_shard:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(2500),
         runtime=1440,
     params:
         rules=TUBE_RULES,

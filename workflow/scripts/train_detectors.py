@@ -11,7 +11,7 @@ from tubepet.study import detector
 logs.start_log(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
 labels = io.read_table(given.labels)
-change_mm3 = labels["fluid_change_mm3"].abs().to_numpy()
+change_mm3, masks = labels["fluid_change_mm3"].abs().to_numpy(), io.read_array(given.masks)
 scale_bq_mm3 = io.read_json(given.info)["scale_bq_mm3"]
 images = io.read_array(given.images)
 rows = []
@@ -19,14 +19,15 @@ for i_seed, path in enumerate(given.tables):
     split = io.read_table(path)["split"].to_numpy(str)
     real = table.RealSlices(images, split, labels["tube"].to_numpy(str), scale_bq_mm3)
     train, test = (
-        detector.labelled(real.of(s), change_mm3[split == s], params.visible_mm3)
+        detector.labelled(real.of(s), masks[split == s], change_mm3[split == s], params.visible_mm3)
         for s in ("train", "test")
     )
     generated = None
     if given.generated:
         made = io.read_table(given.generated_labels[i_seed])["fluid_change_mm3"].abs().to_numpy()
         unit = np.clip(io.read_array(given.generated[i_seed]) / np.float32(scale_bq_mm3), 0, 1)
-        generated = detector.labelled(unit, made, params.visible_mm3)
+        drawn = io.read_array(given.generated_masks[i_seed])
+        generated = detector.labelled(unit, drawn, made, params.visible_mm3)
     seed = derived_seed(params.seed, "study", "detector", i_seed)
     found = detector.compare(train, generated, test, params.num_steps, seed)
     row = {"num_real": int(snakemake.wildcards.num_train), "seed": i_seed}

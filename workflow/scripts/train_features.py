@@ -13,13 +13,19 @@ table = io.read_table(given.table)
 shared = set(table["tube"]) & set(io.read_table(given.study_table)["tube"])
 assert not shared, f"tubes of the study among those of its features: {sorted(shared)}"
 images = np.clip(np.asarray(io.read_array(given.images)) / np.float32(scale_bq_mm3), 0, 1)
-truths = {truth["tube"]: truth for truth in map(io.read_json, given.truths)}
-space, facts = learned.train_space(images, table, truths, params.num_steps, params.seed)
+lessons = learned.Lessons(
+    images,
+    np.asarray(io.read_array(given.fluid)),
+    np.asarray(io.read_array(given.masks)),
+    io.read_table(given.labels)["fluid_change_mm3"].to_numpy(),
+    table,
+)
+space, facts = learned.train_space(lessons, params.visible_mm3, params.num_steps, params.seed)
 with io.atomic(output.weights) as part:
     save_model(space.net, str(part))
 io.write_json(output.facts, facts | {"code": params.code})
 logs.log.info(
-    "%d slices of %d tubes in, 1 feature space out: defect AUC %s, family %.2f, radius %.2f mm",
-    len(images), len(truths), facts["defect_auc"], facts["family_accuracy"],
-    facts["radius_error_mm"],
+    "%d slices of %d tubes in, 1 feature space out: defect AUC %s, shape %.2f, radius %.2f pixels",
+    len(images), len(facts["tubes"]), facts["defect_auc"], facts["shape_accuracy"],
+    facts["radius_error_px"],
 )  # fmt: skip

@@ -93,6 +93,13 @@ def _write_files(
     "--family", help="Family of the tubes (models that can be asked). Default: as trained."
 )
 @click.option("--defect", help="Defect class, or none (models that can be asked).")
+@click.option("--size-mm", type=float, help="Size of the defect; needs --defect.")
+@click.option("--z-mm", type=float, help="Place of the defect along the tube; needs --defect.")
+@click.option(
+    "--angle-deg",
+    type=float,
+    help="Place of the defect around the tube, from its long side, bend or shift; needs --defect.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -112,6 +119,7 @@ def _write_files(
 @click.pass_context
 def generate(
     context: click.Context, folder: Path, num: int, family: str | None, defect: str | None,
+    size_mm: float | None, z_mm: float | None, angle_deg: float | None,
     out: Path, kind: str, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Make images with a trained generator, each with its labels.
@@ -123,8 +131,9 @@ def generate(
     if out.exists():
         raise InputError(f"--out: got {out}, which exists already, expected a new folder")
     generator = home.read_generator(folder)
-    asked = {"family": family, "defect": defect}
-    wanted: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    asked: dict[str, Any] = {"family": family, "defect": defect, "defect_size_mm": size_mm}
+    asked |= {"defect_z_mm": z_mm, "defect_deg": angle_deg}
+    wanted = {key: value for key, value in asked.items() if value is not None}
     is_quiet = bool(context.find_root().params.get("quiet"))
     bar = tqdm(total=num, unit="image", disable=is_quiet or not sys.stderr.isatty())
     out.parent.mkdir(parents=True, exist_ok=True)

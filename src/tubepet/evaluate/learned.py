@@ -1,7 +1,8 @@
 """A feature space learned on simulated tubes that are in no split of the data set.
 
-A small network learns to tell the class of defect and the family of the tube, and to measure its
-bore, from slices of these other tubes; its last hidden layer is the space. Generators never see it.
+A small network learns from slices of these other tubes where fluid and defects are, which class a
+defect is, and how large and how long the bore is; its last hidden layer is the space. Generators
+never see it.
 """
 
 import os
@@ -19,12 +20,17 @@ from torch import Tensor, nn
 
 from tubepet.errors import InputError
 from tubepet.evaluate import network
-from tubepet.phantom.spec import DEFECTS, FAMILIES
+from tubepet.phantom.spec import DEFECTS
 from tubepet.rng import derived_seed
 
 LEARNED = "learned"  # the name of the space
-NUM_SIZES = 2  # largest radius and mean area of the bore
-NUM_OUTPUTS = len(DEFECTS) + len(FAMILIES) + NUM_SIZES
+# Shapes that a slice can show: the other families have a round bore wherever they are cut.
+SHAPES = ("elliptical", "rounded_square", "other")
+NUM_SIZES = 3  # radius, elongation, what a defect adds or takes
+NUM_OUTPUTS = len(DEFECTS) + len(SHAPES) + NUM_SIZES
+NUM_MAPS = 2  # where the fluid is, where the defect is
+CELL_PX = 8
+DEFECT_WEIGHT = 5.0  # of a cell with a defect: most have none
 
 
 @dataclass(frozen=True)
@@ -40,32 +46,56 @@ class LearnedSpace:
         return (network.apply(self.net.features, images) - self.mean) / self.std
 
 
-def sizes_mm(truths: Mapping[str, Mapping[str, Any]], tubes: NDArray[np.str_]) -> NDArray[Any]:
-    """Return the largest bore radius (mm) and the mean bore area (cm2) per slice, (N, 2)."""
-    rows = {
-        name: (t["geometry"]["bore_radius_mm"], t["fluid_volume_mm3"] / t["length_mm"] / 100)
-        for name, t in truths.items()
-    }
-    return np.array([rows[tube] for tube in tubes], np.float32)
+@dataclass(frozen=True)
+class Lessons:
+    """Slices of the other tubes and what is true in them.
+
+    Attributes
+    ----------
+    images, fluid : float32 array, shape (N, H, W)
+        Units of the data set's scale; share of each pixel that is fluid.
+    masks : array, shape (N, H, W)
+        1 where the defect is.
+    change_mm3 : float64 array, shape (N,)
+        Volume of fluid that the defect adds or takes.
+    table : DataFrame
+        tube, split, family, defect. Rows of split test only check.
+    """
+
+    images: NDArray[np.float32]
+    fluid: NDArray[np.float32]
+    masks: NDArray[Any]
+    change_mm3: NDArray[np.float64]
+    table: pd.DataFrame
+
+
+def shape_of(fluid: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return radius (pixels, of the circle of equal area) and elongation of the fluid, (N, 2).
+
+    The elongation is the ratio of the spreads along the principal axes, at least 1.
+    """
+    mass = fluid.sum((1, 2), dtype=np.float64)
+    y, x = (a - a.mean() for a in np.mgrid[: fluid.shape[1], : fluid.shape[2]].astype(np.float64))
+    safe = np.maximum(mass, 1e-9)
+    my, mx = ((fluid * a).sum((1, 2)) / safe for a in (y, x))
+    cyy = (fluid * y**2).sum((1, 2)) / safe - my**2
+    cxx = (fluid * x**2).sum((1, 2)) / safe - mx**2
+    cxy = (fluid * x * y).sum((1, 2)) / safe - mx * my
+    middle, half = (cxx + cyy) / 2, np.hypot((cxx - cyy) / 2, cxy)
+    ratio = np.sqrt((middle + half) / np.maximum(middle - half, 1e-9))
+    return np.stack([np.sqrt(mass / np.pi), ratio], axis=1)
 
 
 def train_space(
-    images: NDArray[np.float32],
-    table: pd.DataFrame,
-    truths: Mapping[str, Mapping[str, Any]],
-    num_steps: int,
-    seed: int,
+    lessons: Lessons, visible_mm3: float, num_steps: int, seed: int
 ) -> tuple[LearnedSpace, dict[str, Any]]:
     """Train the network.
 
     Parameters
     ----------
-    images : float32 array, shape (N, H, W)
-        Slices of the other tubes, units of the data set's scale.
-    table : DataFrame
-        Their rows: tube, split, family, defect, has_defect. Rows of split test only check.
-    truths : mapping
-        truth.json by tube.
+    lessons : Lessons
+    visible_mm3 : float
+        A defect counts from this change on.
     num_steps : int
     seed : int
         The run's seed.
@@ -74,29 +104,33 @@ def train_space(
     -------
     LearnedSpace
     dict
-        What it learned, on the tubes of split test: AUC of defect or not, accuracy of the family,
-        error of the radius in mm.
+        What it learned, on the tubes of split test: AUC of a visible defect, accuracy of the shape,
+        error of the radius in pixels.
     """
-    defect = np.where(table["has_defect"], table["defect"], "none")
+    table, is_visible = lessons.table, np.abs(lessons.change_mm3) >= visible_mm3
+    defect = np.where(is_visible, table["defect"], "none")
     classes = np.array([DEFECTS.index(name) for name in defect])
-    families = np.array([FAMILIES.index(name) for name in table["family"]])
-    sizes = sizes_mm(truths, table["tube"].to_numpy(str))
+    families = np.where(table["family"].isin(SHAPES), table["family"], "other")
+    shapes = np.array([SHAPES.index(name) for name in families])
+    sizes = np.column_stack([shape_of(lessons.fluid), lessons.change_mm3])
     is_train = table["split"].to_numpy(str) != "test"
     shift, spread = sizes[is_train].mean(0), np.maximum(sizes[is_train].std(0), 1e-6)
-    targets = torch.from_numpy(np.column_stack([classes, families, (sizes - shift) / spread]))
+    columns = np.column_stack([classes, shapes, (sizes - shift) / spread])[is_train]
+    targets = torch.from_numpy(columns).float()
+    masks = lessons.masks * is_visible[:, None, None]
+    stacked = np.stack([lessons.images, lessons.fluid, masks], axis=1, dtype=np.float32)
     net = network.fit(
-        NUM_OUTPUTS,
-        images[is_train],
-        targets[torch.from_numpy(is_train)].float(),
-        _loss,
+        lambda: network.SliceNet(NUM_OUTPUTS, NUM_MAPS),
+        stacked[is_train],
+        lambda net, batch, rows: _loss(net, batch, targets[rows]),
         num_steps,
         derived_seed(seed, "study", "features"),
     )
-    raw = network.apply(net.features, images[is_train])
+    raw = network.apply(net.features, lessons.images[is_train])
     space = LearnedSpace(net, raw.mean(0), np.maximum(raw.std(0), 1e-6))
-    outputs = network.apply(net, images[~is_train])
-    class_scores, family_scores, size_scores = np.split(
-        outputs, [len(DEFECTS), len(DEFECTS) + len(FAMILIES)], axis=1
+    outputs = network.apply(lambda batch: net(batch)[0], lessons.images[~is_train])
+    class_scores, shape_scores, size_scores = np.split(
+        outputs, [len(DEFECTS), len(DEFECTS) + len(SHAPES)], axis=1
     )
     none = DEFECTS.index("none")
     has_defect = classes[~is_train] != none
@@ -109,8 +143,8 @@ def train_space(
         "defect_auc": float(roc_auc_score(has_defect, others.max(1) - class_scores[:, none]))
         if is_mixed
         else None,
-        "family_accuracy": float((family_scores.argmax(1) == families[~is_train]).mean()),
-        "radius_error_mm": float(
+        "shape_accuracy": float((shape_scores.argmax(1) == shapes[~is_train]).mean()),
+        "radius_error_px": float(
             np.abs(size_scores[:, 0] * spread[0] + shift[0] - sizes[~is_train, 0]).mean()
         ),
         "mean": space.mean.tolist(),
@@ -119,13 +153,22 @@ def train_space(
     return space, facts
 
 
-def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    classes, families, sizes = outputs.split([len(DEFECTS), len(FAMILIES), NUM_SIZES], dim=1)
-    entropy = nn.functional.cross_entropy
+def _loss(net: network.SliceNet, batch: Tensor, targets: Tensor) -> Tensor:
+    image, fluid, mask = batch.split(1, dim=1)
+    outputs, maps = net(image)
+    classes, shapes, sizes = outputs.split([len(DEFECTS), len(SHAPES), NUM_SIZES], dim=1)
+    where_fluid, where_defect = maps.split(1, dim=1)
+    entropy, binary = (
+        nn.functional.cross_entropy,
+        nn.functional.binary_cross_entropy_with_logits,
+    )
+    weight = torch.tensor(DEFECT_WEIGHT)
     return (
         entropy(classes, targets[:, 0].long())
-        + entropy(families, targets[:, 1].long())
+        + entropy(shapes, targets[:, 1].long())
         + nn.functional.mse_loss(sizes, targets[:, 2:])
+        + binary(where_fluid, nn.functional.avg_pool2d(fluid, CELL_PX))
+        + binary(where_defect, nn.functional.max_pool2d(mask, CELL_PX), pos_weight=weight)
     )
 
 
@@ -137,7 +180,7 @@ def load_space(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> Learne
     InputError
         If the file does not hold this network.
     """
-    net = network.SliceNet(NUM_OUTPUTS)
+    net = network.SliceNet(NUM_OUTPUTS, NUM_MAPS)
     try:
         load_model(net, path)
     except RuntimeError as error:

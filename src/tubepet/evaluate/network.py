@@ -1,9 +1,10 @@
-"""A small convolutional network that looks at slices, and its training.
+"""Small convolutional networks that look at slices, and their training.
 
-Two things use it: the learned feature space and the defect detector of the study.
+For the learned feature space and the defect detector of the study.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from tubepet.gan.augment import NUM_SYMMETRIES, dihedral
+
+Net = TypeVar("Net", bound=nn.Module)
 
 NUM_FEATURES = 32
 WIDTHS = (16, 32, 64)  # channels at 1/2, 1/4, 1/8 of the size
@@ -24,37 +27,47 @@ WEIGHT_DECAY = 1e-2
 CHUNK = 256  # slices seen at once, which bounds the memory
 
 
-class SliceNet(nn.Module):
-    """Slices -> 32 features -> outputs, for any size of at least 16 pixels."""
+def block(narrow: int, wide: int, stride: int) -> list[nn.Module]:
+    """Return a 3x3 convolution with normalisation and GELU."""
+    return [
+        nn.Conv2d(narrow, wide, 3, stride=stride, padding=1),
+        nn.GroupNorm(wide // GROUP, wide),
+        nn.GELU(),
+    ]
 
-    def __init__(self, num_outputs: int) -> None:
+
+class SliceNet(nn.Module):
+    """Slices -> 32 features -> outputs, and a map of what is where; any size of at least 16 pixels.
+
+    The map (cells of 8 x 8 pixels) keeps the trunk from learning single tubes by heart.
+    """
+
+    def __init__(self, num_outputs: int, num_maps: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for narrow, wide in zip((1, *WIDTHS), WIDTHS, strict=False):
-            layers += [
-                nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
-                nn.GroupNorm(wide // GROUP, wide),
-                nn.GELU(),
-            ]
-        self.trunk = nn.Sequential(*layers, nn.Conv2d(WIDTHS[-1], WIDTHS[-1], 3, padding=1))
+            layers += block(narrow, wide, stride=2)
+        self.trunk = nn.Sequential(*layers, *block(WIDTHS[-1], WIDTHS[-1], stride=1))
+        self.cells = nn.Conv2d(WIDTHS[-1], num_maps, 1)
         self.embed = nn.Linear(2 * WIDTHS[-1], NUM_FEATURES)
         self.head = nn.Linear(NUM_FEATURES, num_outputs)
 
     def features(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, NUM_FEATURES)."""
-        maps = self.trunk(image)
-        pooled = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
-        embedded: Tensor = self.embed(pooled)
+        return self._embedded(self.trunk(image))
+
+    def _embedded(self, maps: Tensor) -> Tensor:
+        embedded: Tensor = self.embed(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1))
         return embedded
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, H, W) -> (B, num_outputs)."""
-        outputs: Tensor = self.head(nn.functional.gelu(self.features(image)))
-        return outputs
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, H, W) -> (B, num_outputs) and (B, num_maps, H / 8, W / 8)."""
+        maps = self.trunk(image)
+        return self.head(nn.functional.gelu(self._embedded(maps))), self.cells(maps)
 
 
 def augmented(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Turn, mirror and shift each image (B, 1, H, W) at random; what is shifted in is empty."""
+    """Turn, mirror and shift each image (B, C, H, W) at random; what is shifted in is empty."""
     elements = torch.randint(NUM_SYMMETRIES, (len(images),), generator=rng)
     shifts = torch.randint(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1, (len(images), 2), generator=rng)
     padded = nn.functional.pad(images, (MAX_SHIFT_PX,) * 4)
@@ -69,25 +82,23 @@ def augmented(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def fit(
-    num_outputs: int,
+    make: Callable[[], Net],
     images: NDArray[np.float32],
-    targets: Tensor,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Callable[[Net, Tensor, Tensor], Tensor],
     num_steps: int,
     seed: int,
     weights: NDArray[np.float64] | None = None,
-) -> SliceNet:
+) -> Net:
     """Train a network from scratch with classical augmentation.
 
     Parameters
     ----------
-    num_outputs : int
-    images : float32 array, shape (N, H, W)
-        Units of a scale.
-    targets : tensor, shape (N, ...)
-        What `loss` compares the outputs (B, num_outputs) with, one row per image.
+    make : function
+        Returns a fresh network.
+    images : float32 array, shape (N, C, H, W)
+        Units of a scale; further channels (a mask) are turned and shifted with the first.
     loss : function
-        From outputs and targets of a batch to a scalar.
+        From the network, an augmented batch (B, C, H, W) and its rows (B,) to a scalar.
     num_steps : int
         Batches of 32, drawn with replacement.
     seed : int
@@ -98,20 +109,20 @@ def fit(
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = SliceNet(num_outputs)
+        net = make()
     rng = torch.Generator().manual_seed(seed)
-    optimizer = AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_steps + 1)
     odds = torch.ones(len(images)) if weights is None else torch.from_numpy(weights)
     for _ in range(num_steps):
         rows = torch.multinomial(odds, BATCH, replacement=True, generator=rng)
-        batch = torch.from_numpy(np.asarray(images[rows.numpy()], np.float32)).unsqueeze(1)
-        value = loss(network(augmented(batch, rng)), targets[rows])
+        batch = torch.from_numpy(np.asarray(images[rows.numpy()], np.float32))
+        value = loss(net, augmented(batch, rng), rows)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
         schedule.step()
-    return network.eval()
+    return net.eval()
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def read_data(paths: Mapping[str, str]) -> Data:
     if "vae" in paths:
         vae = load_vae(paths["vae"], io.read_json(paths["vae_info"]))
     if "bank" in paths:
-        tensors = load_file(paths["bank"])
+        tensors = load_file(io.checked(paths["bank"]))
         bank, num_pca = torch.from_numpy(tensors["bank"]), len(tensors["pca_components"])
     drawn = None
     if "fluid" in paths:

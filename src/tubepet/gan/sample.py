@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.gan.data import Data
 from tubepet.gan.run import Model
@@ -37,7 +38,7 @@ def load_generator(
     """
     generator = model.make_generator(arguments)
     try:
-        generator.load_state_dict(load_file(weights_path))
+        generator.load_state_dict(load_file(io.checked(weights_path)))
     except (SafetensorError, RuntimeError) as error:
         raise InputError(
             f"{weights_path}: expected the weights of a generator with {dict(arguments)}, got: "

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tubepet import io
 from tubepet.errors import InputError
 
 SMALLEST_MAP = 4  # pixels; where strided convolutions end and the linear heads begin
@@ -186,7 +187,7 @@ def load_vae(weights_path: str | os.PathLike[str], config: dict[str, Any]) -> Co
     arguments = {key: int(config[key]) for key in ("image_size", "latent_size", "channels")}
     model = ConvVAE(**arguments)
     try:
-        model.load_state_dict(load_file(weights_path))
+        model.load_state_dict(load_file(io.checked(weights_path)))
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

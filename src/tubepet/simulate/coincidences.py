@@ -12,6 +12,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
+from tubepet import seals
 from tubepet.errors import InputError
 from tubepet.simulate.digitizer import SCATTER_PROCESSES
 from tubepet.types import Listmode, Scanner
@@ -95,7 +96,10 @@ def read_branches(
         If the file is cut or damaged, or lacks the tree or a branch.
     """
     try:
+        seals.check(path)
         with uproot.open(path) as file:
+            if file.file.fEND > Path(path).stat().st_size:
+                raise InputError(f"{path}: expected {file.file.fEND} bytes, got a file cut short")
             check_names(path, "trees", file.keys(recursive=False, cycle=False), [tree_name])
             tree = file[tree_name]
             check_names(path, f"branches of {tree_name}", tree.keys(), names)

@@ -363,9 +363,9 @@ def page(
         "difference lies above 0; it does not hold if half of them lie below and none above; it is "
         "mixed if some lie above and some below, else undecided.\n",
         f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
-        f"trained on the network tells a defect with AUC {number(learned['defect_auc'])}, the "
-        f"family with accuracy {number(learned['family_accuracy'])} and the bore's radius within "
-        f"{number(learned['radius_error_mm'])} mm.\n",
+        f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
+        f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
+        f"the bore's radius within {number(learned['radius_error_px'])} pixels.\n",
     ]
     if candidate in variants:
         parts += [

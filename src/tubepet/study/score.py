@@ -128,7 +128,7 @@ def write_described(path: str | os.PathLike[str], described: Described) -> None:
 
 def read_described(path: str | os.PathLike[str]) -> Described:
     """Read what `write_described` wrote."""
-    arrays = load_file(path)
+    arrays = load_file(io.checked(path))
     names = [name for name in arrays if name.startswith("features.")]
     features = {name.removeprefix("features."): arrays.pop(name) for name in names}
     return Described(features=features, **arrays)

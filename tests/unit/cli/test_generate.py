@@ -129,11 +129,24 @@ def test_tubes_are_made_as_asked_with_their_labels(drawn_model, tmp_path):
         assert inside.any() and inside.sum() == mask.sum()
 
 
+def test_size_and_place_are_as_asked(drawn_model, tmp_path):
+    out = tmp_path / "o"
+    place = ("--size-mm", "5", "--z-mm", "2", "--angle-deg", "40")
+    done = run(drawn_model, out, "--family", "round", "--defect", "bubble", *place)
+    assert done.exit_code == 0, done.output
+    labels = pd.read_csv(out / "labels.csv")
+    assert (labels["defect_size_mm"] == 5).all()
+    assert (np.abs(labels["z_mm"] - 2) < 3).all()  # half of the bubble and of a slice
+    assert (labels["x_high_mm"] - labels["x_low_mm"] <= 6).all()  # a pixel of 1 mm more
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
         (("--family", "elbow"), "family: got 'elbow', expected one of round"),
         (("--defect", "rust"), "defect: got 'rust', expected one of none"),
+        (("--defect", "pit", "--size-mm", "-2"), "defect_size_mm: got -2 mm, expected more than 0"),
+        (("--defect", "pit", "--z-mm", "90"), "defect_z_mm: got 90 mm, expected within the tube"),
     ],
 )
 def test_an_unknown_wish_is_named(drawn_model, tmp_path, wish, message):
@@ -166,7 +179,7 @@ def test_wrong_requests_leave_nothing_behind(model, tmp_path):
     arguments = ["generate", "--model", str(model), "--n", "-1", "--out", str(tmp_path / "o")]
     assert "x>=1" in CliRunner().invoke(main, arguments).stderr
     (model / "generator.safetensors").write_bytes(b"cut")
-    assert "expected the weights" in run(model, tmp_path / "o").stderr
+    assert "expected safetensors" in run(model, tmp_path / "o").stderr
     (model / "generator.safetensors").unlink()
     assert "generator.safetensors: missing" in run(model, tmp_path / "o").stderr
     assert run(model, Path("/proc/o")).exit_code in (2, 3)

@@ -24,7 +24,7 @@ STUDY = {
     "budget_steps": 7, "charge_preparation": False,
     "curve": {"variants": ["ours"], "num_images": [30]},
 }  # fmt: skip
-FEATURES = {"tubes": ["t"], "defect_auc": 0.9, "family_accuracy": 0.8, "radius_error_mm": 0.1}
+FEATURES = {"tubes": ["t"], "defect_auc": 0.9, "shape_accuracy": 0.8, "radius_error_px": 0.1}
 FACTS = {"num_train": 60, "num_test": 40, "num_test_tubes": 4, "num_images": 50}
 
 
