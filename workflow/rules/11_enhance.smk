@@ -23,6 +23,7 @@ rule reconstruct_pair:
         mu="results/phantom/{tube}/mu.nii.gz",
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
     output:
         short="results/enhance/{tube}/short.nii.gz",
         long="results/enhance/{tube}/long.nii.gz",

@@ -1,7 +1,7 @@
 """Reconstruct the short and the long part of one acquisition (rule reconstruct_pair)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, frames, identity, projector
+from tubepet.reconstruct import calibrate, frames, identity, projector, psf
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner, Volume
 
@@ -23,6 +23,7 @@ images = frames.short_and_long(
     params.short_s,
     half_life_s=0.0,
     **params.mlem,
+    psf=psf.from_rows(io.read_json(files.resolution)["kernel"]),
     seed=params.seed,
     delayed=read_delayed(files.coincidences, scanner) if is_modelled else None,
 )
