@@ -8,7 +8,7 @@ import pytest
 
 from tubepet import io
 from tubepet.ct import deeplesion, dicom
-from tubepet.ct.prepare import prepare
+from tubepet.ct.prepare import choose, prepare
 from tubepet.errors import InputError
 from tubepet.pretrain.train import train_vae
 from tubepet.rng import stream
@@ -21,11 +21,9 @@ SETTINGS = {
 
 
 def prepared(source_dir, file_format, out):
-    table, facts = prepare(
-        images_path=out / "slices.npy", source_dir=source_dir, file_format=file_format,
-        num_slices=60, num_pixels=32, window_hu=WINDOW_HU, drop_noisy=True,
-        split={"train": 0.6, "val": 0.2, "test": 0.2}, rng=stream(1, "ct", "prepare"),
-    )  # fmt: skip
+    split = {"train": 0.6, "val": 0.2, "test": 0.2}
+    chosen, facts = choose(source_dir, file_format, 60, True, split, stream(1, "ct", "prepare"))
+    table = prepare(out / "slices.npy", chosen, source_dir, file_format, WINDOW_HU, 32)
     return io.read_array(out / "slices.npy"), table, facts
 
 
