@@ -33,6 +33,13 @@ def _imported_names(tree: ast.AST) -> list[str]:
 
 
 @functools.cache
+def _parsed(source: str) -> tuple[str, list[str]]:
+    """Syntax tree as text, and the package modules imported; once per source, for all rules."""
+    tree = ast.parse(source)
+    return ast.dump(tree), _imported_names(tree)
+
+
+@functools.cache
 def code_digest(*modules: str) -> str:
     """Hash the code of `modules` and of all package modules that they import.
 
@@ -60,9 +67,8 @@ def code_digest(*modules: str) -> str:
         path = _module_file(name)
         if path is None or name in seen:
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        seen[name] = ast.dump(tree)
-        todo += _imported_names(tree)
+        seen[name], imported = _parsed(path.read_text(encoding="utf-8"))
+        todo += imported
     return hashlib.sha256("".join(seen[k] for k in sorted(seen)).encode()).hexdigest()[:12]
 
 

@@ -85,6 +85,15 @@ def test_rules_inside_a_shard_bring_no_others_along():
         assert "rules." not in (inputs.group(1) if inputs else ""), name
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_no_rule_asks_for_all_tubes_one_by_one(name):
+    """Inputs are single tubes and the shards' manifests; paths of all tubes are params."""
+    inputs = re.search(r"input:\n(.*?)    output:", RULES[name], re.S)
+    if inputs and "tube=SINGLE_TUBES" in inputs.group(1):
+        assert "shards=MANIFESTS" in inputs.group(1)
+    assert "tube=TUBES" not in (inputs.group(1) if inputs else "")
+
+
 def test_environments_pin_what_the_lock_pins():
     pins = set(re.findall(r"^\S+==\S+$", (ROOT / "requirements.lock").read_text(), re.M))
     canonical = {pin.lower().replace("_", "-") for pin in pins}

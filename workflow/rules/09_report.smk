@@ -174,8 +174,9 @@ rule make_report:
         labels="results/phantom/tube_0000/labels.nii.gz",
         activity="results/phantom/tube_0000/activity.nii.gz",
         image="results/reconstruct/tube_0000/image.nii.gz",
-        traces=expand("results/reconstruct/{tube}/trace.csv", tube=TUBES),
-        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
+        traces=expand("results/reconstruct/{tube}/trace.csv", tube=SINGLE_TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
         samples=expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
         logs=expand("results/gan/{model}/log.csv", model=config["gan"]["models"]),
         turing=rules.make_turing.output.page,
@@ -195,6 +196,8 @@ rule make_report:
     params:
         models=lookup("gan/models", within=config),
         tubes=TUBES,
+        traces=expand("results/reconstruct/{tube}/trace.csv", tube=TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
         stages=stage_of_rule,
         code=code_digest("tubepet.report.page"),
     script:

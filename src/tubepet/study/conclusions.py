@@ -367,6 +367,10 @@ def page(
         f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
         f"the bore's radius within {number(learned['radius_error_px'])} pixels.\n",
     ]
+    everything = [claim for found in claims.values() for claim in found]
+    if everything:
+        lines = [f"- {claim.text}: **{claim.verdict}**.\n" for claim in everything]
+        parts += ["## In short\n", "".join(lines)]
     if candidate in variants:
         parts += [
             "## The figures asked of our generator\n",
