@@ -69,6 +69,20 @@ def test_a_clear_loss_is_stated_as_one() -> None:
     assert "not met (it loses)" in text
 
 
+def test_distances_over_decades_are_told_apart_as_factors() -> None:
+    rows = []
+    for seed, (good, bad) in enumerate([(1, 10), (3, 50), (2, 400), (1.5, 30), (2.5, 3000)]):
+        for name, distance in (("ours", good), ("dcgan", bad)):
+            values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
+            rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
+    claim = conclusions._claim("x", "ours", "dcgan", conclusions.Scores(rows, 1))
+    assert conclusions.counts(claim.estimates) == (0, 0)
+    assert conclusions.counts(claim.factors) == (4, 0)
+    # geometric mean of 10, 50/3, 200, 20, 1200
+    assert np.exp(claim.factors["frechet"].mean) == pytest.approx(60.3, rel=0.01)
+    assert conclusions.as_factor(claim.factors["frechet"]).startswith("60.3x [")
+
+
 def test_no_difference_is_undecided() -> None:
     text = page(ours=10, dcgan=10, no_memory=10, gain=-0.02)
     assert text.count("- **undecided**") == 2
