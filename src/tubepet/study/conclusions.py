@@ -403,7 +403,7 @@ def page(
         f"{number(2 / 2 ** study['num_seeds'])}. A claim holds if the interval of every key "
         "difference lies above 0; it does not hold if half of them lie below and none above; it is "
         "mixed if some lie above and some below, else undecided. Distances of bad generators "
-        "spread over decades, so each claim is judged with distances as factors (logarithms) too.\n",
+        "spread over decades, so claims are judged with distances as factors (logarithms) too.\n",
         f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
         f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
         f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
