@@ -26,7 +26,10 @@ NUM_CHUNKS = 8  # of a loop without images, and at least, where that gives MIN_C
 # Keeps interpolation indices inside the padding when rounding pushes a line over the image's rim.
 RIM = 1e-9
 
-# Lets the compiler add up a line in vectors; the order is fixed for a kind of CPU.
+# Lets the compiler add up a line in vectors; the order is fixed for a kind of CPU. Only for kernels
+# that are called from Python, with what they need inlined by numba: of a function that is compiled
+# by itself and into its callers too, a process that compiles runs another copy than one that finds
+# the cache, and copies may add up in other orders.
 REORDER = {"reassoc", "contract", "nsz"}
 F32, I32, INDEX = np.float32, np.int32, np.uint64  # unsigned: no test for negative indices
 
@@ -100,7 +103,7 @@ def ray(points, i, j, grid) -> Ray:  # type: ignore[no-untyped-def]
     return first, last, stride0, stride1, stride2, u + 1.0, du, v + 1.0, dv, middle, pace
 
 
-@numba.njit(cache=True, fastmath=REORDER)
+@numba.njit(inline="always")
 def weigh(walk, tof_mm, tof_table, weights) -> Ray:  # type: ignore[no-untyped-def]
     """Fill in the length per plane, mm, times the time-of-flight kernel if there is a table.
 
@@ -148,7 +151,7 @@ def gather_strided(flat, walk, stride2, weights):  # type: ignore[no-untyped-def
     return total
 
 
-@numba.njit(cache=True, fastmath=REORDER)
+@numba.njit(inline="always")
 def gather(flat, walk, weights) -> float:  # type: ignore[no-untyped-def]
     """Line integral of a flat padded image along a prepared walk."""
     if walk[4] == 1:  # known to the compiler: pairs of neighbours
@@ -178,7 +181,7 @@ def scatter_strided(flat, walk, stride2, weights, value):  # type: ignore[no-unt
         flat[to + INDEX(stride2)] += far_high
 
 
-@numba.njit(cache=True, fastmath=REORDER)
+@numba.njit(inline="always")
 def scatter(flat, walk, weights, value) -> None:  # type: ignore[no-untyped-def]
     """Add `value` times the weights of a prepared walk: the adjoint of `gather`."""
     if walk[4] == 1:
@@ -209,7 +212,7 @@ def add_up(private, num_used, total):  # type: ignore[no-untyped-def]
             private[part, voxel] = 0.0
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, parallel=True, fastmath=REORDER)
 def forward_sums(  # type: ignore[no-untyped-def]
     flat, points, first, second, tof_mm, tof_table, grid
 ):
@@ -225,7 +228,7 @@ def forward_sums(  # type: ignore[no-untyped-def]
     return sums
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, parallel=True, fastmath=REORDER)
 def back_sums(  # type: ignore[no-untyped-def]
     values, points, first, second, tof_mm, tof_table, grid, private, total
 ):
@@ -242,7 +245,7 @@ def back_sums(  # type: ignore[no-untyped-def]
         add_up(private, used, total)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, parallel=True, fastmath=REORDER)
 def em_sums(  # type: ignore[no-untyped-def]
     flat, points, first, second, additive, tof_mm, tof_table, grid, subset, num_subsets, private,
     total,
@@ -264,7 +267,7 @@ def em_sums(  # type: ignore[no-untyped-def]
         add_up(private, used, total)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, parallel=True, fastmath=REORDER)
 def lor_sums(  # type: ignore[no-untyped-def]
     points, areas, tasks, shares, num_rings, num_columns, is_mirrored, stride, grid, flat_mu,
     mu_grid, private, plain, weakened,
@@ -314,7 +317,7 @@ def lor_sums(  # type: ignore[no-untyped-def]
             add_up(private[below:], used, weakened)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=REORDER)
 def matrix_rows(  # type: ignore[no-untyped-def]
     points, first, second, tof_mm, tof_table, grid, starts, voxels, values
 ):
