@@ -7,6 +7,8 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+# One browser for all tests of a process: a second one cannot be started beside it.
+pytest_plugins = ["tests.browser.fixtures"]
 # No deadline: the first call compiles kernels, machines are shared. The same examples each time.
 settings.register_profile("tubepet", deadline=None, derandomize=True)
 settings.load_profile("tubepet")

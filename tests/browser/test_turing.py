@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.browser.conftest import url
+from tests.browser.fixtures import url
 from tests.conftest import ROOT
 from tubepet.report import turing
 

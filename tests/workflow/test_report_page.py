@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import url
+from tests.browser.fixtures import url
 from tubepet import io
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
