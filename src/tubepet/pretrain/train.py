@@ -31,6 +31,7 @@ from tubepet.rng import derived_seed, stream
 MAX_GRADIENT_NORM = 1e4
 EVALUATION_BATCH = 64
 MAX_VALIDATION = 512  # slices, evenly spaced over the validation patients: enough for a curve
+MAX_CODES = 10_000  # of training slices, for q(z): leaves D^2 / 4e4 nats of bias, 0.4 at D = 128
 CURVE_COLUMNS = ["step", "split", "kl_weight", "reconstruction_nats", "kl_nats"]
 
 Images = NDArray[np.float32]
@@ -72,6 +73,11 @@ def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> NDA
     return order[start : start + batch_size]
 
 
+def evenly(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Return all rows, or as many as `most` of them, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
+
+
 def _generator(device: torch.device, seed: int, *items: str | int) -> torch.Generator:
     generator = torch.Generator(device)
     generator.manual_seed(derived_seed(seed, "pretrain", *items))
@@ -80,13 +86,13 @@ def _generator(device: torch.device, seed: int, *items: str | int) -> torch.Gene
 
 @torch.no_grad()
 def encode_all(
-    model: ConvVAE, images: Images, window_hu: tuple[float, float]
+    model: ConvVAE, images: Images, rows: NDArray[np.intp], window_hu: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
-    """Return posterior means and log variances (N, D), on the CPU, of HU images (N, H, W)."""
+    """Return posterior means and log variances (n, D), on the CPU, of some rows of HU images."""
     device = next(model.parameters()).device
     codes = [
-        model.encode(_tensor(images[i : i + EVALUATION_BATCH], window_hu).to(device))
-        for i in range(0, len(images), EVALUATION_BATCH)
+        model.encode(_tensor(io.take(images, rows[i : i + EVALUATION_BATCH]), window_hu).to(device))
+        for i in range(0, len(rows), EVALUATION_BATCH)
     ]
     mu, log_var = zip(*codes, strict=True)
     return torch.cat(mu).cpu(), torch.cat(log_var).cpu()
@@ -157,8 +163,7 @@ def train_vae(
     torch.set_num_threads(1)  # the same sums in the same order, however many cores there are
     torch.use_deterministic_algorithms(True, warn_only=True)  # not all GPU kernels have such a form
     i_train, i_val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
-    i_val = i_val[np.unique(np.linspace(0, len(i_val) - 1, MAX_VALIDATION).astype(int))]
-    val_hu = np.asarray(images_hu[i_val])
+    val_hu = io.take(images_hu, evenly(i_val, MAX_VALIDATION))
     fabric = make_fabric()
     torch.manual_seed(derived_seed(seed, "pretrain", "weights"))
     plain = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"])
@@ -179,7 +184,7 @@ def train_vae(
     )  # fmt: skip
     for step in steps:
         chosen = np.sort(batch_indices(len(i_train), settings["batch_size"], step, seed))
-        x = fabric.to_device(_tensor(images_hu[i_train[chosen]], window_hu))
+        x = fabric.to_device(_tensor(io.take(images_hu, i_train[chosen]), window_hu))
         generator = _generator(fabric.device, seed, "noise", step)
         weight = kl_weight(step, settings["beta"], settings["kl_anneal_steps"])
         nll, kl = elbo_terms(model, x, settings["sigma_x"], generator)
@@ -204,7 +209,8 @@ def train_vae(
     trained = plain.to(memory_format=torch.contiguous_format).cpu().eval()  # type: ignore[call-overload]
     curves = pd.DataFrame(rows, columns=CURVE_COLUMNS)
     # over the training slices: the codes that the GAN draws, and the only set much larger than D
-    gap = aggregate_gap(*encode_all(trained, images_hu[i_train], window_hu))
+    i_coded = evenly(i_train, MAX_CODES)
+    gap = aggregate_gap(*encode_all(trained, images_hu, i_coded, window_hu))
     facts = {
         "image_size": trained.image_size,
         "latent_size": trained.latent_size,

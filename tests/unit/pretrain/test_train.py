@@ -124,7 +124,9 @@ def test_figures_are_drawn(slices, tmp_path):
     trained = run(slices, tmp_path)
     drawn = (
         figures.draw_curves(trained.curves, "discs"),
-        figures.draw_reconstructions(trained.model, slices[SPLIT == "val"], WINDOW_HU, 10, "discs"),
+        figures.draw_reconstructions(
+            trained.model, slices, np.flatnonzero(SPLIT == "val"), WINDOW_HU, 10, "discs"
+        ),
         figures.draw_samples(trained.model, WINDOW_HU, 2, 3, 3, "discs"),
     )
     for figure, num_axes in zip(drawn, (3, 2 * 4 + 1, 2 * 3 + 1), strict=True):
