@@ -31,7 +31,7 @@ class Together(DDPStrategy):
     of which DistributedDataParallel takes (as in the code of Karras et al. 2020, arXiv:2006.06676).
     """
 
-    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
+    def setup_module(self, module: nn.Module) -> nn.Module:
         """Return the module as it is."""
         return module
 
@@ -116,13 +116,13 @@ class _MeanOfProcesses(torch.autograd.Function):
     """The mean over the processes of a tensor of each; so is its derivative, and that one's."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
         total = x.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total / dist.get_world_size()
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         return mean_of_processes(gradient)
 
 
@@ -130,7 +130,7 @@ def mean_of_processes(x: Tensor) -> Tensor:
     """Return the mean of a tensor over the processes, differentiable; alone, the tensor."""
     if not dist.is_initialized():
         return x
-    mean: Tensor = _MeanOfProcesses.apply(x)  # type: ignore[no-untyped-call]
+    mean: Tensor = _MeanOfProcesses.apply(x)
     return mean
 
 
@@ -182,4 +182,5 @@ def share_batch_norms(network: nn.Module) -> None:
         return
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.__class__ = SharedBatchNorm  # same parameters, statistics and names
+            # the same parameters, statistics and names
+            module.__class__ = SharedBatchNorm  # type: ignore[assignment]

@@ -21,6 +21,7 @@ trained = train.train_vae(
     seed=params.seed,
     checkpoint_path=params.checkpoint,
     digest=training_digest(identity, images),
+    num_processes=params.num_processes,
 )
 held_out = np.flatnonzero(split == "val")
 source = "stand-in" if info["is_standin"] else info["source"]

@@ -107,7 +107,7 @@ def train(
         Fewer training slices than the batch, or a batch that processes cannot share; as `Diverged`
         (of several processes: as it is), a loss that is no longer finite.
     """
-    batch_size, num_steps = config["batch_size"], config["num_steps"]
+    batch_size = config["batch_size"]
     for what, images in (("positron", data.real), ("CT", data.ct)):
         if images is not None and len(images) < batch_size:
             raise InputError(
@@ -126,9 +126,7 @@ def train(
         fabric, _take_steps, model, name, config, data, seed, digest, begun, progress_dir
     )
     arguments = model.generator_arguments(config, data)
-    return Trained(
-        state["weights"], arguments, pd.DataFrame(state["rows"]), state["grid"].numpy()
-    )
+    return Trained(state["weights"], arguments, pd.DataFrame(state["rows"]), state["grid"].numpy())
 
 
 def _take_steps(

@@ -92,8 +92,8 @@ def draw_reconstructions(
     originals = io.take(images_hu, evenly(rows, num_shown))
     mu, _ = model.encode(torch.from_numpy(normalised(originals, window_hu))[:, None])
     rebuilt = _hu(model.decode(mu), window_hu)
-    rows = [("held out", originals), ("rebuilt", rebuilt)]
-    return _grid(rows, window_hu, f"Slices of validation patients, rebuilt by the VAE ({source})")
+    lines = [("held out", originals), ("rebuilt", rebuilt)]
+    return _grid(lines, window_hu, f"Slices of validation patients, rebuilt by the VAE ({source})")
 
 
 @torch.no_grad()

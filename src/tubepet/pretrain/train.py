@@ -258,7 +258,7 @@ def _take_steps(
         average_gradients(plain.parameters())
         terms = fabric.all_reduce([nll.detach(), kl.detach()])
         _check_finite(
-            negative_elbo(*terms, weight).item(), step, settings["learning_rate"]
+            negative_elbo(terms[0], terms[1], weight).item(), step, settings["learning_rate"]
         )
         clip_grad_norm_(plain.parameters(), MAX_GRADIENT_NORM)
         optimiser.step()

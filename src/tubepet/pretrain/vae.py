@@ -131,9 +131,7 @@ def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(1)
 
 
-def elbo_terms(
-    model: nn.Module, x: Tensor, sigma_x: float, noise: Tensor
-) -> tuple[Tensor, Tensor]:
+def elbo_terms(model: nn.Module, x: Tensor, sigma_x: float, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Return the two terms of the negative ELBO, each a mean over the batch in nats per image.
 
     Parameters

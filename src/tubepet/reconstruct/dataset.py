@@ -123,7 +123,7 @@ def collect_slices(
 
 
 def _levels(truth: dict[str, Any], grid: Grid, margin_mm: float) -> NDArray[np.intp]:
-    """Indices along z of the slices that count of a tube."""
+    """Return the indices along z of the slices that count of a tube."""
     z_mm = grid.axes_mm()[0]
     return np.flatnonzero(np.abs(z_mm) <= truth["length_mm"] / 2 - margin_mm)
 

@@ -1,4 +1,4 @@
-"""Several processes train as one does: equal losses but for rounding, and one goes on for others."""
+"""Several processes train as one does, but for rounding, and one goes on for others."""
 
 import numpy as np
 import pytest
@@ -126,5 +126,7 @@ def test_a_loss_that_is_not_finite_stops_all_processes(config, data, tmp_path) -
 
 
 def test_processes_that_cannot_share_the_batch_are_refused(config, data, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"gan\.num_processes: got 3, expected a divisor of gan\.b"):
+    with pytest.raises(
+        InputError, match=r"gan\.num_processes: got 3, expected a divisor of gan\.b"
+    ):
         train(MODELS["vae"], "vae", config("vae"), data, 1, "code", tmp_path, 3)

@@ -107,7 +107,9 @@ def test_two_processes_train_as_one_and_go_on_for_each_other(slices, tmp_path):
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(slices, tmp_path):
-    with pytest.raises(InputError, match=r"pretrain\.num_processes: got 3, expected a divisor of p"):
+    with pytest.raises(
+        InputError, match=r"pretrain\.num_processes: got 3, expected a divisor of p"
+    ):
         train.train_vae(slices, SPLIT, WINDOW_HU, SETTINGS, 3, tmp_path / "a.pt", "run", 3)
 
 
