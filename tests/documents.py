@@ -7,8 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conftest import ROOT
-
+ROOT = Path(__file__).parent.parent
 PAGES = (
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -31,29 +30,27 @@ class Step:
 
 
 def steps(page: Path) -> list[Step]:
-    """Return the `bash` blocks of a page; a `text` block is what the one before it prints."""
+    """Return the `bash` and `python` blocks of a page; `text` is what the one before prints."""
     found: list[Step] = []
     for kind, text in FENCE.findall(page.read_text(encoding="utf-8")):
-        if kind == "bash":
-            found.append(Step(page, text, None))
+        if kind in ("bash", "python"):
+            is_bash = kind == "bash"
+            found.append(Step(page, text if is_bash else f"python - <<'END'\n{text}END\n", None))
         elif kind == "text":
             found[-1] = Step(page, found[-1].commands, text)
     return found
 
 
 def lines(commands: str) -> list[str]:
-    """Return the single commands of a block, without comments, continuation lines joined.
-
-    The text of a here-document belongs to its command.
-    """
-    commands = re.sub(r"<<'?END'?\n.*?^END$", "<<END", commands, flags=re.M | re.S)
+    """Return the single commands of a block, without comments and here-documents."""
+    commands = re.sub(r"<<'?END'?\n.*?^END$", "", commands, flags=re.M | re.S)
     joined = re.sub(r"\\\n\s*", "", commands)
     bare = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in joined.splitlines())
     return [line for line in bare if line]
 
 
 def ends_with(output: str, printed: str) -> bool:
-    """Whether the last lines are the ones expected; `...` stands for anything in a line or lines."""
+    """Whether the last lines are the ones expected; `...` is anything in a line, or lines."""
     pattern = ""
     for line in printed.splitlines():
         within = re.escape(line).replace(re.escape("..."), ".*")
