@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 
 from tubepet import seals
 from tubepet.errors import InputError
@@ -204,6 +205,13 @@ def read_table(path: PathLike) -> pd.DataFrame:
 
 
 def write_figure(path: PathLike, figure: Any) -> None:
-    """Write a matplotlib figure as PNG without a date, so that equal figures are equal files."""
+    """Write a matplotlib figure as PNG with its numbers (`tubepet.numbers`).
+
+    Without a date: equal figures are equal files.
+    """
+    from tubepet import numbers  # matplotlib takes half a second to load
+
+    info = PngInfo()
+    info.add(numbers.CHUNK, numbers.packed(figure))
     with atomic(path) as part:
-        figure.savefig(part, dpi=110, metadata={"Software": None})
+        figure.savefig(part, dpi=110, pil_kwargs={"pnginfo": info})
