@@ -132,7 +132,9 @@ def read_volume(path: PathLike) -> Volume:
         array = sitk.GetArrayFromImage(image)
     except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         reason = (str(error).strip() or "nothing").splitlines()[-1]
-        raise InputError(f"{path}: expected a readable NIfTI volume, got: {reason}") from error
+        raise InputError(
+            f"{path}: expected a readable NIfTI volume, got: {reason} ({seals.remedy(Path(path))})"
+        ) from error
     if image.GetDimension() != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel()):
         raise InputError(f"{path}: expected a 3D volume with axes along x, y, z")
     z, y, x = (round(v, 6) for v in reversed(image.GetSpacing()))  # NIfTI holds float32
