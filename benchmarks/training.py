@@ -50,6 +50,7 @@ def synthetic_data(config: dict[str, Any]) -> Data:
     slices = drawings.expected * rng.lognormal(0, 0.2, drawings.expected.shape)
     slices = (0.8 * slices).astype(np.float32)
     everything = np.ones(NUM_SLICES, bool)
+    tubes = np.arange(NUM_SLICES).astype(str)  # a slice each
     num_features = [config["features"][key] for key in ("num_components", "pcanet_components")]
     return Data(
         real=positron_images(slices, everything, 1.0),
@@ -57,7 +58,7 @@ def synthetic_data(config: dict[str, Any]) -> Data:
         vae=ConvVAE(image["num_pixels"], pretrain["latent_size"], pretrain["channels"]),
         bank=torch.randn(NUM_SLICES, sum(num_features)),
         num_pca=num_features[0],
-        drawn=Drawn(drawings.fluid, drawings.expected, population),
+        drawn=Drawn(drawings.fluid, drawings.expected, drawings.end_mm, tubes, population),
     )
 
 

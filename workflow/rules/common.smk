@@ -268,6 +268,7 @@ def needed_files(model, step):
         "drawings": {
             "fluid": rules.label_slices.output.fluid,
             "expected": rules.label_slices.output.expected,
+            "labels": rules.label_slices.output.labels,
             "population": rules.label_slices.output.population,
         },
     }

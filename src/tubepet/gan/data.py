@@ -58,18 +58,28 @@ class Drawn:
     ----------
     fluid, expected : float32 array, shape (N, H, W)
         See `tubepet.phantom.drawing.Drawings`.
+    end_mm : float array, shape (N,)
+        Likewise.
+    tube : str array, shape (N,)
+        The tube of each slice.
     population : Population
         What new tubes are drawn from.
     """
 
     fluid: NDArray[np.float32]
     expected: NDArray[np.float32]
+    end_mm: NDArray[np.float64]
+    tube: NDArray[np.str_]
     population: Population
 
     def of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the drawings of some rows, shape (B, 2, H, W): `fluid` and `expected`."""
         pair = [io.take(array, rows) for array in (self.fluid, self.expected)]
         return np.stack(pair, axis=1).astype(np.float32)
+
+    def places(self, rows: NDArray[np.intp]) -> Tensor:
+        """Return `end_mm` of some rows, shape (B,)."""
+        return torch.from_numpy(self.end_mm[rows]).float()
 
 
 @dataclass(frozen=True)

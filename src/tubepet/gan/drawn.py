@@ -22,8 +22,8 @@ class DrawnGenerator(Protocol):
 
     population: Population
 
-    def generate(self, drawing: Tensor, rng: torch.Generator) -> Tensor:
-        """(B, 2, H, W), `fluid` and `expected` -> (B, 1, H, W) in [-1, 1]."""
+    def generate(self, drawing: Tensor, end_mm: Tensor, rng: torch.Generator) -> Tensor:
+        """(B, 2, H, W), `fluid` and `expected`, and (B,) -> (B, 1, H, W) in [-1, 1]."""
         ...
 
 
@@ -66,7 +66,7 @@ def sample_labelled(
     seed = int(torch.randint(2**31, (1,), generator=rng))
     population = generator.population
     drawings, labels = draw_new(population, num, np.random.default_rng(seed), wanted)
-    images = [
-        generator.generate(chunk, rng).cpu() for chunk in as_input(drawings).split(SAMPLE_CHUNK)
-    ]
+    inputs = (as_input(drawings), torch.from_numpy(drawings.end_mm).float())
+    chunks = zip(*(part.split(SAMPLE_CHUNK) for part in inputs), strict=True)
+    images = [generator.generate(*chunk, rng).cpu() for chunk in chunks]
     return torch.cat(images), labels, drawings.defect

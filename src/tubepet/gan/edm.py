@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from tubepet.gan import filter as mirrored
 from tubepet.gan.data import Data, Images
-from tubepet.gan.output import gaussian_transfer
 from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2  # of ln sigma in training; table 1
@@ -157,6 +157,7 @@ class Denoiser(nn.Module):
     """
 
     band: Tensor
+    cosines: Tensor
 
     def __init__(
         self,
@@ -174,9 +175,10 @@ class Denoiser(nn.Module):
         self.sigma_data = sigma_data
         self.num_sampling_steps = num_sampling_steps
         self.net = UNet(channels)
-        transfer = gaussian_transfer(image_size, filter_px)
+        transfer = mirrored.gaussian_transfer(image_size, filter_px)
         is_kept = (transfer > REMOVED) | (output == "tanh")
-        self.register_buffer("band", is_kept.float())
+        self.register_buffer("band", mirrored.buffer(is_kept))
+        self.register_buffer("cosines", mirrored.buffer(mirrored.cosines(image_size)))
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """Noisy centred images (B, 1, H, W), levels (B,) -> expected clean centred images."""
@@ -185,10 +187,9 @@ class Denoiser(nn.Module):
         clean: Tensor = c_skip * noisy + c_out * self.net(c_in * noisy, c_noise)
         return clean
 
-
-def in_band(images: Tensor, band: Tensor) -> Tensor:
-    """Remove from images (B, 1, H, W) the frequencies where `band` (H, W // 2 + 1) is 0."""
-    return torch.fft.irfft2(torch.fft.rfft2(images) * band, s=images.shape[-2:])
+    def in_band(self, images: Tensor) -> Tensor:
+        """Remove from images (B, 1, H, W) the frequencies where `band` (H, W) is 0."""
+        return mirrored.apply(images, self.band, self.cosines)
 
 
 def data_statistics(images: Images) -> tuple[float, float]:
@@ -253,6 +254,6 @@ def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> 
     images = []
     for start in range(0, num, SAMPLE_CHUNK):
         noise = torch.randn(min(SAMPLE_CHUNK, num - start), 1, side, side, generator=rng)
-        clean = in_band(heun(denoise, noise.to(device), levels), generator.band)
+        clean = generator.in_band(heun(denoise, noise.to(device), levels))
         images.append((clean + generator.mean).clamp(-1, 1).cpu())
     return torch.cat(images)

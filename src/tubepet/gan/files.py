@@ -19,8 +19,8 @@ def read_data(paths: Mapping[str, str]) -> Data:
     ----------
     paths : mapping
         Paths by the names of the rules' inputs: `images`, `table` and `info` of the positron
-        slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info`, `bank`, `fluid`, `expected`
-        and `population` as far as the model needs them (`NEEDS` in common.smk).
+        slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info`, `bank`, `fluid`, `expected`,
+        `labels` and `population` as far as the model needs them (`NEEDS` in common.smk).
 
     Raises
     ------
@@ -50,5 +50,7 @@ def read_data(paths: Mapping[str, str]) -> Data:
                     f"{paths[name]}: got shape {array.shape}, expected {real.array.shape}, that of "
                     f"{paths['images']}"
                 )
-        drawn = Drawn(fluid, expected, read_population(io.read_json(paths["population"])))
+        labels, population = io.read_table(paths["labels"]), io.read_json(paths["population"])
+        end_mm, tube = labels["end_mm"].to_numpy(float), labels["tube"].to_numpy(str)
+        drawn = Drawn(fluid, expected, end_mm, tube, read_population(population))
     return Data(real, ct, vae, bank, num_pca, drawn)

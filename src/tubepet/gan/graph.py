@@ -49,12 +49,15 @@ def _code_and_maps(network: Any, num: int, rng: torch.Generator) -> Inputs:
 
 def _drawing_and_maps(network: Any, num: int, rng: torch.Generator) -> Inputs:
     side = network.image_size
-    drawing = torch.rand(num, 2, side, side, generator=rng)
-    return {"drawing": drawing} | _numbered(network.draw_noise(num, rng))
+    drawing, end_mm = torch.rand(num, 2, side, side, generator=rng), torch.rand(num, generator=rng)
+    return {"drawing": drawing, "end_mm": end_mm} | _numbered(network.draw_noise(num, rng))
 
 
-# Inputs of each model's graph: all N(0, 1) but `drawing`, the fluid fractions that
-# `tubepet.phantom.drawing` gives.
+# Inputs of each model's graph: all N(0, 1) but these two, which `tubepet.phantom.drawing` gives.
+HOLDS = {
+    "drawing": "fluid fractions, 0 to 1",
+    "end_mm": "distance from the nearer end of the fluid, mm",
+}
 INPUTS: dict[str, Callable[[Any, int, torch.Generator], Inputs]] = {
     "vae": _code_and_pixels,
     "dcgan": _code,
@@ -66,7 +69,7 @@ INPUTS: dict[str, Callable[[Any, int, torch.Generator], Inputs]] = {
 # How the network is called with them, where it is not by `forward(*inputs)`.
 CALLS: dict[str, Callable[..., Tensor]] = {
     "vae": lambda network, z, noise: network.draw(z, noise),
-    "ours": lambda network, drawing, *noise: network(drawing, list(noise)),
+    "ours": lambda network, drawing, end_mm, *noise: network(drawing, end_mm, list(noise)),
 }
 
 
@@ -125,7 +128,7 @@ def write_onnx(path: str | os.PathLike[str], generator: Generator) -> dict[str, 
     described = {
         name: {
             "shape": ["batch", *value.shape[1:]],
-            "holds": "fluid fractions, 0 to 1" if name == "drawing" else "N(0, 1)",
+            "holds": HOLDS.get(name, "N(0, 1)"),
         }
         for name, value in inputs.items()
     }

@@ -1,8 +1,11 @@
 """Ours: from the drawing of a slice to the image that scanner and reconstruction would make of it.
 
     drawing -> surrogate (physics, fitted) -> gain and offset (learned) -> image
+    distance from the tube's end -> memory -> gain of the surrogate's mean
 
-The surrogate gives a first image with noise of the right strength and correlations. A small U-Net,
+The surrogate gives a first image with noise of the right strength and correlations. What it cannot
+know of a drawing is how far the tube goes on: reconstruction with a resolution model overshoots
+near the ends. An attention memory of the training slices tells it by how much. A small U-Net,
 with fresh noise at every resolution, corrects it under a conditional patch critic, which sees the
 image beside its drawing. The last layer is the filter that the reconstruction ends with, so the
 generator cannot make spatial frequencies that no slice has.
@@ -15,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
@@ -23,14 +27,17 @@ from tubepet.device import mean_of_processes
 from tubepet.gan.data import Data
 from tubepet.gan.drawn import sample_labelled
 from tubepet.gan.loss import ADVERSARIAL, frozen
-from tubepet.gan.run import Config, Networks, Run, bare
-from tubepet.gan.surrogate import MAX_FITTED, Surrogate, fit
+from tubepet.gan.memory import PlaceMemory, choose_kernel_mm
+from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run, bare
+from tubepet.gan.surrogate import MAX_FITTED, Surrogate, fit_mean, fit_noise
 from tubepet.phantom.drawing import read_population
 
 ADAM_BETAS = (0.5, 0.99)
 NUM_CHANNELS = 2  # of a drawing: fluid, expected
 LEAK = 0.2
 DARK = 0.01  # of the scale: the critic's second view is linear below, logarithmic above
+MAX_SLOTS = 2000  # of the memory; evenly taken from more slices
+MAX_GAIN = 2.0  # of a slice's total; real ones differ by some per cent
 OFFSET = 0.1  # of the scale: what is added is small against what is multiplied
 
 
@@ -65,14 +72,26 @@ class DrawingGenerator(nn.Module):
         Standard deviation of the last filter, a Gaussian.
     population : mapping
         JSON of the `Population` that new tubes are drawn from.
+    num_slots : int
+        Of the memory; 0: none.
+    shuffle_contexts : bool
+        Whether each drawing gets what the memory returns for its neighbour in the batch.
     """
 
     def __init__(
-        self, image_size: int, channels: int, filter_px: float, population: Mapping[str, Any]
+        self,
+        image_size: int,
+        channels: int,
+        filter_px: float,
+        population: Mapping[str, Any],
+        num_slots: int,
+        shuffle_contexts: bool,
     ) -> None:
         super().__init__()
         self.population = read_population(population)
         self.image_size = image_size
+        self.shuffle_contexts = shuffle_contexts
+        self.memory = PlaceMemory(num_slots)
         self.surrogate = Surrogate(image_size, filter_px)
         self.fine = Block(NUM_CHANNELS + 1, channels)
         self.middle = Block(channels, 2 * channels)
@@ -83,13 +102,15 @@ class DrawingGenerator(nn.Module):
         for parameter in self.out.parameters():  # the first image is the surrogate's
             nn.init.zeros_(parameter)
 
-    def forward(self, drawing: Tensor, noise: list[Tensor]) -> Tensor:
+    def forward(self, drawing: Tensor, end_mm: Tensor, noise: list[Tensor]) -> Tensor:
         """Make images of drawings.
 
         Parameters
         ----------
         drawing : tensor, shape (B, 2, H, W)
             Fluid fractions, 0 to 1.
+        end_mm : tensor, shape (B,)
+            Distance of each slice from the nearer end of the fluid.
         noise : list of tensor
             See `draw_noise`.
 
@@ -98,7 +119,10 @@ class DrawingGenerator(nn.Module):
         tensor, shape (B, 1, H, W)
             In [-1, 1].
         """
-        first = self.surrogate.unfiltered(drawing, noise[0])
+        context = self.memory(end_mm)
+        if self.shuffle_contexts:
+            context = context.roll(1, dims=0)
+        first = self.surrogate.unfiltered(drawing, noise[0], context.exp())
         fine = self.fine(torch.cat([drawing, first], dim=1), noise[1])
         middle = self.middle(functional.avg_pool2d(fine, 2), noise[2])
         coarse = self.coarse(functional.avg_pool2d(middle, 2), noise[3])
@@ -114,11 +138,11 @@ class DrawingGenerator(nn.Module):
         sizes = (size, size, size // 2, size // 4, size // 2, size)
         return [torch.randn(num, 1, s, s, generator=rng) for s in sizes]
 
-    def generate(self, drawing: Tensor, rng: torch.Generator) -> Tensor:
+    def generate(self, drawing: Tensor, end_mm: Tensor, rng: torch.Generator) -> Tensor:
         """Make images of drawings with fresh noise."""
         device = self.out.weight.device
         noise = [n.to(device) for n in self.draw_noise(len(drawing), rng)]
-        image: Tensor = self(drawing.to(device), noise)
+        image: Tensor = self(drawing.to(device), end_mm.to(device), noise)
         return image
 
 
@@ -166,28 +190,75 @@ def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
         "channels": config["channels"],
         "filter_px": data.drawn.population.grid.filter_px,
         "population": asdict(data.drawn.population),
+        "num_slots": len(_slots(data)) if config["memory"] else 0,
+        "shuffle_contexts": config["shuffle_contexts"],
     }
 
 
 def make_generator(arguments: Mapping[str, Any]) -> DrawingGenerator:
-    """Return a fresh generator, its surrogate not fitted."""
+    """Return a fresh generator, its surrogate and its memory not fitted."""
     return DrawingGenerator(**arguments)
 
 
-def fit_surrogate(data: Data) -> dict[str, Tensor]:
-    """Fit the surrogate to training slices, evenly taken from all."""
+def _step(num: int, most: int) -> int:
+    """Return which of so many to take, every first, second, .., for at most `most`."""
+    return -(-num // most)
+
+
+def _slots(data: Data) -> NDArray[np.intp]:
+    return data.real.rows[:: _step(len(data.real), MAX_SLOTS)]
+
+
+def fit(generator: DrawingGenerator, data: Data) -> None:
+    """Fit surrogate and memory to training slices, evenly taken from all.
+
+    The mean comes first; then the memory, whose values say by what it is wrong in total; then the
+    noise, with what slots of other tubes say of each slice: its own slot knows its noise.
+    """
     assert data.drawn is not None
-    rows = data.real.rows[:: -(-len(data.real) // MAX_FITTED)]
-    images = np.clip(np.asarray(data.real.array[rows], np.float64) / data.real.high, 0, 1)
-    return fit(
-        images, np.asarray(data.drawn.of(rows), np.float64), data.drawn.population.grid.filter_px
-    )
+    drawn, filter_px, slots = data.drawn, data.drawn.population.grid.filter_px, _slots(data)
+    fitted = slice(None, None, _step(len(slots), MAX_FITTED))
+    images, drawings = _unit(data, slots[fitted]), np.asarray(drawn.of(slots[fitted]), np.float64)
+    mean = fit_mean(images, drawings, filter_px)
+    contexts = np.zeros(len(slots))
+    memory = generator.memory
+    if len(memory.values) > 0:
+        keys_mm, values = drawn.end_mm[slots], _log_gains(data, slots, mean)
+        kernel_mm, contexts = choose_kernel_mm(keys_mm, values, drawn.tube[slots])
+        memory.keys_mm.copy_(torch.from_numpy(keys_mm))
+        memory.values.copy_(torch.from_numpy(values))
+        memory.kernel_mm.fill_(kernel_mm)
+    gain = torch.from_numpy(np.exp(contexts[fitted])).float()
+    noise = fit_noise(images, drawings, filter_px, mean, gain)
+    generator.surrogate.load_fit({"mean": mean} | noise)
+
+
+def _unit(data: Data, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return slices in units of the scale, clipped to it as the networks see them."""
+    return np.clip(np.asarray(data.real.array[rows], np.float64) / data.real.high, 0, 1)
+
+
+def _log_gains(data: Data, rows: NDArray[np.intp], mean: Tensor) -> NDArray[np.float64]:
+    """Return the logarithm of each slice's total over that which the mean has; 0 if it has none."""
+    assert data.drawn is not None
+    with torch.device("cpu"):
+        surrogate = Surrogate(data.real.image_size, data.drawn.population.grid.filter_px)
+    surrogate.load_fit({"mean": mean})
+    gains = []
+    for start in range(0, len(rows), SAMPLE_CHUNK):
+        part = rows[start : start + SAMPLE_CHUNK]
+        drawing, one = torch.from_numpy(data.drawn.of(part)), torch.ones(len(part), device="cpu")
+        expected = surrogate.filter(surrogate.expected(drawing, one)).clamp(min=0)
+        totals = expected.sum((1, 2, 3)).double().numpy()
+        ratio = _unit(data, part).sum((1, 2)) / np.where(totals > 0, totals, np.inf)
+        gains.append(np.where(totals > 0, ratio, 1.0))
+    return np.asarray(np.log(np.clip(np.concatenate(gains), 1 / MAX_GAIN, MAX_GAIN)))
 
 
 def make_networks(config: Config, data: Data) -> Networks:
-    """Return the generator, its surrogate fitted to the training slices, and the critic."""
+    """Return the generator, fitted to the training slices as far as it can be, and the critic."""
     generator = make_generator(generator_arguments(config, data))
-    generator.surrogate.load_fit(fit_surrogate(data))
+    fit(generator, data)
     return {"generator": generator, "critic": DrawingCritic(config["disc_channels"])}
 
 
@@ -214,11 +285,12 @@ def train_step(run: Run) -> dict[str, Tensor]:
     real, positions = run.next_batch("real", run.data.real)
     rows = run.data.real.rows[positions.numpy()]
     drawing = run.fabric.to_device(torch.from_numpy(run.data.drawn.of(rows)))
+    end_mm = run.fabric.to_device(run.data.drawn.places(rows))
     transform = run.transform()
     noise = [run.own(n) for n in bare(generator).draw_noise(config["batch_size"], run.rng)]
     shown = 2 * drawing - 1
     real_pair = transform(torch.cat([real, shown], dim=1))
-    fake_pair = transform(torch.cat([generator(drawing, noise), shown], dim=1))
+    fake_pair = transform(torch.cat([generator(drawing, end_mm, noise), shown], dim=1))
 
     real_logits, real_layers = critic(real_pair)
     fake_logits, _ = critic(fake_pair.detach())

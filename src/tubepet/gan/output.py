@@ -1,8 +1,9 @@
 """The last layer of the generators: from any numbers to an image in [-1, 1]."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from tubepet.gan import filter as mirrored
 
 DARK = -2.0  # an image starts at softplus(-2) = 0.13 of the scale: most of a slice is empty
 
@@ -22,22 +23,19 @@ class ActivityOutput(nn.Module):
     """
 
     transfer: Tensor
+    cosines: Tensor
 
     def __init__(self, image_size: int, filter_px: float) -> None:
         super().__init__()
-        self.register_buffer("transfer", gaussian_transfer(image_size, filter_px))
+        transfer = mirrored.filter_transfer(image_size, filter_px)
+        self.register_buffer("transfer", mirrored.buffer(transfer))
+        self.register_buffer("cosines", mirrored.buffer(mirrored.cosines(image_size)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) -> (B, 1, H, W)."""
         activity = functional.softplus(x.float() + DARK)
-        seen = torch.fft.irfft2(torch.fft.rfft2(activity) * self.transfer, s=x.shape[-2:])
+        seen = mirrored.apply(activity, self.transfer, self.cosines)
         return 2 * seen.clamp(0, 1) - 1
-
-
-def gaussian_transfer(image_size: int, filter_px: float) -> Tensor:
-    """Return the transfer function of a Gaussian on a torus, (H, H // 2 + 1), for `rfft2`."""
-    fy, fx = torch.fft.fftfreq(image_size), torch.fft.rfftfreq(image_size)
-    return torch.exp(-2 * (torch.pi * filter_px) ** 2 * (fy[:, None] ** 2 + fx[None, :] ** 2))
 
 
 def output_layer(output: str, image_size: int, filter_px: float) -> nn.Module:

@@ -6,10 +6,6 @@ the Gaussian filter that the reconstruction ends with: no slice has spatial freq
 removes, and a generator that has any is told from real at once. MLEM noise is close to log-normal,
 about proportional to the image, and correlated over the resolution.
 
-All filters mirror the image at its borders, as those of the reconstruction do (`reconstruct.psf`):
-they are products in the cosine transform (DCT-II). Images filtered on a torus lack the step between
-opposite borders, which a classifier sees in the power at high frequencies.
-
 Everything is fitted on the training slices in closed form; there is nothing to train.
 
 References
@@ -23,9 +19,17 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.fft import dct, dctn, idctn
-from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
+
+from tubepet.gan.filter import (
+    apply,
+    buffer,
+    cosines,
+    filter_transfer,
+    from_spectrum,
+    gaussian_transfer,
+    spectrum,
+)
 
 Array = NDArray[np.float64]
 
@@ -43,43 +47,8 @@ DAMPING = 0.7  # power of each change: strength and colour act on each other
 MAX_CHANGE = 4.0  # of the power in a ring per round
 
 
-def gaussian_transfer(size: int, sigma_px: float) -> Array:
-    """Return the transfer function of a Gaussian, (size, size), for the cosine transform."""
-    square = np.square(np.arange(size) / (2 * size))  # of the spatial frequency, per pixel
-    return np.asarray(np.exp(-2 * (np.pi * sigma_px) ** 2 * (square[:, None] + square)))
-
-
-def filter_transfer(size: int, sigma_px: float) -> Array:
-    """Return the transfer function of the filter as it is applied, its kernel cut at 4 sigma.
-
-    The cut leaves a millionth of the power at high frequencies, which a classifier sees.
-    """
-    mirrored = gaussian_filter1d(np.eye(size), sigma_px, axis=0, mode="reflect")
-    along = np.diag(_cosines(size) @ mirrored @ _cosines(size).T)  # the rest is zero
-    return np.asarray(np.outer(along, along))
-
-
-def _cosines(size: int) -> Array:
-    """Return the orthonormal DCT-II as a matrix, (frequency, pixel)."""
-    return np.asarray(dct(np.eye(size), axis=0, norm="ortho"))
-
-
-def _spectrum(images: Array) -> Array:
-    return np.asarray(dctn(images, axes=(-2, -1), norm="ortho"))
-
-
-def filtered(images: Array, transfer: Array) -> Array:
-    """Filter images (..., H, W), mirrored at their borders, with a transfer function (H, W)."""
-    return np.asarray(idctn(_spectrum(images) * transfer, axes=(-2, -1), norm="ortho"))
-
-
-def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
-    """Fit mean, strength and correlations of the noise.
-
-    The mean is a least squares fit. Colour and strength of the noise follow by simulation: what the
-    model makes of the same drawings must have the power of the real slices, ring by ring of spatial
-    frequency, and leave residuals of their variance, from dark to bright. Where most of the power
-    is the mean's, that of the residuals counts instead.
+def fit_mean(images: Array, drawings: Array, filter_px: float) -> Tensor:
+    """Fit the mean by least squares.
 
     Parameters
     ----------
@@ -92,31 +61,59 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
 
     Returns
     -------
+    float32 tensor, shape (4, H, W)
+        A transfer function before F for each of `mean_inputs`.
+    """
+    inputs = mean_inputs(torch.from_numpy(np.asarray(drawings, np.float64))).numpy()
+    last = filter_transfer(images.shape[-1], filter_px)
+    with torch.device("cpu"):
+        return buffer(_least_squares(np.asarray(images, np.float64), inputs, last))
+
+
+def fit_noise(
+    images: Array, drawings: Array, filter_px: float, mean: Tensor, gain: Tensor
+) -> dict[str, Tensor]:
+    """Fit strength and correlations of the noise by simulation.
+
+    What the model makes of the same drawings must have the power of the real slices, ring by
+    ring of spatial frequency, and leave residuals of their variance, from dark to bright. Where
+    most of the power is the mean's, that of the residuals counts instead.
+
+    Parameters
+    ----------
+    images, drawings, filter_px
+        See `fit_mean`.
+    mean : tensor, shape (4, H, W)
+        What it returned.
+    gain : tensor, shape (n,)
+        By what the mean of each slice is multiplied.
+
+    Returns
+    -------
     dict of float32 tensor
-        mean (4, H, W), a channel per `mean_inputs`, and noise (H, W): transfer functions before F;
-        variance (13,): of exp(..) against the mean after F, tabulated.
+        noise (H, W): a transfer function before F; variance (13,): of exp(..) against the mean
+        after F, tabulated.
     """
     size = images.shape[-1]
-    images, drawings = (np.asarray(a, np.float64) for a in (images, drawings))
-    seen = torch.from_numpy(drawings).float()
-    inputs = mean_inputs(torch.from_numpy(drawings)).numpy()
+    images = np.asarray(images, np.float64)
+    seen = torch.from_numpy(np.asarray(drawings)).float()
     with torch.device("cpu"):
         model = Surrogate(size, filter_px)
-    last = filter_transfer(size, filter_px)
-    mean_transfer = _fit_mean(images, inputs, last)
-    mean = np.maximum(filtered(inputs, mean_transfer * last).sum(1), 0)
-    model.mean.copy_(torch.from_numpy(mean_transfer))
+    model.mean.copy_(mean)
     model.variance.fill_(FIRST_VARIANCE)
     model.noise.fill_(1)  # white, of unit variance
+    last = filter_transfer(size, filter_px)
+    expected = model.filter(model.expected(seen, gain))[:, 0].clamp(min=0)
 
     white = np.random.default_rng(0).normal(size=(len(images), 1, size, size))
     white_noise, ring = torch.from_numpy(white).float(), _rings(size, last)
-    zone = _zone(torch.from_numpy(mean)).round().long().numpy()
-    wanted_noise, wanted_all = _radial_power(images - mean, ring), _radial_power(images, ring)
-    wanted_variance = _mean_by(zone, (images - mean) ** 2)
+    zone = _zone(expected).round().long().numpy()
+    level = expected.double().numpy()
+    wanted_noise, wanted_all = _radial_power(images - level, ring), _radial_power(images, ring)
+    wanted_variance = _mean_by(zone, (images - level) ** 2)
     for _ in range(NUM_ROUNDS):
-        made = model(seen, white_noise)[:, 0].clamp(max=1).double().numpy()
-        residual = made - mean
+        made = model(seen, white_noise, gain)[:, 0].clamp(max=1).double().numpy()
+        residual = made - level
         before = model.noise.double().numpy()
         of_noise, of_all = _radial_power(residual, ring), _radial_power(made, ring)
         share = np.minimum(of_noise / of_all, 1)  # where the noise has little, all says nothing
@@ -129,7 +126,7 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
             change *= _power(before * last) / _power(after * last)
             model.noise.copy_(torch.from_numpy(after))
         model.variance.mul_(torch.from_numpy(change))
-    return {name: getattr(model, name) for name in ("mean", "noise", "variance")}
+    return {name: getattr(model, name) for name in ("noise", "variance")}
 
 
 def _change(wanted: Array, got: Array) -> Array:
@@ -149,18 +146,18 @@ def mean_inputs(drawing: Tensor) -> Tensor:
     return torch.cat([drawing, expected.square(), torch.ones_like(expected)], dim=1)
 
 
-def _fit_mean(images: Array, inputs: Array, last: Array) -> Array:
+def _least_squares(images: Array, inputs: Array, last: Array) -> Array:
     """Least squares over Gaussian filters of each channel, weighted by about the inverse variance.
 
     MLEM's variance grows with its mean; unweighted, the dark parts would not count.
     """
     size = images.shape[-1]
     gaussians = np.stack([gaussian_transfer(size, width) for width in WIDTHS_PX])
-    spectra = _spectrum(inputs)
+    spectra = spectrum(inputs)
     num, first = inputs.shape[1] * len(WIDTHS_PX), inputs[:, EXPECTED]
     normal, right = np.zeros((num, num)), np.zeros(num)
     for i in range(len(images)):
-        seen = idctn(spectra[i][:, None] * gaussians * last, axes=(-2, -1), norm="ortho")
+        seen = from_spectrum(spectra[i][:, None] * gaussians * last)
         seen = seen.reshape(-1, size * size)
         weight = 1 / np.maximum(first[i].ravel(), FAINT)
         normal += (seen * weight) @ seen.T
@@ -191,7 +188,7 @@ def _power(transfer: Array) -> float:
 
 def _radial_power(images: Array, ring: NDArray[np.intp]) -> Array:
     """Return the power in each ring: the typical one (geometric mean) of the images."""
-    power = np.square(_spectrum(images)).reshape(len(images), -1)
+    power = np.square(spectrum(images)).reshape(len(images), -1)
     is_in = ring.ravel()[:, None] == np.arange(ring.max() + 1)  # (H * W, rings)
     rings = power @ is_in / is_in.sum(0)
     return np.asarray(np.exp(np.log(np.maximum(rings, np.finfo(float).tiny)).mean(0)))
@@ -219,17 +216,20 @@ class Surrogate(nn.Module):
         self.register_buffer("mean", torch.zeros(NUM_INPUTS, *shape))
         self.register_buffer("noise", torch.zeros(shape))
         self.register_buffer("variance", torch.zeros(NUM_KNOTS))
-        last = filter_transfer(image_size, filter_px).astype(np.float32)
-        self.register_buffer("last", torch.as_tensor(last))
-        cosines = _cosines(image_size).astype(np.float32)
-        self.register_buffer("cosines", torch.as_tensor(cosines))
+        self.register_buffer("last", buffer(filter_transfer(image_size, filter_px)))
+        self.register_buffer("cosines", buffer(cosines(image_size)))
 
     def load_fit(self, fitted: Mapping[str, Tensor]) -> None:
-        """Take what `fit` found."""
+        """Take what `fit_mean` and `fit_noise` found."""
         for name, values in fitted.items():
             getattr(self, name).copy_(values)
 
-    def unfiltered(self, drawing: Tensor, white: Tensor) -> Tensor:
+    def expected(self, drawing: Tensor, gain: Tensor) -> Tensor:
+        """Return m, (B, 1, H, W), of drawings (B, 2, H, W) and what multiplies each (B,)."""
+        mean = apply(mean_inputs(drawing), self.mean, self.cosines).clamp(min=0)
+        return mean * gain[:, None, None, None]
+
+    def unfiltered(self, drawing: Tensor, white: Tensor, gain: Tensor) -> Tensor:
         """Make images before their last filter.
 
         Parameters
@@ -238,30 +238,26 @@ class Surrogate(nn.Module):
             Fluid fractions, 0 to 1.
         white : tensor, shape (B, 1, H, W)
             N(0, 1).
+        gain : tensor, shape (B,)
+            By what the mean of each slice is multiplied.
 
         Returns
         -------
         tensor, shape (B, 1, H, W)
             In units of the scale, at least 0.
         """
-        mean = self._filtered(mean_inputs(drawing), self.mean).clamp(min=0)
-        place = _zone(self._filtered(mean, self.last))
+        mean = self.expected(drawing, gain)
+        place = _zone(self.filter(mean))
         below = place.long().clamp(max=NUM_KNOTS - 2)
         relative = torch.lerp(self.variance[below], self.variance[below + 1], place - below)
         tau2 = torch.log1p(relative)
-        return mean * torch.exp(tau2.sqrt() * self._filtered(white, self.noise) - tau2 / 2)
+        noise = apply(white, self.noise, self.cosines)
+        return mean * torch.exp(tau2.sqrt() * noise - tau2 / 2)
 
     def filter(self, image: Tensor) -> Tensor:
         """Apply F to images (B, 1, H, W)."""
-        return self._filtered(image, self.last)
+        return apply(image, self.last, self.cosines)
 
-    def forward(self, drawing: Tensor, white: Tensor) -> Tensor:
+    def forward(self, drawing: Tensor, white: Tensor, gain: Tensor) -> Tensor:
         """Make images of drawings, see `unfiltered`."""
-        return self.filter(self.unfiltered(drawing, white)).clamp(min=0)
-
-    def _filtered(self, images: Tensor, transfer: Tensor) -> Tensor:
-        """Filter (B, C, H, W) with transfer functions (C, H, W) and add the channels."""
-        with torch.autocast(images.device.type, enabled=False):  # bfloat16 is too coarse for it
-            spectrum = self.cosines @ images.float() @ self.cosines.T
-            spectrum = (spectrum * transfer).sum(1, keepdim=True)
-            return self.cosines.T @ spectrum @ self.cosines
+        return self.filter(self.unfiltered(drawing, white, gain)).clamp(min=0)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from tubepet.gan import filter as mirrored
 from tubepet.gan.data import Data
-from tubepet.gan.output import gaussian_transfer, output_layer
+from tubepet.gan.output import output_layer
 from tubepet.gan.run import SAMPLE_CHUNK, Config, Networks, Run
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
 
@@ -33,7 +34,9 @@ class SliceVAE(ConvVAE):
         See `tubepet.gan.output`.
     """
 
-    noise_transfer: Tensor
+    transfer: Tensor
+    cosines: Tensor
+    noise_std: Tensor
 
     def __init__(
         self, image_size: int, latent_size: int, channels: int, output: str, filter_px: float
@@ -43,8 +46,10 @@ class SliceVAE(ConvVAE):
         last = nn.ConvTranspose2d(channels, 2, 4, stride=2, padding=1)
         self.generate = nn.Sequential(*hidden, last)
         self.out = output_layer(output, image_size, filter_px)
-        transfer = gaussian_transfer(image_size, filter_px)
-        self.register_buffer("noise_transfer", transfer / _gain(transfer, image_size))
+        transfer = mirrored.filter_transfer(image_size, filter_px)
+        self.register_buffer("transfer", mirrored.buffer(transfer))
+        self.register_buffer("cosines", mirrored.buffer(mirrored.cosines(image_size)))
+        self.register_buffer("noise_std", mirrored.buffer(mirrored.noise_std(transfer)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Return mean and spread of each pixel, (B, 2, H, W), of codes (B, latent_size)."""
@@ -54,16 +59,8 @@ class SliceVAE(ConvVAE):
     def draw(self, z: Tensor, noise: Tensor) -> Tensor:
         """Return images of codes, with N(0, 1) numbers (B, 1, H, W) as their pixel noise."""
         mean, spread = self.decode(z).split(1, dim=1)
-        spectrum = torch.fft.rfft2(noise) * self.noise_transfer
-        coloured = torch.fft.irfft2(spectrum, s=noise.shape[-2:])  # of unit variance
+        coloured = mirrored.apply(noise, self.transfer, self.cosines) / self.noise_std
         return (mean + spread * coloured).clamp(-1, 1)
-
-
-def _gain(transfer: Tensor, image_size: int) -> Tensor:
-    """Return the standard deviation of filtered N(0, 1) noise."""
-    delta = torch.zeros(image_size, image_size)
-    delta[0, 0] = 1
-    return torch.fft.irfft2(torch.fft.rfft2(delta) * transfer, s=delta.shape).square().sum().sqrt()
 
 
 def generator_arguments(config: Config, data: Data) -> dict[str, Any]:

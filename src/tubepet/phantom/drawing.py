@@ -70,12 +70,15 @@ class Drawings:
     fluid_change_mm3 : float64 array, shape (n,)
         Volume of fluid that the defect adds to (pit, groove, crack, inner thinning) or takes from
         (inclusion, bubble: negative) the slice; 0 where an image cannot show it (outer thinning).
+    end_mm : float64 array, shape (n,)
+        Distance of the slice's middle from the nearer end of the fluid; negative beyond it.
     """
 
     fluid: NDArray[np.float32]
     expected: NDArray[np.float32]
     defect: NDArray[np.uint8]
     fluid_change_mm3: NDArray[np.float64]
+    end_mm: NDArray[np.float64]
 
 
 def draw_slices(tube: Tube, z_mm: NDArray[np.float64], grid: SliceGrid) -> Drawings:
@@ -117,6 +120,7 @@ def draw_slices(tube: Tube, z_mm: NDArray[np.float64], grid: SliceGrid) -> Drawi
         expected=blurred.astype(np.float32),
         defect=np.asarray(changed[inside].any(axis=1), np.uint8),
         fluid_change_mm3=gained[inside].sum(axis=1) * volume_mm3,
+        end_mm=tube.length_mm / 2 - np.abs(z_mm),
     )
 
 
@@ -164,7 +168,7 @@ def label_table(drawings: Drawings, grid: SliceGrid) -> pd.DataFrame:
     DataFrame
         is_cut: the defect reaches the slice; x_low_px, y_low_px, x_high_px, y_high_px: its box as
         pixel edges, 0 where there is none; x_low_mm .. y_high_mm: the same in mm from the middle
-        of the image; fluid_change_mm3: see `Drawings`.
+        of the image; fluid_change_mm3, end_mm: see `Drawings`.
     """
     boxes = boxes_px(drawings.defect)
     is_cut = np.asarray(drawings.defect.any(axis=(1, 2)))
@@ -172,8 +176,8 @@ def label_table(drawings: Drawings, grid: SliceGrid) -> pd.DataFrame:
     boxes_mm = (boxes - grid.num_pixels / 2) * grid.pixel_mm * is_cut[:, None]
     pixels = {f"{side}_px": boxes[:, i] for i, side in enumerate(sides)}
     lengths = {f"{side}_mm": boxes_mm[:, i] for i, side in enumerate(sides)}
-    change = {"fluid_change_mm3": drawings.fluid_change_mm3}
-    return pd.DataFrame({"is_cut": is_cut} | pixels | lengths | change)
+    rest = {name: getattr(drawings, name) for name in ("fluid_change_mm3", "end_mm")}
+    return pd.DataFrame({"is_cut": is_cut} | pixels | lengths | rest)
 
 
 def draw_dataset(

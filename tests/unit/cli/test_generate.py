@@ -38,6 +38,7 @@ def drawn_model(tmp_path, root) -> Path:
     )
     arguments = {
         "image_size": 32, "channels": 4, "filter_px": 0.6, "population": asdict(population),
+        "num_slots": 5, "shuffle_contexts": False,
     }  # fmt: skip
     torch.manual_seed(3)
     folder = tmp_path / "ours"

@@ -103,6 +103,8 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "augment": "dihedral",
         "loss": "hinge",
         "matching_weight": 1.0,
+        "memory": True,
+        "shuffle_contexts": False,
         "channels": 4,
         "disc_channels": 4,
     },
@@ -125,7 +127,8 @@ def drawn(root: Path) -> Drawn:
         phantom, SliceGrid(SIZE, 1.0, 1.0, 2.6, 1.5), num_slices=10, margin_mm=1.0
     )
     drawings, _ = draw_new(population, 10, np.random.default_rng(0), {})
-    return Drawn(drawings.fluid, drawings.expected, population)
+    tubes = np.array(list("aabbbcccdd"))
+    return Drawn(drawings.fluid, drawings.expected, drawings.end_mm, tubes, population)
 
 
 @pytest.fixture

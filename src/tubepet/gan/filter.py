@@ -1,0 +1,88 @@
+"""Filters of images, mirrored at their borders as those of the reconstruction (`reconstruct.psf`).
+
+They are products in the cosine transform (DCT-II). A filter on a torus leaves no step between
+opposite borders, and a classifier sees that in the power at high frequencies.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.fft import dct, dctn, idctn
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+
+def gaussian_transfer(size: int, sigma_px: float) -> Array:
+    """Return the transfer function of a Gaussian, (size, size), for the cosine transform."""
+    square = np.square(np.arange(size) / (2 * size))  # of the spatial frequency, per pixel
+    return np.asarray(np.exp(-2 * (np.pi * sigma_px) ** 2 * (square[:, None] + square)))
+
+
+def filter_transfer(size: int, sigma_px: float) -> Array:
+    """Return the transfer function of the filter as it is applied, its kernel cut at 4 sigma.
+
+    The cut leaves a millionth of the power at high frequencies, which a classifier sees.
+    """
+    mirrored = gaussian_filter1d(np.eye(size), sigma_px, axis=0, mode="reflect")
+    along = np.diag(cosines(size) @ mirrored @ cosines(size).T)  # the rest is zero
+    return np.asarray(np.outer(along, along))
+
+
+def cosines(size: int) -> Array:
+    """Return the orthonormal DCT-II as a matrix, (frequency, pixel)."""
+    return np.asarray(dct(np.eye(size), axis=0, norm="ortho"))
+
+
+def spectrum(images: Array) -> Array:
+    """Return the cosine transform of images (..., H, W)."""
+    return np.asarray(dctn(images, axes=(-2, -1), norm="ortho"))
+
+
+def from_spectrum(values: Array) -> Array:
+    """Undo `spectrum`."""
+    return np.asarray(idctn(values, axes=(-2, -1), norm="ortho"))
+
+
+def filtered(images: Array, transfer: Array) -> Array:
+    """Filter images (..., H, W) with a transfer function (H, W)."""
+    return from_spectrum(spectrum(images) * transfer)
+
+
+def noise_std(transfer: Array) -> Array:
+    """Return the standard deviation of filtered N(0, 1) noise, (H, W): larger at the borders.
+
+    Parameters
+    ----------
+    transfer : array, shape (H, H)
+        Separable, 1 at rest.
+    """
+    basis = cosines(len(transfer))
+    kernel = basis.T * transfer[0] @ basis  # along one axis
+    along = np.sqrt(np.square(kernel).sum(1))
+    return np.asarray(np.outer(along, along))
+
+
+def buffer(values: Array) -> Tensor:
+    """Return an array as networks keep it, in float32."""
+    return torch.as_tensor(values.astype(np.float32))
+
+
+def apply(images: Tensor, transfer: Tensor, basis: Tensor) -> Tensor:
+    """Filter the channels of images and add them up.
+
+    Parameters
+    ----------
+    images : tensor, shape (B, C, H, H)
+    transfer : tensor, shape (C, H, H), or (H, H) for all channels
+    basis : tensor, shape (H, H)
+        `cosines` of the size.
+
+    Returns
+    -------
+    float32 tensor, shape (B, 1, H, H)
+    """
+    with torch.autocast(images.device.type, enabled=False):  # bfloat16 is too coarse for it
+        values = basis @ images.float() @ basis.T
+        return basis.T @ (values * transfer).sum(1, keepdim=True) @ basis
