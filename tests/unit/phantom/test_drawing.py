@@ -104,6 +104,9 @@ def test_dataset_rows_are_drawn_with_their_own_tube_and_overrides() -> None:
     assert np.array_equal(drawn.fluid[3], alone.fluid[0])
     assert np.array_equal(drawn.expected[3], alone.expected[0])
     assert labels["is_cut"].tolist()[2:] == [True, True]
+    first = draw_tube("tube_0001", PHANTOM, {}, 2020)
+    half_mm = np.repeat([first.length_mm, bubble.length_mm], 2) / 2
+    np.testing.assert_allclose(labels["end_mm"], half_mm - 0.5)  # each 0.5 mm from the middle
 
 
 def test_new_tubes_are_seeded_and_spread_over_all_classes() -> None:
@@ -113,6 +116,8 @@ def test_new_tubes_are_seeded_and_spread_over_all_classes() -> None:
     assert set(table["family"]) == set(FAMILIES) and set(table["defect"]) == set(DEFECTS)
     assert (np.abs(table["z_mm"]) <= 12.0).all()  # half of the longest tube, less the margin
     assert (table.loc[table["defect"] == "none", "defect_size_mm"] == 0).all()
+    assert (table["end_mm"] >= POPULATION.margin_mm).all()
+    assert np.array_equal(table["end_mm"], first.end_mm)
 
 
 @pytest.mark.parametrize("defect", DEFECTS[1:])
