@@ -12,8 +12,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,16 +41,14 @@ def undisturbed(folder: Path) -> None:
         raise LostError(f"the undisturbed run failed: {said[-3000:]}")
 
 
-def kill_rounds(
-    reference: Path, work: Path, kills: Kills, jobs: list[damage.Job], *arguments: str
-) -> list[Fault]:
+def kill_rounds(reference: Path, work: Path, kills: Kills, jobs: list[damage.Job]) -> list[Fault]:
     """Kill until all is done, each round in a run that lacks some files; the first lacks all."""
     expected, folder = content(reference), work / "kills"
     folder.mkdir()
     faults: list[Fault] = []
     while True:
         try:
-            while not under_fire(folder, kills, *arguments):
+            while not under_fire(folder, kills):
                 print(f"{len(faults) + len(kills.done)} kills, {kills.left()} to come", flush=True)
             num_orphans = wait_for_orphans(folder)
             places.again(folder, expected)
@@ -63,7 +61,7 @@ def kill_rounds(
             return faults
         wanted = [job for job in jobs if kills.jobs[job.rule] > 0] or jobs
         chosen = kills.rng.choice(len(wanted), size=min(NUM_ANEW, len(wanted)), replace=False)
-        places.copy(reference, folder, [wanted[i].outputs[0] for i in chosen])
+        places.remove(folder, [wanted[i].outputs[0] for i in chosen])
 
 
 def kill_faults(
@@ -95,35 +93,31 @@ def damage_faults(reference: Path, work: Path, rng: np.random.Generator) -> list
 
 
 def place_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[Fault]:
-    """Full and read-only folders, a wrong clock, two runs at once, each with a few files missing."""
+    """Full and read-only folders, a wrong clock, two runs at once; a few files are missing."""
     expected, jobs = content(reference), damage.jobs_of_run(reference)
     folder, faults = work / "place", []
 
     def missing() -> list[str]:
         return [jobs[i].outputs[0] for i in rng.choice(len(jobs), size=3, replace=False)]
 
-    trials: list[tuple[str, str, Callable[[], str]]] = []
-    if places.can_mount():
-        for room_kb in rng.integers(1, 60, size=4):
-            trials.append(("full disk", f"{room_kb} kB left", partial(
-                places.disk_full, reference, folder, expected, missing(), int(room_kb))))  # fmt: skip
-        trials.append(("read-only folder", "all of it", partial(
-            places.read_only, reference, folder, expected, missing())))  # fmt: skip
-    else:
-        print("full and read-only folders: not tried, they need the right to mount a tmpfs")
-    for delay_s in (0.0, *rng.uniform(0, 8, size=2)):
-        trials.append(("two Snakemakes at once", f"{delay_s:.1f} s apart", partial(
-            places.two_at_once, reference, folder, expected, missing(), delay_s)))  # fmt: skip
-    for part in ("a quarter of the files", "another quarter"):
-        trials.append(("clock put back by a day", f"{part} from tomorrow", partial(
-            places.clock_back, reference, folder, expected, missing(), rng)))  # fmt: skip
-    for kind, where, trial in trials:
+    def trial(kind: str, where: str, try_it: Callable[..., str], *more: Any) -> None:
         try:
-            outcome = trial()
+            outcome = try_it(reference, folder, expected, missing(), *more)
         except LostError as error:
             outcome = f"lost: {error}"
         faults.append(Fault(kind, where, outcome))
         print(f"{kind}, {where}: {outcome[:3000]}", flush=True)
+
+    if places.can_mount():
+        for room_kb in rng.integers(1, 60, size=4).tolist():
+            trial("full disk", f"{room_kb} kB left", places.disk_full, room_kb)
+        trial("read-only folder", "all of it", places.read_only)
+    else:
+        print("full and read-only folders: not tried, they need the right to mount a tmpfs")
+    for delay_s in (0.0, *rng.uniform(0, 8, size=2)):
+        trial("two Snakemakes at once", f"{delay_s:.1f} s apart", places.two_at_once, delay_s)
+    for _ in range(2):
+        trial("clock put back by a day", "a quarter of the files", places.clock_back, rng)
     return faults
 
 
@@ -144,9 +138,7 @@ def main() -> None:
     """Read the command line, run the campaign, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--num-kills", type=int, default=100, help="at least (%(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=2020, help="of all random choices (%(default)s)"
-    )
+    parser.add_argument("--seed", type=int, default=2020, help="(%(default)s)")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do")
     parser.add_argument("--reference", type=Path, help="an undisturbed smoke run; default: made")
     parser.add_argument("--output", type=Path, default=Path("chaos.json"), help="(%(default)s)")
@@ -162,6 +154,7 @@ def main() -> None:
             rng = np.random.default_rng(seeds[part])
             if part == "kills":
                 faults += kill_faults(reference, work, given.num_kills, rng)
+                reference = work / "kills"  # the same files, by this code
             elif part == "damage":
                 faults += damage_faults(reference, work, rng)
             else:

@@ -1,6 +1,7 @@
 """Damage of artefacts between stages: cut short, emptied, one bit flipped.
 
-Either the job that reads a damaged file stops with a sentence that names it, or nothing comes of it.
+Either the job that reads a damaged file stops with a sentence that names it, or its results are
+right all the same.
 Files are damaged many at a time, no job reading two of them, so that one run tells of many.
 """
 

@@ -122,7 +122,12 @@ def copy(reference: Path, folder: Path, missing: list[str]) -> None:
     """Copy a finished run with its times, without some of its files."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(reference, folder, symlinks=True)
-    for name in missing:
+    remove(folder, missing)
+
+
+def remove(folder: Path, names: list[str]) -> None:
+    """Remove results, files or whole folders."""
+    for name in names:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

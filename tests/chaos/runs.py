@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.workflow.conftest import ROOT, SMOKE
 from tests.workflow.content import content
 
 SCRIPT = re.compile(r"\.snakemake/scripts/tmp\w+\.(\w+)\.py$")
-POLL_S = 0.05
+POLL_S = 0.1
 SNAKEMAKE_KILLS = ("kill -9 of Snakemake, its jobs go on", "kill -9 of Snakemake and its jobs",
                    "SIGTERM to Snakemake", "SIGINT to Snakemake")  # fmt: skip
 JOB_KILLS = ("kill -9 of a job", "SIGTERM to a job", "kill -9 of a job's worker")
@@ -105,14 +105,14 @@ def unlock(folder: Path) -> None:
             raise LostError(f"--unlock failed: {log.read_text()[-500:]}")
 
 
-def jobs_of(snakemake: psutil.Process) -> Iterator[tuple[str, psutil.Process]]:
-    """Rule and process of each job at work."""
-    try:
-        for child in snakemake.children():
-            if found := SCRIPT.search(child.cmdline()[-1] if child.cmdline() else ""):
+def jobs_of(
+    snakemake: psutil.Process, known: Container[psutil.Process]
+) -> Iterator[tuple[str, psutil.Process]]:
+    """Rule and process of each job at work that is not known yet."""
+    for child in snakemake.children():
+        if child not in known and (words := child.cmdline()):
+            if found := SCRIPT.search(words[-1]):
                 yield found.group(1), child
-    except psutil.NoSuchProcess:
-        return
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -154,9 +154,8 @@ def under_fire(folder: Path, kills: Kills, *arguments: str) -> bool:
         time.sleep(POLL_S)
         try:
             snakemake = psutil.Process(process.pid)
-            for rule, job in jobs_of(snakemake):
-                if job not in aims and kills.jobs[rule] > 0:
-                    aims[job] = _aim(rule, job, kills)
+            for rule, job in jobs_of(snakemake, aims):
+                aims[job] = _aim(rule, job, kills)
             for aim in aims.values():
                 _shoot(aim, kills)
             if cpu_s(snakemake) >= moment_s:
@@ -168,20 +167,24 @@ def under_fire(folder: Path, kills: Kills, *arguments: str) -> bool:
         except psutil.NoSuchProcess:
             continue  # it ended while it was looked at
     for aim in aims.values():  # who was faster than the moment is aimed at again
-        kills.jobs[aim.rule] += not aim.is_done
+        kills.jobs[aim.rule] += aim.at_s < np.inf and not aim.is_done
     if len(kills.done) == num_before and process.returncode != 0:
         raise LostError(f"a plain run failed: {log.read_text(errors='replace')[-3000:]}")
     return len(kills.done) == num_before
 
 
 def _aim(rule: str, job: psutil.Process, kills: Kills) -> Aim:
+    if kills.jobs[rule] == 0:
+        return Aim(rule, job, "", np.inf)  # it is left alone
     kills.jobs[rule] -= 1
     kind = str(kills.rng.choice(JOB_KILLS, p=[0.6, 0.2, 0.2]))
     return Aim(rule, job, kind, kills.rng.uniform(0, kills.cpu_s.get(rule, 1.0)))
 
 
 def _shoot(aim: Aim, kills: Kills) -> None:
-    if aim.is_done or not aim.job.is_running() or cpu_s(aim.job) < aim.at_s:
+    if aim.is_done or aim.at_s == np.inf or not aim.job.is_running():
+        return
+    if cpu_s(aim.job) < aim.at_s:
         return
     workers = aim.job.children(recursive=True)
     if "worker" in aim.kind and not workers:
