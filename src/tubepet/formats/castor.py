@@ -21,7 +21,7 @@ from tubepet.types import Listmode
 NS_PER_PS = 1e-3
 MS_PER_S = 1e3
 MAX_BYTES = 64 * 2**30  # of a .cdf: 4e9 events; larger is taken for a damaged header
-MAX_DIGITS = 12
+MAX_DIGITS = 18
 # header flag, field of the event, type
 OPTIONAL = (
     ("Attenuation correction flag", "attenuation", "<f4"),
