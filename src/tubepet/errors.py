@@ -14,7 +14,7 @@ class InputError(ValueError):
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
+def reading(path: str | os.PathLike[str], kind: str, remedy: str = "") -> Iterator[None]:
     """Turn whatever a library raises on damaged or hostile bytes into an `InputError`.
 
     Libraries raise many kinds of errors there, and not always those of their documentation. That
@@ -26,6 +26,8 @@ def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         The file that is read.
     kind : str
         What was expected, for instance "a whole PNG".
+    remedy : str
+        What to do about it, if that is known.
     """
     try:
         yield
@@ -35,4 +37,5 @@ def reading(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: expected {kind}, got a damaged file ({type(error).__name__}: {reason})"
+            + f"; {remedy}" * bool(remedy)
         ) from error

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
 from tubepet import seals
@@ -129,7 +130,7 @@ def _num_bytes_inside(path: PathLike, limit: float = math.inf) -> int:
 
 def read_volume(path: PathLike) -> Volume:
     """Read a NIfTI volume; `InputError` if it is damaged, too large, or its axes are rotated."""
-    with reading(path, "a NIfTI volume"):
+    with reading(path, "a NIfTI volume", seals.remedy(Path(path))):
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
@@ -242,6 +243,13 @@ def read_table(path: PathLike) -> pd.DataFrame:
 
 
 def write_figure(path: PathLike, figure: Any) -> None:
-    """Write a matplotlib figure as PNG without a date, so that equal figures are equal files."""
+    """Write a matplotlib figure as PNG with its numbers (`tubepet.numbers`).
+
+    Without a date: equal figures are equal files.
+    """
+    from tubepet import numbers  # matplotlib takes half a second to load
+
+    info = PngInfo()
+    info.add(numbers.CHUNK, numbers.packed(figure))
     with atomic(path) as part:
-        figure.savefig(part, dpi=110, metadata={"Software": None})
+        figure.savefig(part, dpi=110, pil_kwargs={"pnginfo": info})
