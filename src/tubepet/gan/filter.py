@@ -64,7 +64,7 @@ def noise_std(transfer: Array) -> Array:
     return np.asarray(np.outer(along, along))
 
 
-def buffer(values: Array) -> Tensor:
+def buffer(values: Array | NDArray[np.bool_]) -> Tensor:
     """Return an array as networks keep it, in float32."""
     return torch.as_tensor(values.astype(np.float32))
 

@@ -193,11 +193,11 @@ def choose_kernel_mm(
         What slots of other tubes say (with a single tube: all slots).
     """
     square_mm2 = np.square(keys_mm[:, None] - keys_mm)
-    is_seen, kernels_mm = tubes[:, None] != tubes, KERNELS_MM
+    is_seen, first = tubes[:, None] != tubes, 0
     if not is_seen.any():
-        is_seen, kernels_mm = ~is_seen, KERNELS_MM[-1:]
+        is_seen, first = ~is_seen, -1
     found = []
-    for kernel_mm in kernels_mm:
+    for kernel_mm in KERNELS_MM[first:]:
         score = np.where(is_seen, -square_mm2 / (2 * kernel_mm**2), -np.inf)
         contexts = softmax(score, axis=1) @ values
         found.append((float(np.square(contexts - values).mean()), kernel_mm, contexts))
