@@ -8,6 +8,7 @@ folder, a program started. The input that did it is kept, `crash-...`, beside wh
 
 import argparse
 import contextlib
+import io as streams
 import json
 import os
 import re
@@ -85,7 +86,7 @@ def fuzz_all(names: list[str], output: Path, seconds: int, seed: int) -> list[di
     import atheris
 
     with (
-        contextlib.redirect_stderr(None),  # a line per module
+        contextlib.redirect_stderr(streams.StringIO()),  # a line per module
         atheris.instrument_imports(include=INSTRUMENTED),
     ):
         from tests.fuzz.readers import READERS
