@@ -28,8 +28,13 @@ def content(folder: Path) -> dict[str, str]:
         name = path.relative_to(folder).as_posix()
         is_kept = not name.startswith(TIMED) and "checkpoint" not in name
         if path.is_file() and is_kept and "tensorboard" not in name and ".part-" not in name:
-            hashes[name] = hashlib.sha256(_bytes(path)).hexdigest()
+            hashes[name] = digest(path)
     return hashes
+
+
+def digest(path: Path) -> str:
+    """Hash of one result, without clock readings."""
+    return hashlib.sha256(_bytes(path)).hexdigest()
 
 
 def _bytes(path: Path) -> bytes:
