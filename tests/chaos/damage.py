@@ -105,8 +105,10 @@ def batches(folder: Path) -> list[list[Trial]]:
 
 
 def _fits(trial: Trial, batch: list[Trial]) -> bool:
-    is_used = any(trial.reader is other.reader for other in batch)
-    return not is_used and trial.reader.depth == batch[0].reader.depth
+    is_mixed = any(
+        trial.path in other.reader.inputs or other.path in trial.reader.inputs for other in batch
+    )
+    return not is_mixed and trial.reader.depth == batch[0].reader.depth
 
 
 def damage_batch(

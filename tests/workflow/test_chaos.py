@@ -19,8 +19,9 @@ from tests.workflow.content import content
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 
-# Both sources of images up to their tables: eight jobs without a network.
-TARGETS = ("results/phantom/phantoms.parquet", "results/ct/slices.npy")
+# All phantoms and the CT slices: eight jobs without a network.
+TUBES = ("tube_0000", "tube_0001", "literal")
+TARGETS = (*(f"results/phantom/{tube}/truth.json" for tube in TUBES), "results/ct/slices.npy")
 
 
 def parts(folder, *stages):
@@ -56,6 +57,6 @@ def test_damaged_artefacts_are_named(smoke, tmp_path):
 
 
 def test_the_second_snakemake_in_a_folder_is_refused(smoke, tmp_path):
-    missing = ["results/phantom/phantoms.parquet"]
+    missing = ["results/gan/vae/card.md"]
     outcome = places.two_at_once(smoke, tmp_path / "run", content(smoke), missing, 1.0)
     assert outcome == "survived"
