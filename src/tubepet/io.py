@@ -12,7 +12,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -165,24 +165,39 @@ def write_array(path: PathLike, array: NDArray[Any]) -> None:
         np.save(part, array, allow_pickle=False)
 
 
-def write_stack(
-    path: PathLike, images: Iterable[NDArray[np.float32]], shape: tuple[int, ...]
-) -> None:
-    """Write images one by one as a float32 `.npy` array of this shape; all need not fit in memory.
+@contextmanager
+def open_stack(
+    path: PathLike, shape: tuple[int, ...], dtype: str = "<f4"
+) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """Yield a function that appends an image to a `.npy` array; all need not fit in memory.
 
     Written as a stream, not as a memory map: on a full disk a map ends the process with a signal,
     a stream raises an `OSError` that names the file.
     """
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    num_images = 0
+
     with atomic(path) as part:
-        num_images = 0
         with open(part, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
-            for image in images:
+
+            def append(image: NDArray[Any]) -> None:
+                nonlocal num_images
                 assert image.shape == shape[1:], f"got {image.shape}, expected {shape[1:]}"
-                file.write(image.astype("<f4", copy=False).tobytes())
+                file.write(image.astype(dtype, copy=False).tobytes())
                 num_images += 1
+
+            yield append
         assert num_images == shape[0], f"got {num_images} images, expected {shape[0]}"
+
+
+def write_stack(
+    path: PathLike, images: Iterable[NDArray[np.float32]], shape: tuple[int, ...]
+) -> None:
+    """Write images one by one as a float32 `.npy` array of this shape; see `open_stack`."""
+    with open_stack(path, shape) as append:
+        for image in images:
+            append(image)
 
 
 def read_array(path: PathLike) -> NDArray[Any]:

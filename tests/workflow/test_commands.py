@@ -15,7 +15,7 @@ from tubepet.cli import main
 
 PROGRAMS = ("snakemake", "tubepet", "make", "python")
 # Rest of the lines in blocks: nothing of ours
-OTHERS = {"cat", "cd", "cp", "head", "ls", "run", "mkdocs"}
+OTHERS = {".", "cat", "cd", "cp", "head", "ls", "run", "mkdocs"}
 
 
 def named_commands() -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def test_options_of_tubepet_exist(line):
         else:
             assert options or not words, f"no command {words[0]!r}"
             break
-    context = click.Context(command)
+    context = click.Context(command, **command.context_settings)
     command.make_parser(context).parse_args(words)  # raises NoSuchOption
 
 
