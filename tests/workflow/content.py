@@ -13,7 +13,10 @@ from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner
 
 # Nothing in these is the same twice: seconds and memory of each job, and pages that show them.
-TIMED = ("results/benchmarks/", "results/report/report.html", "results/report/facts.json")
+TIMED = (
+    "results/benchmarks/", "results/report.html", "results/report/cost", "results/report/counts",
+    "results/report/facts.json", "results/report/provenance",
+)  # fmt: skip
 # Fields of results that read the clock or the machine.
 CLOCKS = {
     "code", "cpu_s", "setup_s", "wall_s", "decays_per_cpu_s", "peak_memory_mb", "sha256", "seconds",
