@@ -254,11 +254,17 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(smoke, tmp_path):
 def test_the_study_goes_through_to_its_page(smoke, tmp_path):
     """Two variants, two seeds, further tubes, both feature spaces; then only what changed."""
     folder = copy_of(smoke, tmp_path)
+    ablation = {"hinge": {"model": "dcgan", "set": {"loss": "hinge"}, "ablates": "dcgan"}}
+    jobs = planned(folder, {"study": {"variants": ablation}}, "results/study/costs/hinge.json")
+    assert jobs["tune_candidate"] == 2 and jobs["choose_candidate"] == 1  # dcgan's
     done = snakemake(folder, "study")
     assert done.returncode == 0, done.stdout[-5000:]
     study = folder / "results/study"
     page = (study / "conclusions.md").read_text()
     assert "`dcgan` is better than `vae`" in page and "cannot be below 0.5" in page
+    choice = io.read_json(study / "tuning/dcgan.json")
+    trained = io.read_json(study / "runs/dcgan/all/1/run.json")
+    assert trained.items() >= choice["set"].items() and page.count("| chosen |") == 1
     runs = pd.read_csv(study / "runs.csv")
     trained = runs[runs["variant"].isin(["vae", "dcgan"])]
     assert len(trained) == 4 and (trained["cpu_s"] > 0).all() and (runs["frechet"].notna()).all()
