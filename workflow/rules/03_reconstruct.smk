@@ -160,11 +160,9 @@ rule reconstruct_tube:
         },
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
-            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.files",
             "tubepet.reconstruct.mlem",
             "tubepet.reconstruct.figures",
-            "tubepet.simulate.coincidences",
         ),
     script:
         "../scripts/reconstruct_tube.py"
@@ -210,10 +208,8 @@ rule bootstrap_tube:
         num_resamples=config["reconstruct"]["num_bootstrap"],
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
-            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.files",
             "tubepet.reconstruct.mlem",
-            "tubepet.simulate.coincidences",
         ),
     script:
         "../scripts/bootstrap_tube.py"
@@ -251,10 +247,8 @@ rule reconstruct_frames:
         mlem=rules.reconstruct_tube.params.mlem,
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.files",
             "tubepet.reconstruct.frames",
-            "tubepet.reconstruct.identity",
-            "tubepet.simulate.coincidences",
         ),
     script:
         "../scripts/reconstruct_frames.py"
@@ -285,8 +279,7 @@ rule locate_sources:
         stride=config["reconstruct"]["sensitivity_stride"],
         fwhm_mm=config["reconstruct"]["psf_fwhm_mm"],
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
-            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.files",
             "tubepet.reconstruct.mlem",
             "tubepet.reconstruct.sources",
             "tubepet.simulate.coincidences",
@@ -340,8 +333,7 @@ rule validate_reconstruction:
         },
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
-            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.files",
             "tubepet.reconstruct.proof",
         ),
     script:

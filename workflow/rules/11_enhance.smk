@@ -46,10 +46,8 @@ rule reconstruct_pair:
         mlem=rules.reconstruct_tube.params.mlem,
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.files",
             "tubepet.reconstruct.frames",
-            "tubepet.reconstruct.identity",
-            "tubepet.simulate.coincidences",
         ),
     script:
         "../scripts/reconstruct_pair.py"

@@ -1,7 +1,8 @@
 """Fit a point or a line source to one tube's coincidences (rule locate_sources)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, identity, mlem, projector, psf, sources
+from tubepet.reconstruct import mlem, projector, psf, sources
+from tubepet.reconstruct.files import read_calibrated
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.types import Scanner
 
@@ -9,9 +10,7 @@ logs.start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
 projector.use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
-efficiency = calibrate.pair_efficiency(io.read_json(files.calibration))
-geometric = io.read_volume(files.sensitivity)
-identity.check_sensitivity(files.sensitivity, geometric.note, scanner, geometric.grid, efficiency)
+efficiency, geometric = read_calibrated(dict(files.items()), scanner)
 model = mlem.model_acquisition(
     read_coincidences(files.coincidences, scanner),
     scanner,

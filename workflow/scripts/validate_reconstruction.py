@@ -1,7 +1,8 @@
 """Reconstruct phantoms with known answers (rule validate_reconstruction)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, identity, projector, proof, psf
+from tubepet.reconstruct import projector, proof, psf
+from tubepet.reconstruct.files import read_calibrated
 from tubepet.reconstruct.phantoms import Engine
 from tubepet.types import Scanner
 
@@ -9,9 +10,7 @@ logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 projector.use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
-efficiency = calibrate.pair_efficiency(io.read_json(files.calibration))
-geometric = io.read_volume(files.sensitivity)
-identity.check_sensitivity(files.sensitivity, geometric.note, scanner, geometric.grid, efficiency)
+efficiency, geometric = read_calibrated(dict(files.items()), scanner)
 bench = proof.Bench(
     Engine(scanner, params.delay_ns, params.seed, snakemake.threads),
     efficiency,
