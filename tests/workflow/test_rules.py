@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,12 @@ def test_a_bad_config_stops_before_the_first_job(text, message, tmp_path):
     assert done.returncode != 0
     assert message in done.stdout and "Traceback" not in done.stdout
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("limit", [None, "7/1m"])
+def test_the_scheduler_is_not_woken_by_a_limit_that_nobody_asked_for(tmp_path, limit):
+    asked = ["--max-jobs-per-timespan", limit] if limit else []
+    done = snakemake(tmp_path, "results/phantom/tube_0000/truth.json", "--verbose", *asked)
+    assert done.returncode == 0, done.stdout
+    free = re.findall(r"Resources after job selection: .*'_job_count': (\d+)", done.stdout)
+    assert free and {int(number) for number in free} == {7 if limit else sys.maxsize}

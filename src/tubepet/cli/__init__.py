@@ -12,6 +12,7 @@ import click
 
 from tubepet.cli.dicom import dicom
 from tubepet.cli.doctor import doctor, status
+from tubepet.cli.export import export
 from tubepet.cli.generate import generate
 from tubepet.cli.reconstruct import reconstruct
 from tubepet.cli.turing import turing
@@ -48,5 +49,5 @@ def main(quiet: bool) -> None:
     log.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-for command in (reconstruct, generate, dicom, turing, doctor, status):
+for command in (reconstruct, generate, export, dicom, turing, doctor, status):
     main.add_command(command)

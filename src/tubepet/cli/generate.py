@@ -101,6 +101,12 @@ def _write_files(
     help="Place of the defect around the tube, from its long side, bend or shift; needs --defect.",
 )
 @click.option(
+    "--ct",
+    "ct_folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="CT slices that the paper's model is queried with. Default: ../../ct of --model.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
@@ -120,7 +126,7 @@ def _write_files(
 def generate(
     context: click.Context, folder: Path, num: int, family: str | None, defect: str | None,
     size_mm: float | None, z_mm: float | None, angle_deg: float | None,
-    out: Path, kind: str, seed: int, as_json: bool,
+    ct_folder: Path | None, out: Path, kind: str, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Make images with a trained generator, each with its labels.
 
@@ -131,6 +137,11 @@ def generate(
     if out.exists():
         raise InputError(f"--out: got {out}, which exists already, expected a new folder")
     generator = home.read_generator(folder)
+    queries = None
+    if generator.name in home.NEEDS_CT:
+        queries = home.read_queries(ct_folder or folder.resolve().parents[1] / "ct", generator)
+    elif ct_folder:
+        raise InputError(f"--ct: model {generator.name!r} is not queried with CT, expected none")
     asked: dict[str, Any] = {"family": family, "defect": defect, "defect_size_mm": size_mm}
     asked |= {"defect_z_mm": z_mm, "defect_deg": angle_deg}
     wanted = {key: value for key, value in asked.items() if value is not None}
@@ -141,7 +152,7 @@ def generate(
         part = Path(scratch) / out.name
         tables: list[pd.DataFrame] = []
         stacks: list[tuple[NDArray[np.float32], NDArray[np.uint8] | None]] = []
-        for batch in home.generate(generator, num, wanted, seed):
+        for batch in home.generate(generator, num, wanted, seed, queries):
             first = sum(len(table) for table in tables)
             if kind == "npz":
                 stacks.append((batch.images, batch.masks))

@@ -1,7 +1,8 @@
 """A trained generator away from its run: what its folder must hold, and images with labels.
 
 The folder `results/gan/<model>` is enough: weights, and a JSON with architecture, scale and pixel
-size. Only the paper's model needs more, the CT slices that it is queried with.
+size. Only the paper's model needs more: the CT slices that it is queried with, which may not be
+free to go with it, so they stay in the folder that the run made of them.
 """
 
 import os
@@ -20,13 +21,13 @@ import tubepet
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.gan import models, sample
-from tubepet.gan.data import Data, Images
+from tubepet.gan.data import Data, Images, ct_images
 from tubepet.gan.drawn import sample_labelled
 from tubepet.rng import derived_seed
 
 FORMAT = 1  # of generator.json
 CHUNK = 200  # images at once, a part of the recipe: another size would give other images
-NEEDS_CT = ("paper",)
+NEEDS_CT = ("paper",)  # its encoder and its bank are in its weights, its queries are not
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,6 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
     name = facts["model"]
     if name not in models.MODELS:
         raise InputError(f"{path}: got model {name!r}, expected one of {', '.join(models.MODELS)}")
-    if name in NEEDS_CT:
-        raise InputError(
-            f"{path}: got model {name!r}, which is queried with CT slices; expected another model "
-            "(its samples are results/gan/paper/samples.npy)"
-        )
     try:
         network = sample.load_generator(models.MODELS[name], weights, facts["arguments"])
         scale_bq_mm3, pixel_mm, slice_mm = (
@@ -110,8 +106,43 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
     return Generator(name, network, scale_bq_mm3, pixel_mm, slice_mm, facts)
 
 
+def read_queries(folder: str | os.PathLike[str], generator: Generator) -> Images:
+    """Read the CT slices that a model of `NEEDS_CT` is queried with: those of training patients.
+
+    Parameters
+    ----------
+    folder : path
+        With `slices.npy`, `slices.parquet` and `slices.json`, as `results/ct`.
+    generator : Generator
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or its slices have another size than the model's.
+    """
+    images, table, info = (Path(folder) / f"slices.{kind}" for kind in ("npy", "parquet", "json"))
+    for file in (images, table, info):
+        if not file.is_file():
+            raise InputError(
+                f"{file}: missing, expected the CT slices that {generator.name!r} is queried with: "
+                "--ct and a folder like results/ct"
+            )
+    is_train = io.read_table(table)["split"].to_numpy(str) == "train"
+    queries = ct_images(io.read_array(images), is_train, io.read_json(info)["window_hu"])
+    expected = generator.facts["arguments"]["image_size"]
+    if queries.image_size != expected:
+        raise InputError(
+            f"{images}: got slices of {queries.image_size} pixels, expected {expected}, the model's"
+        )
+    return queries
+
+
 def generate(
-    generator: Generator, num: int, wanted: Mapping[str, Any], seed: int
+    generator: Generator,
+    num: int,
+    wanted: Mapping[str, Any],
+    seed: int,
+    ct: Images | None = None,
 ) -> Iterator[Batch]:
     """Yield `num` images in batches; the same seed gives the same ones.
 
@@ -122,6 +153,8 @@ def generate(
     wanted : mapping
         What to fix of the tubes, for instance family and defect; {} takes what comes.
     seed : int
+    ct : Images or None
+        Queries, for the models of `NEEDS_CT`.
 
     Raises
     ------
@@ -137,7 +170,7 @@ def generate(
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     rng = torch.Generator().manual_seed(derived_seed(seed, "gan", generator.name, "generate"))
     nothing = np.zeros((0, 1, 1), np.float32)
-    data = Data(Images(nothing, np.arange(0), 0.0, generator.scale_bq_mm3))
+    data = Data(Images(nothing, np.arange(0), 0.0, generator.scale_bq_mm3), ct)
     model = models.MODELS[generator.name]
     for start in range(0, num, CHUNK):
         size = min(CHUNK, num - start)

@@ -160,7 +160,6 @@ def test_an_unknown_wish_is_named(drawn_model, tmp_path, wish, message):
     [
         ({"format": 9}, "got format 9, expected 1: train the model again"),
         ({"model": "stylegan"}, "got model 'stylegan', expected one of vae, dcgan"),
-        ({"model": "paper"}, "which is queried with CT slices"),
         ({"arguments": {"image_size": 16}}, "another version of tubepet"),
         ({"pixel_mm": None}, "another version of tubepet"),
         ({"arguments": {**ARGUMENTS, "channels": 8}}, "expected the weights of a generator with"),

@@ -1,0 +1,43 @@
+"""`tubepet export`: a trained generator as an ONNX file."""
+
+import json
+from pathlib import Path
+
+import click
+
+from tubepet.errors import InputError
+
+
+@click.command()
+@click.option(
+    "--model",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of a trained generator, for instance results/gan/dcgan.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="New file NAME.onnx.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what is in the file as JSON.")
+def export(folder: Path, output: Path, as_json: bool) -> None:
+    """Write a generator as ONNX, for programs without torch and tubepet.
+
+    Inputs are random numbers (and the drawing, for `ours`), the output is in Bq/mm3; shapes, scale
+    and pixel size are in the file's metadata. Models that one graph cannot carry are refused.
+    """
+    from tubepet.gan import graph, home  # torch takes seconds to load: not for --help
+
+    if output.exists() or output.suffix != ".onnx":
+        raise InputError(f"--output: got {output}, expected a new NAME.onnx")
+    facts = graph.write_onnx(output, home.read_generator(folder))
+    inputs = ", ".join(json.loads(facts["inputs"]))
+    click.echo(
+        json.dumps(facts, indent=2)
+        if as_json
+        else f"{output}: {inputs} -> {graph.OUTPUT}, {output.stat().st_size / 1e6:.1f} MB"
+    )
