@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tubepet.errors import InputError
 from tubepet.evaluate.distances import frechet
 from tubepet.evaluate.statistics import fit_space, image_statistics
-from tubepet.evaluate.table import RealSlices
+from tubepet.evaluate.table import MIN_IMAGES, RealSlices
 from tubepet.rng import stream
 
 
@@ -30,8 +30,18 @@ def judge(images: NDArray[np.float32], real: RealSlices, seed: int) -> dict[str,
     dict
         frechet (None without images) and floor: Frechet distances in statistics features, which are
         fitted on the training slices.
+
+    Raises
+    ------
+    InputError
+        If there are too few validation slices for a distance.
     """
     train, val = real.of("train"), real.of("val")
+    if len(val) < MIN_IMAGES:
+        raise InputError(
+            f"reconstruct.split: got {len(val)} validation slices, expected at least {MIN_IMAGES}, "
+            "by which study.variants chooses among candidates"
+        )
     raw = image_statistics(train, 1.0)
     num_images = min(len(images), len(raw)) or len(raw)
     space = fit_space(raw, min(num_images, len(val)))

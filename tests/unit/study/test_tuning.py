@@ -36,3 +36,10 @@ def test_the_nearest_is_chosen_and_a_diverged_one_never() -> None:
     assert tuning.choose("a", [{"frechet": f} for f in (None, 3.0, 2.0, 2.0)]) == 2
     with pytest.raises(InputError, match=r"study\.variants\.a\.candidates: all 2 diverged"):
         tuning.choose("a", [{"frechet": None}] * 2)
+
+
+def test_without_validation_slices_there_is_no_choice() -> None:
+    split = np.array(["train"] * 8 + ["test"] * 8)
+    real = RealSlices(discs(16, 0.3, 0), split, split, SCALE_BQ_MM3)
+    with pytest.raises(InputError, match=r"reconstruct\.split: got 0 validation slices"):
+        tuning.judge(discs(4, 0.3, 1), real, 1)
