@@ -7,6 +7,7 @@ damaged later is found when it is read (`tubepet.seals`).
 import errno
 import gzip
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -28,6 +29,7 @@ from tubepet.types import Grid, Volume
 PathLike = str | os.PathLike[str]
 
 FULL_BYTES = 1 << 16  # with less room than this left, a failed write is taken for a full disk
+PIECE_BYTES = 1 << 25  # of a mapped array read at once
 
 
 @contextmanager
@@ -175,6 +177,26 @@ def read_array(path: PathLike) -> NDArray[Any]:
     except Exception as error:  # numpy raises many kinds on damaged headers
         raise InputError(f"{path}: expected a .npy array, got a damaged file ({error})") from error
     return array
+
+
+def take(array: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
+    """Return a copy of some rows; what was read of a mapped array does not stay in memory.
+
+    Pages of a mapped file count as memory of the process until the system needs them elsewhere:
+    Slurm would see a training grow to the size of its data set.
+    """
+    copy: NDArray[Any] = np.asarray(array[rows])
+    file = getattr(array, "_mmap", None)  # numpy's name, on views of the whole too
+    if file is not None:
+        file.madvise(mmap.MADV_DONTNEED)
+    return copy
+
+
+def pieces(array: NDArray[Any], rows: NDArray[np.intp]) -> Iterator[NDArray[Any]]:
+    """Yield the rows (at least one) in copies of bounded size, one after the other."""
+    num = max(1, PIECE_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(rows), num):
+        yield take(array, rows[start : start + num])
 
 
 def checked(path: PathLike) -> PathLike:

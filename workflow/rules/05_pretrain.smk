@@ -37,13 +37,14 @@ rule train_vae:
         "results/benchmarks/train_vae.tsv"
     conda:
         "../../envs/ml.yaml"
-    threads: 1
+    threads: config["pretrain"]["num_processes"]
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(2000 * config["pretrain"]["num_processes"]),
         runtime=600,
     params:
         seed=config["seed"],
-        pretrain=config["pretrain"],
+        pretrain={k: v for k, v in config["pretrain"].items() if k != "num_processes"},
+        num_processes=config["pretrain"]["num_processes"],
         checkpoint="results/pretrain/checkpoint/vae.pt",
         code=code_digest("tubepet.pretrain.train", "tubepet.pretrain.figures"),
     script:

@@ -32,13 +32,14 @@ rule train_gan:
         "results/benchmarks/train_gan/{model}.tsv"
     conda:
         "../../envs/ml.yaml"
-    threads: 1
+    threads: config["gan"]["num_processes"]
     resources:
-        mem_mb=memory(3000),
+        mem_mb=memory(3000 * config["gan"]["num_processes"]),
         runtime=2880,
     params:
         seed=config["seed"],
         settings=gan_settings,
+        num_processes=config["gan"]["num_processes"],
         progress="results/gan/{model}/progress",
         code=gan_code,
     script:

@@ -5,15 +5,15 @@ from tubepet.reconstruct import dataset
 
 logs.start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
-slices, table, info = dataset.collect_slices(
-    [io.read_volume(path) for path in params.images],
+table, info = dataset.collect_slices(
+    snakemake.output.slices,
+    (io.read_volume(path) for path in params.images),
     [io.read_json(path) for path in params.truths],
     params.split,
     params.slice_margin_mm,
     params.scale_quantile,
     rng.stream(params.seed, "reconstruct", "split"),
 )
-io.write_array(snakemake.output.slices, slices)
 io.write_table(snakemake.output.table, table)
 tables = sorted({io.read_json(path)["tables"] for path in params.stats})
 io.write_json(snakemake.output.info, info | {"tables": tables, "code": params.code})

@@ -9,8 +9,9 @@ logs.start_log(snakemake.log[0])
 output, params, name = snakemake.output, snakemake.params, snakemake.wildcards.model
 data = files.read_data(dict(snakemake.input.items()))
 result = train.train(
-    models.MODELS[name], name, params.settings, data, params.seed, params.code, params.progress
-)
+    models.MODELS[name], name, params.settings, data, params.seed, params.code, params.progress,
+    params.num_processes,
+)  # fmt: skip
 with io.atomic(output.weights) as part:
     save_file(result.weights, part)
 facts = {"model": name, "arguments": result.arguments, "num_train": len(data.real)}

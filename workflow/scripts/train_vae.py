@@ -21,10 +21,11 @@ trained = train.train_vae(
     seed=params.seed,
     checkpoint_path=params.checkpoint,
     digest=training_digest(identity, images),
+    num_processes=params.num_processes,
 )
-held_out = images[np.flatnonzero(split == "val")]
+held_out = np.flatnonzero(split == "val")
 source = "stand-in" if info["is_standin"] else info["source"]
-draw = figures.draw_reconstructions(trained.model, held_out, window_hu, 10, source)
+draw = figures.draw_reconstructions(trained.model, images, held_out, window_hu, 10, source)
 io.write_figure(output.reconstructions, draw)
 draw = figures.draw_samples(trained.model, window_hu, 3, 10, params.seed, source)
 io.write_figure(output.samples, draw)

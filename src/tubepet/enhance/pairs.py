@@ -1,6 +1,7 @@
 """Slices of short and of long acquisitions of the same tubes, split by tube."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,20 +34,20 @@ class Pairs:
 
 
 def collect_pairs(
-    shorts: Sequence[Volume],
-    longs: Sequence[Volume],
+    short_path: str | os.PathLike[str],
+    long_path: str | os.PathLike[str],
+    shorts: Iterable[Volume],
+    longs: Iterable[Volume],
     truths: Sequence[dict[str, Any]],
     shares: Mapping[str, float],
     margin_mm: float,
     scale_quantile: float,
     seed: int,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], pd.DataFrame, dict[str, Any]]:
-    """Cut both images of every tube into slices; see `collect_slices`.
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Cut both images of every tube into slices, row by row the same; see `collect_slices`.
 
     Returns
     -------
-    short, long : float32 array, shape (num_slices, ny, nx)
-        Bq/mm3, row by row the same slice.
     table, info
         As of `collect_slices`; the scale is that of the long slices.
 
@@ -55,19 +56,17 @@ def collect_pairs(
     InputError
         If a split has no tube: networks are fitted on train, compared on val, judged on test.
     """
-    cut = [
-        collect_slices(
-            images, truths, shares, margin_mm, scale_quantile, rng.stream(seed, "enhance", "split")
-        )
-        for images in (shorts, longs)
-    ]
-    (short, _, _), (long, table, info) = cut
+    for path, images in ((short_path, shorts), (long_path, longs)):
+        table, info = collect_slices(
+            path, images, truths, shares, margin_mm, scale_quantile,
+            rng.stream(seed, "enhance", "split"),
+        )  # fmt: skip
     for name in SPLITS:
         if info["num_tubes"][name] == 0:
             raise InputError(
                 f"enhance.num_tubes: got {len(truths)}, which leaves no {name} tube, expected more"
             )
-    return short, long, table, info
+    return table, info
 
 
 def select(

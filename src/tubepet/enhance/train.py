@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from tubepet.device import make_fabric
 from tubepet.enhance.network import Enhancer
 from tubepet.enhance.pairs import Pairs
 from tubepet.enhance.quality import enhanced, psnr
@@ -63,7 +63,7 @@ class Trainer:
     """Networks and optimisers of one variant, on a device."""
 
     def __init__(self, variant: Variant, config: Mapping[str, Any], seed: int) -> None:
-        self.fabric = Fabric(accelerator="auto", devices=1)
+        self.fabric = make_fabric()
         self.weight = config["adversarial_weight"] if variant.is_adversarial else 0.0
         with torch.random.fork_rng():
             torch.manual_seed(seed)

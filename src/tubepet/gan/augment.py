@@ -49,11 +49,6 @@ class Transform:
             return moved
         return moved.masked_fill(self.is_outside, empty).masked_fill(self.is_cut, HALF_SCALE)
 
-    def to(self, device: torch.device) -> "Transform":
-        """Return the draw on a device."""
-        parts = (self.source, self.is_outside, self.is_cut)
-        return Transform(*(None if part is None else part.to(device) for part in parts))
-
 
 def dihedral(image: Tensor, element: int) -> Tensor:
     """Apply symmetry 0 (none) .. 7 of the square to images (..., H, W)."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.phantom.drawing import Population
 from tubepet.pretrain.vae import ConvVAE
@@ -44,7 +45,7 @@ class Images:
 
     def batch(self, positions: Tensor) -> Tensor:
         """Return the slices at these positions among `rows`, shape (B, 1, H, W), in [-1, 1]."""
-        slices = np.asarray(self.array[self.rows[positions.numpy()]], dtype=np.float32)
+        slices = io.take(self.array, self.rows[positions.numpy()]).astype(np.float32, copy=False)
         unit = np.clip((slices - self.low) / (self.high - self.low), 0.0, 1.0)
         return torch.from_numpy(2 * unit - 1).unsqueeze(1)
 
@@ -67,7 +68,8 @@ class Drawn:
 
     def of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return the drawings of some rows, shape (B, 2, H, W): `fluid` and `expected`."""
-        return np.stack([self.fluid[rows], self.expected[rows]], axis=1).astype(np.float32)
+        pair = [io.take(array, rows) for array in (self.fluid, self.expected)]
+        return np.stack(pair, axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)

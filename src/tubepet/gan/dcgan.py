@@ -135,7 +135,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
     loss = ADVERSARIAL[run.config["loss"]]
     transform = run.transform()
     real = transform(run.next_batch("real", run.data.real)[0])
-    fake = transform(generator(run.noise(len(real), generator.latent_size)))
+    fake = transform(generator(run.noise(generator.latent_size)))
 
     real_logits, fake_logits = critic(real), critic(fake.detach())
     critic_loss = loss.critic(real_logits, fake_logits)

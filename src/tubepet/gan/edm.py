@@ -231,8 +231,8 @@ def train_step(run: Run) -> dict[str, Tensor]:
     denoiser = run.networks["generator"]
     real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
     clean = real - denoiser.mean
-    sigma = torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_STD * run.noise(len(real)))
-    noise = run.noise(*real.shape) * sigma[:, None, None, None]
+    sigma = torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_STD * run.noise())
+    noise = run.noise(*real.shape[1:]) * sigma[:, None, None, None]
     weight = (sigma**2 + denoiser.sigma_data**2) / (sigma * denoiser.sigma_data) ** 2
     error = (denoiser(clean + noise, sigma) - clean).square().mean((1, 2, 3))
     loss = (weight * error).mean()

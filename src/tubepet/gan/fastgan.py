@@ -280,7 +280,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
     loss = ADVERSARIAL[run.config["loss"]]
     transform = run.transform()
     real = transform(run.next_batch("real", run.data.real)[0])
-    noise = (run.fabric.to_device(n) for n in generator.draw_noise(len(real), run.rng))
+    noise = (run.own(n) for n in generator.draw_noise(run.config["batch_size"], run.rng))
     fake = transform(generator(*noise))
     quadrant = int(torch.randint(NUM_QUADRANTS, (1,), generator=run.rng))
 

@@ -96,11 +96,11 @@ def estimate(model: Model, name: str, config: Config, data: Data, fabric: Fabric
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # loading a pretrained encoder into nothing is a no-op
         weights = Footprint(weight_bytes(model.make_networks(config, data)))
-    _check(name, weights, config["batch_size"], fabric.device)
-    small = {**config, "batch_size": PROBE_IMAGES, "precision": "full"}
-    probe = start(model, name, small, data, fabric, seed=0)
+    _check(name, weights, config["batch_size"], fabric)
+    num = PROBE_IMAGES * fabric.world_size
+    probe = start(model, name, {**config, "batch_size": num, "precision": "full"}, data, fabric, 0)
     per_image = activation_bytes(model, probe) / PROBE_IMAGES
-    return Footprint(weights.weights, round(per_image * config["batch_size"]))
+    return Footprint(weights.weights, round(per_image * config["batch_size"] / fabric.world_size))
 
 
 def stop_if_too_large(model: Model, name: str, config: Config, data: Data, fabric: Fabric) -> None:
@@ -112,16 +112,19 @@ def stop_if_too_large(model: Model, name: str, config: Config, data: Data, fabri
         If the training needs more than the device has free.
     """
     footprint = estimate(model, name, config, data, fabric)
-    _check(name, footprint, config["batch_size"], fabric.device)
+    _check(name, footprint, config["batch_size"], fabric)
     log.info("%s: estimated memory %.3f GB", name, footprint.total / 1e9)
 
 
-def _check(name: str, footprint: Footprint, batch_size: int, device: torch.device) -> None:
-    available = free_bytes(device)
+def _check(name: str, footprint: Footprint, batch_size: int, fabric: Fabric) -> None:
+    num_sharing = 1 if fabric.device.type == "cuda" else fabric.world_size
+    available = free_bytes(fabric.device) / num_sharing
+    lowest = fabric.to_device(torch.tensor(available, dtype=torch.float64))
+    available = float(fabric.all_reduce(lowest, reduce_op="min"))  # all refuse, or none
     if footprint.total > available:
         raise InputError(
             f"gan.{name}: training needs about {footprint.total / 1e9:.3g} GB "
             f"({footprint.weights / 1e9:.3g} GB for the weights, {footprint.activations / 1e9:.3g} "
             f"GB for a batch of {batch_size}), expected at most the {available / 1e9:.3g} GB free "
-            f"on {device}; lower gan.batch_size or the model's channels"
+            f"on {fabric.device}; lower gan.batch_size or the model's channels"
         )

@@ -73,15 +73,22 @@ def attention_perceptual(real_layers: Sequence[Tensor], fake_layers: Sequence[Te
 
 
 def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, rng: torch.Generator
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor
 ) -> Tensor:
-    """E (|| grad D(x) ||_2 - 1)^2 on random points between real and fake images.
+    """E (|| grad D(x) ||_2 - 1)^2 on points between real and fake images.
+
+    Parameters
+    ----------
+    critic : callable
+        Images (B, 1, H, W) -> logits.
+    real, fake : tensor, shape (B, 1, H, W)
+    share : tensor, shape (B, 1, 1, 1)
+        How much of the real image each point has: evenly distributed between 0 and 1.
 
     References
     ----------
     Gulrajani et al. 2017, arXiv:1704.00028, eq. 3.
     """
-    share = torch.rand(len(real), 1, 1, 1, generator=rng).to(real.device)
     between = (share * real + (1 - share) * fake.detach()).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()

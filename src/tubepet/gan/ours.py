@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from tubepet.device import mean_of_processes
 from tubepet.gan.data import Data
 from tubepet.gan.drawn import sample_labelled
 from tubepet.gan.loss import ADVERSARIAL, frozen
@@ -214,7 +215,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
     rows = run.data.real.rows[positions.numpy()]
     drawing = run.fabric.to_device(torch.from_numpy(run.data.drawn.of(rows)))
     transform = run.transform()
-    noise = [run.fabric.to_device(n) for n in bare(generator).draw_noise(len(real), run.rng)]
+    noise = [run.own(n) for n in bare(generator).draw_noise(config["batch_size"], run.rng)]
     shown = 2 * drawing - 1
     real_pair = transform(torch.cat([real, shown], dim=1))
     fake_pair = transform(torch.cat([generator(drawing, noise), shown], dim=1))
@@ -232,7 +233,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
         adversarial = loss.generator(fake_logits)
         matching = torch.stack(
             [
-                (r.detach().mean((0, 2, 3)) - f.mean((0, 2, 3))).abs().mean()
+                mean_of_processes(r.detach().mean((0, 2, 3)) - f.mean((0, 2, 3))).abs().mean()
                 for r, f in zip(real_layers, fake_layers, strict=True)
             ]
         ).sum()

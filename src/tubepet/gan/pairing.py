@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from tubepet.device import mean_of_processes
 from tubepet.gan.loss import attention_perceptual
 
 Layers = Sequence[Tensor]
@@ -86,7 +87,10 @@ def _random(batch: Batch, fake_layers: Layers) -> Tensor:
 
 
 def _batch_mean(batch: Batch, fake_layers: Layers) -> Tensor:
-    means = [[x.mean(0, keepdim=True) for x in side] for side in (batch.real_layers, fake_layers)]
+    means = [
+        [mean_of_processes(x.mean(0, keepdim=True)) for x in side]
+        for side in (batch.real_layers, fake_layers)
+    ]
     return attention_perceptual(*means)
 
 

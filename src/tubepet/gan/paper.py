@@ -311,7 +311,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
     positron, positions = run.next_batch("real", data.real)
     ct, _ = run.next_batch("ct", data.ct)
     transform = run.transform()
-    noise = (run.fabric.to_device(n) for n in generator.draw_noise(len(ct), run.rng))
+    noise = (run.own(n) for n in generator.draw_noise(config["batch_size"], run.rng))
     generated: Generated = generator(ct, *noise)
     fake = transform(generated.image)
 

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tubepet.device import average_gradients, mean_of_processes, share, share_batch_norms
 from tubepet.gan.augment import Transform, draw_transform
 from tubepet.gan.data import Data, Images, take
 from tubepet.gan.loss import lecam, r1_penalty
@@ -33,12 +34,13 @@ class Run:
     data : Data
         Training images.
     fabric : Fabric
-        Device and precision.
+        Device, precision and processes.
     networks : dict of module
         "generator", and "critic" where there is one.
     optimizers : dict of optimizer
     rng : torch.Generator
-        The only source of chance of the training, on the CPU whatever the device.
+        The only source of chance of the training, on the CPU whatever the device; the same in all
+        processes, which draw for the whole batch and use what belongs to their rows.
     queues : dict of int64 tensor
         What is left of the current shuffle of each image set (the position of the samplers).
     step : int
@@ -60,12 +62,17 @@ class Run:
     def next_batch(self, name: str, images: Images) -> tuple[Tensor, Tensor]:
         """Return the next training batch (B, 1, H, W) and its positions (B,)."""
         queue = self.queues.get(name, torch.empty(0, dtype=torch.int64))
-        positions, self.queues[name] = take(queue, self.config["batch_size"], len(images), self.rng)
+        drawn, self.queues[name] = take(queue, self.config["batch_size"], len(images), self.rng)
+        positions = share(self.fabric, drawn)
         return self.fabric.to_device(images.batch(positions)), positions
 
+    def own(self, drawn: Tensor) -> Tensor:
+        """Return what was drawn for the process's rows of the batch, on its device."""
+        return self.fabric.to_device(share(self.fabric, drawn))
+
     def noise(self, *shape: int) -> Tensor:
-        """Return N(0, 1) numbers on the run's device."""
-        return self.fabric.to_device(torch.randn(*shape, generator=self.rng))
+        """Return N(0, 1) numbers of this shape for each image of the batch."""
+        return self.own(torch.randn(self.config["batch_size"], *shape, generator=self.rng))
 
     def transform(self, symmetries_only: bool = False) -> Transform:
         """Draw the augmentation of one batch; use it for the real and the generated images.
@@ -78,7 +85,8 @@ class Run:
             augment = "dihedral"
         size, num = self.data.real.image_size, self.config["batch_size"]
         drawn = draw_transform(augment, num, size, self.rng)
-        return drawn.to(self.fabric.device)
+        parts = (drawn.source, drawn.is_outside, drawn.is_cut)
+        return Transform(*(None if part is None else self.own(part) for part in parts))
 
     def regularisation(
         self,
@@ -103,6 +111,7 @@ class Run:
         if self.config["lecam_weight"] > 0:
             means = {"real": real_logits.detach().mean(), "fake": fake_logits.detach().mean()}
             for side, mean in means.items():
+                mean = mean_of_processes(mean)
                 self.anchors[side] = torch.lerp(mean, self.anchors.get(side, mean), ANCHOR_DECAY)
             penalty = lecam(real_logits, fake_logits, self.anchors["real"], self.anchors["fake"])
             total = total + self.config["lecam_weight"] * penalty
@@ -114,6 +123,7 @@ class Run:
         """Take one step of an optimiser down the gradient of `loss`."""
         self.optimizers[name].zero_grad(set_to_none=True)
         self.fabric.backward(loss)
+        average_gradients(self.networks[name].parameters())
         self.optimizers[name].step()
 
 
@@ -161,6 +171,7 @@ def start(model: Model, name: str, config: Config, data: Data, fabric: Fabric, s
         networks = model.make_networks(config, data)
     optimizers = model.make_optimizers(config, networks)
     for key, network in networks.items():
+        share_batch_norms(network)
         network.to(memory_format=torch.channels_last)
         networks[key], optimizers[key] = fabric.setup(network, optimizers[key])
         if fabric.device.type == "cuda" and config["precision"] == "bf16":

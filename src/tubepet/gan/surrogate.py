@@ -6,6 +6,10 @@ the Gaussian filter that the reconstruction ends with: no slice has spatial freq
 removes, and a generator that has any is told from real at once. MLEM noise is close to log-normal,
 about proportional to the image, and correlated over the resolution.
 
+All filters mirror the image at its borders, as those of the reconstruction do (`reconstruct.psf`):
+they are products in the cosine transform (DCT-II). Images filtered on a torus lack the step between
+opposite borders, which a classifier sees in the power at high frequencies.
+
 Everything is fitted on the training slices in closed form; there is nothing to train.
 
 References
@@ -19,7 +23,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.fft import dct, dctn, idctn
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
 Array = NDArray[np.float64]
@@ -39,9 +44,9 @@ MAX_CHANGE = 4.0  # of the power in a ring per round
 
 
 def gaussian_transfer(size: int, sigma_px: float) -> Array:
-    """Return the transfer function of a Gaussian on a torus, (size, size // 2 + 1)."""
-    fy, fx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
-    return np.asarray(np.exp(-2 * (np.pi * sigma_px) ** 2 * (fy[:, None] ** 2 + fx[None, :] ** 2)))
+    """Return the transfer function of a Gaussian, (size, size), for the cosine transform."""
+    square = np.square(np.arange(size) / (2 * size))  # of the spatial frequency, per pixel
+    return np.asarray(np.exp(-2 * (np.pi * sigma_px) ** 2 * (square[:, None] + square)))
 
 
 def filter_transfer(size: int, sigma_px: float) -> Array:
@@ -49,14 +54,23 @@ def filter_transfer(size: int, sigma_px: float) -> Array:
 
     The cut leaves a millionth of the power at high frequencies, which a classifier sees.
     """
-    impulse = np.zeros((size, size))
-    impulse[0, 0] = 1.0
-    return np.asarray(np.fft.rfft2(gaussian_filter(impulse, sigma_px, mode="wrap")).real)
+    mirrored = gaussian_filter1d(np.eye(size), sigma_px, axis=0, mode="reflect")
+    along = np.diag(_cosines(size) @ mirrored @ _cosines(size).T)  # the rest is zero
+    return np.asarray(np.outer(along, along))
+
+
+def _cosines(size: int) -> Array:
+    """Return the orthonormal DCT-II as a matrix, (frequency, pixel)."""
+    return np.asarray(dct(np.eye(size), axis=0, norm="ortho"))
+
+
+def _spectrum(images: Array) -> Array:
+    return np.asarray(dctn(images, axes=(-2, -1), norm="ortho"))
 
 
 def filtered(images: Array, transfer: Array) -> Array:
-    """Filter images (..., H, W) with a transfer function of `rfft2`."""
-    return np.asarray(np.fft.irfft2(np.fft.rfft2(images) * transfer, s=images.shape[-2:]))
+    """Filter images (..., H, W), mirrored at their borders, with a transfer function (H, W)."""
+    return np.asarray(idctn(_spectrum(images) * transfer, axes=(-2, -1), norm="ortho"))
 
 
 def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
@@ -78,9 +92,8 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
     Returns
     -------
     dict of float32 tensor
-        mean (4, H, W // 2 + 1), a channel per `mean_inputs`, and noise
-        (H, W // 2 + 1): transfer functions before F; variance (13,): of exp(..) against the
-        mean after F, tabulated.
+        mean (4, H, W), a channel per `mean_inputs`, and noise (H, W): transfer functions before F;
+        variance (13,): of exp(..) against the mean after F, tabulated.
     """
     size = images.shape[-1]
     images, drawings = (np.asarray(a, np.float64) for a in (images, drawings))
@@ -93,7 +106,7 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
     mean = np.maximum(filtered(inputs, mean_transfer * last).sum(1), 0)
     model.mean.copy_(torch.from_numpy(mean_transfer))
     model.variance.fill_(FIRST_VARIANCE)
-    model.noise.fill_(1 / size)  # white, of unit variance
+    model.noise.fill_(1)  # white, of unit variance
 
     white = np.random.default_rng(0).normal(size=(len(images), 1, size, size))
     white_noise, ring = torch.from_numpy(white).float(), _rings(size, last)
@@ -138,11 +151,11 @@ def _fit_mean(images: Array, inputs: Array, last: Array) -> Array:
     """
     size = images.shape[-1]
     gaussians = np.stack([gaussian_transfer(size, width) for width in WIDTHS_PX])
-    spectra = np.fft.rfft2(inputs)
+    spectra = _spectrum(inputs)
     num, first = inputs.shape[1] * len(WIDTHS_PX), inputs[:, EXPECTED]
     normal, right = np.zeros((num, num)), np.zeros(num)
     for i in range(len(images)):
-        seen = np.fft.irfft2(spectra[i][:, None] * gaussians * last, s=(size, size))
+        seen = idctn(spectra[i][:, None] * gaussians * last, axes=(-2, -1), norm="ortho")
         seen = seen.reshape(-1, size * size)
         weight = 1 / np.maximum(first[i].ravel(), FAINT)
         normal += (seen * weight) @ seen.T
@@ -160,22 +173,21 @@ def _zone(mean: Tensor) -> Tensor:
 
 
 def _rings(size: int, last: Array) -> NDArray[np.intp]:
-    """Ring of spatial frequency of each coefficient of `rfft2`; one for all that F removes."""
-    fy, fx = np.fft.fftfreq(size, 1 / size), np.fft.rfftfreq(size, 1 / size)
-    ring = np.hypot(fy[:, None], fx[None, :]).round().astype(np.intp)
+    """Ring of spatial frequency of each coefficient; one for all that F removes."""
+    place = np.arange(size) / 2  # waves across the image
+    ring = np.hypot(place[:, None], place).round().astype(np.intp)
     return np.minimum(ring, ring[last > REMOVED].max() + 1)
 
 
 def _power(transfer: Array) -> float:
-    """Return the variance of white noise after a transfer function of `rfft2`."""
-    size = len(transfer)
-    return float(np.square(np.fft.irfft2(transfer, s=(size, size))).sum())
+    """Return the mean variance of white noise after a transfer function."""
+    return float(np.square(transfer).mean())
 
 
 def _radial_power(images: Array, ring: NDArray[np.intp]) -> Array:
     """Return the power in each ring: the typical one (geometric mean) of the images."""
-    power = np.square(np.abs(np.fft.rfft2(images))).reshape(len(images), -1)
-    is_in = ring.ravel()[:, None] == np.arange(ring.max() + 1)  # (H * (W // 2 + 1), rings)
+    power = np.square(_spectrum(images)).reshape(len(images), -1)
+    is_in = ring.ravel()[:, None] == np.arange(ring.max() + 1)  # (H * W, rings)
     rings = power @ is_in / is_in.sum(0)
     return np.asarray(np.exp(np.log(np.maximum(rings, np.finfo(float).tiny)).mean(0)))
 
@@ -194,15 +206,18 @@ class Surrogate(nn.Module):
     variance: Tensor
     noise: Tensor
     last: Tensor
+    cosines: Tensor
 
     def __init__(self, image_size: int, filter_px: float) -> None:
         super().__init__()
-        shape = (image_size, image_size // 2 + 1)
+        shape = (image_size, image_size)
         self.register_buffer("mean", torch.zeros(NUM_INPUTS, *shape))
         self.register_buffer("noise", torch.zeros(shape))
         self.register_buffer("variance", torch.zeros(NUM_KNOTS))
         last = filter_transfer(image_size, filter_px).astype(np.float32)
         self.register_buffer("last", torch.as_tensor(last))
+        cosines = _cosines(image_size).astype(np.float32)
+        self.register_buffer("cosines", torch.as_tensor(cosines))
 
     def load_fit(self, fitted: Mapping[str, Tensor]) -> None:
         """Take what `fit` found."""
@@ -224,23 +239,24 @@ class Surrogate(nn.Module):
         tensor, shape (B, 1, H, W)
             In units of the scale, at least 0.
         """
-        mean = spectral(mean_inputs(drawing), self.mean).clamp(min=0)
-        place = _zone(spectral(mean, self.last))
+        mean = self._filtered(mean_inputs(drawing), self.mean).clamp(min=0)
+        place = _zone(self._filtered(mean, self.last))
         below = place.long().clamp(max=NUM_KNOTS - 2)
         relative = torch.lerp(self.variance[below], self.variance[below + 1], place - below)
         tau2 = torch.log1p(relative)
-        return mean * torch.exp(tau2.sqrt() * spectral(white, self.noise) - tau2 / 2)
+        return mean * torch.exp(tau2.sqrt() * self._filtered(white, self.noise) - tau2 / 2)
 
     def filter(self, image: Tensor) -> Tensor:
         """Apply F to images (B, 1, H, W)."""
-        return spectral(image, self.last)
+        return self._filtered(image, self.last)
 
     def forward(self, drawing: Tensor, white: Tensor) -> Tensor:
         """Make images of drawings, see `unfiltered`."""
         return self.filter(self.unfiltered(drawing, white)).clamp(min=0)
 
-
-def spectral(images: Tensor, transfer: Tensor) -> Tensor:
-    """Filter (B, C, H, W) with transfer functions (C, H, W // 2 + 1) and add the channels."""
-    spectrum = (torch.fft.rfft2(images) * transfer).sum(1, keepdim=True)
-    return torch.fft.irfft2(spectrum, s=images.shape[-2:])
+    def _filtered(self, images: Tensor, transfer: Tensor) -> Tensor:
+        """Filter (B, C, H, W) with transfer functions (C, H, W) and add the channels."""
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 is too coarse for it
+            spectrum = self.cosines @ images.float() @ self.cosines.T
+            spectrum = (spectrum * transfer).sum(1, keepdim=True)
+            return self.cosines.T @ spectrum @ self.cosines

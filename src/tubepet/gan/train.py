@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from lightning_fabric.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from tubepet import io
-from tubepet.device import make_fabric
+from tubepet.device import State, launch, make_fabric, stop_if_not_shared
 from tubepet.errors import InputError
 from tubepet.gan.data import Data
 from tubepet.gan.figures import draw_grid
@@ -73,8 +74,9 @@ def train(
     seed: int,
     code: str,
     progress_dir: str | os.PathLike[str],
+    num_processes: int = 1,
 ) -> Trained:
-    """Train one generator, or go on where a killed job stopped.
+    """Train one generator, or go on where a killed job stopped, with any number of processes.
 
     Parameters
     ----------
@@ -94,24 +96,52 @@ def train(
         resumed.
     progress_dir : path
         Folder of checkpoint, grids and TensorBoard events.
+    num_processes : int
+        Processes that share each batch (`tubepet.device`), a divisor of its size. The training is
+        that of one process but for rounding; of the paper's model, queries and real images are
+        paired within the rows of a process.
 
     Raises
     ------
     InputError
-        Fewer training slices than the batch; as `Diverged`, a loss that is no longer finite.
+        Fewer training slices than the batch, or a batch that processes cannot share; as `Diverged`
+        (of several processes: as it is), a loss that is no longer finite.
     """
-    batch_size, num_steps = config["batch_size"], config["num_steps"]
+    batch_size = config["batch_size"]
     for what, images in (("positron", data.real), ("CT", data.ct)):
         if images is not None and len(images) < batch_size:
             raise InputError(
                 f"gan.batch_size: got {batch_size}, expected at most {len(images)}, the number of "
                 f"{what} training slices"
             )
+    stop_if_not_shared("gan", batch_size, num_processes)
     stop_if_constant(data)
     progress_dir = Path(progress_dir)
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = make_fabric(config["precision"])
+    digest = _digest(name, config, data, seed, code)
+    begun = load_checkpoint(progress_dir / "checkpoint.pt", digest)
+    fabric = make_fabric(config["precision"], num_processes)
+    state = launch(
+        fabric, _take_steps, model, name, config, data, seed, digest, begun, progress_dir
+    )
+    arguments = model.generator_arguments(config, data)
+    return Trained(state["weights"], arguments, pd.DataFrame(state["rows"]), state["grid"].numpy())
+
+
+def _take_steps(
+    fabric: Fabric,
+    model: Model,
+    name: str,
+    config: Config,
+    data: Data,
+    seed: int,
+    digest: str,
+    begun: State | None,
+    progress_dir: Path,
+) -> State:
+    """Train in one process, or in one of several; weights, rows of the log, and the last grid."""
+    num_steps = config["num_steps"]
     stop_if_too_large(model, name, config, data, fabric)
     run = start(model, name, config, data, fabric, seed)
     average = AveragedModel(
@@ -121,11 +151,14 @@ def train(
     )
     average.eval()
     checkpoint = progress_dir / "checkpoint.pt"
-    digest = _digest(name, config, data, seed, code)
-    first_step, rows = _resume(checkpoint, digest, run, average)
-    if first_step == 0:
+    rows: list[dict[str, float]] = []
+    if begun is not None:
+        rows = begun["rows"]
+        _resume(begun, run, average)
+    elif fabric.is_global_zero:
         shutil.rmtree(progress_dir, ignore_errors=True)  # of another run
-    board = TensorBoardLogger(
+    first_step = run.step
+    board = TensorBoardLogger(  # which writes in the first process only, as all below
         progress_dir, name="tensorboard", version="", purge_step=first_step + 1
     )
     log.info("%s: %s", name, _parameter_counts(run))
@@ -140,26 +173,32 @@ def train(
 
     log_every = -(-num_steps // MAX_LOG_ROWS)
     steps = range(first_step + 1, num_steps + 1)
-    bar = tqdm(steps, desc=name, initial=first_step, total=num_steps, disable=None, mininterval=5)
+    bar = tqdm(
+        steps, desc=name, initial=first_step, total=num_steps, mininterval=5,
+        disable=None if fabric.is_global_zero else True,
+    )  # fmt: skip
     for step in bar:
-        losses = {key: value.item() for key, value in model.train_step(run).items()}
+        terms = {key: value.detach() for key, value in model.train_step(run).items()}
+        losses = {key: value.item() for key, value in fabric.all_reduce(terms).items()}
         _stop_unless_finite(name, losses, step, checkpoint)
         run.step = step
         average.update_parameters(bare(run.networks["generator"]))
         if step % log_every == 0:
             rows.append({"step": step, **losses})
             board.log_metrics(losses, step)
-        if step % config["sample_every"] == 0:
+        if step % config["sample_every"] == 0 and fabric.is_global_zero:
             grid = draw_grid(fixed_grid(), data.real.high, f"{name}, step {step}")
             io.write_figure(progress_dir / f"grid_{step:06d}.png", grid)
         if step % config["checkpoint_every"] == 0 or step == num_steps:
             sums = {f"sum of the weights of {k}": _sum(n) for k, n in run.networks.items()}
             _stop_unless_finite(name, sums, step, checkpoint)
-            save_checkpoint(checkpoint, _state(run, average, step, rows), digest)
+            if fabric.is_global_zero:
+                save_checkpoint(checkpoint, _state(run, average, step, rows), digest)
     board.finalize("success")
+    if not fabric.is_global_zero:
+        return {}
     weights = {k: v.detach().cpu().contiguous() for k, v in average.module.state_dict().items()}
-    arguments = model.generator_arguments(config, data)
-    return Trained(weights, arguments, pd.DataFrame(rows), fixed_grid())
+    return {"weights": weights, "rows": rows, "grid": torch.from_numpy(fixed_grid())}
 
 
 def average_of_images(half_life_images: float, batch_size: int) -> Callable[..., None]:
@@ -225,13 +264,8 @@ def _state(run: Run, average: AveragedModel, step: int, rows: list[Any]) -> dict
     }
 
 
-def _resume(
-    checkpoint: Path, digest: str, run: Run, average: AveragedModel
-) -> tuple[int, list[dict[str, float]]]:
-    """Put the run where its checkpoint was; return the steps done and the log rows so far."""
-    state = load_checkpoint(checkpoint, digest)
-    if state is None:
-        return 0, []
+def _resume(state: State, run: Run, average: AveragedModel) -> None:
+    """Put the run where its checkpoint was."""
     for key, network in run.networks.items():
         network.load_state_dict(state["networks"][key])
     for key, optimizer in run.optimizers.items():
@@ -241,7 +275,6 @@ def _resume(
     run.queues = deepcopy(state["queues"])
     run.anchors = {key: run.fabric.to_device(value) for key, value in state["anchors"].items()}
     run.step = state["step"]
-    return state["step"], state["rows"]
 
 
 def _stop_unless_finite(

@@ -96,7 +96,7 @@ def train_step(run: Run) -> dict[str, Tensor]:
     """One step down the negative ELBO, nll + beta KL, in nats per image."""
     real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
     generator = run.networks["generator"]
-    decoded, mu, log_var = generator(real, run.noise(len(real), generator.latent_size))
+    decoded, mu, log_var = generator(real, run.noise(generator.latent_size))
     mean, spread = decoded.split(1, dim=1)
     nll = (0.5 * ((real - mean) / spread).square() + spread.log()).sum((1, 2, 3)).mean()
     kl = gaussian_kl(mu, log_var).mean()

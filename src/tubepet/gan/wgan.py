@@ -54,18 +54,19 @@ def train_step(run: Run) -> dict[str, Tensor]:
         transform = run.transform()
         real = transform(run.next_batch("real", run.data.real)[0])
         with torch.no_grad():
-            fake = transform(generator(run.noise(len(real), generator.latent_size)))
+            fake = transform(generator(run.noise(generator.latent_size)))
         real_logits = critic(real)
         critic_loss = loss.critic(real_logits, critic(fake))
         penalty = torch.zeros_like(critic_loss)
         if config["penalty"] == "gradient":
-            penalty = gradient_penalty(bare(critic), real, fake, run.rng)
+            share = run.own(torch.rand(config["batch_size"], 1, 1, 1, generator=run.rng))
+            penalty = gradient_penalty(bare(critic), real, fake, share)
         run.update("critic", critic_loss + config["penalty_weight"] * penalty)
         if config["penalty"] == "clip":
             clip(critic, config["clip"])
 
     with frozen(critic):
-        fake = transform(generator(run.noise(len(real), generator.latent_size)))
+        fake = transform(generator(run.noise(generator.latent_size)))
         fake_logits = critic(fake)
         generator_loss = loss.generator(fake_logits)
         run.update("generator", generator_loss)

@@ -13,13 +13,12 @@ from pathlib import Path
 from pickle import UnpicklingError  # what torch.load raises; nothing is unpickled
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from tubepet import io
 from tubepet.logs import log
-
-CHUNK_ROWS = 1024  # rows hashed at once: memory-mapped arrays may exceed the memory
 
 
 def training_digest(config: Mapping[str, Any], *arrays: NDArray[Any]) -> str:
@@ -40,8 +39,8 @@ def training_digest(config: Mapping[str, Any], *arrays: NDArray[Any]) -> str:
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        for start in range(0, len(array), CHUNK_ROWS):
-            digest.update(array[start : start + CHUNK_ROWS].tobytes())
+        for piece in io.pieces(array, np.arange(len(array))):
+            digest.update(piece.tobytes())
     return digest.hexdigest()
 
 

@@ -6,7 +6,8 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tubepet.pretrain.train import normalised
+from tubepet import io
+from tubepet.pretrain.train import evenly, normalised
 from tubepet.pretrain.vae import ConvVAE
 from tubepet.rng import derived_seed
 
@@ -68,7 +69,12 @@ def _hu(x: torch.Tensor, window_hu: Window) -> Images:
 
 @torch.no_grad()
 def draw_reconstructions(
-    model: ConvVAE, images_hu: Images, window_hu: Window, num_shown: int, source: str
+    model: ConvVAE,
+    images_hu: Images,
+    rows: NDArray[np.intp],
+    window_hu: Window,
+    num_shown: int,
+    source: str,
 ) -> Figure:
     """Draw held-out slices over their reconstructions from the posterior mean.
 
@@ -76,18 +82,18 @@ def draw_reconstructions(
     ----------
     model : ConvVAE
     images_hu : float32 array, shape (N, H, W)
+    rows : int array
         Validation slices; `num_shown` of them, evenly spaced, are drawn.
     window_hu : tuple of float
     num_shown : int
     source : str
         What the slices are, for the title.
     """
-    chosen = np.unique(np.linspace(0, len(images_hu) - 1, num_shown).astype(int))
-    originals = np.asarray(images_hu[chosen])
+    originals = io.take(images_hu, evenly(rows, num_shown))
     mu, _ = model.encode(torch.from_numpy(normalised(originals, window_hu))[:, None])
     rebuilt = _hu(model.decode(mu), window_hu)
-    rows = [("held out", originals), ("rebuilt", rebuilt)]
-    return _grid(rows, window_hu, f"Slices of validation patients, rebuilt by the VAE ({source})")
+    lines = [("held out", originals), ("rebuilt", rebuilt)]
+    return _grid(lines, window_hu, f"Slices of validation patients, rebuilt by the VAE ({source})")
 
 
 @torch.no_grad()

@@ -12,14 +12,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from safetensors.torch import save_model
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from tubepet import io
-from tubepet.device import make_fabric
+from tubepet.device import (
+    State,
+    average_gradients,
+    launch,
+    make_fabric,
+    share,
+    stop_if_not_shared,
+)
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint
@@ -31,6 +39,7 @@ from tubepet.rng import derived_seed, stream
 MAX_GRADIENT_NORM = 1e4
 EVALUATION_BATCH = 64
 MAX_VALIDATION = 512  # slices, evenly spaced over the validation patients: enough for a curve
+MAX_CODES = 10_000  # of training slices, for q(z): leaves D^2 / 4e4 nats of bias, 0.4 at D = 128
 CURVE_COLUMNS = ["step", "split", "kl_weight", "reconstruction_nats", "kl_nats"]
 
 Images = NDArray[np.float32]
@@ -72,21 +81,32 @@ def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> NDA
     return order[start : start + batch_size]
 
 
-def _generator(device: torch.device, seed: int, *items: str | int) -> torch.Generator:
-    generator = torch.Generator(device)
+def evenly(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Return all rows, or as many as `most` of them, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
+
+
+def _generator(model: nn.Module, seed: int, *items: str | int) -> torch.Generator:
+    """On the model's device."""
+    generator = torch.Generator(next(model.parameters()).device)
     generator.manual_seed(derived_seed(seed, "pretrain", *items))
     return generator
 
 
+def _noise(model: ConvVAE, num: int, generator: torch.Generator) -> Tensor:
+    """N(0, 1) numbers for the codes of some images."""
+    return torch.randn(num, model.latent_size, generator=generator, device=generator.device)
+
+
 @torch.no_grad()
 def encode_all(
-    model: ConvVAE, images: Images, window_hu: tuple[float, float]
+    model: ConvVAE, images: Images, rows: NDArray[np.intp], window_hu: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
-    """Return posterior means and log variances (N, D), on the CPU, of HU images (N, H, W)."""
+    """Return posterior means and log variances (n, D), on the CPU, of some rows of HU images."""
     device = next(model.parameters()).device
     codes = [
-        model.encode(_tensor(images[i : i + EVALUATION_BATCH], window_hu).to(device))
-        for i in range(0, len(images), EVALUATION_BATCH)
+        model.encode(_tensor(io.take(images, rows[i : i + EVALUATION_BATCH]), window_hu).to(device))
+        for i in range(0, len(rows), EVALUATION_BATCH)
     ]
     mu, log_var = zip(*codes, strict=True)
     return torch.cat(mu).cpu(), torch.cat(log_var).cpu()
@@ -98,19 +118,19 @@ def _tensor(images_hu: Images, window_hu: tuple[float, float]) -> Tensor:
 
 @torch.no_grad()
 def _validate(
-    model: torch.nn.Module,
+    model: ConvVAE,
     images: Images,
     window_hu: tuple[float, float],
     sigma_x: float,
     seed: int,
 ) -> tuple[float, float]:
     """Both terms of the ELBO over all validation images, with the same noise at every call."""
-    device = next(model.parameters()).device
-    generator = _generator(device, seed, "validation")
+    generator = _generator(model, seed, "validation")
     sums = np.zeros(2)
     for i in range(0, len(images), EVALUATION_BATCH):
-        x = _tensor(images[i : i + EVALUATION_BATCH], window_hu).to(device)
-        sums += len(x) * np.array([float(t) for t in elbo_terms(model, x, sigma_x, generator)])
+        x = _tensor(images[i : i + EVALUATION_BATCH], window_hu).to(generator.device)
+        noise = _noise(model, len(x), generator)
+        sums += len(x) * np.array([float(t) for t in elbo_terms(model, x, sigma_x, noise)])
     return float(sums[0] / len(images)), float(sums[1] / len(images))
 
 
@@ -122,6 +142,7 @@ def train_vae(
     seed: int,
     checkpoint_path: str | os.PathLike[str],
     digest: str,
+    num_processes: int = 1,
 ) -> Trained:
     """Train the VAE on the CT slices of the training patients.
 
@@ -142,6 +163,9 @@ def train_vae(
         Where an unfinished run is taken up again and kept.
     digest : str
         What the run is made of; a checkpoint with another digest is ignored.
+    num_processes : int
+        Processes that share each batch (`tubepet.device`), a divisor of its size; the training is
+        that of one process but for rounding.
 
     Returns
     -------
@@ -152,59 +176,24 @@ def train_vae(
     Raises
     ------
     InputError
-        If the loss is not finite.
+        If the loss is not finite, or processes cannot share the batch.
     """
+    stop_if_not_shared("pretrain", settings["batch_size"], num_processes)
     torch.set_num_threads(1)  # the same sums in the same order, however many cores there are
     torch.use_deterministic_algorithms(True, warn_only=True)  # not all GPU kernels have such a form
     i_train, i_val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
-    i_val = i_val[np.unique(np.linspace(0, len(i_val) - 1, MAX_VALIDATION).astype(int))]
-    val_hu = np.asarray(images_hu[i_val])
-    fabric = make_fabric()
-    torch.manual_seed(derived_seed(seed, "pretrain", "weights"))
-    plain = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"])
-    model, optimiser = fabric.setup(
-        plain.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
-        torch.optim.Adam(plain.parameters(), settings["learning_rate"]),
-    )
-    first_step, rows = 0, list[tuple[int, str, float, float, float]]()
-    if state := load_checkpoint(checkpoint_path, digest):
-        plain.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        first_step, rows = state["step"], state["rows"]
-        log.info("resumed after step %d of %d", first_step, settings["num_steps"])
-
-    steps = tqdm(
-        range(first_step, settings["num_steps"]), desc="VAE", unit="step", disable=None,
-        mininterval=5, initial=first_step, total=settings["num_steps"],
+    begun = load_checkpoint(checkpoint_path, digest)
+    state = launch(
+        make_fabric(num_processes=num_processes), _take_steps, images_hu, i_train,
+        io.take(images_hu, evenly(i_val, MAX_VALIDATION)), window_hu, settings, seed, digest, begun,
+        checkpoint_path,
     )  # fmt: skip
-    for step in steps:
-        chosen = np.sort(batch_indices(len(i_train), settings["batch_size"], step, seed))
-        x = fabric.to_device(_tensor(images_hu[i_train[chosen]], window_hu))
-        generator = _generator(fabric.device, seed, "noise", step)
-        weight = kl_weight(step, settings["beta"], settings["kl_anneal_steps"])
-        nll, kl = elbo_terms(model, x, settings["sigma_x"], generator)
-        loss = negative_elbo(nll, kl, weight)
-        _check_finite(loss.item(), step, settings["learning_rate"])
-        optimiser.zero_grad()
-        fabric.backward(loss)
-        clip_grad_norm_(plain.parameters(), MAX_GRADIENT_NORM)
-        optimiser.step()
-        rows.append((step, "train", weight, nll.item(), kl.item()))
-        done = step + 1
-        if done % settings["validate_every"] == 0 or done == settings["num_steps"]:
-            terms = _validate(model, val_hu, window_hu, settings["sigma_x"], seed)
-            _check_finite(sum(terms), step, settings["learning_rate"])
-            rows.append((step, "val", weight, *terms))
-            steps.set_postfix_str(f"val {terms[0]:.0f} + {terms[1]:.0f} nats", refresh=False)
-        if done % settings["checkpoint_every"] == 0 or done == settings["num_steps"]:
-            state = {"model": plain.state_dict(), "optimiser": optimiser.state_dict(),
-                     "step": done, "rows": rows}  # fmt: skip
-            save_checkpoint(checkpoint_path, state, digest)
-
-    trained = plain.to(memory_format=torch.contiguous_format).cpu().eval()  # type: ignore[call-overload]
-    curves = pd.DataFrame(rows, columns=CURVE_COLUMNS)
+    trained = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"]).eval()
+    trained.load_state_dict(state["model"])
+    curves = pd.DataFrame(state["rows"], columns=CURVE_COLUMNS)
     # over the training slices: the codes that the GAN draws, and the only set much larger than D
-    gap = aggregate_gap(*encode_all(trained, images_hu[i_train], window_hu))
+    i_coded = evenly(i_train, MAX_CODES)
+    gap = aggregate_gap(*encode_all(trained, images_hu, i_coded, window_hu))
     facts = {
         "image_size": trained.image_size,
         "latent_size": trained.latent_size,
@@ -223,6 +212,70 @@ def train_vae(
         gap["aggregate_gap_nats"],
     )  # fmt: skip
     return Trained(trained, curves, facts)
+
+
+def _take_steps(
+    fabric: Fabric,
+    images_hu: Images,
+    i_train: NDArray[np.intp],
+    val_hu: Images,
+    window_hu: tuple[float, float],
+    settings: Mapping[str, Any],
+    seed: int,
+    digest: str,
+    begun: State | None,
+    checkpoint_path: str | os.PathLike[str],
+) -> State:
+    """Train in one process, or in one of several; the weights, and the rows of the curves."""
+    torch.manual_seed(derived_seed(seed, "pretrain", "weights"))
+    plain = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"])
+    model, optimiser = fabric.setup(
+        plain.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        torch.optim.Adam(plain.parameters(), settings["learning_rate"]),
+    )
+    first_step, rows = 0, list[tuple[int, str, float, float, float]]()
+    if begun is not None:
+        plain.load_state_dict(begun["model"])
+        optimiser.load_state_dict(begun["optimiser"])
+        first_step, rows = begun["step"], begun["rows"]
+        log.info("resumed after step %d of %d", first_step, settings["num_steps"])
+
+    steps = tqdm(
+        range(first_step, settings["num_steps"]), desc="VAE", unit="step", mininterval=5,
+        disable=None if fabric.is_global_zero else True,
+        initial=first_step, total=settings["num_steps"],
+    )  # fmt: skip
+    for step in steps:
+        chosen = np.sort(batch_indices(len(i_train), settings["batch_size"], step, seed))
+        own = chosen[share(fabric, torch.arange(len(chosen))).numpy()]
+        x = fabric.to_device(_tensor(io.take(images_hu, i_train[own]), window_hu))
+        noise = _noise(plain, len(chosen), _generator(plain, seed, "noise", step))
+        weight = kl_weight(step, settings["beta"], settings["kl_anneal_steps"])
+        nll, kl = elbo_terms(model, x, settings["sigma_x"], share(fabric, noise))
+        loss = negative_elbo(nll, kl, weight)
+        optimiser.zero_grad()
+        fabric.backward(loss)
+        average_gradients(plain.parameters())
+        terms = fabric.all_reduce([nll.detach(), kl.detach()])
+        _check_finite(
+            negative_elbo(terms[0], terms[1], weight).item(), step, settings["learning_rate"]
+        )
+        clip_grad_norm_(plain.parameters(), MAX_GRADIENT_NORM)
+        optimiser.step()
+        rows.append((step, "train", weight, terms[0].item(), terms[1].item()))
+        done = step + 1
+        if done % settings["validate_every"] == 0 or done == settings["num_steps"]:
+            val = _validate(plain, val_hu, window_hu, settings["sigma_x"], seed)
+            _check_finite(sum(val), step, settings["learning_rate"])
+            rows.append((step, "val", weight, *val))
+            steps.set_postfix_str(f"val {val[0]:.0f} + {val[1]:.0f} nats", refresh=False)
+        if done % settings["checkpoint_every"] == 0 or done == settings["num_steps"]:
+            state = {"model": plain.state_dict(), "optimiser": optimiser.state_dict(),
+                     "step": done, "rows": rows}  # fmt: skip
+            if fabric.is_global_zero:
+                save_checkpoint(checkpoint_path, state, digest)
+    weights = {key: w.cpu().contiguous() for key, w in plain.state_dict().items()}
+    return {"model": weights, "rows": rows}
 
 
 def _check_finite(loss: float, step: int, learning_rate: float) -> None:

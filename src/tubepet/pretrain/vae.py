@@ -131,9 +131,7 @@ def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mu.square() + log_var.exp() - 1 - log_var).sum(1)
 
 
-def elbo_terms(
-    model: nn.Module, x: Tensor, sigma_x: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def elbo_terms(model: nn.Module, x: Tensor, sigma_x: float, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Return the two terms of the negative ELBO, each a mean over the batch in nats per image.
 
     Parameters
@@ -144,8 +142,8 @@ def elbo_terms(
         Images in [-1, 1].
     sigma_x : float
         Standard deviation of a pixel about its mean, in units of x.
-    generator : torch.Generator
-        On the device of `x`; draws the B x D noise.
+    noise : float tensor, shape (B, D)
+        Standard normal.
 
     Returns
     -------
@@ -157,8 +155,6 @@ def elbo_terms(
     ----------
     docs/model.md, eq. 3' (the loss that the paper's eq. 3 leaves out).
     """
-    latent_size: int = model.latent_size  # type: ignore[assignment]  # Fabric's wrapper passes it on
-    noise = torch.randn(len(x), latent_size, generator=generator, device=x.device)
     x_hat, mu, log_var = model(x, noise)
     reconstruction_nll = (x - x_hat).square().sum((1, 2, 3)) / (2 * sigma_x**2)  # (B,)
     return reconstruction_nll.mean(), gaussian_kl(mu, log_var).mean()

@@ -1,15 +1,21 @@
-"""Slices of all tubes as one dataset, split by tube (never by slice)."""
+"""Slices of all tubes as one dataset, split by tube (never by slice).
 
-from collections.abc import Mapping, Sequence
+One image is in memory at a time: the slices of thousands of tubes do not fit.
+"""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.types import Volume
+from tubepet.types import Grid, Volume
 
 SPLITS = ("train", "val", "test")
 
@@ -46,19 +52,22 @@ def split_tubes(
 
 
 def collect_slices(
-    images: Sequence[Volume],
+    slices_path: str | os.PathLike[str],
+    images: Iterable[Volume],
     truths: Sequence[dict[str, Any]],
     shares: Mapping[str, float],
     margin_mm: float,
     scale_quantile: float,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.float32], pd.DataFrame, dict[str, Any]]:
-    """Cut the images of all tubes into slices.
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Cut the images of all tubes into slices, tube by tube into a file.
 
     Parameters
     ----------
-    images : sequence of Volume
-        Bq/mm3, all on one grid.
+    slices_path : path
+        `.npy` file to write: float32, shape (num_slices, ny, nx), Bq/mm3.
+    images : iterable of Volume
+        Bq/mm3, all on one grid; asked for one by one.
     truths : sequence of dict
         ``truth.json`` of the same tubes; tubes are centred on z = 0.
     shares : mapping
@@ -70,8 +79,6 @@ def collect_slices(
 
     Returns
     -------
-    float32 array, shape (num_slices, ny, nx)
-        Bq/mm3.
     DataFrame
         One row per slice: i_slice, tube, split, family, defect, has_defect, z_mm.
     dict
@@ -82,32 +89,15 @@ def collect_slices(
     InputError
         If a split has tubes but no slice.
     """
-    grid = images[0].grid
-    z_mm, slice_mm = grid.axes_mm()[0], grid.voxel_mm[0]
+    remaining = iter(images)
+    first = next(remaining)
+    grid = first.grid
     split = split_tubes([truth["tube"] for truth in truths], shares, rng)
-    slices: list[NDArray[np.float32]] = []
-    rows: list[dict[str, Any]] = []
-    for image, truth in zip(images, truths, strict=True):
-        assert image.grid == grid
-        for i_z in np.flatnonzero(np.abs(z_mm) <= truth["length_mm"] / 2 - margin_mm):
-            z = float(z_mm[i_z])
-            boxes_mm = [defect["box_mm"][2] for defect in truth["defects"]]
-            slices.append(image.array[i_z])
-            rows.append(
-                {
-                    "i_slice": len(rows),
-                    "tube": truth["tube"],
-                    "split": split[truth["tube"]],
-                    "family": truth["family"],
-                    "defect": truth["defect"],
-                    "has_defect": any(
-                        low < z + slice_mm / 2 and high > z - slice_mm / 2 for low, high in boxes_mm
-                    ),
-                    "z_mm": z,
-                }
-            )
-    columns = ["i_slice", "tube", "split", "family", "defect", "has_defect", "z_mm"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.concat(
+        [_rows_of(truth, split[truth["tube"]], grid, margin_mm) for truth in truths],
+        ignore_index=True,
+    )
+    table.insert(0, "i_slice", np.arange(len(table)))
     num_tubes = {name: list(split.values()).count(name) for name in SPLITS}
     num_slices = {name: int((table["split"] == name).sum()) for name in SPLITS}
     for name in SPLITS:
@@ -116,29 +106,54 @@ def collect_slices(
                 f"reconstruct.slice_margin_mm: got {margin_mm:g} mm, which leaves no {name} slice, "
                 "expected less than half the tubes' length"
             )
-    data = np.stack(slices).astype(np.float32)
-    scale = scale_of(data[(table["split"] == "train").to_numpy()], scale_quantile)
-    log.info("%d tubes in, slices out: %s, scale %.4g Bq/mm3", len(images), num_slices, scale)
-    return (
-        data,
-        table,
-        {
-            "unit": "Bq/mm3",
-            "pixel_mm": grid.voxel_mm[2],
-            "slice_mm": slice_mm,
-            "scale_bq_mm3": scale,
-            "num_slices": num_slices,
-            "num_tubes": num_tubes,
-        },
-    )
+    levels = (_levels(truth, grid, margin_mm) for truth in truths)
+    slices = _cut(itertools.chain([first], remaining), levels, grid)
+    io.write_stack(slices_path, slices, (len(table), *grid.shape[1:]))
+    i_train = np.flatnonzero(table["split"] == "train")
+    scale = scale_of(io.read_array(slices_path), i_train, scale_quantile)
+    log.info("%d tubes in, slices out: %s, scale %.4g Bq/mm3", len(truths), num_slices, scale)
+    return table, {
+        "unit": "Bq/mm3",
+        "pixel_mm": grid.voxel_mm[2],
+        "slice_mm": grid.voxel_mm[0],
+        "scale_bq_mm3": scale,
+        "num_slices": num_slices,
+        "num_tubes": num_tubes,
+    }
 
 
-def scale_of(train: NDArray[np.float32], quantile: float) -> float:
-    """Intensity (Bq/mm3) that becomes +1 for the networks, from training slices."""
-    scale = float(np.quantile(train, quantile))
+def _levels(truth: dict[str, Any], grid: Grid, margin_mm: float) -> NDArray[np.intp]:
+    """Return the indices along z of the slices that count of a tube."""
+    z_mm = grid.axes_mm()[0]
+    return np.flatnonzero(np.abs(z_mm) <= truth["length_mm"] / 2 - margin_mm)
+
+
+def _rows_of(truth: dict[str, Any], split: str, grid: Grid, margin_mm: float) -> pd.DataFrame:
+    """One tube's rows of the table."""
+    z_mm = grid.axes_mm()[0][_levels(truth, grid, margin_mm)]
+    low_mm, high_mm = z_mm - grid.voxel_mm[0] / 2, z_mm + grid.voxel_mm[0] / 2
+    has_defect = np.zeros(len(z_mm), bool)
+    for defect in truth["defects"]:
+        first_mm, last_mm = defect["box_mm"][2]
+        has_defect |= (first_mm < high_mm) & (last_mm > low_mm)
+    facts = {"tube": truth["tube"], "split": split, "family": truth["family"]}
+    facts |= {"defect": truth["defect"], "has_defect": has_defect, "z_mm": z_mm}
+    return pd.DataFrame(facts, index=range(len(z_mm)))
+
+
+def _cut(
+    images: Iterable[Volume], levels: Iterable[NDArray[np.intp]], grid: Grid
+) -> Iterator[NDArray[np.float32]]:
+    for image, chosen in zip(images, levels, strict=True):
+        assert image.grid == grid
+        yield from image.array[chosen]
+
+
+def scale_of(slices: NDArray[np.float32], rows: NDArray[np.intp], quantile: float) -> float:
+    """Intensity (Bq/mm3) that becomes +1 for the networks, from the training slices."""
+    scale, highest = _highest(slices, rows, quantile)
     if scale > 0:
         return scale
-    highest = float(train.max())
     if highest > 0:
         log.warning(
             "the %g quantile of the training slices is 0 Bq/mm3: the scale is their maximum, %.4g",
@@ -148,3 +163,18 @@ def scale_of(train: NDArray[np.float32], quantile: float) -> float:
         return highest
     log.warning("all training slices are zero (too few coincidences): the scale is 1 Bq/mm3")
     return 1.0
+
+
+def _highest(
+    slices: NDArray[np.float32], rows: NDArray[np.intp], quantile: float
+) -> tuple[float, float]:
+    """Quantile and maximum of the pixels, as `np.quantile`; only those above it are in memory."""
+    place = (len(rows) * slices[0].size - 1) * quantile  # among the sorted pixels
+    num_kept = len(rows) * slices[0].size - int(place)
+    kept = np.empty(0, slices.dtype)
+    for piece in io.pieces(slices, rows):
+        both = np.concatenate([kept, piece.ravel()])
+        num_below = max(len(both) - num_kept, 0)
+        kept = np.partition(both, num_below)[num_below:]
+    kept.sort()
+    return float(np.quantile(kept[:2], place - int(place))), float(kept[-1])

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
+from tubepet import io
 from tubepet.enhance import evaluate, pairs, train
 from tubepet.enhance.network import BlockMemory, Enhancer
 from tubepet.enhance.pairs import Pairs
@@ -49,13 +50,15 @@ def truth(name: str) -> dict:
     return {"tube": name, "length_mm": 6.0, "family": "round", "defect": "none", "defects": []}
 
 
-def test_pairs_are_the_same_slices_of_both_images() -> None:
+def test_pairs_are_the_same_slices_of_both_images(tmp_path) -> None:
     grid = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0))
     rng = np.random.default_rng(0)
     longs = [Volume(rng.uniform(1, 2, grid.shape).astype(np.float32), grid) for _ in range(5)]
     shorts = [Volume(-volume.array, grid) for volume in longs]
     truths = [truth(f"tube_{i}") for i in range(5)]
-    short, long, table, info = pairs.collect_pairs(shorts, longs, truths, SHARES, 1.0, 0.5, 1)
+    paths = [tmp_path / "short.npy", tmp_path / "long.npy"]
+    table, info = pairs.collect_pairs(*paths, shorts, longs, truths, SHARES, 1.0, 0.5, 1)
+    short, long = (io.read_array(path) for path in paths)
     assert np.array_equal(short, -long)
     # 6 mm long, 1 mm margin: centres at -1.5 .. 1.5 mm
     assert len(table) == 5 * 4 and sum(info["num_tubes"].values()) == 5
@@ -67,12 +70,14 @@ def test_pairs_are_the_same_slices_of_both_images() -> None:
     assert test.long.max() <= 1.0  # in units of the scale
 
 
-def test_too_few_tubes_for_three_splits_are_named() -> None:
+def test_too_few_tubes_for_three_splits_are_named(tmp_path) -> None:
     grid = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0))
     images = [Volume(np.ones(grid.shape, np.float32), grid) for _ in range(2)]
     truths = [truth("tube_0"), truth("tube_1")]
     with pytest.raises(InputError, match=r"enhance\.num_tubes: got 2, which leaves no val tube"):
-        pairs.collect_pairs(images, images, truths, SHARES, 1.0, 0.5, 1)
+        pairs.collect_pairs(
+            tmp_path / "a.npy", tmp_path / "b.npy", images, images, truths, SHARES, 1.0, 0.5, 1
+        )
 
 
 def test_psnr_ssim_and_bias_by_hand() -> None:

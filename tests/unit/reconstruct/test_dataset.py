@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct import dataset
@@ -41,14 +42,17 @@ def test_one_tube_cannot_be_split():
         dataset.split_tubes(["tube_0000"], SHARES, np.random.default_rng(0))
 
 
-def test_slices_within_the_tube_with_their_facts():
+def test_slices_within_the_tube_with_their_facts(tmp_path):
     # the defect reaches from 0.2 to 1.2 mm: it touches the slices centred at 0.5 and 1.5 mm
     box = [[-1, 1], [-1, 1], [0.2, 1.2]]
     truths = [truth(0, [box]), truth(1), truth(2), truth(3)]
     images = [image(float(i + 1)) for i in range(4)]
-    data, table, info = dataset.collect_slices(
-        images, truths, SHARES, 1.0, 0.999, np.random.default_rng(0)
+    path = tmp_path / "slices.npy"
+    table, info = dataset.collect_slices(
+        path, iter(images), truths, SHARES, 1.0, 0.999, np.random.default_rng(0)
     )
+    data = io.read_array(path)
+    assert data[:, 0, 0].tolist() == [level for level in (1, 2, 3, 4) for _ in range(4)]
     assert data.shape == (16, 4, 4) and data.dtype == np.float32
     assert list(table["z_mm"][:4]) == [-1.5, -0.5, 0.5, 1.5]  # 3 mm half length, 1 mm margin
     assert list(table["has_defect"][:4]) == [False, False, True, True]
@@ -63,17 +67,29 @@ def test_slices_within_the_tube_with_their_facts():
     )
 
 
-def test_margin_that_leaves_nothing_is_refused():
+def test_margin_that_leaves_nothing_is_refused(tmp_path):
+    images, truths, rng = [image(1.0)] * 2, [truth(0), truth(1)], np.random.default_rng(0)
     with pytest.raises(InputError, match="slice_margin_mm: got 9 mm"):
-        dataset.collect_slices(
-            [image(1.0)] * 2, [truth(0), truth(1)], SHARES, 9.0, 0.999, np.random.default_rng(0)
-        )
+        dataset.collect_slices(tmp_path / "a.npy", images, truths, SHARES, 9.0, 0.999, rng)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantile", [0.501, 0.9, 0.999, 1.0])
+def test_scale_read_in_pieces_is_the_quantile_of_all_pixels(quantile, monkeypatch):
+    monkeypatch.setattr(io, "PIECE_BYTES", 1000)  # three slices at a time
+    rng = np.random.default_rng(1)
+    for num in (2, 7, 41):
+        slices = rng.gamma(0.3, 9.0, (num, 9, 9)).astype(np.float32)
+        slices[: num // 3] = 5.0  # ties
+        rows = np.flatnonzero(rng.random(num) < 0.8)
+        expected = np.quantile(slices[rows], quantile)  # of the peer, which holds all at once
+        assert dataset.scale_of(slices, rows, quantile) == float(expected)  # bit for bit
 
 
 def test_scale_of_nearly_empty_images_is_said(caplog, monkeypatch):
     monkeypatch.setattr(log, "propagate", True)
     dark = np.zeros((4, 8, 8), np.float32)
-    assert dataset.scale_of(dark, 0.99) == 1.0
+    assert dataset.scale_of(dark, np.arange(4), 0.99) == 1.0
     dark[0, 0, 0] = 7.0
-    assert dataset.scale_of(dark, 0.99) == 7.0
+    assert dataset.scale_of(dark, np.arange(4), 0.99) == 7.0
     assert "all training slices are zero" in caplog.text and "their maximum" in caplog.text
