@@ -122,8 +122,9 @@ class Claim:
 
     @property
     def verdict_of_factors(self) -> str:
-        """One word with the distances as factors, coverages as differences."""
-        return one_word({**self.estimates, **self.factors})
+        """One word with positive distances as factors, the rest as differences."""
+        known = {metric: found for metric, found in self.factors.items() if found is not None}
+        return one_word({**self.estimates, **known})
 
 
 def counts(estimates: Mapping[str, Estimate | None]) -> tuple[int, int]:
@@ -431,7 +432,8 @@ def page(
         f"{number(2 / 2 ** study['num_seeds'])}. A claim holds if the interval of every key "
         "difference lies above 0; it does not hold if half of them lie below and none above; it is "
         "mixed if some lie above and some below, else undecided. Distances of bad generators "
-        "spread over decades, so claims are judged with distances as factors (logarithms) too.\n",
+        "spread over decades, so claims are judged with distances as factors (logarithms) too, "
+        "but for distances that are not positive, as an unbiased one may be.\n",
         f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
         f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
         f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "

@@ -115,6 +115,14 @@ def test_pairs_are_the_seeds_that_both_have() -> None:
     assert found is not None and found.num_seeds == 2
 
 
+def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
+    rows = [run(name, s, q) for name, q in (("ours", 10), ("dcgan", 8)) for s in range(SEEDS)]
+    rows[0]["values"]["mmd"] = -0.01
+    claim = conclusions._claim("x", "ours", "dcgan", conclusions.Scores(rows, 1))
+    assert claim.factors["mmd"] is None and claim.factors["frechet"] is not None
+    assert claim.verdict == claim.verdict_of_factors == "holds"
+
+
 def test_a_metric_that_is_undefined_is_not_a_win() -> None:
     rows = [run(name, s, 10) for name in ("ours", "dcgan") for s in range(3)]
     rows[0]["values"]["coverage"] = None
