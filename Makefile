@@ -8,7 +8,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run provenance status smoke test slurm-smoke lint format bench clean
+.PHONY: help install run provenance status smoke test first-contact slurm-smoke lint format bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ status: install ## what is done, running and missing
 
 test: install ## all tests
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+first-contact: ## every command of README and docs, typed into a fresh clone (fifteen minutes)
+	$(PYTHON) tests/first_contact.py
 
 slurm-smoke: install ## a real Slurm of one node (root, Debian): the smoke chain and all faults, ten minutes
 	TUBEPET_SLURM=full $(BIN)/pytest -rP tests/workflow/test_slurm.py

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 
 from tubepet import seals
 from tubepet.errors import InputError
@@ -131,7 +132,9 @@ def read_volume(path: PathLike) -> Volume:
         array = sitk.GetArrayFromImage(image)
     except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         reason = (str(error).strip() or "nothing").splitlines()[-1]
-        raise InputError(f"{path}: expected a readable NIfTI volume, got: {reason}") from error
+        raise InputError(
+            f"{path}: expected a readable NIfTI volume, got: {reason} ({seals.remedy(Path(path))})"
+        ) from error
     if image.GetDimension() != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel()):
         raise InputError(f"{path}: expected a 3D volume with axes along x, y, z")
     z, y, x = (round(v, 6) for v in reversed(image.GetSpacing()))  # NIfTI holds float32
@@ -226,6 +229,13 @@ def read_table(path: PathLike) -> pd.DataFrame:
 
 
 def write_figure(path: PathLike, figure: Any) -> None:
-    """Write a matplotlib figure as PNG without a date, so that equal figures are equal files."""
+    """Write a matplotlib figure as PNG with its numbers (`tubepet.numbers`).
+
+    Without a date: equal figures are equal files.
+    """
+    from tubepet import numbers  # matplotlib takes half a second to load
+
+    info = PngInfo()
+    info.add(numbers.CHUNK, numbers.packed(figure))
     with atomic(path) as part:
-        figure.savefig(part, dpi=110, metadata={"Software": None})
+        figure.savefig(part, dpi=110, pil_kwargs={"pnginfo": info})

@@ -83,8 +83,15 @@ def _compare(path: Path, got: str, expected: str) -> None:
     if got != expected:
         raise InputError(
             f"{path}: got a damaged file, its content does not fit the SHA-256 written with it "
-            "(delete it to have it made again)"
+            f"({remedy(path)})"
         )
+
+
+def remedy(path: Path) -> str:
+    """Say what to delete so that a damaged file is made again: not a link to a cache, its entry."""
+    if path.is_symlink():
+        return f"it comes from a cache: delete {path.resolve()} to have it made again"
+    return "delete it to have it made again"
 
 
 def _sum_of_first(path: Path, num_bytes: int) -> bytes:

@@ -66,4 +66,24 @@ def test_the_report_reads_well_offline(smoke, tab, serious_findings, tmp_path):
     with Image.open(bytes_io.BytesIO(download(tab, "[data-png=recovery]", tmp_path))) as picture:
         assert picture.format == "PNG" and np.asarray(picture.convert("L")).std() > 1
 
+    # every figure can be saved as a picture and as numbers, pictures from the PNG itself
+    figures = tab.locator("figure:has(.plot), figure:has(img)")
+    for i in range(figures.count()):
+        buttons = " ".join(figures.nth(i).locator("button").all_inner_texts())
+        assert buttons == "PNG CSV", figures.nth(i).inner_text()
+    pixels = pd.read_csv(
+        bytes_io.BytesIO(download(tab, "[data-numbers=evaluate_figure2\\.png]", tmp_path))
+    )
+    first = pixels[pixels["panel"].str.contains("vae 1")]
+    sample = io.read_array(smoke / "results/gan/vae/samples.npy")[0]
+    # three digits: half of the last one
+    np.testing.assert_allclose(first["value"], sample.ravel(), rtol=0.0051, atol=1e-9)
+
+    # what is folded away opens by keyboard, and for printing
+    tab.focus("summary")
+    tab.keyboard.press("Enter")
+    assert tab.locator("details dl").is_visible()
+    assert "Each is the median of 20 draws" in tab.inner_text("details p")
+    assert "reconstructed over true activity" in tab.inner_text("#short + ul")
+
     assert tab.pdf(format="A4").startswith(b"%PDF")

@@ -33,6 +33,17 @@ def test_every_rule_is_documented_logged_measured_and_bounded(name):
     assert re.search(r"code=(code_digest\(|gan_code|variant_code)", body)  # two: one per model
 
 
+@pytest.mark.parametrize("name", [name for name, body in RULES.items() if "    cache:" in body])
+def test_the_key_of_a_cached_rule_holds_its_wildcards(name):
+    """Snakemake's key is made of script, params and inputs: two parts of one table are the same."""
+    outputs, params = (
+        re.search(rf"^    {directive}:\n(.*?)(?=^    \w)", RULES[name], re.M | re.S).group(1)
+        for directive in ("output", "params")
+    )
+    for wildcard in re.findall(r"{(\w+)}", outputs):
+        assert f'{wildcard}="{{{wildcard}}}"' in params
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
 def test_scripts_are_thin(path: Path):
     text = path.read_text()

@@ -4,7 +4,7 @@
 
 
 rule prepare_g4data:
-    """Find the official Geant4 tables, or compute the substitute (a tenth of a second: not cached)."""
+    """Find the official Geant4 tables, or compute the substitute."""
     output:
         facts="results/simulate/g4data.json",
         folder=directory("results/simulate/g4data"),
@@ -12,6 +12,7 @@ rule prepare_g4data:
         "logs/prepare_g4data.log",
     benchmark:
         "results/benchmarks/prepare_g4data.tsv"
+    cache: IS_CACHING
     conda:
         "../../envs/simulate.yaml"
     threads: 1
@@ -21,6 +22,7 @@ rule prepare_g4data:
     params:
         choice=config["simulate"]["g4_data"],
         official_dir=config["simulate"]["g4_data_dir"],
+        official=official_tables,
         code=code_digest("tubepet.simulate.g4data"),
     script:
         "../scripts/prepare_g4data.py"
@@ -76,6 +78,7 @@ rule simulate_calibration:
         "logs/simulate_calibration.log",
     benchmark:
         "results/benchmarks/simulate_calibration.tsv"
+    cache: IS_CACHING
     conda:
         "../../envs/simulate.yaml"
     threads: 1

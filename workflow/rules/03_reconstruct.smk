@@ -2,8 +2,6 @@
 # makes MLEM images in Bq/mm3 and the slice dataset.
 # Steps: detection efficiency, sensitivity over all crystal pairs, one image per tube, slices of all,
 # and what is true in each slice.
-# The sensitivity is not cached between workflows: Snakemake does not measure cached rules, and the
-# sum takes a second.
 
 
 rule calibrate_scanner:
@@ -51,6 +49,7 @@ rule compute_sensitivity:
         "logs/compute_sensitivity.log",
     benchmark:
         "results/benchmarks/compute_sensitivity.tsv"
+    cache: IS_CACHING
     conda:
         "../../envs/reconstruct.yaml"
     threads: 2
@@ -82,6 +81,7 @@ rule calibrate_resolution:
         "logs/calibrate_resolution.log",
     benchmark:
         "results/benchmarks/calibrate_resolution.tsv"
+    cache: IS_CACHING
     conda:
         "../../envs/simulate.yaml"
     threads: 2

@@ -2,8 +2,8 @@
 # windowed, resized slices, split by patient. Without a folder a stand-in is written first, in
 # DeepLesion's layout, so that the real reader runs. Steps: choose the slices, window and resize them in
 # jobs of ct.slices_per_job, join the parts.
-# Not cached between workflows: Snakemake does not measure cached rules, its cache is readable by
-# all, which patients' images must not be, and it would see DL_info.csv but not the images.
+# With --cache the windowed parts are shared, but not those of the user's CT: all can read the cache, which patients' images
+# are not for, and its key would hold DL_info.csv but not the images.
 
 
 rule make_ct_standin:
@@ -71,6 +71,7 @@ rule window_ct:
         "results/benchmarks/window_ct/{part}.tsv"
     wildcard_constraints:
         part=r"\d{4}",
+    cache: IS_CACHING and not config["ct"]["source_dir"]
     conda:
         "../../envs/ml.yaml"
     threads: 1
@@ -79,6 +80,7 @@ rule window_ct:
         runtime=60,
     params:
         **ct_source(),
+        part="{part}",
         slices_per_job=config["ct"]["slices_per_job"],
         num_pixels=config["ct"]["num_pixels"],
         window_hu=config["ct"]["window_hu"],

@@ -1,5 +1,6 @@
 # The checked config, the list of tubes, the wildcard patterns, and the functions that rules name
 # as inputs and params. No rules.
+import importlib.util
 import json
 import re
 from math import ceil, hypot
@@ -59,6 +60,10 @@ def memory(mem_mb):
 
     return grown
 
+
+# `--cache`: rules that say `cache: IS_CACHING` take what another working copy has made of the same script, params and inputs
+# (docs/cluster.md). Params are all that Snakemake's key sees of the code (`code`) and of wildcards, of which it sees nothing.
+IS_CACHING = workflow.workflow_settings.cache is not None
 
 # Inputs and params of 01 phantom.
 
@@ -121,6 +126,17 @@ def shard_digest(wildcards):
 
 
 # Inputs and params of 02 simulate.
+
+
+def official_tables(wildcards):
+    """Where Geant4's own tables would be, and which lie there: files that no rule declares."""
+    section = config["simulate"]
+    spec = importlib.util.find_spec("opengate_core")
+    opengate = Path(spec.origin).parent / "geant4_data" if spec else Path()
+    folder = Path(section["g4_data_dir"] or opengate)
+    if section["g4_data"] == "substitute" or not folder.is_dir():
+        return []
+    return [str(folder), sorted(path.name for path in folder.iterdir())]
 
 
 def validation_tube(kind):

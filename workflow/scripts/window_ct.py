@@ -5,7 +5,7 @@ from tubepet.ct import prepare
 
 logs.start_log(snakemake.log[0])
 params, size = snakemake.params, snakemake.params.slices_per_job
-start = int(snakemake.wildcards.part) * size
+start = int(params.part) * size
 chosen = io.read_table(snakemake.input.table)[start : start + size]
 table = prepare.prepare(
     images_path=snakemake.output.images,

@@ -30,7 +30,8 @@ def _rows_of_images(rows: Mapping[str, Images], top_bq_mm3: float, title: str) -
         for axis in line:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        for axis, image in zip(line, images, strict=False):
+        for i, (axis, image) in enumerate(zip(line, images, strict=False), start=1):
+            axis.set_label(f"{name} {i}")
             shown = axis.imshow(image, cmap="gray", vmin=0, vmax=top_bq_mm3)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     figure.colorbar(shown, ax=axes, label="Bq/mm³", shrink=0.7)

@@ -77,8 +77,9 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
     """Fit mean, strength and correlations of the noise.
 
     The mean is a least squares fit. Colour and strength of the noise follow by simulation: what the
-    model makes of the same drawings must leave residuals with the power of the real ones, ring by
-    ring of spatial frequency, and with their variance, from dark to bright.
+    model makes of the same drawings must have the power of the real slices, ring by ring of spatial
+    frequency, and leave residuals of their variance, from dark to bright. Where most of the power
+    is the mean's, that of the residuals counts instead.
 
     Parameters
     ----------
@@ -111,13 +112,17 @@ def fit(images: Array, drawings: Array, filter_px: float) -> dict[str, Tensor]:
     white = np.random.default_rng(0).normal(size=(len(images), 1, size, size))
     white_noise, ring = torch.from_numpy(white).float(), _rings(size, last)
     zone = _zone(torch.from_numpy(mean)).round().long().numpy()
-    wanted_power = _radial_power(images - mean, ring)
+    wanted_noise, wanted_all = _radial_power(images - mean, ring), _radial_power(images, ring)
     wanted_variance = _mean_by(zone, (images - mean) ** 2)
     for _ in range(NUM_ROUNDS):
         made = model(seen, white_noise)[:, 0].clamp(max=1).double().numpy()
         residual = made - mean
         before = model.noise.double().numpy()
-        after = before * np.sqrt(_change(wanted_power, _radial_power(residual, ring)))[ring]
+        of_noise, of_all = _radial_power(residual, ring), _radial_power(made, ring)
+        share = np.minimum(of_noise / of_all, 1)  # where the noise has little, all says nothing
+        power_change = _change(wanted_noise, of_noise) ** (1 - share)
+        power_change *= _change(wanted_all, of_all) ** share
+        after = before * np.sqrt(power_change)[ring]
         change = _change(wanted_variance, _mean_by(zone, residual**2))
         if _power(after * last) > 0:  # colour alone must not change what F leaves of the noise
             after /= np.sqrt(_power(after))

@@ -18,6 +18,7 @@ from tubepet.types import Volume
 COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000"]
 MAX_POINTS = 300  # per curve: what a screen can show
 HEIGHT_PX = 380
+MAX_RATIO = 50  # of the values of a metric on one linear axis
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def draw_pretraining(curves: pd.DataFrame) -> Chart:
 
 def draw_training(model: str, log: pd.DataFrame) -> Chart:
     """Draw everything that a generator's training logged (`gan/<model>/log.csv`)."""
-    names = [str(name) for name in log.columns if name != "step"]
+    names = [str(name) for name in log.columns if name != "step" and (log[name] != 0).any()]
     num_rows = -(-len(names) // 3)
     titles = [name.replace("_", " ") for name in names]
     figure = make_subplots(
@@ -194,7 +195,8 @@ def draw_training(model: str, log: pd.DataFrame) -> Chart:
         f"training_{model}",
         f"Training of {model}",
         "Losses of adversarial models do not fall; they have no unit. Suspicious: a critic's loss "
-        f"near zero (it has won). Every step: results/gan/{model}/log.csv.",
+        "near zero (it has won). Terms that are switched off are left out. Every step: "
+        f"results/gan/{model}/log.csv.",
         figure,
         shown,
     )
@@ -226,6 +228,9 @@ def draw_table(table: pd.DataFrame, descriptions: Mapping[str, str]) -> Chart:
             },
             row=i // 3 + 1, col=i % 3 + 1,
         )  # fmt: skip
+        known = value[np.isfinite(value)]
+        if len(known) and known.min() > 0 and known.max() > MAX_RATIO * known.min():
+            figure.update_xaxes(type="log", exponentformat="power", row=i // 3 + 1, col=i % 3 + 1)
         text = descriptions.get(metric, "").partition("; median of")[0]
         figure.layout.annotations[i].hovertext = text
     figure.update_yaxes(autorange="reversed", automargin=True)
@@ -233,9 +238,9 @@ def draw_table(table: pd.DataFrame, descriptions: Mapping[str, str]) -> Chart:
     return Chart(
         "table1",
         "Table 1 as a picture",
-        "Median and 95 % interval of each metric; orange: real slices, which no generator beats "
-        "honestly. Suspicious: a value better than theirs. Two generators differ only where their "
-        "intervals part.",
+        "Median and 95 % interval of each metric, on a logarithmic axis where values differ fifty "
+        "times. Orange: real slices, which no generator beats honestly. Suspicious: a value better "
+        "than theirs. Two generators differ only where their intervals part.",
         figure,
         table[columns],
     )

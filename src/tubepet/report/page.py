@@ -14,7 +14,8 @@ from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
 from plotly.offline import get_plotlyjs
 
-from tubepet import io
+from tubepet import io, numbers
+from tubepet.evaluate.table import COPY, FLOOR
 from tubepet.report import charts, tables, viewer
 from tubepet.report.charts import Chart
 
@@ -142,6 +143,10 @@ def make_page(
         "07_gan": ", ".join(models),
         "08_evaluate": f"{metrics['num_test_tubes']} held-out tubes",
     }
+    recovery = charts.draw_recovery(
+        {t: one["activity_total_bq"] for t, one in truths.items()},
+        {t: float(trace["total_bq"].iloc[-1]) for t, trace in traces.items()},
+    )
     truth = truths[tubes[0]]
     defects = ", ".join(f"{d['class']} of {d['size_mm']:.1f} mm" for d in truth["defects"])
     sections = [
@@ -186,13 +191,7 @@ def make_page(
             "Are the images right?",
             "List-mode MLEM with attenuation, detection, resolution, randoms and scatter in the "
             "model; the unit is absolute, so a tube's activity can be compared with the truth.",
-            charts=[
-                charts.draw_recovery(
-                    {t: one["activity_total_bq"] for t, one in truths.items()},
-                    {t: float(trace["total_bq"].iloc[-1]) for t, trace in traces.items()},
-                ),
-                charts.draw_convergence(traces),
-            ],
+            charts=[recovery, charts.draw_convergence(traces)],
             pictures=[
                 Picture(
                     "The paper's activity taken literally: 60 decays",
@@ -243,7 +242,7 @@ def make_page(
         _study(paths["study"]),
         Section(
             "provenance",
-            "Where the numbers come from",
+            "Provenance: where the numbers come from",
             "Versions, seeds, cross sections, and what each rule cost (sums over its jobs).",
             tables=[
                 ("cost", cost),
@@ -254,6 +253,7 @@ def make_page(
     ]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["png"] = _png
+    environment.filters["has_numbers"] = lambda path: numbers.of_png(path) is not None
     environment.filters["csv"] = lambda table: table.to_csv(index=False)
     environment.filters["chart"] = lambda figure: figure.to_json().replace("<", "\\u003c")
     return environment.from_string(template).render(
@@ -263,11 +263,54 @@ def make_page(
         flow=flow(cost, stage_of_rule, notes),
         sections=sections,
         titles=tables.TITLES,
-        notes=metrics["columns"],
+        short=in_short(recovery.numbers, table1),
+        notes={key: text.partition("; median of")[0] for key, text in metrics["columns"].items()},
+        draws=_draws(metrics["columns"]),
         c2st=_automatic_readers(table1),
         viewer=viewer.viewer_data(labels, activity, image, samples),
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
     )
+
+
+def in_short(recovery: pd.DataFrame, table1: pd.DataFrame) -> list[str]:
+    """Return what came out, a sentence each; a number that is undefined has none.
+
+    Parameters
+    ----------
+    recovery : DataFrame
+        true_bq and reconstructed_bq of every tube.
+    table1 : DataFrame
+        `table1.csv`.
+    """
+    ratio = recovery["reconstructed_bq"] / recovery["true_bq"]
+    sentences = [
+        f"Images: reconstructed over true activity is {ratio.mean():.3f} on average over "
+        f"{len(ratio)} tubes (standard deviation {ratio.std(ddof=0):.3f})."
+    ]
+    shown = {row["model"]: row for row in tables.with_intervals(table1).to_dict("records")}
+    distance = table1.set_index("model")["frechet"].astype(float)
+    distance = distance.drop([FLOOR, COPY], errors="ignore").dropna()
+    if len(distance):
+        best = str(distance.idxmin())
+        among = f"the smallest of {len(distance)}" if len(distance) > 1 else "the only one"
+        sentence = (
+            f"Generators, trained once each: {best} has {among} Fréchet distances to held-out "
+            f"slices, {shown[best]['frechet']}; real slices of other tubes have "
+            f"{shown[FLOOR]['frechet']}."
+        )
+        if shown[best].get("c2st"):
+            sentence += (
+                f" A classifier tells its images from real ones with accuracy "
+                f"{shown[best]['c2st']} (0.5: it cannot)."
+            )
+        sentences.append(sentence)
+    return sentences
+
+
+def _draws(notes: Mapping[str, str]) -> str:
+    """Return what the notes of the metrics end with, all alike: of what they are medians."""
+    ends = {text.partition("; median of")[2] for text in notes.values()} - {""}
+    return f"Each is the median of{min(ends)}." if ends else ""
 
 
 def _study(paths: Sequence[str]) -> Section:

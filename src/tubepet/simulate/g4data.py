@@ -14,8 +14,10 @@ electrons are off; ions and radioactive decays are impossible.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -92,7 +94,7 @@ def prepare(choice: str, official_dir: str, target: Path) -> dict[str, Any]:
     -------
     dict
         tables ("official" or "substitute"), note, root (folder of the data sets), elements and
-        xraylib_version (None for official).
+        xraylib_version and tables_sha256 (None for official).
 
     Raises
     ------
@@ -107,10 +109,11 @@ def prepare(choice: str, official_dir: str, target: Path) -> dict[str, Any]:
         part.mkdir()
         if folder is not None:
             (part / "OFFICIAL.txt").write_text(f"The official tables are in {folder}\n")
-            facts = _facts("official", folder, None, None)
+            facts = _facts("official", folder)
         else:
             build_substitute(part)
-            facts = _facts("substitute", target, list(ELEMENTS), xraylib.__version__)
+            own = {"elements": list(ELEMENTS), "xraylib_version": xraylib.__version__}
+            facts = _facts("substitute", target, **own, tables_sha256=_sum_of_tree(part))
         part.rename(target)
     return facts
 
@@ -141,16 +144,19 @@ def find_official(choice: str, official_dir: str) -> Path | None:
     return None
 
 
-def _facts(
-    tables: str, root: Path, elements: list[str] | None, xraylib_version: str | None
-) -> dict[str, Any]:
-    return {
-        "tables": tables,
-        "note": NOTES[tables],
-        "root": str(root),
-        "elements": elements,
-        "xraylib_version": xraylib_version,
-    }
+def _facts(tables: str, root: Path, **own: Any) -> dict[str, Any]:
+    unknown = {"elements": None, "xraylib_version": None, "tables_sha256": None}
+    return {"tables": tables, "note": NOTES[tables], "root": str(root)} | unknown | own
+
+
+def _sum_of_tree(root: Path) -> str:
+    """SHA-256 of names and contents of all files but hidden ones (Snakemake's time stamp)."""
+    whole = hashlib.sha256()
+    for folder, _, names in sorted(os.walk(root, followlinks=True)):
+        for path in (Path(folder, name) for name in sorted(names) if not name.startswith(".")):
+            whole.update(f"{path.relative_to(root)} {path.stat().st_size}\n".encode())
+            whole.update(path.read_bytes())
+    return whole.hexdigest()
 
 
 def _opengate_folder() -> Path:
@@ -186,6 +192,14 @@ def check(facts: dict[str, Any], physics_list: str) -> None:
     for path in needed:
         if not path.exists():
             raise InputError(f"{path}: missing Geant4 data, expected it from rule prepare_g4data")
+    if facts["tables"] == "substitute" and _sum_of_tree(root) != facts["tables_sha256"]:
+        wrong = [str(root)]
+        if needed[0].is_symlink():  # from a cache: the folder is our own, what is in it are links
+            wrong.append(str(needed[0].resolve().parent))
+        raise InputError(
+            f"{root}: got damaged tables, their content does not fit tables_sha256 of g4data.json "
+            f"(delete {' and '.join(wrong)} to have them made again)"
+        )
 
 
 def environment(root: str) -> dict[str, str]:

@@ -1,0 +1,118 @@
+"""The numbers of a figure, which its PNG carries along in a chunk of its own.
+
+A picture that is sent on alone still has its data: the report offers them as CSV, `of_png` reads
+them. Image programs skip chunks that they do not know (PNG specification, 14.2).
+"""
+
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.patches import StepPatch
+from numpy.typing import NDArray
+
+CHUNK = b"csVz"  # lower, lower, upper, lower case: ancillary, private, -, safe to copy
+MAX_VALUES = 400_000  # pixels of images; with more, a report would be too heavy: see their files
+COLUMNS = ("panel", "name", "x", "y", "value", "low", "high")
+
+
+def of_figure(figure: Any) -> pd.DataFrame:
+    """Return what a matplotlib figure shows.
+
+    Returns
+    -------
+    DataFrame
+        panel (number and title), name, and x, y of lines, points, bars and steps (each from x to
+        the next; the last one ends), with low and high where there are error bars (along x if the
+        name ends in "x error"); x, y, value of each pixel of an image. Only columns in use.
+    """
+    parts = []
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    pixels = sum(image.get_array().size for axes in panels for image in axes.get_images())
+    for number, axes in enumerate(panels, start=1):
+        title = axes.get_label() or axes.get_title() or axes.get_ylabel()
+        drawn = [*_curves(axes), *(_images(axes) if pixels <= MAX_VALUES else ())]
+        for table in drawn:
+            table.insert(0, "panel", f"{number} {title}".replace("\n", " ").strip())
+            parts.append(table)
+    if not parts:
+        return pd.DataFrame(columns=["panel", "name"])
+    whole = pd.concat(parts, ignore_index=True)
+    return whole[[column for column in COLUMNS if column in whole]]
+
+
+def _named(artist: Any, kind: str, values: dict[str, Any]) -> pd.DataFrame:
+    label = str(artist.get_label())
+    return pd.DataFrame({"name": kind if label.startswith("_") else label} | values)
+
+
+def _curves(axes: Any) -> Iterator[pd.DataFrame]:
+    taken = []
+    for container in axes.containers:
+        if isinstance(container, ErrorbarContainer):
+            line, caps, bars = container.lines
+            taken += [line, *caps]
+            x, y = (np.asarray(values, float) for values in line.get_data(orig=False))
+            ends = [np.array(bar.get_segments()) for bar in bars]  # (n, 2, 2) each
+            along = 1 if container.has_yerr else 0
+            low, high = ends[-1][:, :, along].T
+            kind = "" if container.has_yerr else ", x error"
+            label = str(container.get_label())
+            name = ("points" if label.startswith("_") else label) + kind
+            yield pd.DataFrame({"name": name, "x": x, "y": y, "low": low, "high": high})
+        elif isinstance(container, BarContainer):
+            middle = [bar.get_x() + bar.get_width() / 2 for bar in container]
+            height = [bar.get_height() for bar in container]
+            yield _named(container, "bars", {"x": middle, "y": height})
+    for line in axes.get_lines():
+        is_of_data = all(line.get_transform().contains_branch_seperately(axes.transData))
+        if line not in taken and is_of_data:  # a line across the panel is no data
+            x, y = line.get_data(orig=False)
+            yield _named(line, "line", {"x": x, "y": y})
+    for patch in axes.patches:
+        if isinstance(patch, StepPatch):
+            values, edges, _ = patch.get_data()
+            yield _named(patch, "steps", {"x": edges, "y": np.append(values, np.nan)})
+
+
+def _images(axes: Any) -> Iterator[pd.DataFrame]:
+    for image in axes.get_images():
+        array: NDArray[np.float64] = np.ma.filled(image.get_array().astype(np.float64), np.nan)
+        if array.ndim == 2:
+            left, right, bottom, top = image.get_extent()
+            first, last = (bottom, top) if image.origin == "lower" else (top, bottom)
+            x = left + (np.arange(array.shape[1]) + 0.5) * (right - left) / array.shape[1]
+            y = first + (np.arange(array.shape[0]) + 0.5) * (last - first) / array.shape[0]
+            places = {"y": np.repeat(y, len(x)), "x": np.tile(x, len(y))}
+            yield _named(image, "image", places | {"value": _rounded(array.ravel())})
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round to three digits, which is more than a grey scale shows and a sixth less to carry."""
+    size = np.abs(np.where(np.isfinite(values) & (values != 0), values, 1))
+    step = 10.0 ** (np.floor(np.log10(size)) - 2)
+    return np.asarray(np.round(values / step) * step)
+
+
+def packed(figure: Any) -> bytes:
+    """Return the numbers of a figure as deflated CSV, five digits each: the chunk's content."""
+    return zlib.compress(of_figure(figure).to_csv(index=False, float_format="%.5g").encode())
+
+
+def of_png(path: str | os.PathLike[str]) -> pd.DataFrame | None:
+    """Read the numbers that a PNG carries; None if it has none."""
+    data = Path(path).read_bytes()
+    place = 8  # after the signature; then length, type, content, checksum of each chunk
+    while place < len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] == CHUNK:
+            text = zlib.decompress(data[place + 8 : place + 8 + length])
+            return pd.read_csv(io.BytesIO(text))
+        place += 12 + length
+    return None
