@@ -8,7 +8,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run provenance status smoke test first-contact slurm-smoke lint format bench clean
+.PHONY: help install run provenance status smoke test first-contact slurm-smoke chaos fuzz lint format bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,6 +44,13 @@ first-contact: ## every command of README and docs, typed into a fresh clone (fi
 
 slurm-smoke: install ## a real Slurm of one node (root, Debian): the smoke chain and all faults, ten minutes
 	TUBEPET_SLURM=full $(BIN)/pytest -rP tests/workflow/test_slurm.py
+
+chaos: install ## 100 kills, full disks, damaged files and more over the smoke chain (half an hour), see docs/cluster.md
+	$(BIN)/python -u -m tests.chaos.campaign --output results_chaos.json
+
+fuzz: install ## coverage-guided fuzzing of every reader (an hour), see docs/cluster.md
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
+	$(BIN)/python -m tests.fuzz.fuzz
 
 lint: install ## ruff, snakefmt, mypy, snakemake --lint
 	$(BIN)/ruff check .

@@ -27,7 +27,6 @@ NOT_RUN = {
     "make bench": "measures for hours",
     "make smoke": "done at the start",
 }
-PAGES_NOT_RUN = {"docs/extend.md": "its code is applied by tests/unit/core/test_extend.py"}
 SMOKE_FORM = (
     (r"^(snakemake .*config/paper\.yaml)( -n)?$", r"\1 -n"),
     (r"^snakemake --cores 4\b(?!.*--configfile)",
@@ -45,6 +44,8 @@ KEPT = ("results", "lines.csv", "crystals.csv")  # from page to page; the rest i
 
 def commands(step: Step) -> list[tuple[str, str]]:
     """Return what is run of a block, beside what it is in the document."""
+    if step.commands.strip() in NOT_RUN:
+        return [(step.commands.strip(), "")]
     if step.printed is not None or "<<" in step.commands:
         return [(step.commands, step.commands)]
     found = []
@@ -75,16 +76,15 @@ def main() -> int:
             num_failed, state = num_failed + 1, f"FAILED\n{error}"
         print(f"{time.monotonic() - start:6.1f} s  {told}: {state}", flush=True)
 
-    run(Step(ROOT / "README.md", "make smoke", None), "make smoke (and installation)")
+    start = documents.steps(ROOT / "docs/index.md")[0]
+    assert start.commands == "make smoke\n"
+    run(start, "docs/index.md: make smoke (and installation)")
     smoke, kept = folder / "results_smoke", folder.parent / "kept"
     shutil.copytree(smoke, kept, symlinks=True)
     (folder / "results").symlink_to("results_smoke/results")
     pages = sorted(documents.PAGES, key=lambda page: "tutorials" not in page.parts)
     for page in pages:
         name = str(page.relative_to(ROOT))
-        if name in PAGES_NOT_RUN:
-            print(f"  not run  {name}: {PAGES_NOT_RUN[name]}")
-            continue
         for step in documents.steps(page):
             for target, source in FILES.items():
                 (folder / target).unlink(missing_ok=True)

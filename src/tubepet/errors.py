@@ -1,5 +1,9 @@
 """The one exception that users are meant to read."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -7,3 +11,31 @@ class InputError(ValueError):
     The message is one sentence: the file or key, what it got, what was expected, and the unit.
     `tubepet.logs.start_log` prints it alone; the traceback goes to the log file.
     """
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str], kind: str, remedy: str = "") -> Iterator[None]:
+    """Turn whatever a library raises on damaged or hostile bytes into an `InputError`.
+
+    Libraries raise many kinds of errors there, and not always those of their documentation. That
+    a file is missing or may not be read is said as it is.
+
+    Parameters
+    ----------
+    path : path
+        The file that is read.
+    kind : str
+        What was expected, for instance "a whole PNG".
+    remedy : str
+        What to do about it, if that is known.
+    """
+    try:
+        yield
+    except (InputError, FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: expected {kind}, got a damaged file ({type(error).__name__}: {reason})"
+            + f"; {remedy}" * bool(remedy)
+        ) from error

@@ -7,12 +7,12 @@ damaged later is found when it is read (`tubepet.seals`).
 import errno
 import gzip
 import json
+import math
 import mmap
 import os
 import shutil
 import tempfile
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,16 @@ import pandas as pd
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngInfo
+from safetensors import safe_open
 
 from tubepet import seals
-from tubepet.errors import InputError
+from tubepet.errors import InputError, reading
 from tubepet.types import Grid, Volume
 
 PathLike = str | os.PathLike[str]
 
+MAX_VOLUME_BYTES = 1 << 32  # read into memory; images of the paper's size have 0.1 GB
+MAX_HEADER_BYTES = 1 << 26  # with extensions
 FULL_BYTES = 1 << 16  # with less room than this left, a failed write is taken for a full disk
 PIECE_BYTES = 1 << 25  # of a mapped array read at once
 
@@ -71,10 +74,8 @@ def write_json(path: PathLike, data: Any) -> None:
 
 def read_json(path: PathLike) -> Any:
     """Read a JSON file; `InputError` if it is not one."""
-    try:
+    with reading(path, "JSON"):
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON, got a damaged file ({error})") from error
     seals.check(path)
     if isinstance(data, dict):
         data.pop("sha256", None)
@@ -115,33 +116,47 @@ def _write_nifti(path: PathLike, image: sitk.Image, note: str, num_bytes: int) -
             raise RuntimeError(f"{path}: the volume was not written whole")
 
 
-def _num_bytes_inside(path: PathLike) -> int:
-    """Unpack a gzip stream to its end, checking its CRC (ITK reads a cut one without a word)."""
+def _num_bytes_inside(path: PathLike, limit: float = math.inf) -> int:
+    """Unpack a gzip stream to its end, checking its CRC (ITK reads a cut one without a word).
+
+    It goes no further than `limit`: a small file can unpack to anything.
+    """
     num_bytes = 0
     with gzip.open(path) as stream:
-        while piece := stream.read(1 << 20):
+        while num_bytes <= limit and (piece := stream.read(1 << 20)):
             num_bytes += len(piece)
     return num_bytes
 
 
 def read_volume(path: PathLike) -> Volume:
-    """Read a NIfTI volume; `InputError` if it is damaged or its axes are rotated."""
-    try:
-        _num_bytes_inside(path)
-        image = sitk.ReadImage(str(path))
+    """Read a NIfTI volume; `InputError` if it is damaged, too large, or its axes are rotated."""
+    with reading(path, "a NIfTI volume", seals.remedy(Path(path))):
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        wanted = math.prod(reader.GetSize()) * _voxel_bytes(reader)
+        if wanted > MAX_VOLUME_BYTES:
+            raise InputError(f"{path}: got {wanted} bytes, expected at most {MAX_VOLUME_BYTES}")
+        num_bytes = _num_bytes_inside(path, wanted + MAX_HEADER_BYTES)
+        if not wanted < num_bytes <= wanted + MAX_HEADER_BYTES:  # ITK would make up what is cut off
+            raise InputError(
+                f"{path}: got {num_bytes} bytes unpacked, expected a header and {wanted} of voxels"
+            )
+        image = reader.Execute()
         array = sitk.GetArrayFromImage(image)
-    except (RuntimeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        reason = (str(error).strip() or "nothing").splitlines()[-1]
-        raise InputError(
-            f"{path}: expected a readable NIfTI volume, got: {reason} ({seals.remedy(Path(path))})"
-        ) from error
-    if image.GetDimension() != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel()):
+        note = image.GetMetaData("ITK_FileNotes") if image.HasMetaDataKey("ITK_FileNotes") else ""
+    if array.ndim != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel()):
         raise InputError(f"{path}: expected a 3D volume with axes along x, y, z")
     z, y, x = (round(v, 6) for v in reversed(image.GetSpacing()))  # NIfTI holds float32
     oz, oy, ox = (round(v, 6) for v in reversed(image.GetOrigin()))
-    note = image.GetMetaData("ITK_FileNotes") if image.HasMetaDataKey("ITK_FileNotes") else ""
     nz, ny, nx = array.shape
     return Volume(array, Grid((nz, ny, nx), (z, y, x), (oz, oy, ox)), note.rstrip("\0 "))
+
+
+def _voxel_bytes(reader: sitk.ImageFileReader) -> int:
+    """Bytes of one voxel of a file whose header was read."""
+    one = sitk.Image([1] * 3, reader.GetPixelID(), reader.GetNumberOfComponents())
+    return int(sitk.GetArrayViewFromImage(one).nbytes)
 
 
 def write_array(path: PathLike, array: NDArray[Any]) -> None:
@@ -150,35 +165,48 @@ def write_array(path: PathLike, array: NDArray[Any]) -> None:
         np.save(part, array, allow_pickle=False)
 
 
-def write_stack(
-    path: PathLike, images: Iterable[NDArray[np.float32]], shape: tuple[int, ...]
-) -> None:
-    """Write images one by one as a float32 `.npy` array of this shape; all need not fit in memory.
+@contextmanager
+def open_stack(
+    path: PathLike, shape: tuple[int, ...], dtype: str = "<f4"
+) -> Iterator[Callable[[NDArray[Any]], None]]:
+    """Yield a function that appends an image to a `.npy` array; all need not fit in memory.
 
     Written as a stream, not as a memory map: on a full disk a map ends the process with a signal,
     a stream raises an `OSError` that names the file.
     """
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    header = {"descr": dtype, "fortran_order": False, "shape": shape}
+    num_images = 0
+
     with atomic(path) as part:
-        num_images = 0
         with open(part, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
-            for image in images:
+
+            def append(image: NDArray[Any]) -> None:
+                nonlocal num_images
                 assert image.shape == shape[1:], f"got {image.shape}, expected {shape[1:]}"
-                file.write(image.astype("<f4", copy=False).tobytes())
+                file.write(image.astype(dtype, copy=False).tobytes())
                 num_images += 1
+
+            yield append
         assert num_images == shape[0], f"got {num_images} images, expected {shape[0]}"
+
+
+def write_stack(
+    path: PathLike, images: Iterable[NDArray[np.float32]], shape: tuple[int, ...]
+) -> None:
+    """Write images one by one as a float32 `.npy` array of this shape; see `open_stack`."""
+    with open_stack(path, shape) as append:
+        for image in images:
+            append(image)
 
 
 def read_array(path: PathLike) -> NDArray[Any]:
     """Map a `.npy` array into memory, read-only; `InputError` if it is damaged."""
     seals.check(path)
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # numpy raises many kinds on damaged headers
-        raise InputError(f"{path}: expected a .npy array, got a damaged file ({error})") from error
+    with reading(path, "a .npy array"):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):  # a zip file of arrays
+        raise InputError(f"{path}: expected a .npy array, got an archive of arrays")
     return array
 
 
@@ -203,8 +231,13 @@ def pieces(array: NDArray[Any], rows: NDArray[np.intp]) -> Iterator[NDArray[Any]
 
 
 def checked(path: PathLike) -> PathLike:
-    """Return the path after a look at its seal; for readers of other packages (safetensors)."""
+    """Return the path of a safetensors file after a look at its seal and its header.
+
+    What reads it then is its package, for NumPy or for PyTorch.
+    """
     seals.check(path)
+    with reading(path, "safetensors"), safe_open(path, "numpy") as file:
+        file.keys()
     return path
 
 
@@ -220,12 +253,8 @@ def write_table(path: PathLike, table: pd.DataFrame) -> None:
 def read_table(path: PathLike) -> pd.DataFrame:
     """Read a Parquet or CSV table, by the suffix; `InputError` if it is damaged."""
     seals.check(path)
-    try:
+    with reading(path, "a readable table"):
         return pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise InputError(f"{path}: expected a readable table, got: {error}") from error
 
 
 def write_figure(path: PathLike, figure: Any) -> None:

@@ -1,4 +1,4 @@
-"""One log per job: a file, the console, and uncaught exceptions."""
+"""One log per job: a file, the console, uncaught exceptions, and how far a loop has come."""
 
 import atexit
 import logging
@@ -6,10 +6,34 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
 
 from tubepet.errors import InputError
 
 log = logging.getLogger("tubepet")
+EVERY_S = {True: 1, False: 60}  # between two signs of life, on a terminal and in a file
+LINE = "{desc}: {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left"
+
+
+class Bar(tqdm):
+    """A progress bar on a terminal; where there is none, a line in the log now and then.
+
+    Takes what tqdm takes.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        self.is_seen = sys.stderr.isatty()
+        settings.setdefault("mininterval", EVERY_S[self.is_seen])
+        super().__init__(*arguments, **settings)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Show the state; nothing of a loop that has not begun, or is done, in a log."""
+        if self.is_seen:
+            super().display(msg, pos)
+        elif 0 < self.n < (self.total or float("inf")):
+            log.info(self.format_meter(**{**self.format_dict, "bar_format": LINE}))
 
 
 def start_log(path: str | Path) -> None:

@@ -52,24 +52,32 @@ def _named(artist: Any, kind: str, values: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame({"name": kind if label.startswith("_") else label} | values)
 
 
+def _ends(container: Any) -> dict[str, NDArray[np.float64]]:
+    """Lower and upper ends of error bars, along y if there are such, else along x."""
+    # (n, 2 ends, x and y); its get_segments would leave out those that are undefined
+    segments = np.array([path.vertices for path in container.lines[2][-1].get_paths()])
+    low, high = segments[:, :, 1 if container.has_yerr else 0].T
+    return {"low": low, "high": high}
+
+
 def _curves(axes: Any) -> Iterator[pd.DataFrame]:
-    taken = []
+    taken: list[Any] = []
     for container in axes.containers:
-        if isinstance(container, ErrorbarContainer):
-            line, caps, bars = container.lines
-            taken += [line, *caps]
-            x, y = (np.asarray(values, float) for values in line.get_data(orig=False))
-            ends = [np.array(bar.get_segments()) for bar in bars]  # (n, 2, 2) each
-            along = 1 if container.has_yerr else 0
-            low, high = ends[-1][:, :, along].T
-            kind = "" if container.has_yerr else ", x error"
-            label = str(container.get_label())
-            name = ("points" if label.startswith("_") else label) + kind
-            yield pd.DataFrame({"name": name, "x": x, "y": y, "low": low, "high": high})
-        elif isinstance(container, BarContainer):
+        if isinstance(container, BarContainer):
             middle = [bar.get_x() + bar.get_width() / 2 for bar in container]
+            ends = _ends(container.errorbar) if container.errorbar else {}
             height = [bar.get_height() for bar in container]
-            yield _named(container, "bars", {"x": middle, "y": height})
+            yield _named(container, "bars", {"x": middle, "y": height} | ends)
+        elif isinstance(container, ErrorbarContainer):
+            taken += container.lines[1]  # caps
+            for line in filter(
+                None, container.lines[:1]
+            ):  # none: the error bars of bars, see above
+                taken.append(line)
+                x, y = line.get_data(orig=False)
+                table = _named(container, "points", {"x": x, "y": y} | _ends(container))
+                table["name"] += "" if container.has_yerr else ", x error"
+                yield table
     for line in axes.get_lines():
         is_of_data = all(line.get_transform().contains_branch_seperately(axes.transData))
         if line not in taken and is_of_data:  # a line across the panel is no data

@@ -15,7 +15,7 @@ from tubepet.cli import main
 
 PROGRAMS = ("snakemake", "tubepet", "make", "python")
 # Rest of the lines in blocks: nothing of ours
-OTHERS = {"cat", "cd", "cp", "head", "ls", "run", "mkdocs"}
+OTHERS = {".", "cat", "cd", "cp", "head", "ls", "run", "mkdocs"}
 
 
 def named_commands() -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.conftest import ROOT, SMOKE, snakemake
-from tests.workflow.test_smoke import content
+from tests.workflow.content import content
 
 SCRIPTS = Path(__file__).parent / "slurm"
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")

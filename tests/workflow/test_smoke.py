@@ -3,7 +3,6 @@
 All tests here share one run, so one xdist worker gets them all.
 """
 
-import hashlib
 import os
 import shutil
 import signal
@@ -18,9 +17,8 @@ import pytest
 from PIL import Image
 
 from tests.workflow.conftest import ROOT, SMOKE, planned, snakemake
+from tests.workflow.content import content
 from tubepet import io
-from tubepet.simulate.coincidences import read_coincidences
-from tubepet.types import Scanner
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
 
@@ -134,32 +132,6 @@ def test_snakemakes_own_report_can_be_made(smoke):
     assert done.returncode == 0, done.stdout
     page = (smoke / "results/provenance.html").read_text()
     assert "GATE's Geant4 tables" in page and "stand-in" in page
-
-
-def content(folder: Path) -> dict[str, str]:
-    """Hash of every result that carries no clock reading."""
-    scanner = Scanner(**_scanner_section())
-    hashes = {}
-    for path in sorted((folder / "results").rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        timed = ("results/benchmarks", "results/report", "results/simulate")
-        if not path.is_file() or name.startswith(timed) or "checkpoint" in name:
-            continue
-        if "tensorboard" in name or path.suffix == ".html":
-            continue
-        hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    for path in sorted((folder / "results/simulate").glob("*/coincidences.root")):
-        events = read_coincidences(path, scanner)
-        parts = (events.crystal1, events.crystal2, events.time_difference_ns, events.truth)
-        digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
-        hashes[path.relative_to(folder).as_posix()] = digest
-    return hashes
-
-
-def _scanner_section() -> dict[str, object]:
-    import yaml
-
-    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["scanner"]
 
 
 def test_one_core_killed_half_way_gives_the_same_files(smoke, tmp_path):

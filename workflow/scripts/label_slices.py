@@ -9,10 +9,9 @@ logs.start_log(snakemake.log[0])
 params, output = snakemake.params, snakemake.output
 grid = drawing.SliceGrid(**params.grid)
 table = io.read_table(snakemake.input.table)
-drawings, labels = drawing.draw_dataset(table, params.phantom, params.tubes, params.seed, grid)
-io.write_array(output.fluid, drawings.fluid)
-io.write_array(output.expected, drawings.expected)
-io.write_array(output.defect, drawings.defect)
+labels = drawing.draw_dataset(
+    dict(output.items()), table, params.phantom, params.tubes, params.seed, grid
+)
 io.write_table(output.labels, labels)
 population = drawing.Population(params.phantom, grid, params.num_slices, params.margin_mm)
 io.write_json(output.population, asdict(population) | {"code": params.code})

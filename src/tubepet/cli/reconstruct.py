@@ -45,10 +45,12 @@ def read_scanner(path: Path) -> Scanner | Crystals:
         return tables.read_crystals(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Scanner(**content.get("scanner", content))
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+        scanner = Scanner(**content.get("scanner", content))
+    except (yaml.YAMLError, ValueError, AttributeError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected a section scanner, got: {reason}") from error
+    checks.check_scanner(path, scanner)
+    return scanner
 
 
 def read_mu(path: Path | None, grid: Grid) -> Volume:

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from tubepet.errors import InputError
+from tubepet.errors import InputError, reading
 
 HU_OFFSET = 32768  # DeepLesion stores HU + 32768 in unsigned 16 bits
 MAX_SIDE_PIXELS = 2048  # larger than any clinical CT matrix; checked before decoding
@@ -95,11 +95,8 @@ def _read_rows(csv_path: Path) -> pd.DataFrame:
     """DL_info.csv as text, an empty string where a field is empty."""
     if not csv_path.is_file():
         raise InputError(f"{csv_path}: no such file, expected DeepLesion's table beside Images_png")
-    try:
+    with reading(csv_path, "a table with a header"):
         rows = pd.read_csv(csv_path, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{csv_path}: expected a table with a header, got: {reason}") from error
     missing = [column for column in REQUIRED_COLUMNS if column not in rows]
     if missing:
         raise InputError(f"{csv_path}: columns {', '.join(missing)} are missing")
@@ -223,31 +220,26 @@ def read_hu(path: Path) -> NDArray[np.int32]:
     InputError
         If the file is no PNG, is cut, has 8 bits or colours, or is larger than any CT.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG",)) as image:
-                width, height = image.size
-                if max(width, height) > MAX_SIDE_PIXELS:
-                    raise InputError(
-                        f"{path}: got {width} x {height} pixels, expected at most "
-                        f"{MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS}"
-                    )
-                if not image.mode.startswith("I;16"):
-                    raise InputError(
-                        f"{path}: got a PNG of mode {image.mode!r} (8 bits per channel or fewer), "
-                        "expected 16-bit grey holding HU + 32768"
-                    )
-                image.load()
-                stored = np.asarray(image)
-    except InputError:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise InputError(
-            f"{path}: too many pixels, expected at most {MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS}"
-        ) from error
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: expected a whole PNG, got a damaged file ({error})") from error
+    with reading(path, "a whole PNG"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are checked below
+        try:
+            image = Image.open(path, formats=("PNG",))
+        except Image.DecompressionBombError as error:
+            raise InputError(
+                f"{path}: too many pixels, expected at most {MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS}"
+            ) from error
+        with image:
+            width, height = image.size
+            if max(width, height) > MAX_SIDE_PIXELS:
+                raise InputError(
+                    f"{path}: got {width} x {height} pixels, expected at most "
+                    f"{MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS}"
+                )
+            if not image.mode.startswith("I;16"):
+                raise InputError(
+                    f"{path}: got a PNG of mode {image.mode!r} (8 bits per channel or fewer), "
+                    "expected 16-bit grey holding HU + 32768"
+                )
+            image.load()
+            stored = np.asarray(image)
     return stored.astype(np.int32) - HU_OFFSET  # signed before subtracting, or it would wrap

@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 import pydicom
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tubepet.ct.deeplesion import INDEX_COLUMNS, MAX_SIDE_PIXELS
-from tubepet.errors import InputError
+from tubepet.errors import InputError, reading
 
+MAX_HU = 1 << 24  # far beyond any CT; larger values come of a damaged slope
 AIR_HU = -1000  # what padding becomes: there was nothing outside the field of view
 MAX_FILE_BYTES = 64 * 2**20  # a 2048 x 2048 slice of 16 bits has 8 MiB
 MAX_TILT_DEG = 35.0  # gantries tilt by up to 30 degrees; coronal and sagittal are at 90
@@ -43,10 +45,10 @@ def _read(path: Path, with_pixels: bool) -> pydicom.Dataset:
         raise InputError(
             f"{path}: got {size} bytes, expected one slice of at most {MAX_FILE_BYTES}"
         )
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=not with_pixels)
-    except (InvalidDicomError, OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: expected a DICOM file, got a damaged one ({error})") from error
+    meta = read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:  # may unpack to anything
+        raise InputError(f"{path}: got a deflated DICOM file, expected one that is not")
+    return pydicom.dcmread(path, stop_before_pixels=not with_pixels)
 
 
 def slice_normal(orientation: list[float]) -> NDArray[np.float64]:
@@ -105,15 +107,16 @@ def index_slices(source_dir: Path) -> tuple[pd.DataFrame, dict[str, int]]:
         num_files += 1
         if path.suffix.lower() != ".dcm" and not _is_dicom(path):
             continue
-        header = _read(path, with_pixels=False)
-        if header.get("Modality") != "CT" or "LOCALIZER" in header.get("ImageType", []):
-            continue
-        _check_header(header, path)
-        normal = slice_normal([float(v) for v in header.ImageOrientationPatient])
-        position_mm = float(np.dot(normal, [float(v) for v in header.ImagePositionPatient]))
         relative = path.relative_to(source_dir).as_posix()
-        found.append((str(header.PatientID), str(header.StudyInstanceUID),
-                      str(header.SeriesInstanceUID), position_mm, "", relative))  # fmt: skip
+        with reading(path, "a DICOM file"):  # fields are parsed when they are asked for
+            header = _read(path, with_pixels=False)
+            if header.get("Modality") != "CT" or "LOCALIZER" in (header.get("ImageType") or []):
+                continue
+            _check_header(header, path)
+            normal = slice_normal([float(v) for v in header.ImageOrientationPatient])
+            position_mm = float(np.dot(normal, [float(v) for v in header.ImagePositionPatient]))
+            found.append((str(header.PatientID), str(header.StudyInstanceUID),
+                          str(header.SeriesInstanceUID), position_mm, "", relative))  # fmt: skip
     if not found:
         raise InputError(f"{source_dir}: got no CT slices, expected DICOM files (Modality CT)")
     index = pd.DataFrame(found, columns=INDEX_COLUMNS)
@@ -149,14 +152,19 @@ def read_hu(path: Path) -> NDArray[np.int32]:
     InputError
         If the pixels are cut off, or compressed in a way that pydicom alone cannot read.
     """
-    data = _read(path, with_pixels=True)
-    _check_header(data, path)
-    try:
+    with reading(path, "a DICOM file"):
+        data = _read(path, with_pixels=True)
+        _check_header(data, path)
+    with reading(path, "whole, uncompressed pixels"):
+        num_frames, num_samples = data.get("NumberOfFrames", 1), data.get("SamplesPerPixel", 1)
+        if (num_frames, num_samples) != (1, 1):
+            raise InputError(
+                f"{path}: got {num_frames} frames of {num_samples} values per pixel, expected one "
+                "grey slice"
+            )
         stored = data.pixel_array.astype(np.int32)
-    except (RuntimeError, ValueError, AttributeError, NotImplementedError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: expected whole, uncompressed pixels, got: {reason}") from error
-    if stored.ndim != 2:
-        raise InputError(f"{path}: got pixels of shape {stored.shape}, expected one grey slice")
-    hu = np.rint(stored * float(data.RescaleSlope) + float(data.RescaleIntercept))
-    return np.where(_padding(data, stored), AIR_HU, hu).astype(np.int32)
+        hu = np.rint(stored * float(data.RescaleSlope) + float(data.RescaleIntercept))
+        hu = np.where(_padding(data, stored), AIR_HU, hu)
+    if not np.isfinite(hu).all() or np.abs(hu).max() > MAX_HU:
+        raise InputError(f"{path}: got values beyond {MAX_HU} HU, expected a CT slice")
+    return hu.astype(np.int32)

@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from skimage.transform import resize
-from tqdm import tqdm
 
 from tubepet import io
 from tubepet.ct import deeplesion, dicom
 from tubepet.errors import InputError
-from tubepet.logs import log
+from tubepet.logs import Bar, log
 
 SPLITS = ("train", "val", "test")
 
@@ -148,9 +147,7 @@ def _prepared(
     ranges_hu: list[tuple[int, int]],
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the prepared slices in the order of the table; note each one's range in HU."""
-    for name in tqdm(
-        table["source_file"], desc="CT slices", unit="slice", disable=None, mininterval=5
-    ):
+    for name in Bar(table["source_file"], desc="CT slices", unit="slice"):
         hu = read_hu(source_dir / name)
         ranges_hu.append((int(hu.min()), int(hu.max())))
         yield window_and_resize(hu, window_hu, num_pixels)

@@ -25,9 +25,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
-from tqdm import tqdm
 
 from tubepet.ct.deeplesion import HU_OFFSET, SliceName
+from tubepet.logs import Bar
 from tubepet.rng import stream
 
 COLUMNS = (  # DL_info.csv, in its order
@@ -370,9 +370,7 @@ def write_standin(
     with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as part:
         built = Path(part) / target.name
         rows: list[dict[str, object]] = []
-        for i in tqdm(
-            range(num_patients), desc="CT stand-in", unit="patient", disable=None, mininterval=5
-        ):
+        for i in Bar(range(num_patients), desc="CT stand-in", unit="patient"):
             rows += _write_patient(built, 800001 + i, per_series, seed)
         pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(built / "DL_info.csv", index=False)
         num_written = len(list(built.rglob("*.png")))

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 from torch import nn
 
+from tubepet import io
 from tubepet.enhance.network import Enhancer
 from tubepet.enhance.pairs import Pairs
 from tubepet.errors import InputError
@@ -27,7 +28,7 @@ def load_enhancer(path: str | os.PathLike[str], arguments: Mapping[str, Any]) ->
     """Rebuild a trained network; `InputError` if the file is damaged or of another one."""
     network = Enhancer(**arguments)
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(load_file(io.checked(path)))
     except (SafetensorError, RuntimeError) as error:
         raise InputError(
             f"{path}: expected the weights of a network with {dict(arguments)}, got: "

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
 from tubepet.device import make_fabric
 from tubepet.enhance.network import Enhancer
@@ -27,7 +26,7 @@ from tubepet.gan.augment import draw_transform
 from tubepet.gan.data import take
 from tubepet.gan.discriminator import PatchDiscriminator
 from tubepet.gan.loss import ADVERSARIAL, attention_perceptual, frozen
-from tubepet.logs import log
+from tubepet.logs import Bar, log
 from tubepet.rng import derived_seed
 
 NUM_LOG_ROWS = 15
@@ -150,7 +149,7 @@ def train(
     rng = torch.Generator().manual_seed(derived_seed(seed, "enhance", "steps"))
     queue = torch.empty(0, dtype=torch.int64)
     rows = []
-    for step in tqdm(range(1, num_steps + 1), desc=name, disable=None, mininterval=5):
+    for step in Bar(range(1, num_steps + 1), desc=name):
         positions, queue = take(queue, batch_size, len(train_pairs), rng)
         transform = draw_transform("dihedral", batch_size, size, rng)
         batch = [

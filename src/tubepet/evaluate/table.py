@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tubepet.errors import InputError
 from tubepet.evaluate import distances, inception, metrics, statistics
-from tubepet.logs import log
+from tubepet.logs import Bar, log
 from tubepet.rng import stream
 
 Images = NDArray[np.float32]
@@ -162,7 +161,7 @@ def _draws(
     rng = stream(seed, "evaluate", name)
     values = [
         metrics.measure(described.subset(rng.permutation(len(described))[:n]), real_side)
-        for _ in tqdm(range(num_bootstrap), desc=name, disable=None, mininterval=5)
+        for _ in Bar(range(num_bootstrap), desc=name)
     ]
     return pd.DataFrame(values).astype(float)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tubepet.features.pca import Pca, fit_pca, positive_std, scores, whitened
 from tubepet.features.pcanet import fit_pcanet, histogram_features
+from tubepet.logs import Bar
 
 Array = NDArray[np.float64]
 Tensors = dict[str, NDArray[np.float32]]
@@ -27,7 +27,7 @@ def activity_fraction(slices_bq_mm3: NDArray[np.float32], scale_bq_mm3: float) -
 
 
 def _histograms(fractions: Array, first: Array, second: Array, num_blocks: int) -> Array:
-    bar = tqdm(fractions, desc="PCANet", unit="slice", disable=None, mininterval=5)
+    bar = Bar(fractions, desc="PCANet", unit="slice")
     return np.stack([histogram_features(f, first, second, num_blocks) for f in bar])
 
 

@@ -21,6 +21,7 @@ from tubepet.types import Listmode
 NS_PER_PS = 1e-3
 MS_PER_S = 1e3
 MAX_BYTES = 64 * 2**30  # of a .cdf: 4e9 events; larger is taken for a damaged header
+MAX_DIGITS = 18
 # header flag, field of the event, type
 OPTIONAL = (
     ("Attenuation correction flag", "attenuation", "<f4"),
@@ -71,8 +72,9 @@ def read_header(path: str | Path) -> dict[str, str]:
     for key, values in allowed.items():
         if header.get(key, values[0]) not in values:
             raise InputError(f"{path}: {key}: got {header[key]!r}, expected {' or '.join(values)}")
-    if not header["Number of events"].isdecimal():
-        raise InputError(f"{path}: Number of events: got {header['Number of events']!r}")
+    number = header["Number of events"]
+    if not number.isdecimal() or len(number) > MAX_DIGITS:
+        raise InputError(f"{path}: Number of events: got {number!r:.40}, expected a number")
     return header
 
 

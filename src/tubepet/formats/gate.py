@@ -13,7 +13,7 @@ import uproot
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from tubepet.errors import InputError
+from tubepet.errors import InputError, reading
 from tubepet.simulate.coincidences import TREE, branches, check_names, read_branches
 from tubepet.types import Listmode
 
@@ -87,16 +87,7 @@ def nearest(
 
 
 def _branch_names(path: str | Path, tree: str) -> set[str]:
-    try:
-        with uproot.open(path) as file:
-            check_names(path, "trees", file.keys(recursive=False, cycle=False), [tree])
-            branches_of: Any = file[tree]
-            return set(branches_of.keys())
-    except (FileNotFoundError, InputError):
-        raise
-    except Exception as error:  # uproot raises many kinds on damaged bytes
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: expected a whole ROOT file with the tree {tree}, got a damaged one "
-            f"({type(error).__name__}: {reason})"
-        ) from error
+    with reading(path, f"a whole ROOT file with the tree {tree}"), uproot.open(path) as file:
+        check_names(path, "trees", file.keys(recursive=False, cycle=False), [tree])
+        branches_of: Any = file[tree]
+        return set(branches_of.keys())

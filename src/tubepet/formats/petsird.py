@@ -17,7 +17,7 @@ import petsird
 from numpy.typing import NDArray
 
 from tubepet import io
-from tubepet.errors import InputError
+from tubepet.errors import InputError, reading
 from tubepet.reconstruct.crystals import Crystals
 from tubepet.reconstruct.timing import MM_PER_NS
 from tubepet.types import Listmode
@@ -43,7 +43,7 @@ def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode]:
     InputError
         If the file is damaged, has several types of module, or a bin that is no crystal's.
     """
-    try:
+    with reading(path, "a whole PETSIRD file"):
         with Path(path).open("rb") as file, petsird.BinaryPETSIRDReader(file) as reader:
             scanner = reader.read_header().scanner
             blocks = [
@@ -51,14 +51,12 @@ def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode]:
                 for block in reader.read_time_blocks()
                 if isinstance(block, petsird.TimeBlock.EventTimeBlock)
             ]
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # the package raises many kinds on damaged bytes
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: expected a whole PETSIRD file, got a damaged one "
-            f"({type(error).__name__}: {reason})"
-        ) from error
+        return _acquisition(path, scanner, blocks)
+
+
+def _acquisition(
+    path: str | Path, scanner: Any, blocks: list[Any]
+) -> tuple[Crystals, Listmode, Listmode]:
     modules = scanner.scanner_geometry.replicated_modules
     if len(modules) != 1:
         raise InputError(f"{path}: got {len(modules)} types of module, expected 1")

@@ -77,7 +77,7 @@ def _numbers(
     used = [*needed, *(name for name in optional if name in table)]
     try:
         values = table[used].to_numpy(np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{path}: expected numbers in {', '.join(used)}, got {error}") from error
     if bad := [name for name, column in zip(used, values.T, strict=True) if not all_finite(column)]:
         raise InputError(f"{path}: got NaN or infinite values in {', '.join(bad)}")

@@ -90,15 +90,17 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         got = facts.get("format", "none") if isinstance(facts, dict) else "no object"
         raise InputError(f"{path}: got format {got}, expected {FORMAT}: train the model again")
-    name = facts["model"]
-    if name not in models.MODELS:
+    name = facts.get("model")
+    if not isinstance(name, str) or name not in models.MODELS:
         raise InputError(f"{path}: got model {name!r}, expected one of {', '.join(models.MODELS)}")
     try:
         network = sample.load_generator(models.MODELS[name], weights, facts["arguments"])
         scale_bq_mm3, pixel_mm, slice_mm = (
             float(facts[key]) for key in ("scale_bq_mm3", "pixel_mm", "slice_mm")
         )
-    except (TypeError, KeyError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # networks answer to foreign arguments in many ways
         raise InputError(
             f"{path}: written by another version of tubepet ({error}), expected that of "
             f"{tubepet.__version__}: train the model again"

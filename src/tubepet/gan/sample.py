@@ -36,10 +36,14 @@ def load_generator(
     InputError
         If the file is damaged or belongs to another architecture.
     """
-    generator = model.make_generator(arguments)
     try:
-        generator.load_state_dict(load_file(io.checked(weights_path)))
-    except (SafetensorError, RuntimeError) as error:
+        tensors = load_file(io.checked(weights_path))
+        with torch.device("meta"):  # without memory: the arguments may say anything
+            planned = model.make_generator(arguments)
+        planned.load_state_dict(tensors, assign=True)
+        generator = model.make_generator(arguments)
+        generator.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError, OverflowError) as error:
         raise InputError(
             f"{weights_path}: expected the weights of a generator with {dict(arguments)}, got: "
             f"{str(error).splitlines()[0]}"

@@ -20,7 +20,6 @@ from lightning_fabric.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
 from tubepet import io
 from tubepet.device import State, launch, make_fabric, stop_if_not_shared
@@ -30,7 +29,7 @@ from tubepet.gan.figures import draw_grid
 from tubepet.gan.footprint import stop_if_too_large
 from tubepet.gan.run import Config, Model, Run, bare, start
 from tubepet.gan.sample import sample_images
-from tubepet.logs import log
+from tubepet.logs import Bar, log
 from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint, training_digest
 from tubepet.rng import derived_seed
 
@@ -173,9 +172,8 @@ def _take_steps(
 
     log_every = -(-num_steps // MAX_LOG_ROWS)
     steps = range(first_step + 1, num_steps + 1)
-    bar = tqdm(
-        steps, desc=name, initial=first_step, total=num_steps, mininterval=5,
-        disable=None if fabric.is_global_zero else True,
+    bar = Bar(
+        steps, desc=name, initial=first_step, total=num_steps, disable=not fabric.is_global_zero,
     )  # fmt: skip
     for step in bar:
         terms = {key: value.detach() for key, value in model.train_step(run).items()}

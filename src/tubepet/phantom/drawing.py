@@ -5,6 +5,7 @@ a reconstructed slice, and to ask a generator for new ones.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.phantom.geometry import FLUID, defect_half_length_mm, materials
 from tubepet.phantom.spec import Tube, draw_tube
@@ -177,16 +179,20 @@ def label_table(drawings: Drawings, grid: SliceGrid) -> pd.DataFrame:
 
 
 def draw_dataset(
+    paths: Mapping[str, str | os.PathLike[str]],
     table: pd.DataFrame,
     phantom: Mapping[str, Any],
     overrides: Mapping[str, Mapping[str, Any]],
     seed: int,
     grid: SliceGrid,
-) -> tuple[Drawings, pd.DataFrame]:
-    """Draw every slice of the dataset, as its tube was drawn for the simulation.
+) -> pd.DataFrame:
+    """Draw every slice of the dataset, as its tube was drawn for the simulation, tube by tube.
 
     Parameters
     ----------
+    paths : mapping
+        `.npy` files to write, row by row those of `table`: fluid and expected (float32), defect
+        (uint8), all of shape (N, H, W); see `Drawings`.
     table : DataFrame
         ``slices.parquet``: the slices of a tube in consecutive rows.
     phantom, overrides, seed
@@ -195,18 +201,24 @@ def draw_dataset(
 
     Returns
     -------
-    Drawings
-        Row by row those of `table`.
     DataFrame
         i_slice, tube, and the columns of `label_table`.
     """
-    drawn = []
-    for name, rows in table.groupby("tube", sort=False):
-        tube = draw_tube(str(name), phantom, overrides.get(str(name), {}), seed)
-        drawn.append(draw_slices(tube, rows["z_mm"].to_numpy(), grid))
-    drawings = joined(drawn)
-    labels = pd.concat([table[["i_slice", "tube"]], label_table(drawings, grid)], axis=1)
-    return drawings, labels
+    labels, shape = [], (len(table), grid.num_pixels, grid.num_pixels)
+    with (
+        io.open_stack(paths["fluid"], shape) as append_fluid,
+        io.open_stack(paths["expected"], shape) as append_expected,
+        io.open_stack(paths["defect"], shape, "|u1") as append_defect,
+    ):
+        for name, rows in table.groupby("tube", sort=False):
+            tube = draw_tube(str(name), phantom, overrides.get(str(name), {}), seed)
+            drawn = draw_slices(tube, rows["z_mm"].to_numpy(), grid)
+            for i in range(len(rows)):
+                append_fluid(drawn.fluid[i])
+                append_expected(drawn.expected[i])
+                append_defect(drawn.defect[i])
+            labels.append(label_table(drawn, grid))
+    return pd.concat([table[["i_slice", "tube"]], pd.concat(labels, ignore_index=True)], axis=1)
 
 
 def joined(parts: Sequence[Drawings]) -> Drawings:

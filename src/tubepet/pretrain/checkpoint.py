@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError  # what torch.load raises; nothing is unpickled
 from typing import Any
 
 import numpy as np
@@ -79,10 +78,10 @@ def load_checkpoint(path: str | os.PathLike[str], digest: str) -> dict[str, Any]
         return None
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, UnpicklingError) as error:
+    except Exception as error:  # damaged bytes make torch raise many kinds
         log.warning("%s is damaged (%s) and ignored", path, type(error).__name__)
         return None
-    if not isinstance(saved, dict) or saved.get("digest") != digest:
+    if not isinstance(saved, dict) or saved.get("digest") != digest or "state" not in saved:
         log.info("%s belongs to other settings or data and is ignored", path)
         return None
     state: dict[str, Any] = saved["state"]

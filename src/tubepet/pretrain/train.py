@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from tqdm import tqdm
 
 from tubepet import io
 from tubepet.device import (
@@ -29,7 +28,7 @@ from tubepet.device import (
     stop_if_not_shared,
 )
 from tubepet.errors import InputError
-from tubepet.logs import log
+from tubepet.logs import Bar, log
 from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint
 from tubepet.pretrain.loss import aggregate_gap, kl_weight, negative_elbo
 from tubepet.pretrain.vae import ConvVAE, elbo_terms
@@ -240,10 +239,9 @@ def _take_steps(
         first_step, rows = begun["step"], begun["rows"]
         log.info("resumed after step %d of %d", first_step, settings["num_steps"])
 
-    steps = tqdm(
-        range(first_step, settings["num_steps"]), desc="VAE", unit="step", mininterval=5,
-        disable=None if fabric.is_global_zero else True,
-        initial=first_step, total=settings["num_steps"],
+    steps = Bar(
+        range(first_step, settings["num_steps"]), desc="VAE", unit="step",
+        disable=not fabric.is_global_zero, initial=first_step, total=settings["num_steps"],
     )  # fmt: skip
     for step in steps:
         chosen = np.sort(batch_indices(len(i_train), settings["batch_size"], step, seed))

@@ -21,9 +21,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tubepet.errors import InputError
+from tubepet.logs import Bar
 from tubepet.reconstruct import few, priors
 from tubepet.reconstruct.lines import Lines, em_sums, forward_sums
 from tubepet.reconstruct.psf import Kernel, blurred, gaussian
@@ -118,9 +118,7 @@ def iterate(
 
     fit, objective = fit_of(image)
     trace = [(0, fit, objective, float(image.sum()) * grid.voxel_volume_mm3)]
-    for iteration in tqdm(
-        range(1, num_iterations + 1), desc=algorithm, disable=None, mininterval=1
-    ):
+    for iteration in Bar(range(1, num_iterations + 1), desc=algorithm):
         if watch is not None and watch(image):
             break
         for subset in range(num_subsets):

@@ -12,6 +12,7 @@ from tubepet.types import Grid, Listmode, Scanner, Volume
 
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
 OTHER_IMAGES = 12
+LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
 
 
 def check_memory(grid: Grid) -> None:
@@ -26,6 +27,23 @@ def check_memory(grid: Grid) -> None:
             f"image (--shape; reconstruct.num_pixels, num_slices): {grid.shape} voxels need about "
             f"{need_gb:.3g} GB, expected at most the {have_gb:.3g} GB of this machine"
         )
+
+
+def check_scanner(name: object, scanner: Scanner) -> None:
+    """Refuse a scanner whose fields are no numbers, or of a size that none has.
+
+    The bounds are those of the config's schema, which a scanner's own file does not pass.
+    """
+    for key, value in vars(scanner).items():
+        is_window = key == "energy_window_kev"
+        numbers = value if is_window and isinstance(value, list | tuple) else [value]
+        low = 0 if is_window or key == "min_transaxial_distance_mm" else np.nextafter(0, 1)
+        kinds = (int,) if key in LARGEST else (int, float)
+        is_sound = len(numbers) == 1 + is_window and all(
+            type(n) in kinds and low <= n <= LARGEST.get(key, 1e5) for n in numbers
+        )
+        if not is_sound:
+            raise InputError(f"{name}: scanner.{key}: got {value!r:.60}, expected as in the config")
 
 
 def check_crystals(events: Listmode, scanner: Scanner) -> None:

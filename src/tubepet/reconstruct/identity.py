@@ -67,6 +67,8 @@ def check_sensitivity(
 
 def check_calibration(name: str, calibration: Mapping[str, Any], scanner: Scanner) -> None:
     """Refuse a calibration of another scanner, or one that is not whole."""
+    if not isinstance(calibration, Mapping):
+        raise InputError(f"{name}: expected a calibration, got JSON that is no object")
     got, expected = calibration.get("scanner"), scanner_hash(scanner)
     if got != expected:
         raise InputError(
@@ -77,9 +79,10 @@ def check_calibration(name: str, calibration: Mapping[str, Any], scanner: Scanne
     for key, length in lengths.items():
         try:
             values = np.asarray(calibration.get(key), float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             values = np.empty(0)
-        if values.shape != (length,) or not (values >= 0).all() or not (values > 0).any():
+        is_sound = values.shape == (length,) and np.isfinite(values).all() and (values >= 0).all()
+        if not is_sound or not (values > 0).any():
             raise InputError(
                 f"{name}: {key}: expected {length} efficiencies >= 0 that are not all 0, got "
                 f"{calibration.get(key)!r:.60}"

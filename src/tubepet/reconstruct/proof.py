@@ -19,9 +19,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from tubepet.logs import log
+from tubepet.logs import Bar, log
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
 from tubepet.reconstruct import mlem, nema, resolution, sensitivity
@@ -365,7 +364,7 @@ def measure_pits(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> pd
 
     noisy = {
         duration_s: [image_of(f"{duration_s} {n}", plain, duration_s) for n in range(num)]
-        for duration_s, num in tqdm(NUM_NOISE.items(), desc="noise", disable=None)
+        for duration_s, num in Bar(NUM_NOISE.items(), desc="noise")
     }
     rows = []
     for pit_mm in PITS_MM:

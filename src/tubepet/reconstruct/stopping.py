@@ -2,9 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from tubepet.logs import log
+from tubepet.logs import Bar, log
 from tubepet.reconstruct.algorithms import iterate, log_likelihood, smoothed
 from tubepet.reconstruct.lines import Lines, taken
 from tubepet.reconstruct.psf import Kernel, blurred
@@ -97,7 +96,7 @@ def error_image(
         Bq/mm3; its own relative error is 1 / sqrt(2 (num_resamples - 1)).
     """
     mean, square = np.zeros(grid.shape), np.zeros(grid.shape)
-    for n in tqdm(range(1, num_resamples + 1), desc="bootstrap", disable=None, mininterval=1):
+    for n in Bar(range(1, num_resamples + 1), desc="bootstrap"):
         repeats = random.poisson(1.0, len(lines.first))
         image, _ = iterate(
             taken(lines, np.repeat(np.arange(len(repeats)), repeats)),

@@ -12,9 +12,11 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markdown_it import MarkdownIt
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from tubepet import io, numbers
+from tubepet.errors import reading
 from tubepet.evaluate.table import COPY, FLOOR
 from tubepet.report import charts, tables, viewer
 from tubepet.report.charts import Chart
@@ -332,6 +334,8 @@ def _study(paths: Sequence[str]) -> Section:
 
 
 def _png(path: str) -> str:
+    with reading(path, "a whole PNG"), Image.open(path, formats=("PNG",)) as image:
+        image.verify()  # its CRC
     return base64.b64encode(Path(path).read_bytes()).decode()
 
 

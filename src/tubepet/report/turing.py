@@ -37,6 +37,7 @@ NUM_EXAMPLES = 6
 NUM_BOOTSTRAP = 2000
 REAL = "real"
 Z95 = 1.959964  # as in the page
+MAX_MS = 10**9  # of one answer: eleven days
 MAX_BYTES = 1 << 20  # of a reader's file: a real one has 2 kB
 
 
@@ -168,14 +169,18 @@ def read_answers(path: Path) -> dict[str, Any]:
     text = json.dumps(signed, separators=(",", ":"), ensure_ascii=False)
     if zlib.crc32(text.encode()) != result["checksum"]:
         raise InputError(f"{path}: the checksum is wrong, expected the file as it was downloaded")
-    trials, num_sources = result["trials"], len(result["sources"])
+    trials, sources = result["trials"], result["sources"]
+    lists = isinstance(trials, list) and isinstance(sources, list)
+    texts = [result["page"], result["reader"], result["session"], *(sources if lists else [])]
+    if not lists or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{path}: expected a result of the Turing test, with lists and names")
     is_sound = bool(trials) and all(
         isinstance(row, list)
         and len(row) == 3
         and all(type(number) is int for number in row)
-        and 0 <= row[0] < num_sources
+        and 0 <= row[0] < len(sources)
         and row[1] in (0, 1)
-        and row[2] > 0
+        and 0 < row[2] < MAX_MS
         for row in trials
     )
     if not is_sound or 2 * sum(row[0] == 0 for row in trials) != len(trials):
@@ -205,6 +210,8 @@ def pool(results: Mapping[Path, dict[str, Any]], key: pd.DataFrame | None) -> pd
     """
     first_path, first = next(iter(results.items()))
     truth = [first["sources"][row[0]] for row in first["trials"]]
+    if key is not None and "source" not in key:
+        raise InputError(f"--key: got the columns {', '.join(map(str, key))}, expected source")
     if key is not None and truth != list(key["source"]):
         raise InputError(f"{first_path}: expected the truth of --key, got another one")
     sessions: dict[str, Path] = {}

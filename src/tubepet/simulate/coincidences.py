@@ -13,7 +13,7 @@ import uproot
 from numpy.typing import NDArray
 
 from tubepet import seals
-from tubepet.errors import InputError
+from tubepet.errors import InputError, reading
 from tubepet.simulate.digitizer import SCATTER_PROCESSES
 from tubepet.types import Listmode, Scanner
 
@@ -95,7 +95,7 @@ def read_branches(
     InputError
         If the file is cut or damaged, or lacks the tree or a branch.
     """
-    try:
+    with reading(path, f"a whole ROOT file with the tree {tree_name}"):
         seals.check(path)
         with uproot.open(path) as file:
             if file.file.fEND > Path(path).stat().st_size:
@@ -105,14 +105,6 @@ def read_branches(
             check_names(path, f"branches of {tree_name}", tree.keys(), names)
             data: dict[str, NDArray[Any]] = tree.arrays(names, library="np")
             num_entries = tree.num_entries
-    except (FileNotFoundError, InputError):
-        raise
-    except Exception as error:  # uproot raises many kinds on damaged bytes
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: expected a whole ROOT file with the tree {tree_name}, got a damaged one "
-            f"({type(error).__name__}: {reason})"
-        ) from error
     if any(len(values) != num_entries for values in data.values()):
         raise InputError(f"{path}: expected {num_entries} entries in each branch of {tree_name}")
     return data

@@ -22,7 +22,8 @@ def written(tmp_path):
 def rows(path, name: str) -> list[list[float]]:
     table = numbers.of_png(path)
     columns = [c for c in ("x", "y", "value", "low", "high") if c in table]
-    return table.loc[table["name"] == name, columns].dropna(axis=1, how="all").values.tolist()
+    found = table.loc[table["name"] == name, columns].dropna(axis=1, how="all")
+    return found.astype(object).where(found.notna(), None).values.tolist()
 
 
 def test_curves_by_hand(written):
@@ -33,18 +34,18 @@ def test_curves_by_hand(written):
     left.axhline(3)  # no data
     left.set_title("rates")
     right.stairs([7, 8], [0, 0.5, 1], label="fast")
-    right.bar([1, 2], [3, 4])
+    right.bar([1, 2, 3], [3, 4, np.nan], yerr=[[1, 1, 0], [2, 3, 0]], capsize=4)
     right.errorbar([5.0], [2], xerr=[[1], [2]], fmt="o", capsize=2)
     path = written(figure)
     assert rows(path, "fit") == [[0, 5], [1, 6], [2, 1234.6]]  # five digits
     assert rows(path, "source") == [[0, 10, 9, 11], [1, 20, 18, 22]]
-    assert rows(path, "bars") == [[1, 3], [2, 4]]
+    assert rows(path, "bars") == [[1, 3, 2, 5], [2, 4, 3, 7], [3, *3 * [None]]]
     assert rows(path, "points, x error") == [[5, 2, 4, 7]]
     table = numbers.of_png(path)
     assert list(table[table["name"] == "fast"]["x"]) == [0, 0.5, 1]
     assert list(table[table["name"] == "fast"]["y"][:-1]) == [7, 8]
     assert set(table["panel"]) == {"1 rates", "2"}
-    assert len(table) == 3 + 2 + 2 + 1 + 3
+    assert len(table) == 3 + 2 + 3 + 1 + 3
 
 
 @pytest.mark.parametrize("origin", ["lower", "upper"])

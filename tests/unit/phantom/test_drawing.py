@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tests.conftest import ROOT
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.phantom import drawing
 from tubepet.phantom.drawing import Population, SliceGrid, draw_dataset, draw_new, draw_slices
@@ -88,7 +89,7 @@ def test_box_of_a_mask_by_hand() -> None:
     assert drawing.boxes_px(masks).tolist() == [[2, 1, 5, 3], [0, 0, 0, 0]]
 
 
-def test_dataset_rows_are_drawn_with_their_own_tube_and_overrides() -> None:
+def test_dataset_rows_are_drawn_with_their_own_tube_and_overrides(tmp_path) -> None:
     table = pd.DataFrame(
         {
             "i_slice": range(4),
@@ -97,12 +98,15 @@ def test_dataset_rows_are_drawn_with_their_own_tube_and_overrides() -> None:
         }
     )
     fixed = {"tube_0007": {"family": "round", "defect": "bubble", "defect_z_mm": 0.0}}
-    drawn, labels = draw_dataset(table, PHANTOM, fixed, 2020, GRID)
+    paths = {name: tmp_path / f"{name}.npy" for name in ("fluid", "expected", "defect")}
+    labels = draw_dataset(paths, table, PHANTOM, fixed, 2020, GRID)
+    drawn = {name: io.read_array(path) for name, path in paths.items()}
     assert list(labels["i_slice"]) == [0, 1, 2, 3] and list(labels["tube"]) == list(table["tube"])
     bubble = draw_tube("tube_0007", PHANTOM, fixed["tube_0007"], 2020)
     alone = draw_slices(bubble, np.array([0.5]), GRID)
-    assert np.array_equal(drawn.fluid[3], alone.fluid[0])
-    assert np.array_equal(drawn.expected[3], alone.expected[0])
+    for name, array in drawn.items():
+        assert len(array) == 4 and array.dtype == getattr(alone, name).dtype
+        assert np.array_equal(array[3], getattr(alone, name)[0])
     assert labels["is_cut"].tolist()[2:] == [True, True]
 
 

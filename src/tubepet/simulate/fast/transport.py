@@ -18,11 +18,10 @@ import awkward as ak
 import numpy as np
 import uproot
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.logs import log
+from tubepet.logs import Bar, log
 from tubepet.simulate.coincidences import (
     BRANCH_TYPES,
     DELAYED_TREE,
@@ -214,7 +213,7 @@ def batches(
     x_mm, y_mm, _ = _centres_mm(scanner).T
     num_decays = 0
     held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
-    with tqdm(total=num_slices, unit="slice", disable=None, mininterval=1) as bar:
+    with Bar(total=num_slices, unit="slice") as bar:
         for stop, decays, *new in _followed(
             seed, edges_ns, float(activity_bq), fixed, num_threads, device
         ):

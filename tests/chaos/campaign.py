@@ -1,0 +1,171 @@
+"""Fault campaign over the smoke chain: `make chaos`, or `python -m tests.chaos.campaign --help`.
+
+Jobs of every rule and Snakemake itself are killed at random moments, disks fill up, files rot, and
+so on. After each fault a plain run must end with the files of an undisturbed run, bit for bit, or
+stop with a sentence that names the damaged file. All else is a loss, and a bug.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.chaos import damage, places
+from tests.chaos.runs import (
+    Fault,
+    Kills,
+    LostError,
+    cpu_of_rules,
+    run,
+    under_fire,
+    wait_for_orphans,
+)
+from tests.workflow.content import content
+
+PARTS = ("kills", "damage", "places")
+NUM_ANEW = 8  # jobs whose output is taken away before a further round of kills
+
+
+def undisturbed(folder: Path) -> None:
+    """Make the reference."""
+    folder.mkdir(parents=True, exist_ok=True)
+    status, said = run(folder)
+    if status != 0:
+        raise LostError(f"the undisturbed run failed: {said[-3000:]}")
+
+
+def kill_rounds(reference: Path, work: Path, kills: Kills, jobs: list[damage.Job]) -> list[Fault]:
+    """Kill until all is done, each round in a run that lacks some files; the first lacks all."""
+    expected, folder = content(reference), work / "kills"
+    folder.mkdir()
+    faults: list[Fault] = []
+    while True:
+        try:
+            while not under_fire(folder, kills):
+                print(f"{len(faults) + len(kills.done)} kills, {kills.left()} to come", flush=True)
+            num_orphans = wait_for_orphans(folder)
+            places.again(folder, expected)
+        except LostError as error:
+            return faults + [Fault(kind, where, f"lost: {error}") for kind, where in kills.done]
+        print(f"whole again; {num_orphans} orphans were still at work", flush=True)
+        faults += [Fault(kind, where, "survived") for kind, where in kills.done]
+        kills.done.clear()
+        if not kills.left():
+            return faults
+        wanted = [job for job in jobs if kills.jobs[job.rule] > 0] or jobs
+        chosen = kills.rng.choice(len(wanted), size=min(NUM_ANEW, len(wanted)), replace=False)
+        places.remove(folder, [wanted[i].outputs[0] for i in chosen])
+
+
+def kill_faults(
+    reference: Path, work: Path, num_kills: int, rng: np.random.Generator
+) -> list[Fault]:
+    """Kill jobs of every rule, and Snakemake for a third of the kills."""
+    jobs = damage.jobs_of_run(reference)
+    rules = sorted({job.rule for job in jobs})
+    more = rng.choice(rules, size=max(num_kills - num_kills // 3 - len(rules), 0))
+    kills = Kills(rng, cpu_of_rules(reference), Counter([*rules, *more]), num_kills // 3)
+    return kill_rounds(reference, work, kills, jobs)
+
+
+def damage_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[Fault]:
+    """Damage a file of each kind twice; delete those of the last batch, as the sentence says."""
+    folder, faults = work / "damage", []
+    found = damage.batches(reference)
+    for first in (True, False):
+        for batch in found:
+            others = [str(kind) for kind in rng.choice(["cut short", "emptied"], size=len(batch))]
+            kinds = ["one bit flipped"] * len(batch) if first else others
+            faults += damage.damage_batch(reference, folder, batch, kinds, rng)
+            print(f"{len(faults)} files damaged", flush=True)
+    try:
+        damage.repaired(folder, found[-1], content(reference))
+    except LostError as error:
+        faults.append(Fault("deleted after its damage", found[-1][0].path, f"lost: {error}"))
+    return faults
+
+
+def place_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[Fault]:
+    """Full and read-only folders, a wrong clock, two runs at once; a few files are missing."""
+    expected, jobs = content(reference), damage.jobs_of_run(reference)
+    folder, faults = work / "place", []
+
+    def missing() -> list[str]:
+        return [jobs[i].outputs[0] for i in rng.choice(len(jobs), size=3, replace=False)]
+
+    def trial(kind: str, where: str, try_it: Callable[..., str], *more: Any) -> None:
+        try:
+            outcome = try_it(reference, folder, expected, missing(), *more)
+        except LostError as error:
+            outcome = f"lost: {error}"
+        faults.append(Fault(kind, where, outcome))
+        print(f"{kind}, {where}: {outcome[:3000]}", flush=True)
+
+    if places.can_mount():
+        for room_kb in rng.integers(1, 60, size=4).tolist():
+            trial("full disk", f"{room_kb} kB left", places.disk_full, room_kb)
+        trial("read-only folder", "all of it", places.read_only)
+    else:
+        print("full and read-only folders: not tried, they need the right to mount a tmpfs")
+    for delay_s in (0.0, *rng.uniform(0, 8, size=2)):
+        trial("two Snakemakes at once", f"{delay_s:.1f} s apart", places.two_at_once, delay_s)
+    for _ in range(2):
+        trial("clock put back by a day", "a quarter of the files", places.clock_back, rng)
+    return faults
+
+
+def table(faults: list[Fault]) -> str:
+    """Faults tried, survived, named and lost, by kind."""
+    lines = ["| fault | tried | survived | stopped, file named | lost |", "|---|---|---|---|---|"]
+    by_kind: dict[str, Counter[str]] = {}
+    for fault in faults:
+        by_kind.setdefault(fault.kind, Counter())[fault.outcome.split(":")[0]] += 1
+    by_kind["**all**"] = sum(by_kind.values(), Counter())
+    for kind, counts in by_kind.items():
+        numbers = (counts.total(), counts["survived"], counts["named"], counts["lost"])
+        lines.append(f"| {kind} | {' | '.join(map(str, numbers))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the command line, run the campaign, print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--num-kills", type=int, default=100, help="at least (%(default)s)")
+    parser.add_argument("--seed", type=int, default=2020, help="(%(default)s)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to do")
+    parser.add_argument("--reference", type=Path, help="an undisturbed smoke run; default: made")
+    parser.add_argument("--output", type=Path, default=Path("chaos.json"), help="(%(default)s)")
+    given = parser.parse_args()
+    faults: list[Fault] = []
+    with tempfile.TemporaryDirectory(prefix="chaos-") as name:
+        work = Path(name)
+        reference = given.reference or work / "reference"
+        if given.reference is None:
+            undisturbed(reference)
+        seeds = dict(zip(PARTS, np.random.SeedSequence(given.seed).spawn(len(PARTS)), strict=True))
+        for part in given.parts:
+            rng = np.random.default_rng(seeds[part])
+            if part == "kills":
+                faults += kill_faults(reference, work, given.num_kills, rng)
+                reference = work / "kills"  # the same files, by this code
+            elif part == "damage":
+                faults += damage_faults(reference, work, rng)
+            else:
+                faults += place_faults(reference, work, rng)
+            given.output.write_text(json.dumps([asdict(fault) for fault in faults], indent=1))
+    print(table(faults))
+    lost = [fault for fault in faults if fault.outcome.startswith("lost")]
+    for fault in lost:
+        print(f"LOST {fault.kind}, {fault.where}: {fault.outcome}")
+    sys.exit(bool(lost))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,320 @@
+"""Every reader of a file that comes from elsewhere, with small whole files to begin from.
+
+A reader may raise `InputError`, and nothing else. The files are made by the project's own writers.
+"""
+
+import gzip
+import io as streams
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import torch
+import uproot
+import yaml
+from PIL import Image
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from safetensors.torch import save_file
+
+from tubepet import io, seals
+from tubepet.cli.reconstruct import read_scanner
+from tubepet.config import checked_config
+from tubepet.ct import deeplesion, dicom
+from tubepet.formats import castor, gate, petsird, tables
+from tubepet.gan import home, models
+from tubepet.pretrain import checkpoint, vae
+from tubepet.reconstruct import crystals, identity
+from tubepet.report import turing
+from tubepet.simulate import coincidences
+from tubepet.simulate.digitizer import SCATTER_PROCESSES
+from tubepet.types import Grid, Listmode, Scanner, Volume
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+SCANNER = Scanner(
+    num_rings=4, num_columns=16, inner_radius_mm=40.0, crystal_depth_mm=20.0,
+    crystal_width_mm=4.0, crystal_height_mm=4.0, axial_pitch_mm=4.2, energy_resolution=0.15,
+    time_resolution_ps=300.0, energy_window_kev=(350.0, 650.0), coincidence_window_ns=10.0,
+    min_transaxial_distance_mm=50.0,
+)  # fmt: skip
+RING = crystals.cylinder(SCANNER)
+GRID = Grid.centred((3, 4, 4), (2.0, 1.0, 1.0))
+VAE = {"image_size": 8, "latent_size": 2, "channels": 8}
+EVENTS = Listmode(
+    np.array([0, 1, 17], np.int32), np.array([8, 25, 40], np.int32), np.array([0.1, -0.2, 0.3]),
+    np.zeros(3, np.uint8),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes
+    ----------
+    name : str
+        File name of what is read, relative to a folder; files beside it belong to it.
+    write : callable
+        Write whole files into a folder.
+    read : callable
+        Read the file of this name in a folder.
+    pack, unpack : callable
+        From what is changed to the file and back, where a format has a checksum of its own.
+    """
+
+    name: str
+    write: Callable[[Path], Any]
+    read: Callable[[Path], Any]
+    pack: Callable[[bytes], bytes] = bytes
+    unpack: Callable[[bytes], bytes] = bytes
+
+    def seed(self, folder: Path) -> bytes:
+        """Write whole files into a folder; return the content to change, without its seal."""
+        with mock.patch.object(seals, "seal"):  # it would stop every change at the door
+            self.write(folder)
+        return self.unpack((folder / self.name).read_bytes())
+
+
+def _png(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((np.arange(64).reshape(8, 8) * 500 + 30000).astype(np.uint16)).save(path)
+
+
+def _deeplesion(folder: Path) -> None:
+    for number in (1, 2, 3):
+        _png(folder / f"Images_png/000001_01_01/{number:03d}.png")
+    (folder / "DL_info.csv").write_text(
+        "File_name,Possibly_noisy,Slice_range,Train_Val_Test\n"
+        '000001_01_01_002.png,0,"1, 3",1\n000001_01_01_001.png,1,"1, 2",1\n'
+    )
+
+
+def _dicom(folder: Path) -> None:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = CTImageStorage, "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data = FileDataset("a.dcm", Dataset(), file_meta=meta, preamble=b"\0" * 128)
+    data.SOPClassUID, data.SOPInstanceUID, data.Modality = CTImageStorage, "1.2.3", "CT"
+    data.ImageType, data.PatientID = ["ORIGINAL", "PRIMARY", "AXIAL"], "p1"
+    data.StudyInstanceUID, data.SeriesInstanceUID = "1.2", "1.2.1"
+    data.Rows, data.Columns, data.SamplesPerPixel = 4, 4, 1
+    data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 5]
+    data.RescaleSlope, data.RescaleIntercept, data.PixelPaddingValue = 1, -1024, 0
+    data.PhotometricInterpretation, data.PixelRepresentation = "MONOCHROME2", 0
+    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
+    data.PixelData = np.arange(16, dtype=np.uint16).tobytes()
+    data.save_as(folder / "a.dcm")
+
+
+def _read_dicom(path: Path) -> None:
+    dicom.index_slices(path.parent)
+    dicom.read_hu(path)
+
+
+def _root(folder: Path) -> None:
+    radius_mm = SCANNER.inner_radius_mm + SCANNER.crystal_depth_mm / 2
+    points = RING.points_mm / np.linalg.norm(RING.points_mm[:, :2], axis=1)[:, None] * radius_mm
+    points[:, 2] = RING.points_mm[:, 2]
+    branches: dict[str, Any] = {f"EventID{i}": np.arange(3, dtype=np.int32) for i in (1, 2)}
+    for i, ids in ((1, EVENTS.crystal1), (2, EVENTS.crystal2)):
+        for axis, values in zip("XYZ", points[ids].T, strict=True):
+            branches[f"PostPosition{i}_{axis}"] = values
+        branches[f"GlobalTime{i}"] = np.arange(3.0)
+        for process in SCATTER_PROCESSES:
+            branches[f"n_{process}{i}"] = np.zeros(3, np.int32)
+    with uproot.recreate(folder / "c.root") as file:
+        for tree in ("Coincidences", "Delayed"):
+            file.mktree(tree, {key: values.dtype for key, values in branches.items()})
+            file[tree].extend(branches)
+
+
+def _castor(folder: Path) -> None:
+    castor.write_castor(folder / "c.cdh", EVENTS, "tubepet", 1.0, 300.0)
+    RING.points_mm.astype("<f4").repeat(2, axis=1)[:4].tofile(folder / "c.lut")
+
+
+def _petsird(folder: Path) -> None:
+    few = crystals.Crystals(*(part[:6] for part in vars(RING).values()))
+    events = EVENTS.at(np.array([0, 1]))
+    events.crystal1[:], events.crystal2[:] = [0, 1], [4, 5]
+    petsird.write_petsird(folder / "c.petsird", few, events, events.at(np.array([0])), 0.002)
+
+
+def _config(folder: Path) -> None:
+    for name in ("smoke", "literal"):
+        (folder / f"{name}.yaml").write_bytes((ROOT / f"config/{name}.yaml").read_bytes())
+    whole = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    base = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(base | whole))
+
+
+def _read_config(path: Path) -> None:
+    try:  # Snakemake reads the file, and says so itself if it is no YAML
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return
+    if isinstance(content, dict):
+        checked_config(content, SCHEMA)
+
+
+def _scanner(folder: Path) -> None:
+    values = asdict(SCANNER) | {"energy_window_kev": [350.0, 650.0]}
+    (folder / "s.yaml").write_text(yaml.safe_dump({"scanner": values}))
+
+
+def _checkpoint(folder: Path) -> None:
+    state = {"step": 3, "weights": {"a": torch.arange(4.0)}, "queue": [torch.arange(2)]}
+    checkpoint.save_checkpoint(folder / "c.pt", state, "digest")
+
+
+def _vae(folder: Path) -> None:
+    torch.manual_seed(0)
+    with io.atomic(folder / "vae.safetensors") as part:
+        save_file(vae.ConvVAE(**VAE).state_dict(), part)
+
+
+def _generator(folder: Path) -> None:
+    torch.manual_seed(0)
+    arguments = {**VAE, "output": "activity", "filter_px": 0.8}
+    network = models.MODELS["vae"].make_generator(arguments)
+    with io.atomic(folder / "generator.safetensors") as part:
+        save_file(network.state_dict(), part)
+    facts = {"format": 1, "model": "vae", "arguments": arguments, "scale_bq_mm3": 5.0}
+    io.write_json(folder / "generator.json", facts | {"pixel_mm": 1.0, "slice_mm": 2.0})
+
+
+def _turing(folder: Path) -> None:
+    content = {
+        "format": turing.FORMAT, "page": "p", "reader": "r", "session": "s", "started": "t",
+        "sources": ["real", "vae"], "trials": [[0, 0, 900], [1, 1, 800]],
+    }  # fmt: skip
+    text = json.dumps(list(content.values()), separators=(",", ":"))
+    content["checksum"] = zlib.crc32(text.encode())
+    (folder / "r.json").write_text(json.dumps(content))
+
+
+def _turing_packed(data: bytes) -> bytes:
+    """Write the right checksum into a reader's file, if it is one."""
+    try:
+        content = json.loads(data)
+        signed = list(content.values())[:-1]
+        text = json.dumps(signed, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(content | {"checksum": zlib.crc32(text.encode())}).encode()
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return data
+
+
+def _read_turing(path: Path) -> None:
+    turing.score(turing.pool({path: turing.read_answers(path)}, None), 0)
+
+
+def _table(name: str) -> Callable[[Path], None]:
+    frame = pd.DataFrame({"tube": ["tube_0000", "tube_0001"], "split": ["train", "test"]})
+    return lambda folder: io.write_table(folder / name, frame)
+
+
+def _calibration(folder: Path) -> None:
+    content = {"scanner": identity.scanner_hash(SCANNER), "by_step": [0.5] * 9}
+    io.write_json(folder / "calibration.json", content | {"by_difference": [1.0] * 4})
+
+
+def _read_calibration(path: Path) -> None:
+    identity.check_calibration(str(path), io.read_json(path), SCANNER)
+
+
+def _png_packed(data: bytes) -> bytes:
+    """Write the right CRC behind each chunk of a PNG, as far as its lengths make sense."""
+    whole, start = bytearray(data), 8
+    while start + 12 <= len(whole):
+        end = start + 8 + int.from_bytes(whole[start : start + 4], "big")
+        whole[end : end + 4] = zlib.crc32(whole[start + 4 : end]).to_bytes(4, "big")
+        start = end + 4
+    return bytes(whole)
+
+
+def _checkpoint_packed(data: bytes) -> bytes:
+    """Put a pickle where PyTorch's zip file has it."""
+    file = streams.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("c/data.pkl", data)
+        archive.writestr("c/byteorder", "little")
+        archive.writestr("c/version", "3\n")
+        for name, size in (("0", 16), ("1", 16)):
+            archive.writestr(f"c/data/{name}", bytes(size))
+    return file.getvalue()
+
+
+def _checkpoint_unpacked(data: bytes) -> bytes:
+    with zipfile.ZipFile(streams.BytesIO(data)) as archive:
+        return archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
+
+
+READERS = {
+    "deeplesion_csv": Reader(
+        "DL_info.csv", _deeplesion, lambda path: deeplesion.index_slices(path.parent, True)
+    ),
+    "deeplesion_png": Reader(
+        "1.png", lambda folder: _png(folder / "1.png"), deeplesion.read_hu, pack=_png_packed
+    ),
+    "dicom": Reader("a.dcm", _dicom, _read_dicom),
+    "root": Reader("c.root", _root, lambda p: coincidences.read_coincidences(p, SCANNER)),
+    "root_gate": Reader("c.root", _root, lambda p: gate.read_gate(p, RING.points_mm)),
+    "castor_header": Reader("c.cdh", _castor, lambda p: castor.read_castor(p, len(RING))),
+    "castor_events": Reader(
+        "c.cdf", _castor, lambda p: castor.read_castor(p.with_suffix(".cdh"), len(RING))
+    ),
+    "castor_lut": Reader("c.lut", _castor, castor.read_lut),
+    "petsird": Reader("c.petsird", _petsird, petsird.read_petsird),
+    "lines_csv": Reader(
+        "l.csv", lambda f: tables.write_lines(f / "l.csv", RING.points_mm[:4]), tables.read_lines
+    ),
+    "crystals_csv": Reader(
+        "c.csv", lambda f: tables.write_crystals(f / "c.csv", RING), tables.read_crystals
+    ),
+    "crystals_parquet": Reader(
+        "c.parquet", lambda f: tables.write_crystals(f / "c.parquet", RING), tables.read_crystals
+    ),
+    "config": Reader("config.yaml", _config, _read_config),
+    "scanner": Reader("s.yaml", _scanner, read_scanner),
+    "checkpoint": Reader(
+        "c.pt", _checkpoint, lambda path: checkpoint.load_checkpoint(path, "digest")
+    ),
+    "checkpoint_pickle": Reader(
+        "c.pt",
+        _checkpoint,
+        lambda path: checkpoint.load_checkpoint(path, "digest"),
+        _checkpoint_packed,
+        _checkpoint_unpacked,
+    ),
+    "vae_weights": Reader("vae.safetensors", _vae, lambda path: vae.load_vae(path, VAE)),
+    "generator_weights": Reader(
+        "generator.safetensors", _generator, lambda path: home.read_generator(path.parent)
+    ),
+    "generator_json": Reader(
+        "generator.json", _generator, lambda path: home.read_generator(path.parent)
+    ),
+    "turing": Reader("r.json", _turing, _read_turing, _turing_packed),
+    "table_csv": Reader("t.csv", _table("t.csv"), io.read_table),
+    "table_parquet": Reader("t.parquet", _table("t.parquet"), io.read_table),
+    "array": Reader(
+        "a.npy", lambda f: io.write_array(f / "a.npy", np.arange(12.0).reshape(3, 4)), io.read_array
+    ),
+    "volume": Reader(
+        "v.nii.gz",
+        lambda f: io.write_volume(
+            f / "v.nii.gz", Volume(np.ones(GRID.shape, np.float32), GRID, "Bq/mm3")
+        ),
+        io.read_volume,
+        lambda data: gzip.compress(data, 1),
+        gzip.decompress,
+    ),
+    "calibration": Reader("calibration.json", _calibration, _read_calibration),
+}

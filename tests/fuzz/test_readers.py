@@ -1,0 +1,159 @@
+"""Every reader takes what its writer wrote, and only `InputError` comes out of it for the rest.
+
+Seeded changes here; `make fuzz` looks for better ones, guided by coverage.
+"""
+
+import importlib.util
+import io
+import struct
+import subprocess
+import sys
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.fuzz.fuzz import ROOT, Watch, feed
+from tests.fuzz.readers import READERS
+from tubepet.errors import InputError
+
+NUM_CHANGES = 60
+INTERESTING = (
+    b"\0\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"-1",
+    b"1e999",
+    b"nan",
+    b"9" * 40,
+)
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory):
+    return Watch(tmp_path_factory.mktemp("fuzz"))  # a hook of the interpreter is there for good
+
+
+def changed(data: bytes, rng: np.random.Generator) -> bytes:
+    """Cut, flip, overwrite or repeat a part."""
+    whole, where = bytearray(data), int(rng.integers(len(data)))
+    kind, size = int(rng.integers(5)), int(rng.integers(1, 9))
+    if kind == 0:
+        return bytes(whole[:where])
+    if kind == 1:
+        whole[where] ^= 1 << int(rng.integers(8))
+    elif kind == 2:
+        new = INTERESTING[int(rng.integers(len(INTERESTING)))]
+        whole[where : where + len(new)] = new
+    elif kind == 3:
+        whole[where:where] = whole[where : where + 8 * size]
+    else:
+        del whole[where : where + size]
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_only_input_errors_come_out(name, watch):
+    reader, folder = READERS[name], watch.folder / name
+    folder.mkdir()
+    data = reader.seed(folder)
+    path = folder / reader.name
+    path.write_bytes(reader.pack(data))
+    with watch:
+        reader.read(path)
+    rng = np.random.default_rng(sum(name.encode()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parsers, on values that are refused later
+        for _ in range(NUM_CHANGES):
+            feed(reader, folder, watch, changed(data, rng))
+
+
+def nifti(data: bytes, dims: tuple[int, int, int], kind: int = 16, bits: int = 32) -> bytes:
+    """Write another size and kind of voxel into a NIfTI header."""
+    whole = bytearray(data)
+    struct.pack_into("<3h", whole, 42, *dims)
+    struct.pack_into("<2h", whole, 70, kind, bits)
+    return bytes(whole)
+
+
+def archive(data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as whole:
+        whole.writestr("a.npy", data)
+    return file.getvalue()
+
+
+def dicom(data: bytes, number: int, kind: bytes, value: bytes) -> bytes:
+    """Write another value into a short element of group 0028."""
+    start = data.index(struct.pack("<2H", 0x28, number))
+    (size,) = struct.unpack_from("<H", data, start + 6)
+    element = data[start : start + 4] + kind + struct.pack("<H", len(value)) + value
+    return data[:start] + element + data[start + 8 + size :]
+
+
+# What once came out as another exception, filled the memory or was read: reader, and the change.
+FOUND = {
+    "a number of 5000 digits": ("calibration", lambda data: b"9" * 5000),
+    "JSON that is no object": ("calibration", lambda data: b"[]"),
+    "an infinite efficiency": ("calibration", lambda data: data.replace(b"0.5", b"1e999", 1)),
+    "an archive of arrays": ("array", archive),
+    "an image of 10^13 voxels": ("volume", lambda data: nifti(data, (30000, 30000, 30000))),
+    "an image of 2 GB in a small file": ("volume", lambda data: nifti(data, (800, 800, 800))),
+    "an image with 80 MB behind it": ("volume", lambda data: data + bytes(80 << 20)),
+    "an image in colours": ("volume", lambda data: nifti(data, (4, 4, 3), 128, 24)),
+    "a network of a million channels": (
+        "generator_json", lambda data: data.replace(b'"channels": 8', b'"channels": 1000000'),
+    ),
+    "a model that is a list": ("generator_json", lambda data: data.replace(b'"vae"', b"[]")),
+    "a number that is a text": ("generator_json", lambda data: data.replace(b"2.0", b'"x"')),
+    "10^9 rings": ("scanner", lambda data: data.replace(b"rings: 4", b"rings: 999999999")),
+    "a scanner of words": ("scanner", lambda data: data.replace(b"rings: 4", b"rings: four")),
+    "a day of month 13": ("scanner", lambda data: b"scanner: 2020-13-45"),
+    "readers of the test without a list": (
+        "turing", lambda data: data.replace(b'["real", "vae"]', b"7"),
+    ),
+    "an answer after 10^400 ms": ("turing", lambda data: data.replace(b"900", b"9" * 400)),
+    "rows that are two numbers": ("dicom", lambda data: dicom(data, 0x10, b"US", b"\4\0\4\0")),
+    "rows that are a text": ("dicom", lambda data: dicom(data, 0x10, b"LO", b"four")),
+    "a slope that is a list": ("dicom", lambda data: dicom(data, 0x1053, b"DS", b"1\\1 ")),
+    "a header key of 5000 digits": (
+        "castor_header", lambda data: data.replace(b"events: 3", b"events: " + b"3" * 5000),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_what_was_found_is_refused(case, tmp_path):
+    name, change = FOUND[case]
+    reader = READERS[name]
+    data = reader.seed(tmp_path)
+    assert change(data) != data
+    (tmp_path / reader.name).write_bytes(reader.pack(change(data)))
+    with pytest.raises(InputError, match=r"[a-z]+"):
+        reader.read(tmp_path / reader.name)
+
+
+@pytest.mark.parametrize("pickle", [b"\x80\x02.", b"\x80\x02q\x00.", b"\x80\x02h\x07.", b"(d0\n."])
+def test_pickles_that_pytorch_does_not_foresee_are_ignored(tmp_path, pickle):
+    reader = READERS["checkpoint_pickle"]
+    (tmp_path / reader.name).write_bytes(reader.pack(pickle))
+    assert reader.read(tmp_path / reader.name) is None
+
+
+def test_the_watch_sees_writes_and_programs(watch):
+    with pytest.raises(AssertionError, match="write"), watch:
+        open("/dev/shm/escaped", "w")
+    with pytest.raises(AssertionError, match="call"), watch:
+        subprocess.run(["true"], check=True)
+
+
+def test_the_fuzzer_runs(tmp_path):
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("needs atheris (dependency group fuzz)")
+    command = [sys.executable, "-m", "tests.fuzz.fuzz", "castor_header", "--seconds", "1"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "faults: none" in done.stdout
