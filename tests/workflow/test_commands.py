@@ -54,7 +54,7 @@ def test_options_of_tubepet_exist(line):
         else:
             assert options or not words, f"no command {words[0]!r}"
             break
-    context = click.Context(command)
+    context = click.Context(command, **command.context_settings)
     command.make_parser(context).parse_args(words)  # raises NoSuchOption
 
 

@@ -392,7 +392,7 @@ rule label_slices:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
+        mem_mb=memory(1500),
         runtime=30,
     params:
         seed=config["seed"],

@@ -37,7 +37,11 @@ rule fit_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        # pixels and their singular vectors in float64: twelve times the training slices
+        mem_mb=memory(
+            1000
+            + 12 * images_mb(MOST_SLICES * config["reconstruct"]["split"]["train"])
+        ),
         runtime=120,
     params:
         features=config["features"],

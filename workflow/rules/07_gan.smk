@@ -65,7 +65,7 @@ rule generate_samples:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(1500 + 4 * images_mb(config["gan"]["num_samples"])),
         runtime=60,
     params:
         seed=config["seed"],

@@ -38,7 +38,14 @@ rule evaluate_models:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=memory(3000),
+        # training and test slices with a copy of the former, and all samples
+        mem_mb=memory(
+            2000
+            + 3 * images_mb(MOST_SLICES)
+            + 2
+            * len(config["gan"]["models"])
+            * images_mb(config["gan"]["num_samples"])
+        ),
         runtime=240,
     params:
         models=lookup("gan/models", within=config),

@@ -56,9 +56,18 @@ def memory(mem_mb):
     """Memory of a job: a second try gets twice as much (retries are set in the profile)."""
 
     def grown(wildcards, attempt):
-        return mem_mb * attempt
+        return round(mem_mb) * attempt
 
     return grown
+
+
+def images_mb(num):
+    """Memory of images of the config's size in float32, for rules that hold whole sets of them."""
+    return num * config["reconstruct"]["num_pixels"] ** 2 * 4 / 1e6
+
+
+# no tube has more slices than its image
+MOST_SLICES = config["phantom"]["num_tubes"] * config["reconstruct"]["num_slices"]
 
 
 # `--cache`: rules that say `cache: IS_CACHING` take what another working copy has made of the same script, params and inputs
