@@ -100,7 +100,11 @@ def main() -> int:
         subprocess.run(clean, cwd=folder, check=True)
         shutil.rmtree(smoke)
         shutil.copytree(kept, smoke, symlinks=True)
-    print(f"{num_failed} failed; the clone is {folder}")
+    if num_failed:
+        print(f"{num_failed} failed; the clone is {folder}")
+    else:
+        print("all commands work")
+        shutil.rmtree(folder.parent)
     return num_failed
 
 

@@ -75,9 +75,17 @@ def _bad_variants(
     study = config["study"]
     variants = study["variants"]
     for name, variant in variants.items():
-        section = variant_section(config["gan"], variant["model"], variant["set"])
-        if error := jsonschema.exceptions.best_match(validator.iter_errors({"gan": section})):
-            yield f"study.variants.{name}.set: {_sentence(error)}"
+        own, candidates = variant["set"], variant["candidates"]
+        changes = {"set": own} | {f"candidates[{i}]": c for i, c in enumerate(candidates)}
+        for key, change in changes.items():
+            section = variant_section(config["gan"], variant["model"], change | own)
+            if error := jsonschema.exceptions.best_match(validator.iter_errors({"gan": section})):
+                yield f"study.variants.{name}.{key}: {_sentence(error)}"
+            if key != "set" and (both := sorted(change.keys() & (own.keys() | {"num_steps"}))):
+                yield (
+                    f"study.variants.{name}.{key}: got {both[0]}, expected keys that neither "
+                    "study.tuning_steps nor the variant's set decides"
+                )
     named = {f"variants.{n}.beats": v["beats"] for n, v in variants.items()}
     named |= {f"variants.{n}.ablates": [v["ablates"]] for n, v in variants.items()}
     named |= {"curve.variants": study["curve"]["variants"]}

@@ -83,8 +83,9 @@ def damage_faults(reference: Path, work: Path, rng: np.random.Generator) -> list
         for batch in found:
             others = [str(kind) for kind in rng.choice(["cut short", "emptied"], size=len(batch))]
             kinds = ["one bit flipped"] * len(batch) if first else others
-            faults += damage.damage_batch(reference, folder, batch, kinds, rng)
-            print(f"{len(faults)} files damaged", flush=True)
+            found_now = damage.damage_batch(reference, folder, batch, kinds, rng)
+            print(*found_now, sep="\n", flush=True)
+            faults += found_now
     try:
         damage.repaired(folder, found[-1], content(reference))
     except LostError as error:

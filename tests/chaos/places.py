@@ -126,10 +126,10 @@ def copy(reference: Path, folder: Path, missing: list[str]) -> None:
 
 
 def remove(folder: Path, names: list[str]) -> None:
-    """Remove results, files or whole folders."""
+    """Remove results, files or whole folders; temporary ones are gone already."""
     for name in names:
         path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def again(folder: Path, expected: dict[str, str]) -> None:

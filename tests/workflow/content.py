@@ -13,7 +13,10 @@ from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner
 
 # Nothing in these is the same twice: seconds and memory of each job, and pages that show them.
-TIMED = ("results/benchmarks/", "results/report/report.html", "results/report/facts.json")
+TIMED = (
+    "results/benchmarks/", "results/report.html", "results/report/cost", "results/report/counts",
+    "results/report/facts.json", "results/report/provenance",
+)  # fmt: skip
 # Fields of results that read the clock or the machine.
 CLOCKS = {
     "code", "cpu_s", "setup_s", "wall_s", "decays_per_cpu_s", "peak_memory_mb", "sha256", "seconds",
@@ -28,8 +31,13 @@ def content(folder: Path) -> dict[str, str]:
         name = path.relative_to(folder).as_posix()
         is_kept = not name.startswith(TIMED) and "checkpoint" not in name
         if path.is_file() and is_kept and "tensorboard" not in name and ".part-" not in name:
-            hashes[name] = hashlib.sha256(_bytes(path)).hexdigest()
+            hashes[name] = digest(path)
     return hashes
+
+
+def digest(path: Path) -> str:
+    """Hash of one result, without clock readings."""
+    return hashlib.sha256(_bytes(path)).hexdigest()
 
 
 def _bytes(path: Path) -> bytes:

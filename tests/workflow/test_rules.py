@@ -60,7 +60,7 @@ def test_the_digest_covers_what_the_script_imports(path: Path):
     named = re.findall(r'"(tubepet[.\w]*)"', RULES[path.stem])
     if path.stem in ("train_gan", "generate_samples"):
         named += ["tubepet.gan.train", "tubepet.gan.files", "tubepet.gan.paper"]  # see gan_code
-    if path.stem in ("train_variant", "measure_cost"):
+    if path.stem in ("train_variant", "measure_cost", "tune_candidate"):
         named += ["tubepet.study.outcome", "tubepet.gan.files", "tubepet.gan.paper"]  # variant_code
     covered = closure(named)
     imported = imported_modules(path)

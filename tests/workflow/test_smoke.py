@@ -238,3 +238,24 @@ def test_the_study_goes_through_to_its_page(smoke, tmp_path):
     assert not own & set(io.read_table(folder / "results/reconstruct/slices.parquet")["tube"])
     jobs = planned(folder, {"study": {"num_seeds": 3}}, "study")
     assert jobs["train_variant"] == 2 and jobs["measure_cost"] == 0
+
+
+def test_tuning_takes_the_candidate_nearest_to_the_validation_slices(smoke, tmp_path):
+    folder = copy_of(smoke, tmp_path)
+    table = folder / "results/reconstruct/slices.parquet"
+    rows = io.read_table(table)  # two tubes leave none for validation
+    is_train = rows["split"] == "train"
+    rows.loc[rows.index[is_train][:2], "split"] = "val"
+    io.write_table(table, rows)
+    dcgan = {"candidates": [{}, {"learning_rate": 0.0002}]}
+    hinge = {"model": "dcgan", "set": {"loss": "hinge"}, "ablates": "dcgan"}
+    change = {"study": {"tuning_steps": 5, "variants": {"dcgan": dcgan, "hinge": hinge}}}
+    jobs = planned(folder, change, "results/study/costs/hinge.json")
+    assert jobs["tune_candidate"] == 2 and jobs["choose_candidate"] == 1  # those of dcgan
+    target = "results/study/tuning/dcgan.json"
+    options = ("--configfile", str(SMOKE), str(folder / "changed.yaml"))
+    done = snakemake(folder, target, *options)
+    assert done.returncode == 0, done.stdout[-5000:]
+    choice = io.read_json(folder / target)
+    distances = [candidate["frechet"] for candidate in choice["candidates"]]
+    assert choice["set"] == dcgan["candidates"][int(np.argmin(distances))]

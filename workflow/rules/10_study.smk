@@ -1,7 +1,7 @@
 # 10 study. Needs the slice dataset, what the models read, and some further tubes; makes results/study/conclusions.md:
 # every variant trained several times at equal compute, scored on held-out tubes, compared seed by seed.
-# Steps: a feature space learned on tubes of no split; what a step costs; the trainings, one job each; scores; defect
-# detectors; the page. Only the target `study` asks for it. config/study.yaml is the whole of it.
+# Steps: a feature space learned on tubes of no split; each variant's candidates, one training each, judged on the
+# validation slices; what a step costs; the trainings, one job each; scores; defect detectors; the page. Only the target `study` asks for it. config/study.yaml is the whole of it.
 
 
 rule collect_feature_slices:
@@ -101,10 +101,67 @@ rule train_features:
         "../scripts/train_features.py"
 
 
+rule tune_candidate:
+    """Train a variant once with one candidate set of keys, and judge it on the validation slices."""
+    input:
+        unpack(variant_files),
+        images=rules.collect_slices.output.slices,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_slices.output.info,
+    output:
+        score="results/study/tuning/{variant}/{i_candidate}.json",
+    log:
+        "logs/tune_candidate/{variant}_{i_candidate}.log",
+    benchmark:
+        "results/benchmarks/tune_candidate/{variant}_{i_candidate}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(3000),
+        runtime=1440,
+    params:
+        seed=config["seed"],
+        model=variant_model,
+        settings=variant_settings,
+        candidate=candidate_set,
+        reference=reference_settings,
+        budget_steps=STUDY["tuning_steps"],
+        num_samples=STUDY["num_samples"],
+        progress="results/study/tuning/{variant}/{i_candidate}_progress",
+        judge=code_digest("tubepet.study.tuning"),
+        code=variant_code,
+    script:
+        "../scripts/tune_candidate.py"
+
+
+rule choose_candidate:
+    """Take the candidate nearest to the validation slices, for all seeds and ablations of the variant."""
+    input:
+        scores=candidate_scores,
+    output:
+        choice="results/study/tuning/{variant}.json",
+    log:
+        "logs/choose_candidate/{variant}.log",
+    benchmark:
+        "results/benchmarks/choose_candidate/{variant}.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=5,
+    params:
+        code=code_digest("tubepet.study.tuning"),
+    script:
+        "../scripts/choose_candidate.py"
+
+
 rule measure_cost:
     """What a step of a variant costs, in turn with DCGAN's; from it the number of steps."""
     input:
         unpack(variant_files),
+        unpack(choice_files),
         images=rules.collect_slices.output.slices,
         table=rules.collect_slices.output.table,
         info=rules.collect_slices.output.info,
@@ -124,12 +181,13 @@ rule measure_cost:
         seed=config["seed"],
         model=variant_model,
         settings=variant_settings,
+        own=variant_set,
         reference=reference_settings,
         pretrain=config["pretrain"],
         features=config["features"],
         num_steps=fixed_steps,
         budget_steps=STUDY["budget_steps"],
-        charge_preparation=STUDY["charge_preparation"],
+        charge_preparation=charges_preparation,
         code=variant_code,
     script:
         "../scripts/measure_cost.py"
@@ -239,6 +297,7 @@ rule train_variant:
         seed=config["seed"],
         model=variant_model,
         settings=variant_settings,
+        own=variant_set,
         num_samples=STUDY["num_samples"],
         progress="results/study/runs/{variant}/{num_train}/{i_seed}/progress",
         code=variant_code,
@@ -355,6 +414,7 @@ rule conclude_study:
         real=rules.score_real.output.scores,
         scores=expand("results/study/scores/{variant}.json", variant=STUDY["variants"]),
         costs=expand("results/study/costs/{variant}.json", variant=STUDY["variants"]),
+        choices=expand("results/study/tuning/{variant}.json", variant=tuned_variants()),
         detectors=expand(
             "results/study/detectors/{num_train}.csv",
             num_train=STUDY["detector"]["num_real"],
@@ -404,6 +464,7 @@ rule conclude_study:
             "tubepet.study.conclusions",
             "tubepet.study.figures",
             "tubepet.study.cost",
+            "tubepet.study.tuning",
             "tubepet.evaluate.figures",
         ),
     script:

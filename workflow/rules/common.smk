@@ -46,6 +46,7 @@ wildcard_constraints:
     variant="|".join(config["study"]["variants"]),
     num_train=r"all|\d+",
     i_seed=r"\d+",
+    i_candidate=r"\d+",
 
 
 share_package()
@@ -323,11 +324,45 @@ def variant_model(wildcards):
     return STUDY["variants"][wildcards.variant]["model"]
 
 
+def variant_set(wildcards):
+    """What the variant fixes for itself, whatever tuning says."""
+    return STUDY["variants"][wildcards.variant]["set"]
+
+
+def candidate_set(wildcards):
+    return STUDY["variants"][wildcards.variant]["candidates"][
+        int(wildcards.i_candidate)
+    ]
+
+
+def candidate_scores(wildcards):
+    name = wildcards.variant
+    num = len(STUDY["variants"][name]["candidates"])
+    return [f"results/study/tuning/{name}/{i}.json" for i in range(num)]
+
+
+def tuned_variants():
+    """Variants with candidates of their own."""
+    return [name for name, v in STUDY["variants"].items() if v["candidates"]]
+
+
+def choice_files(wildcards):
+    """The candidate chosen for a variant, or else for the variant of which it is an ablation."""
+    names = (wildcards.variant, STUDY["variants"][wildcards.variant]["ablates"])
+    tuned = [name for name in names if name in tuned_variants()]
+    return {"choice": f"results/study/tuning/{tuned[0]}.json"} if tuned else {}
+
+
+def charges_preparation(wildcards):
+    return STUDY["variants"][wildcards.variant].get(
+        "charge_preparation", STUDY["charge_preparation"]
+    )
+
+
 def variant_settings(wildcards):
     """Settings of a training; grids of samples are not drawn, the budget counts."""
-    variant = STUDY["variants"][wildcards.variant]
-    model = variant["model"]
-    section = variant_section(config["gan"], model, variant["set"])
+    model = variant_model(wildcards)
+    section = variant_section(config["gan"], model, variant_set(wildcards))
     settings = settings_of(model, section) | {"sample_every": 10**9}
     settings.pop("num_steps")  # the budget decides, see fixed_steps
     return settings
@@ -335,7 +370,7 @@ def variant_settings(wildcards):
 
 def fixed_steps(wildcards):
     """Number of steps that a variant fixes for itself; 0 if the budget decides."""
-    return STUDY["variants"][wildcards.variant]["set"].get("num_steps", 0)
+    return variant_set(wildcards).get("num_steps", 0)
 
 
 def reference_settings(wildcards):
@@ -364,7 +399,8 @@ def training_rows(num_train, i_seed):
 def run_files(wildcards):
     """As `variant_files`, with the rows, and the bank, of the run's own training slices."""
     num_train, i_seed = wildcards.num_train, wildcards.i_seed
-    files = variant_files(wildcards) | {"table": training_rows(num_train, i_seed)}
+    files = variant_files(wildcards) | choice_files(wildcards)
+    files["table"] = training_rows(num_train, i_seed)
     if num_train != "all" and "bank" in files:
         files["bank"] = f"results/study/subsets/{num_train}/{i_seed}/bank.safetensors"
     return files

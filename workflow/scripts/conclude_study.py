@@ -6,19 +6,19 @@ import pandas as pd
 from tubepet import io, logs
 from tubepet.evaluate import figures as pictures
 from tubepet.evaluate.table import RealSlices
-from tubepet.study import conclusions, cost, figures
+from tubepet.study import conclusions, cost, figures, tuning
 
 logs.start_log(snakemake.log[0])
 given, output, params = snakemake.input, snakemake.output, snakemake.params
-study = params.study
-real = io.read_json(given.real)
+study, real = params.study, io.read_json(given.real)
 runs = [row for path in given.scores for row in io.read_json(path)]
 floor = [{"num_train": conclusions.ALL, **row} for row in real["rows"]]
 scores = conclusions.Scores(runs + floor, params.seed)
 costs = cost.table([io.read_json(path) for path in given.costs], runs)
-detectors = pd.concat([io.read_table(path) for path in given.detectors] or [pd.DataFrame()])
-text = conclusions.page(study, scores, costs, detectors, real["facts"])
-io.write_text(output.page, text)
+detectors = pd.concat([pd.DataFrame(), *map(io.read_table, given.detectors)])
+tried = tuning.table([io.read_json(path) for path in given.choices])
+page = conclusions.page(study, scores, costs, tried, detectors, real["facts"])
+io.write_text(output.page, page)
 
 names = [conclusions.FLOOR, conclusions.COPY, *study["variants"]]
 metrics = list(conclusions.all_descriptions())
@@ -26,13 +26,13 @@ io.write_table(output.table, conclusions.main_table(names, scores, metrics))
 io.write_table(output.runs, conclusions.runs_table(runs + floor))
 io.write_table(output.costs, costs)
 io.write_figure(output.variants, figures.draw_variants(names, scores))
-curve, facts = study["curve"], real["facts"]
-draw = figures.draw_curve(curve["variants"], curve["num_images"], facts["num_train"], scores)
+curve, num_train = study["curve"], real["facts"]["num_train"]
+draw = figures.draw_curve(curve["variants"], curve["num_images"], num_train, scores)
 io.write_figure(output.curve, draw)
 io.write_figure(output.detector, figures.draw_detector(detectors))
 rows, scale_bq_mm3 = io.read_table(given.table), io.read_json(given.info)["scale_bq_mm3"]
-split, tube = rows["split"].to_numpy(str), rows["tube"].to_numpy(str)
-slices = RealSlices(io.read_array(given.images), split, tube, scale_bq_mm3)
+columns = (rows[key].to_numpy(str) for key in ("split", "tube"))
+slices = RealSlices(io.read_array(given.images), *columns, scale_bq_mm3)
 test, train = (slices.of(s) * np.float32(scale_bq_mm3) for s in ("test", "train"))
 samples = {n: io.read_array(p)[:100] for n, p in zip(params.pictured, given.samples, strict=True)}
 io.write_figure(output.samples, pictures.draw_samples(test, samples, scale_bq_mm3))

@@ -2,22 +2,22 @@
 
 from tubepet import io, logs
 from tubepet.gan import files, models
-from tubepet.study import cost
+from tubepet.study import cost, outcome
 
 logs.start_log(snakemake.log[0])
-params, name = snakemake.params, snakemake.wildcards.variant
-facts = cost.measure(
-    (models.MODELS[params.model], params.model, params.settings),
-    (models.MODELS["dcgan"], "dcgan", params.reference),
-    files.read_data(dict(snakemake.input.items())),
-    params.pretrain,
-    params.features,
-    params.seed,
-)
+given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.variant
+choice = io.read_json(given.choice) if "choice" in given.keys() else {"set": {}}
+settings = outcome.tuned(params.settings, params.own, choice)
+variant = (models.MODELS[params.model], params.model, settings)
+reference = (models.MODELS["dcgan"], "dcgan", params.reference)
+data = files.read_data(dict(given.items()))
+facts = cost.measure(variant, reference, data, params.seed)
+facts["preparation_s"] += cost.preparation_s(data, params.pretrain, params.features, params.seed)
 facts["num_steps"] = params.num_steps or cost.num_steps(
     facts, params.budget_steps, params.charge_preparation, name
 )
-io.write_json(snakemake.output.cost, facts | {"variant": name})
+facts |= {"variant": name, "is_charged": params.charge_preparation}
+io.write_json(snakemake.output.cost, facts)
 logs.log.info(
     "%s: %d steps of %.4f s after %.1f s; a step of DCGAN takes %.4f s",
     name, facts["num_steps"], facts["step_s"], facts["preparation_s"], facts["reference_step_s"],

@@ -10,9 +10,12 @@ from tubepet.rng import derived_seed
 from tubepet.study import outcome
 
 logs.start_log(snakemake.log[0])
-output, params, wildcards = snakemake.output, snakemake.params, snakemake.wildcards
-data = files.read_data(dict(snakemake.input.items()))
-settings = params.settings | {"num_steps": io.read_json(snakemake.input.cost)["num_steps"]}
+given, output, params = snakemake.input, snakemake.output, snakemake.params
+wildcards = snakemake.wildcards
+data = files.read_data(dict(given.items()))
+choice = io.read_json(given.choice) if "choice" in given.keys() else {"set": {}}
+settings = outcome.tuned(params.settings, params.own, choice)
+settings["num_steps"] = io.read_json(given.cost)["num_steps"]
 result = outcome.train_and_sample(
     models.MODELS[params.model],
     params.model,

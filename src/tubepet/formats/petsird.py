@@ -9,12 +9,15 @@ efficiencies make a crystal table).
 """
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import petsird
 from numpy.typing import NDArray
+from petsird import _binary
+from petsird._binary import CodedInputStream
 
 from tubepet import io
 from tubepet.errors import InputError, reading
@@ -25,6 +28,25 @@ from tubepet.types import Listmode
 TOF_BIN_MM = 1.0
 MAX_BLOCK_MS = 10  # events know their time by their block; longer blocks tell too little
 DEPTH_MM = 20.0  # of the boxes that are written; crystals have a face and no depth
+
+
+class BoundedStream(CodedInputStream):
+    """The package's stream, which refuses lengths beyond the file before it takes memory."""
+
+    def read_view(self, count: int) -> memoryview:  # noqa: D102
+        self._check(count)
+        return super().read_view(count)
+
+    def read_bytearray(self, count: int) -> bytearray:  # noqa: D102
+        self._check(count)
+        return super().read_bytearray(count)
+
+    def _check(self, count: int) -> None:
+        if count > os.fstat(self._stream.fileno()).st_size:
+            raise EOFError(f"a length of {count} bytes")
+
+
+_binary.CodedInputStream = BoundedStream  # petsird 0.12 believes every length
 
 
 def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode]:

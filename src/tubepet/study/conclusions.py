@@ -122,8 +122,9 @@ class Claim:
 
     @property
     def verdict_of_factors(self) -> str:
-        """One word with the distances as factors, coverages as differences."""
-        return one_word({**self.estimates, **self.factors})
+        """One word with positive distances as factors, the rest as differences."""
+        known = {metric: found for metric, found in self.factors.items() if found is not None}
+        return one_word({**self.estimates, **known})
 
 
 def counts(estimates: Mapping[str, Estimate | None]) -> tuple[int, int]:
@@ -243,13 +244,14 @@ def asked_figures(
         closest = min(known, key=lambda r: known[r].low)
         text = f"least lead: {interval(known[closest])} over `{closest}`, Holm p = "
         text += number(corrected[closest])
+        is_met = all(e.low > 0 for e in known.values()) and len(known) == len(rivals)
+        lost = sum(e.high < 0 for e in known.values())
+        word = "met" if is_met else f"not met (behind {lost} of {len(rivals)} rivals for sure)"
         factors = [scores.factor(candidate, r, metric) for r in rivals] if sign < 0 else []
         if factors and all(factors):
             least = min((e for e in factors if e is not None), key=lambda e: e.low)
             text += f"; least factor {as_factor(least)}"
-        is_met = all(e.low > 0 for e in known.values()) and len(known) == len(rivals)
-        lost = sum(e.high < 0 for e in known.values())
-        word = "met" if is_met else f"not met (behind {lost} of {len(rivals)} rivals for sure)"
+            word += f"; as factors {'met' if least.low > 0 else 'not met'}"
         lines.append([f"first in {label(metric)}", "difference > 0 for every rival", text, word])
     ratio = scores.mean(candidate, "nearest_ratio")
     lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO, 1))
@@ -344,21 +346,47 @@ def curve_text(variants: Sequence[str], nums: Sequence[str], scores: Scores) -> 
     return markdown_table(["variant", "training slices", *(label(m) for m in KEY)], lines)
 
 
+def tuning_text(tuning_steps: int, tuning: pd.DataFrame) -> str:
+    """Return every candidate of every variant, how near it came, and which was chosen."""
+    if not len(tuning):
+        return "None: every variant trained as configured.\n"
+    text = (
+        f"Each candidate was trained once, with a seed of its own, for the cost of {tuning_steps} "
+        "steps of DCGAN, and judged on the validation slices (statistics features; the distance of "
+        f"as many training slices is {number(tuning['floor'].max())}). All seeds of a variant take "
+        "the nearest, and so do its ablations, but for the keys that they set themselves.\n\n"
+    )
+    lines = [
+        [
+            f"`{row['variant']}`",
+            row["candidate"] or "as configured",
+            f"{row['num_steps']}",
+            "diverged" if pd.isna(row["frechet"]) else number(row["frechet"]),
+            "chosen" if row["is_chosen"] else "",
+        ]
+        for row in tuning.to_dict("records")
+    ]
+    header = ["variant", "candidate", "steps", "Fréchet distance to validation slices", ""]
+    return text + markdown_table(header, lines)
+
+
 def costs_text(costs: pd.DataFrame) -> str:
     """Return steps, seconds, FLOPs and parameters of every variant."""
     lines = [
         [
             f"`{row['variant']}`",
             f"{row['num_steps']}",
-            *(number(row[key]) for key in ("preparation_s", "cpu_s", "gflops_per_step", "tflops")),
+            number(row["preparation_s"]),
+            "yes" if row["is_charged"] else "no",
+            *(number(row[key]) for key in ("cpu_s", "gflops_per_step", "tflops")),
             number(row["parameters"] / 1e6),
             f"{row['diverged']}",
         ]
         for row in costs.to_dict("records")
     ]
     return markdown_table(
-        ["variant", "steps", "preparation, s", "training, CPU-s measured", "GFLOP per step",
-         "TFLOP in all", "parameters, million", "runs that diverged"], lines,
+        ["variant", "steps", "preparation, s", "charged", "training, CPU-s measured",
+         "GFLOP per step", "TFLOP in all", "parameters, million", "runs that diverged"], lines,
     )  # fmt: skip
 
 
@@ -366,6 +394,7 @@ def page(
     study: Mapping[str, Any],
     scores: Scores,
     costs: pd.DataFrame,
+    tuning: pd.DataFrame,
     detector: pd.DataFrame,
     facts: Mapping[str, Any],
 ) -> str:
@@ -378,6 +407,8 @@ def page(
     scores : Scores
     costs : DataFrame
         One row per variant.
+    tuning : DataFrame
+        One row per candidate, see `tubepet.study.tuning.table`.
     detector : DataFrame
         num_real, seed and one column of AUC per arm.
     facts : mapping
@@ -389,9 +420,7 @@ def page(
     whole = [name for name, v in variants.items() if not v["ablates"]]
     rivals = [name for name in whole if name != candidate]
     learned = facts["features"]
-    preparation = "preparation (VAE, bank) included"
-    if not study["charge_preparation"]:
-        preparation = "preparation (VAE, bank) not charged, which favours who needs it"
+    preparation = "preparation (VAE, bank) included where the table of compute says so"
     parts = [
         "# What the study shows\n",
         f"{len(variants)} variants, each trained for the cost of {study['budget_steps']} steps of "
@@ -403,7 +432,8 @@ def page(
         f"{number(2 / 2 ** study['num_seeds'])}. A claim holds if the interval of every key "
         "difference lies above 0; it does not hold if half of them lie below and none above; it is "
         "mixed if some lie above and some below, else undecided. Distances of bad generators "
-        "spread over decades, so claims are judged with distances as factors (logarithms) too.\n",
+        "spread over decades, so claims are judged with distances as factors (logarithms) too, "
+        "but for distances that are not positive, as an unbiased one may be.\n",
         f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
         f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
         f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
@@ -431,8 +461,11 @@ def page(
     parts += [
         "## All variants\n",
         markdown_table(
-            ["variant", *(label(m) for m in shown)],
-            [[f"`{n}`", *(interval(scores.mean(n, m)) for m in shown)] for n in names],
+            ["variant", "seeds", *(label(m) for m in shown)],
+            [
+                [f"`{n}`", f"{len(scores.seeds(n))}", *(interval(scores.mean(n, m)) for m in shown)]
+                for n in names
+            ],
         ),
     ]
     physical = ["ms_ssim", "ms_ssim_nearest", "w1_activity", "w1_radius", "w1_intensity"]
@@ -452,6 +485,8 @@ def page(
         curve_text(
             study["curve"]["variants"], [*map(str, study["curve"]["num_images"]), ALL], scores
         ),
+        "## Tuning\n",
+        tuning_text(study["tuning_steps"], tuning),
         "## Compute\n",
         costs_text(costs),
         "## What the numbers are\n",

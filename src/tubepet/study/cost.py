@@ -26,6 +26,7 @@ from tubepet.pretrain.train import train_vae
 
 NUM_ROUNDS = 5
 ROUND_S = 0.6  # of each side in a round
+COLUMNS = ("variant", "num_steps", "step_s", "preparation_s", "is_charged")
 VAE_STEPS = (5, 25)  # two short trainings; their difference is the cost of a step
 
 
@@ -92,11 +93,9 @@ def measure(
     variant: tuple[Model, str, Config],
     reference: tuple[Model, str, Config],
     data: Data,
-    pretrain: Mapping[str, Any],
-    features: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    """Measure a step of a variant and of the reference, and the variant's preparation.
+    """Measure a step of a variant and of the reference, and what the variant does before the first.
 
     Parameters
     ----------
@@ -104,8 +103,6 @@ def measure(
         Model, its name and its settings.
     data : Data
         What the variant trains on.
-    pretrain, features : mapping
-        Config sections; a model with a VAE or a bank is charged for making them.
     seed : int
 
     Returns
@@ -131,21 +128,29 @@ def measure(
         ]
     )
     reference_s = float(np.median(rounds[:, 1]))
-    prepared_s = _preparation_s(data, pretrain, features, seed)
     return {
         "step_s": float(np.median(rounds[:, 0] / rounds[:, 1])) * reference_s,
         "reference_step_s": reference_s,
         # a model may fit something when it starts; what DCGAN takes for it is the same for all
-        "preparation_s": max(start_s - plain_s, 0.0) + prepared_s,
+        "preparation_s": max(start_s - plain_s, 0.0),
         "flops_per_step": flops,
         "parameters": parameters,
     }
 
 
-def _preparation_s(
+def preparation_s(
     data: Data, pretrain: Mapping[str, Any], features: Mapping[str, Any], seed: int
 ) -> float:
-    """Seconds to pretrain the VAE and to fit the bank, as far as the model has them."""
+    """Measure the seconds to pretrain the VAE and to fit the bank, as far as the model has them.
+
+    Parameters
+    ----------
+    data : Data
+        What the variant trains on.
+    pretrain, features : mapping
+        Config sections.
+    seed : int
+    """
     total_s = 0.0
     if data.vae is not None and data.ct is not None:
         ct = data.ct
@@ -192,7 +197,7 @@ def table(costs: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]])
         own = [r for r in runs if (r["variant"], str(r["num_train"])) == (cost["variant"], "all")]
         used_s = [r["cpu_s"] for r in own if r["cpu_s"] is not None]
         rows.append(
-            {key: cost[key] for key in ("variant", "num_steps", "step_s", "preparation_s")}
+            {key: cost[key] for key in COLUMNS}
             | {
                 "cpu_s": float(np.mean(used_s)) if used_s else None,
                 "gflops_per_step": cost["flops_per_step"] / 1e9,

@@ -1,6 +1,7 @@
 """One training of one variant, and the images that come of it."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,11 @@ class Outcome:
     curves: pd.DataFrame
     cpu_s: float | None
     diverged: str
+
+
+def tuned(settings: Config, own: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the chosen keys, unless the variant fixes them itself (`own`)."""
+    return {**settings, **choice["set"], **own}
 
 
 def train_and_sample(

@@ -109,6 +109,20 @@ BAD = {
         {"study": {"variants": {"odd": {"model": "vae", "beats": ["even"]}}}},
         r"study\.variants\.odd\.beats: got even, expected one of study\.variants",
     ),
+    "candidate of impossible value": (
+        {"study": {"variants": {"odd": {"model": "vae", "candidates": [{}, {"beta": -1}]}}}},
+        r"study\.variants\.odd\.candidates\[1\]: gan\.vae\.beta: got -1",
+    ),
+    "candidate that changes nothing": (
+        {
+            "study": {
+                "variants": {
+                    "odd": {"model": "vae", "set": {"beta": 1.0}, "candidates": [{"beta": 2.0}]}
+                }
+            }
+        },
+        r"study\.variants\.odd\.candidates\[0\]: got beta, expected keys",
+    ),
     "unknown family": ({"phantom": {"families": ["square"]}}, r"families.*square"),
 }
 

@@ -29,9 +29,8 @@ def test_cost_counts_flops_parameters_and_preparation(
     monkeypatch.setattr(cost, "ROUND_S", 0.01)
     reference = (MODELS["dcgan"], "dcgan", config("dcgan"))
     model_data = data if name == "paper" else Data(data.real)
-    found = cost.measure(
-        (MODELS[name], name, config(name)), reference, model_data, PRETRAIN, FEATURES, 1
-    )
+    found = cost.measure((MODELS[name], name, config(name)), reference, model_data, 1)
+    found["preparation_s"] += cost.preparation_s(model_data, PRETRAIN, FEATURES, 1)
     assert found["step_s"] > 0 and found["reference_step_s"] > 0 and found["flops_per_step"] > 1e5
     assert set(found["parameters"]) == {"generator", "critic"}
     if name == "dcgan":
@@ -69,3 +68,10 @@ def test_outcome_is_reproducible_and_divergence_is_one(
         MODELS["dcgan"], "dcgan", wild, data, 6, 1, "c", tmp_path / "wild"
     )
     assert len(lost.images) == 0 and "expected a finite number" in lost.diverged
+
+
+def test_the_chosen_keys_hold_unless_the_variant_sets_them() -> None:
+    settings = {"learning_rate": 1.0, "augment": "none", "apg_weight": 0.0}
+    choice = {"set": {"learning_rate": 2.0, "apg_weight": 5.0}}
+    expected = {"learning_rate": 2.0, "augment": "none", "apg_weight": 0.0}
+    assert outcome.tuned(settings, {"apg_weight": 0.0}, choice) == expected

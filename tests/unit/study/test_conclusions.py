@@ -9,7 +9,7 @@ import pytest
 
 from tubepet import io
 from tubepet.evaluate.table import COPY, FLOOR
-from tubepet.study import conclusions, figures
+from tubepet.study import conclusions, figures, tuning
 from tubepet.study.conclusions import KEY
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
 
@@ -21,9 +21,17 @@ VARIANTS = {
 }
 STUDY = {
     "variants": VARIANTS, "candidate": "ours", "num_seeds": SEEDS,
-    "budget_steps": 7, "charge_preparation": False,
+    "budget_steps": 7, "tuning_steps": 3,
     "curve": {"variants": ["ours"], "num_images": [30]},
 }  # fmt: skip
+CHOICES = [
+    {
+        "variant": "ours", "index": 1, "candidates": [
+            {"set": {}, "num_steps": 3, "cpu_s": 1.0, "frechet": None, "floor": 2.0},
+            {"set": {"kappa": 3.0}, "num_steps": 2, "cpu_s": 1.0, "frechet": 7.0, "floor": 2.0},
+        ],
+    }
+]  # fmt: skip
 FEATURES = {"tubes": ["t"], "defect_auc": 0.9, "shape_accuracy": 0.8, "radius_error_px": 0.1}
 FACTS = {"num_train": 60, "num_test": 40, "num_test_tubes": 4, "num_images": 50}
 
@@ -43,13 +51,15 @@ def page(ours: float, dcgan: float, no_memory: float, gain: float) -> str:
     qualities = {"ours": ours, "dcgan": dcgan, "no_memory": no_memory, FLOOR: 12.0, COPY: 11.0}
     rows = [run(name, seed, q) for name, q in qualities.items() for seed in range(SEEDS)]
     rows += [run("ours", seed, ours - 2, "30") for seed in range(SEEDS)]
-    cost = {"variant": "ours", "num_steps": 3, "preparation_s": 0.0, "cpu_s": 3.0, "diverged": 0,
-            "gflops_per_step": 1.0, "tflops": 0.1, "parameters": 5.0}  # fmt: skip
+    cost = {"variant": "ours", "num_steps": 3, "preparation_s": 0.0, "is_charged": True,
+            "cpu_s": 3.0, "diverged": 0, "gflops_per_step": 1.0, "tflops": 0.1,
+            "parameters": 5.0}  # fmt: skip
     aucs = [{"num_real": 50, "seed": s, REAL: 0.6, BOTH: 0.6 + gain + 0.01 * s, SYNTHETIC: None}
             for s in range(SEEDS)]  # fmt: skip
     scores = conclusions.Scores(rows, seed=1)
     facts = FACTS | {"features": FEATURES}
-    return conclusions.page(STUDY, scores, pd.DataFrame([cost]), pd.DataFrame(aucs), facts)
+    costs, detector = pd.DataFrame([cost]), pd.DataFrame(aucs)
+    return conclusions.page(STUDY, scores, costs, tuning.table(CHOICES), detector, facts)
 
 
 def test_a_clear_win_is_stated_as_one() -> None:
@@ -57,8 +67,11 @@ def test_a_clear_win_is_stated_as_one() -> None:
     assert "**holds** (6 of 6 differences above 0, 0 below): `ours` is better than `dcgan`" in text
     assert ": The memory carries information (`ours` is better than `no_memory`)" in text
     assert text.count("- **holds**") == 2
-    assert text.count("| met |") == 10  # six firsts, ratio, two floors, detector
+    assert text.count("| met |") == 6  # two coverages, ratio, two floors, detector
+    assert text.count("| met; as factors met |") == 4  # the other firsts
     assert "cannot be below 0.0625" in text
+    assert "| `ours` | as configured | 3 | diverged |  |" in text
+    assert "| `ours` | kappa 3.0 | 2 | 7 | chosen |" in text
 
 
 def test_a_clear_loss_is_stated_as_one() -> None:
@@ -100,6 +113,14 @@ def test_pairs_are_the_seeds_that_both_have() -> None:
     rows.append(run("dcgan", 4, 8) | {"values": {}, "draws": {}, "diverged": "NaN"})
     found = conclusions.Scores(rows, 1).difference("ours", "dcgan", "coverage", 1)
     assert found is not None and found.num_seeds == 2
+
+
+def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
+    rows = [run(name, s, q) for name, q in (("ours", 10), ("dcgan", 8)) for s in range(SEEDS)]
+    rows[0]["values"]["mmd"] = -0.01
+    claim = conclusions._claim("x", "ours", "dcgan", conclusions.Scores(rows, 1))
+    assert claim.factors["mmd"] is None and claim.factors["frechet"] is not None
+    assert claim.verdict == claim.verdict_of_factors == "holds"
 
 
 def test_a_metric_that_is_undefined_is_not_a_win() -> None:

@@ -45,7 +45,7 @@ def test_budget_in_steps_by_hand() -> None:
 def test_costs_show_what_was_really_used() -> None:
     granted = {
         "variant": "a", "num_steps": 10, "step_s": 1.0, "preparation_s": 0.0,
-        "flops_per_step": 2e9, "parameters": {"generator": 5, "critic": 6},
+        "is_charged": False, "flops_per_step": 2e9, "parameters": {"generator": 5, "critic": 6},
     }  # fmt: skip
     assert cost.estimate([granted], {"a": 12})["minutes"].item() == 12 * 10 * 1.0 / 60
     run = {"variant": "a", "num_train": "all", "diverged": ""}

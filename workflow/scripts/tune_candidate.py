@@ -1,0 +1,32 @@
+"""Train a variant once with a candidate set of keys and judge it (rule tune_candidate)."""
+
+import shutil
+
+from tubepet import io, logs
+from tubepet.evaluate.table import RealSlices
+from tubepet.gan import files, models
+from tubepet.rng import derived_seed
+from tubepet.study import cost, outcome, tuning
+
+logs.start_log(snakemake.log[0])
+given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.variant
+model, data = models.MODELS[params.model], files.read_data(dict(given.items()))
+settings = params.settings | params.candidate
+seed = derived_seed(params.seed, "study", "tuning")
+reference = (models.MODELS["dcgan"], "dcgan", params.reference)
+facts = cost.measure((model, params.model, settings), reference, data, seed)
+settings["num_steps"] = cost.num_steps(facts, params.budget_steps, False, name)
+result = outcome.train_and_sample(
+    model, params.model, settings, data, params.num_samples, seed, params.code, params.progress
+)
+rows, scale_bq_mm3 = io.read_table(given.table), io.read_json(given.info)["scale_bq_mm3"]
+split, tube = rows["split"].to_numpy(str), rows["tube"].to_numpy(str)
+real = RealSlices(io.read_array(given.images), split, tube, scale_bq_mm3)
+score = {"set": params.candidate, "num_steps": settings["num_steps"], "cpu_s": result.cpu_s}
+score |= tuning.judge(result.images, real, params.seed)
+io.write_json(snakemake.output.score, score)
+shutil.rmtree(params.progress, ignore_errors=True)
+logs.log.info(
+    "%s %s: %s steps, Frechet distance %s to validation slices (training slices: %s)",
+    name, params.candidate, score["num_steps"], score["frechet"], score["floor"],
+)  # fmt: skip
