@@ -56,6 +56,8 @@ class Kills:
         Kills left by rule.
     num_snakemake : int
         Kills of Snakemake left.
+    latest_s : float
+        Snakemake is killed before it and its jobs have taken so many CPU seconds.
     done : list of (kind, where)
     """
 
@@ -63,6 +65,7 @@ class Kills:
     cpu_s: dict[str, float]
     jobs: Counter[str]
     num_snakemake: int
+    latest_s: float = 8.0
     done: list[tuple[str, str]] = field(default_factory=list)
 
     def left(self) -> int:
@@ -75,10 +78,11 @@ def start(folder: Path, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
     configs = [] if "--configfile" in arguments else ["--configfile", str(SMOKE)]
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--cores", "2", *arguments, *configs]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=log.open("ab"), stderr=subprocess.STDOUT,
-        start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    )  # fmt: skip
+    with log.open("ab") as printed:
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT,
+            start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        )  # fmt: skip
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -149,7 +153,7 @@ def under_fire(folder: Path, kills: Kills, *arguments: str) -> bool:
     process = start(folder, log, *arguments)
     num_before = len(kills.done)
     aims: dict[psutil.Process, Aim] = {}
-    moment_s = kills.rng.uniform(1, 8) if kills.num_snakemake else np.inf
+    moment_s = kills.rng.uniform(1, kills.latest_s) if kills.num_snakemake else np.inf
     while process.poll() is None:
         time.sleep(POLL_S)
         try:

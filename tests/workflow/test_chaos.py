@@ -35,7 +35,8 @@ def test_killed_jobs_and_a_killed_snakemake_change_nothing(smoke, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     jobs = Counter(["make_phantom", "make_ct_standin", "window_ct"])
-    kills = Kills(np.random.default_rng(4), cpu_of_rules(smoke), jobs, 2)
+    # 3 s: reading the workflow takes about two, so that it is killed before these few jobs end
+    kills = Kills(np.random.default_rng(4), cpu_of_rules(smoke), jobs, 2, latest_s=3.0)
     while not under_fire(folder, kills, *TARGETS):
         assert len(kills.done) < 20
     wait_for_orphans(folder)

@@ -30,13 +30,14 @@ def draw_variants(names: Sequence[str], scores: Scores) -> Figure:
         axis.set_yticks(range(len(names)), names, fontsize=7)
         axis.set_ylim(len(names) - 0.5, -0.5)
         if not metric.startswith("coverage"):
-            axis.set_xscale("symlog", linthresh=_smallest(names, metric, scores))
+            axis.set_xscale("log", nonpositive="clip")
+            axis.set_xlim(left=_smallest(names, metric, scores))
     figure.suptitle("Dots: seeds; bars: 95 % interval of the mean; dashed: real training slices")
     return figure
 
 
 def _smallest(names: Sequence[str], metric: str, scores: Scores) -> float:
-    """Where the axis turns linear: a tenth of the smallest positive mean."""
+    """Where the axis begins, a tenth of the smallest positive mean: what lies below is cut."""
     means = [e.mean for n in names if (e := scores.mean(n, metric)) is not None and e.mean > 0]
     return max(min(means, default=1.0) / 10, 1e-4)
 
@@ -62,7 +63,8 @@ def draw_curve(
         axis.set(xscale="log", xlabel="training slices")
         axis.set_title(label(metric), fontsize=9)
         if not metric.startswith("coverage"):
-            axis.set_yscale("symlog", linthresh=_smallest(variants, metric, scores))
+            axis.set_yscale("log", nonpositive="clip")
+            axis.set_ylim(bottom=_smallest(variants, metric, scores))
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
