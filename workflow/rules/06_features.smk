@@ -37,11 +37,8 @@ rule fit_features:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        # pixels and their singular vectors in float64: twelve times the training slices
-        mem_mb=memory(
-            1000
-            + 12 * images_mb(MOST_SLICES * config["reconstruct"]["split"]["train"])
-        ),
+        # pixels and their singular vectors in float64: twelve times the fitted slices (bank.MAX_FITTED)
+        mem_mb=memory(1000 + 12 * images_mb(min(MOST_SLICES, 2000))),
         runtime=120,
     params:
         features=config["features"],

@@ -1,21 +1,25 @@
 """The memory bank: one feature vector per positron training slice (stage 06).
 
 A vector is [whitened PCA scores ; PCA scores of the PCANet histograms], each dimension standardised
-over the bank (docs/model.md A3, A4). Everything here is fitted on training slices and frozen later.
+over the bank (docs/model.md A3, A4). Everything here is fitted on training slices, evenly taken
+from all if there are many, and frozen later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet import io
 from tubepet.features.pca import Pca, fit_pca, positive_std, scores, whitened
 from tubepet.features.pcanet import fit_pcanet, histogram_features
 from tubepet.logs import Bar
 
 Array = NDArray[np.float64]
 Tensors = dict[str, NDArray[np.float32]]
+
+MAX_FITTED = 2000  # slices: some dozen components need no more, and memory holds no more
 
 
 def activity_fraction(slices_bq_mm3: NDArray[np.float32], scale_bq_mm3: float) -> Array:
@@ -26,9 +30,48 @@ def activity_fraction(slices_bq_mm3: NDArray[np.float32], scale_bq_mm3: float) -
     return np.clip(np.asarray(slices_bq_mm3, np.float64) / scale_bq_mm3, 0, 1)
 
 
-def _histograms(fractions: Array, first: Array, second: Array, num_blocks: int) -> Array:
-    bar = Bar(fractions, desc="PCANet", unit="slice")
-    return np.stack([histogram_features(f, first, second, num_blocks) for f in bar])
+def _histograms(fractions: Iterable[Array], first: Array, second: Array, num_blocks: int) -> Array:
+    return np.stack([histogram_features(f, first, second, num_blocks) for f in fractions])
+
+
+def fitted(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return all of so many rows, or every second, third, .., for at most `MAX_FITTED`."""
+    return rows[:: max(1, -(-len(rows) // MAX_FITTED))]
+
+
+def make_bank(
+    slices_bq_mm3: NDArray[np.float32],
+    rows: NDArray[np.intp],
+    scale_bq_mm3: float,
+    settings: Mapping[str, Any],
+) -> tuple[Tensors, Pca]:
+    """Fit to training slices, and make a bank with one slot for each of them.
+
+    Where not all are `fitted`, all are described afterwards piece by piece: memory does not grow
+    with their number.
+
+    Parameters
+    ----------
+    slices_bq_mm3 : float32 array, shape (N, H, W)
+        May be mapped from a file.
+    rows : int array, shape (S,)
+        The training slices among them.
+    scale_bq_mm3 : float
+        See `activity_fraction`.
+    settings : mapping
+        See `fit_bank`, as for what is returned and raised.
+    """
+    some = io.take(slices_bq_mm3, fitted(rows))
+    tensors, pca = fit_bank(activity_fraction(some, scale_bq_mm3), settings)
+    if len(some) < len(rows):
+        slots = []
+        with Bar(total=len(rows), desc="bank", unit="slice") as bar:
+            for piece in io.pieces(slices_bq_mm3, rows):
+                fractions = activity_fraction(piece, scale_bq_mm3)
+                slots.append(transform(fractions, tensors, settings["pcanet_num_blocks"]))
+                bar.update(len(piece))
+        tensors["bank"] = np.concatenate(slots).astype(np.float32)
+    return tensors, pca
 
 
 def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pca]:
@@ -61,7 +104,8 @@ def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pc
     first, second = fit_pcanet(
         fractions, settings["pcanet_filter_size"], settings["pcanet_num_filters"]
     )
-    histograms = _histograms(fractions, first, second, settings["pcanet_num_blocks"])
+    bar = Bar(fractions, desc="PCANet", unit="slice")
+    histograms = _histograms(bar, first, second, settings["pcanet_num_blocks"])
     reduced = fit_pca(histograms, settings["pcanet_components"], "PCANet histograms")
     raw = np.concatenate([whitened(pixels, pca), scores(histograms, reduced)], axis=1)
     mean, std = raw.mean(0), positive_std(raw.var(0))

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import flop_registry
 
 from tubepet.device import make_fabric
 from tubepet.errors import InputError
-from tubepet.features.bank import activity_fraction, fit_bank
+from tubepet.features.bank import make_bank
 from tubepet.gan.data import Data
 from tubepet.gan.run import Config, Model, start
 from tubepet.pretrain.train import train_vae
@@ -169,9 +169,8 @@ def preparation_s(
         step_s = (times[1] - times[0]) / (VAE_STEPS[1] - VAE_STEPS[0])
         total_s += times[0] + max(step_s, 0) * max(pretrain["num_steps"] - VAE_STEPS[0], 0)
     if data.bank is not None:
-        real = np.asarray(data.real.array[data.real.rows])
-        fractions = activity_fraction(real, data.real.high)
-        total_s += spent_s(lambda: fit_bank(fractions, features))
+        real = data.real
+        total_s += spent_s(lambda: make_bank(real.array, real.rows, real.high, features))
     return total_s
 
 

@@ -74,6 +74,26 @@ def test_same_slices_same_bank(fitted):
     assert all(np.array_equal(tensors[name], again[name]) for name in tensors)
 
 
+def test_of_many_slices_some_are_fitted_and_all_get_a_slot(monkeypatch):
+    monkeypatch.setattr(bank, "MAX_FITTED", 20)
+    monkeypatch.setattr(bank.io, "PIECE_BYTES", 7 * 24 * 24 * 4)  # seven slices at a time
+    slices, rows = tubes(50, 0), np.arange(5, 46)  # 41: every third
+    tensors, pca = bank.make_bank(slices, rows, 650.0, SETTINGS)
+    some, pca_of_some = bank.fit_bank(bank.activity_fraction(slices[5:46:3], 650.0), SETTINGS)
+    assert np.array_equal(pca.components, pca_of_some.components)
+    assert tensors["bank"].shape == (41, 11)
+    # see the test above: some bits of a hash may flip
+    assert np.mean(np.abs(tensors["bank"][::3] - some["bank"]) < 1e-4) > 0.99
+    assert 0.5 < tensors["bank"][1::3].std() < 2  # slices that were not fitted are like the others
+
+
+def test_few_slices_are_all_fitted():
+    slices = tubes(40, 0)
+    tensors, _ = bank.make_bank(slices, np.arange(40), 650.0, SETTINGS)
+    same, _ = bank.fit_bank(bank.activity_fraction(slices, 650.0), SETTINGS)
+    assert all(np.array_equal(tensors[name], same[name]) for name in same)
+
+
 def test_few_slices_give_few_features():
     fractions = bank.activity_fraction(tubes(4, 0), 650.0)
     tensors, pca = bank.fit_bank(fractions, SETTINGS)
