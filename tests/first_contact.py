@@ -30,7 +30,7 @@ NOT_RUN = {
 SMOKE_FORM = (
     (r"^(snakemake .*config/paper\.yaml)( -n)?$", r"\1 -n"),
     (r"^snakemake --cores 4\b(?!.*--configfile)",
-     "snakemake --cores 4 --directory results_smoke --configfile config/smoke.yaml"),
+     "snakemake --configfile config/smoke.yaml --directory results_smoke --cores 4"),
     (r"tube_0003", "tube_0001"),  # the smoke run has two tubes
     (r"--duration-s 10 --frame-s 0\.1", "--duration-s 0.1 --frame-s 0.05"),
 )  # fmt: skip

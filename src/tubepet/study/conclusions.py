@@ -241,15 +241,17 @@ def asked_figures(
             lines.append([f"first in {label(metric)}", "difference > 0", "not measured", OPEN])
             continue
         corrected = dict(zip(known, holm([e.p for e in known.values()]), strict=True))
-        closest = min(known, key=lambda r: known[r].low)
+        closest = min(known, key=lambda r: known[r].mean)
         text = f"least lead: {interval(known[closest])} over `{closest}`, Holm p = "
         text += number(corrected[closest])
         is_met = all(e.low > 0 for e in known.values()) and len(known) == len(rivals)
+        won = sum(e.low > 0 for e in known.values())
         lost = sum(e.high < 0 for e in known.values())
-        word = "met" if is_met else f"not met (behind {lost} of {len(rivals)} rivals for sure)"
+        sure = f"ahead of {won} and behind {lost} of {len(rivals)} rivals for sure"
+        word = "met" if is_met else f"not met ({sure})"
         factors = [scores.factor(candidate, r, metric) for r in rivals] if sign < 0 else []
         if factors and all(factors):
-            least = min((e for e in factors if e is not None), key=lambda e: e.low)
+            least = min((e for e in factors if e is not None), key=lambda e: e.mean)
             text += f"; least factor {as_factor(least)}"
             word += f"; as factors {'met' if least.low > 0 else 'not met'}"
         lines.append([f"first in {label(metric)}", "difference > 0 for every rival", text, word])

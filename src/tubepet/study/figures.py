@@ -82,5 +82,8 @@ def draw_detector(table: pd.DataFrame) -> Figure:
         axis.plot(by_size.mean(), "o-", color=colour, label=arm)
     axis.set(xscale="log", xlabel="real training slices", ylabel="AUC on held-out tubes")
     if axis.get_legend_handles_labels()[0]:
+        sizes = sorted(table["num_real"].unique())
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.minorticks_off()
         axis.legend(frameon=False)
     return figure

@@ -78,7 +78,7 @@ def test_a_clear_loss_is_stated_as_one() -> None:
     text = page(ours=8, dcgan=10, no_memory=9, gain=-0.1)
     assert "**does not hold** (0 of 6 differences above 0, 6 below): `ours` is better" in text
     assert text.count("- **does not hold**") == 2
-    assert text.count("not met (behind 1 of 1 rivals for sure)") == 6
+    assert text.count("not met (ahead of 0 and behind 1 of 1 rivals for sure)") == 6
     assert "not met (it loses)" in text
 
 
