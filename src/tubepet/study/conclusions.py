@@ -249,11 +249,11 @@ def asked_figures(
         lost = sum(e.high < 0 for e in known.values())
         sure = f"ahead of {won} and behind {lost} of {len(rivals)} rivals for sure"
         word = "met" if is_met else f"not met ({sure})"
-        factors = [scores.factor(candidate, r, metric) for r in rivals] if sign < 0 else []
-        if factors and all(factors):
-            least = min((e for e in factors if e is not None), key=lambda e: e.mean)
-            text += f"; least factor {as_factor(least)}"
-            word += f"; as factors {'met' if least.low > 0 else 'not met'}"
+        found_factors = [scores.factor(candidate, r, metric) for r in rivals] if sign < 0 else []
+        factors = [e for e in found_factors if e is not None]
+        if factors and len(factors) == len(rivals):
+            text += f"; least factor {as_factor(min(factors, key=lambda e: e.mean))}"
+            word += f"; as factors {'met' if all(e.low > 0 for e in factors) else 'not met'}"
         lines.append([f"first in {label(metric)}", "difference > 0 for every rival", text, word])
     ratio = scores.mean(candidate, "nearest_ratio")
     lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO, 1))

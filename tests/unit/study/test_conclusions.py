@@ -96,6 +96,23 @@ def test_distances_over_decades_are_told_apart_as_factors() -> None:
     assert conclusions.as_factor(claim.factors["frechet"]).startswith("60.3x [")
 
 
+def test_a_figure_is_met_as_factors_only_if_every_rivals_interval_is_above_0() -> None:
+    rows = []
+    for seed, uneven in enumerate([0.5, 100, 0.3, 1000, 50]):
+        for name, distance in (("ours", 1.0), ("dcgan", 1.5), ("wgan", uneven)):
+            values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
+            rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
+    scores, detector = conclusions.Scores(rows, 1), pd.DataFrame({"num_real": []})
+
+    def of_distances(*rivals: str) -> list[list[str]]:
+        lines = conclusions.asked_figures("ours", rivals, scores, detector)
+        return [line for line in lines if "least factor" in line[2]]
+
+    assert [line[3].split("; ")[1] for line in of_distances("dcgan")] == ["as factors met"] * 4
+    for line in of_distances("dcgan", "wgan"):  # the mean factor of wgan is larger
+        assert "least factor 1.5x" in line[2] and line[3].endswith("as factors not met")
+
+
 def test_no_difference_is_undecided() -> None:
     text = page(ours=10, dcgan=10, no_memory=10, gain=-0.02)
     assert text.count("- **undecided**") == 2
