@@ -223,6 +223,11 @@ def take(array: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
     return copy
 
 
+def evenly(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Return all of so many rows, or every second, third, .. of them, for at most `most`."""
+    return rows[:: max(1, -(-len(rows) // most))]
+
+
 def pieces(array: NDArray[Any], rows: NDArray[np.intp]) -> Iterator[NDArray[Any]]:
     """Yield the rows (at least one) in copies of bounded size, one after the other."""
     num = max(1, PIECE_BYTES // max(1, array[:1].nbytes))

@@ -39,7 +39,8 @@ rule fit_features:
     resources:
         # pixels and their singular vectors in float64: twelve times the fitted slices (bank.MAX_FITTED)
         mem_mb=memory(1000 + 12 * images_mb(min(MOST_SLICES, 2000))),
-        runtime=120,
+        # PCANet: half a second per slice of 256 x 256 pixels with 8 filters, here twice that
+        runtime=round(120 + images_mb(MOST_SLICES) / 12),
     params:
         features=config["features"],
         code=code_digest("tubepet.features.bank", "tubepet.features.figures"),

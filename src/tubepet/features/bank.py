@@ -35,8 +35,8 @@ def _histograms(fractions: Iterable[Array], first: Array, second: Array, num_blo
 
 
 def fitted(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return all of so many rows, or every second, third, .., for at most `MAX_FITTED`."""
-    return rows[:: max(1, -(-len(rows) // MAX_FITTED))]
+    """Return the rows that are fitted: at most `MAX_FITTED`."""
+    return io.evenly(rows, MAX_FITTED)
 
 
 def make_bank(

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from tubepet import io
 from tubepet.device import mean_of_processes
 from tubepet.gan.data import Data
 from tubepet.gan.drawn import sample_labelled
@@ -200,13 +201,8 @@ def make_generator(arguments: Mapping[str, Any]) -> DrawingGenerator:
     return DrawingGenerator(**arguments)
 
 
-def _step(num: int, most: int) -> int:
-    """Return which of so many to take, every first, second, .., for at most `most`."""
-    return -(-num // most)
-
-
 def _slots(data: Data) -> NDArray[np.intp]:
-    return data.real.rows[:: _step(len(data.real), MAX_SLOTS)]
+    return io.evenly(data.real.rows, MAX_SLOTS)
 
 
 def fit(generator: DrawingGenerator, data: Data) -> None:
@@ -217,7 +213,7 @@ def fit(generator: DrawingGenerator, data: Data) -> None:
     """
     assert data.drawn is not None
     drawn, filter_px, slots = data.drawn, data.drawn.population.grid.filter_px, _slots(data)
-    fitted = slice(None, None, _step(len(slots), MAX_FITTED))
+    fitted = io.evenly(np.arange(len(slots)), MAX_FITTED)
     images, drawings = _unit(data, slots[fitted]), np.asarray(drawn.of(slots[fitted]), np.float64)
     mean = fit_mean(images, drawings, filter_px)
     contexts = np.zeros(len(slots))
@@ -235,7 +231,7 @@ def fit(generator: DrawingGenerator, data: Data) -> None:
 
 def _unit(data: Data, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return slices in units of the scale, clipped to it as the networks see them."""
-    return np.clip(np.asarray(data.real.array[rows], np.float64) / data.real.high, 0, 1)
+    return np.clip(io.take(data.real.array, rows).astype(np.float64) / data.real.high, 0, 1)
 
 
 def _log_gains(data: Data, rows: NDArray[np.intp], mean: Tensor) -> NDArray[np.float64]:
