@@ -43,6 +43,8 @@ first-contact: ## every command of README and docs, typed into a fresh clone (fi
 	$(PYTHON) tests/first_contact.py
 
 slurm-smoke: install ## a real Slurm of one node (root, Debian): the smoke chain and all faults, ten minutes
+	@command -v slurmctld >/dev/null && command -v munged >/dev/null || \
+	  { echo "slurm-smoke needs Debian's packages slurm-wlm and munge" >&2; exit 1; }
 	TUBEPET_SLURM=full $(BIN)/pytest -rP tests/workflow/test_slurm.py
 
 chaos: install ## 100 kills, full disks, damaged files and more over the smoke chain (half an hour), see docs/cluster.md

@@ -27,18 +27,26 @@ TARGETS = {2.0: 140.0, 1.0: 200.0, 0.5: 200.0}  # by voxel, mm
 ANALYTIC_TARGET = 70.0
 
 
-def tube(voxel_mm: float, folder: Path) -> dict[str, object]:
+def labelled(voxel_mm: float) -> Volume:
     width_mm = 2 * (RADIUS_MM + WALL_MM)
     shape = (int(LENGTH_MM / voxel_mm), int(width_mm / voxel_mm), int(width_mm / voxel_mm))
     grid = Grid.centred(shape, (voxel_mm, voxel_mm, voxel_mm))
     _, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
     radius_mm = np.hypot(x, y)
     inside = np.where(radius_mm < RADIUS_MM + WALL_MM, 2, 0)
-    labels = np.where(radius_mm < RADIUS_MM, 1, inside).astype(np.uint8)
+    return Volume(np.where(radius_mm < RADIUS_MM, 1, inside).astype(np.uint8), grid)
+
+
+def active(labels: Volume) -> Volume:
+    return Volume((labels.array == 1).astype(np.float32), labels.grid)
+
+
+def tube(voxel_mm: float, folder: Path) -> dict[str, object]:
+    labels = labelled(voxel_mm)
     paths = folder / f"labels_{voxel_mm}.nii.gz", folder / f"activity_{voxel_mm}.nii.gz"
-    io.write_volume(paths[0], Volume(labels, grid))
-    io.write_volume(paths[1], Volume((labels == 1).astype(np.float32), grid))
-    return gate.tube_source(*paths, grid)
+    io.write_volume(paths[0], labels)
+    io.write_volume(paths[1], active(labels))
+    return gate.tube_source(*paths, labels.grid)
 
 
 def cylinders() -> dict[str, object]:

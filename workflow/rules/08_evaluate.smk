@@ -38,14 +38,8 @@ rule evaluate_models:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        # training and test slices with a copy of the former, and all samples
-        mem_mb=memory(
-            2000
-            + 3 * images_mb(MOST_SLICES)
-            + 2
-            * len(config["gan"]["models"])
-            * images_mb(config["gan"]["num_samples"])
-        ),
+        # 256 images in many copies, and the blocks of pixels by which all training slices are seen
+        mem_mb=memory(3000 + images_mb(MOST_SLICES) / 4),
         runtime=240,
     params:
         models=lookup("gan/models", within=config),

@@ -1,6 +1,5 @@
 """Tables, figures and the page of conclusions from all scores (rule conclude_study)."""
 
-import numpy as np
 import pandas as pd
 
 from tubepet import io, logs
@@ -33,7 +32,7 @@ io.write_figure(output.detector, figures.draw_detector(detectors))
 rows, scale_bq_mm3 = io.read_table(given.table), io.read_json(given.info)["scale_bq_mm3"]
 columns = (rows[key].to_numpy(str) for key in ("split", "tube"))
 slices = RealSlices(io.read_array(given.images), *columns, scale_bq_mm3)
-test, train = (slices.of(s) * np.float32(scale_bq_mm3) for s in ("test", "train"))
+test, train = slices.of("test"), slices.of("train")
 samples = {n: io.read_array(p)[:100] for n, p in zip(params.pictured, given.samples, strict=True)}
 io.write_figure(output.samples, pictures.draw_samples(test, samples, scale_bq_mm3))
 io.write_figure(output.neighbours, pictures.draw_neighbours(train, samples, scale_bq_mm3))

@@ -17,10 +17,11 @@ samples = {m: io.read_array(p) for m, p in zip(params.models, given.samples, str
 table1, facts = table.evaluate(samples, real, **params.evaluate, seed=params.seed)
 io.write_table(output.table, table1)
 io.write_json(output.metrics, facts)
-test, train = (real.of(split) * real.scale_bq_mm3 for split in ("test", "train"))
+test, train = real.of("test"), real.of("train")
+closest = {name: samples[name][rows] for name, rows in facts["closest"].items()}
 io.write_figure(output.samples, figures.draw_samples(test, samples, real.scale_bq_mm3))
 io.write_figure(output.bars, figures.draw_table(table1))
-io.write_figure(output.neighbours, figures.draw_neighbours(train, samples, real.scale_bq_mm3))
+io.write_figure(output.neighbours, figures.draw_neighbours(train, closest, real.scale_bq_mm3))
 for statement in facts["statements"]:
     logs.log.warning(statement)
 logs.log.info("%d sets of samples and %d slices in, 1 table out", len(samples), len(slices))

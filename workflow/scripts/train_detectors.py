@@ -19,7 +19,9 @@ for i_seed, path in enumerate(given.tables):
     split = io.read_table(path)["split"].to_numpy(str)
     real = table.RealSlices(images, split, labels["tube"].to_numpy(str), scale_bq_mm3)
     train, test = (
-        detector.labelled(real.of(s), masks[split == s], change_mm3[split == s], params.visible_mm3)
+        detector.labelled(
+            real.of(s)[:], masks[split == s], change_mm3[split == s], params.visible_mm3
+        )
         for s in ("train", "test")
     )
     generated = None

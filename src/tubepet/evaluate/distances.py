@@ -5,13 +5,22 @@ the kernel of KID (Binkowski et al. 2018, arXiv:1801.01401). Precision and recal
 al. 2019, arXiv:1904.06991; density and coverage: Naeem et al. 2020, arXiv:2002.09797.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from tubepet.evaluate.stack import Images
+
 Array = NDArray[np.float64]
 
-CHUNK = 512  # images compared at once, which bounds the memory
+CHUNK = 512  # images compared at once by blocks, which bounds the memory
+NUM_PAIRS = 64  # images compared at once pixel by pixel
+BLOCKS = 64  # at least so many along each side of an image
+NUM_TURNS = 8  # of a square
+NUM_KEPT = 8  # pairs that are looked at pixel by pixel, at most, at the first attempt
+ROUNDING = 1e-4  # of the squares' sum, by which float32 may be wrong in 64 x 64 products
 
 
 def frechet(x: Array, y: Array) -> float:
@@ -35,7 +44,7 @@ def mmd_cubic(x: Array, y: Array) -> float:
 
 def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
     """Return precision, recall, density and coverage with balls to the k-th neighbour."""
-    real_radius, fake_radius = (np.sort(cdist(a, a), axis=1)[:, k] for a in (real, fake))
+    real_radius, fake_radius = (np.partition(cdist(a, a), k, axis=1)[:, k] for a in (real, fake))
     distance = cdist(real, fake)  # (real, fake)
     in_real_ball = distance < real_radius[:, None]
     return {
@@ -46,39 +55,148 @@ def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
     }
 
 
+class Blocks(NamedTuple):
+    """Images by the means of square blocks, scaled so that distances are at most the images'.
+
+    `rest` is the length of what the blocks do not hold, `square` that of the image, squared.
+    """
+
+    blocks: NDArray[np.float32]  # (N, h, w)
+    rest: NDArray[np.float32]  # (N,)
+    square: NDArray[np.float32]  # (N,)
+
+    def cut(self, rows: slice | NDArray[Any]) -> "Blocks":
+        """Return some of the images."""
+        return Blocks(*(array[rows] for array in self))
+
+
 def nearest_training(
-    images: NDArray[np.float32], training: NDArray[np.float32]
+    images: Images,
+    training: Images,
+    tubes: tuple[NDArray[np.str_], NDArray[np.str_]] | None = None,
 ) -> tuple[Array, NDArray[np.intp]]:
     """Return the distance (root mean square, units of the images) to the nearest training image.
 
-    Rotations by 90 degrees and mirror images of the training set count as copies too.
+    Rotations by 90 degrees and mirror images of the training set count as copies too. The answer is
+    exact: pairs are compared by blocks of pixels first, and pixel by pixel until the blocks exclude
+    that another one is nearer.
+
+    Parameters
+    ----------
+    images, training : array or Stack, shape (N, H, W) and (M, H, W)
+    tubes : tuple of two str arrays, shape (N,) and (M,), optional
+        The tube of each image and of each training image; those of the same tube do not count.
 
     Returns
     -------
     distance : float64 array, shape (N,)
+        inf where no training image counts.
     index : int array, shape (N,)
-        Which training image it is.
+        Which training image it is, the first of equals.
     """
-    parts = [
-        _nearest(images[start : start + CHUNK], training) for start in range(0, len(images), CHUNK)
-    ]
+    theirs = _seen_by_blocks(training)
+    parts = []
+    for start in range(0, len(images), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(images)))
+        is_own = None if tubes is None else tubes[0][rows, None] == tubes[1]
+        own = _seen_by_blocks(images, rows)
+        parts.append(_nearest(images, rows, own, training, theirs, is_own, NUM_KEPT))
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
+def _seen_by_blocks(images: Images, rows: NDArray[np.intp] | None = None) -> Blocks:
+    rows = np.arange(len(images)) if rows is None else rows
+    sizes = images.shape[1:]
+    fits = [b for b in (2, 4, 8) if all(n % b == 0 and n // b >= BLOCKS for n in sizes)]
+    side = max(fits, default=1)
+    parts = []
+    for start in range(0, len(rows), NUM_PAIRS):
+        exact = np.asarray(images[rows[start : start + NUM_PAIRS]], np.float64)
+        square = np.square(exact).sum((1, 2))
+        shape = (len(exact), sizes[0] // side, side, sizes[1] // side, side)
+        blocks = exact.reshape(shape).sum((2, 4)) / side
+        rest = np.sqrt(np.maximum(square - np.square(blocks).sum((1, 2)), 0))
+        parts.append([a.astype(np.float32) for a in (blocks, rest, square)])
+    return Blocks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
 def _nearest(
-    images: NDArray[np.float32], training: NDArray[np.float32]
+    images: Images,
+    rows: NDArray[np.intp],
+    own: Blocks,
+    training: Images,
+    theirs: Blocks,
+    is_own: NDArray[np.bool_] | None,
+    num_kept: int,
 ) -> tuple[Array, NDArray[np.intp]]:
-    flat = np.asarray(images, np.float64).reshape(len(images), -1)
-    best = np.full(len(images), np.inf)
-    index = np.zeros(len(images), np.intp)
-    for start in range(0, len(training), CHUNK):
-        for element in range(8):
-            turned = np.rot90(training[start : start + CHUNK], element % 4, axes=(1, 2))
-            turned = turned[:, :, ::-1] if element >= 4 else turned
-            candidates = np.asarray(turned, np.float64).reshape(len(turned), -1)
-            # |a - b|^2 up to |a|^2; only the winner's distance is computed without cancellation
-            nearest = (np.square(candidates).sum(1) - 2 * flat @ candidates.T).argmin(1)
-            value = np.sqrt(np.square(flat - candidates[nearest]).mean(1))
-            index = np.where(value < best, start + nearest, index)
-            best = np.minimum(best, value)
-    return best, index
+    """Look at the pairs in the order of their bounds, as long as one may be nearer."""
+    bounds, pairs = _closest_bounds(own, theirs, is_own, num_kept)
+    best, found = np.full(len(rows), np.inf), np.zeros(len(rows), np.intp)
+    for k in range(num_kept):
+        is_open = np.flatnonzero(bounds[:, k] <= best)
+        is_open = is_open[np.isfinite(bounds[is_open, k])]
+        if not len(is_open):
+            break
+        pair = pairs[is_open, k]
+        square = _squares(images, rows[is_open], training, pair)
+        before, index = best[is_open], pair // NUM_TURNS
+        is_better = (square < before) | ((square == before) & (index < found[is_open]))
+        best[is_open[is_better]], found[is_open[is_better]] = square[is_better], index[is_better]
+    unsure = np.flatnonzero(np.isfinite(bounds[:, -1]) & (bounds[:, -1] <= best))
+    distance = np.sqrt(best / np.prod(images.shape[1:]))
+    if len(unsure):
+        mask = None if is_own is None else is_own[unsure]
+        distance[unsure], found[unsure] = _nearest(
+            images, rows[unsure], own.cut(unsure), training, theirs, mask, 8 * num_kept
+        )
+    return distance, found
+
+
+def _closest_bounds(
+    own: Blocks, theirs: Blocks, is_own: NDArray[np.bool_] | None, num_kept: int
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Return the lowest bounds of squared distances, in order, and the pairs: index, turn in one.
+
+    One more than `num_kept`: what is not among the kept lies no lower than it.
+    """
+    flat = own.blocks.reshape(len(own.blocks), -1)
+    bounds = np.full((len(flat), num_kept + 1), np.inf, np.float32)
+    pairs = np.zeros(bounds.shape, np.intp)
+    for start in range(0, len(theirs.square), CHUNK):
+        some = theirs.cut(slice(start, start + CHUNK))
+        squares = own.square[:, None] + some.square
+        for turn in range(NUM_TURNS):
+            turned_blocks = turned(some.blocks, turn).reshape(len(some.square), -1)
+            product = flat @ turned_blocks.T + own.rest[:, None] * some.rest
+            new = squares * np.float32(1 - ROUNDING) - 2 * product
+            if is_own is not None:
+                new[is_own[:, start : start + CHUNK]] = np.inf
+            pair = NUM_TURNS * (start + np.arange(len(turned_blocks))) + turn
+            all_bounds = np.concatenate([bounds, new], axis=1)
+            all_pairs = np.concatenate([pairs, np.broadcast_to(pair, new.shape)], axis=1)
+            kept = np.argpartition(all_bounds, num_kept, axis=1)[:, : num_kept + 1]
+            bounds, pairs = (np.take_along_axis(a, kept, 1) for a in (all_bounds, all_pairs))
+    order = np.lexsort((pairs, bounds))
+    return np.take_along_axis(bounds, order, 1), np.take_along_axis(pairs, order, 1)
+
+
+def _squares(
+    images: Images, rows: NDArray[np.intp], training: Images, pairs: NDArray[np.intp]
+) -> Array:
+    """Return the squared distances of images and turned training images, pair by pair."""
+    squares = np.empty(len(rows))
+    for start in range(0, len(rows), NUM_PAIRS):
+        cut = slice(start, start + NUM_PAIRS)
+        index, turns = np.divmod(pairs[cut], NUM_TURNS)
+        first = np.asarray(images[rows[cut]], np.float64)
+        second = np.asarray(training[index], np.float64)
+        for turn in np.unique(turns):
+            second[turns == turn] = turned(second[turns == turn], turn)
+        squares[cut] = np.square(first - second).sum((1, 2))
+    return squares
+
+
+def turned(images: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Return images (N, H, W) turned by quarters, from the fifth on mirrored too."""
+    image = np.rot90(images, turn % 4, axes=(1, 2))
+    return image[:, :, ::-1] if turn >= 4 else image

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tubepet.evaluate.distances import nearest_training
+from tubepet.evaluate.stack import Images
 from tubepet.evaluate.table import COPY, FLOOR
 
-Images = NDArray[np.float32]
+Samples = Mapping[str, NDArray[np.float32]]
 NUM_COLUMNS = 8
 BARS = {
     "frechet": "Fréchet distance\n(statistics features)",
@@ -22,7 +23,7 @@ BARS = {
 }
 
 
-def _rows_of_images(rows: Mapping[str, Images], top_bq_mm3: float, title: str) -> Figure:
+def _rows_of_images(rows: Samples, top_bq_mm3: float, title: str) -> Figure:
     """One labelled row of images each, on the grey scale 0 .. top_bq_mm3."""
     figure = Figure(figsize=(NUM_COLUMNS + 2.2, len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), NUM_COLUMNS, squeeze=False)
@@ -39,28 +40,35 @@ def _rows_of_images(rows: Mapping[str, Images], top_bq_mm3: float, title: str) -
     return figure
 
 
-def draw_samples(test: Images, samples: Mapping[str, Images], top_bq_mm3: float) -> Figure:
+def draw_samples(test: Images, samples: Samples, top_bq_mm3: float) -> Figure:
     """Draw test slices above samples of each model (the paper's Figure 2).
 
     Parameters
     ----------
-    test, samples
-        Arrays (N, H, W) in Bq/mm3. Test slices are taken at even steps, samples from the front.
+    test : array or Stack, shape (N, H, W)
+        Units of the scale; taken at even steps.
+    samples : mapping of array, shape (N, H, W)
+        Bq/mm3; taken from the front.
+    top_bq_mm3 : float
+        The scale.
     """
     spread = np.linspace(0, len(test) - 1, min(NUM_COLUMNS, len(test))).round().astype(int)
-    rows = {"real\n(test tubes)": test[spread]}
+    rows = {"real\n(test tubes)": test[spread] * np.float32(top_bq_mm3)}
     rows |= {name: images[:NUM_COLUMNS] for name, images in samples.items()}
     return _rows_of_images(rows, top_bq_mm3, "Real slices of held-out tubes, and generated ones")
 
 
-def draw_neighbours(train: Images, samples: Mapping[str, Images], top_bq_mm3: float) -> Figure:
-    """Draw, per model, the samples nearest to a training slice above those training slices."""
-    rows = {}
+def draw_neighbours(train: Images, samples: Samples, top_bq_mm3: float) -> Figure:
+    """Draw, per model, the samples nearest to a training slice above those training slices.
+
+    Units as in `draw_samples`.
+    """
+    rows, top = {}, np.float32(top_bq_mm3)
     for name, images in samples.items():
-        distance, index = nearest_training(images, train)
+        distance, index = nearest_training(np.clip(images / top, 0, 1), train)
         closest = np.argsort(distance, kind="stable")[:NUM_COLUMNS]
         rows[name] = images[closest]
-        rows[f"nearest to\n{name}"] = train[index[closest]]
+        rows[f"nearest to\n{name}"] = train[index[closest]] * top
     return _rows_of_images(
         rows, top_bq_mm3, "The samples most like a training slice, and that slice (any rotation)"
     )

@@ -18,6 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from tubepet.evaluate import distances, physics
+from tubepet.evaluate.stack import Images
 
 Array = NDArray[np.float64]
 Space = Callable[[NDArray[np.float32]], Array]
@@ -29,6 +30,7 @@ NUM_FOLDS = 5
 CLOSE_QUANTILE = 0.05
 SSIM_SIGMA_PX = 1.5  # Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216; a kernel of 11 pixels
 SSIM_KERNEL_PX = 11
+PIECE = 256  # images described at once, which bounds the memory
 SSIM_CHUNK = 64  # pairs compared at once, which bounds the memory
 SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # the same, per scale
 
@@ -74,31 +76,42 @@ class Described:
 
 
 def describe(
-    images: NDArray[np.float32],
-    train: NDArray[np.float32],
+    images: Images,
+    train: Images,
     spaces: Mapping[str, Space],
     rng: np.random.Generator,
+    nearest: Array | None = None,
 ) -> Described:
     """Describe images (N, H, W) in units of the scale.
 
     Parameters
     ----------
-    images, train : float32 array, shape (N, H, W) and (M, H, W)
+    images, train : float32 array or Stack, shape (N, H, W) and (M, H, W)
         Units of the scale; `train` is where copies would come from.
     spaces : mapping of function
         From images to features (N, k), by the name of the space.
     rng : numpy.random.Generator
         Chooses the pairs of `similarity`.
+    nearest : float64 array, shape (N,), optional
+        The distances to the nearest training slice, if they are known.
     """
+    if nearest is None:
+        nearest = distances.nearest_training(images, train)[0]
     return Described(
-        features={name: space(images) for name, space in spaces.items()},
+        features={name: by_pieces(space, images) for name, space in spaces.items()},
         similarity=partner_similarity(images, rng),
-        nearest=distances.nearest_training(images, train)[0],
-        total=images.sum((1, 2), dtype=np.float64),
-        radius=physics.bore_radius_px(images),
-        histogram=physics.intensity_histogram(images),
-        noise=physics.noise_power(images),
+        nearest=nearest,
+        total=by_pieces(lambda piece: piece.sum((1, 2), dtype=np.float64), images),
+        radius=by_pieces(physics.bore_radius_px, images),
+        histogram=by_pieces(physics.intensity_histogram, images),
+        noise=by_pieces(physics.noise_power, images),
     )
+
+
+def by_pieces(function: Callable[[NDArray[np.float32]], Array], images: Images) -> Array:
+    """Return what a function says of each image, asking for some at a time."""
+    starts = range(0, len(images), PIECE)
+    return np.concatenate([function(images[start : start + PIECE]) for start in starts])
 
 
 Values = dict[str, float | None]
@@ -138,7 +151,7 @@ def ms_ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> Array:
     return value.double().numpy()
 
 
-def partner_similarity(images: NDArray[np.float32], rng: np.random.Generator) -> Array:
+def partner_similarity(images: Images, rng: np.random.Generator) -> Array:
     """Return the MS-SSIM of each image (N, H, W) with another one, drawn at random, shape (N,)."""
     order = rng.permutation(len(images))
     similarity = np.empty(len(images))

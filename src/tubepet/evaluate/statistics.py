@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet.evaluate.stack import Images
+
 Array = NDArray[np.float64]
 
 QUANTILES = (0.5, 0.75, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0)  # most of a slice is empty
@@ -23,7 +25,7 @@ CHUNK = 256  # images described at once, which bounds the memory
 SAMPLES_PER_DIMENSION = 10  # the covariance of k components needs many more than k images
 
 
-def image_statistics(images: NDArray[np.float32], scale_bq_mm3: float) -> Array:
+def image_statistics(images: Images, scale_bq_mm3: float) -> Array:
     """Describe each image.
 
     Parameters
@@ -86,7 +88,7 @@ class FeatureSpace:
         """Return the coordinates (N, k) of raw statistics (N, d)."""
         return np.asarray((statistics - self.mean) / self.std @ self.components.T)
 
-    def features(self, images: NDArray[np.float32]) -> Array:
+    def features(self, images: Images) -> Array:
         """Return the coordinates (N, k) of images (N, H, W) in units of the scale."""
         return self.transform(image_statistics(images, 1.0))
 

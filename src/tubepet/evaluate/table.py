@@ -1,7 +1,8 @@
 """Table 1: every generator against slices of held-out tubes, and the floor that no one beats."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from tubepet import io
 from tubepet.errors import InputError
 from tubepet.evaluate import distances, inception, metrics, statistics
+from tubepet.evaluate.stack import Stack
 from tubepet.logs import Bar, log
 from tubepet.rng import stream
-
-Images = NDArray[np.float32]
 
 # the paper's Table 1; it does not say which images its MS-SSIM compares (docs/model.md A15)
 PAPER_MS_SSIM = {"vae": 0.0485, "dcgan": 0.0522, "wgan": 0.0567, "paper": 0.0694}
@@ -22,35 +23,27 @@ PAPER_FID = {"dcgan": 15.2, "wgan": 27.5, "paper": 52.8}
 FLOOR = "real (training tubes)"
 COPY = "training slices drawn again"
 MIN_IMAGES = 2
+MOST_TEST = 2000  # slices, evenly taken from more: comparisons grow with the square
+MOST_FLOOR = 5000  # training slices taken for the floor, likewise
+NUM_CLOSEST = 8  # samples named, those nearest to a training slice
 
 
 @dataclass(frozen=True)
 class RealSlices:
     """Real slices in Bq/mm3 (N, H, W), their split and tube, and the data set's scale."""
 
-    images: Images
+    images: NDArray[np.float32]
     split: NDArray[np.str_]
     tube: NDArray[np.str_]
     scale_bq_mm3: float
 
-    def of(self, split: str) -> Images:
+    def of(self, split: str) -> Stack:
         """Return the slices of one split in units of the scale, clipped to it as for training."""
-        unit = np.asarray(self.images[self.split == split]) / np.float32(self.scale_bq_mm3)
-        return np.clip(unit, 0, 1)
-
-
-def leave_own_tube_out(images: Images, tubes: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Distance of each training slice to the nearest one of another tube (inf if there is none)."""
-    nearest = np.full(len(images), np.inf)
-    for tube in np.unique(tubes):
-        own = tubes == tube
-        if not own.all():
-            nearest[own] = distances.nearest_training(images[own], images[~own])[0]
-    return nearest
+        return Stack(self.images, np.flatnonzero(self.split == split), self.scale_bq_mm3)
 
 
 def evaluate(
-    samples: Mapping[str, Images],
+    samples: Mapping[str, NDArray[np.float32]],
     real: RealSlices,
     num_bootstrap: int,
     inception_path: str,
@@ -61,7 +54,9 @@ def evaluate(
     Each number is the median over `num_bootstrap` draws of n images without replacement from the
     set, and the interval runs from the 2.5 to the 97.5 percentile: an m-out-of-n bootstrap, since
     copies of one image would bias distances between sets. n is the same in all rows. The test
-    slices are fixed: the interval is about the generator's draws, not the choice of test tubes.
+    slices are fixed: the interval is about the generator's draws, not the choice of test tubes. Of
+    more than `MOST_TEST` test slices every second, third, .. one is compared; so it is with the
+    training slices that make the floor (`MOST_FLOOR`), but copies are looked for in all of them.
 
     Parameters
     ----------
@@ -89,6 +84,7 @@ def evaluate(
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     train, test = real.of("train"), real.of("test")
+    test = test.of(io.evenly(np.arange(len(test)), MOST_TEST))
     for name, images in (("train", train), ("test", test)):
         if len(images) < MIN_IMAGES:
             raise InputError(
@@ -98,8 +94,9 @@ def evaluate(
     network = inception.load_inception(inception_path) if inception_path else None
     rng = stream(seed, "evaluate", COPY)
     redrawn = rng.integers(len(train), size=max(len(images) for images in samples.values()))
-    sets = {name: np.asarray(s) / np.float32(real.scale_bq_mm3) for name, s in samples.items()}
-    sets |= {FLOOR: train, COPY: train[redrawn]}
+    sets = {n: Stack(s, np.arange(len(s)), real.scale_bq_mm3) for n, s in samples.items()}
+    floor = io.evenly(np.arange(len(train)), MOST_FLOOR)
+    sets |= {FLOOR: train.of(floor), COPY: train.of(redrawn)}
     # half of the smallest set, so that draws from it differ too
     n = max(MIN_IMAGES, min(len(test), min(len(images) for images in sets.values()) // 2))
 
@@ -107,14 +104,16 @@ def evaluate(
     space = statistics.fit_space(train_statistics, min(n, len(test)))
     spaces = {metrics.STATISTICS: space.features}
     real_side = metrics.describe(test, train, spaces, stream(seed, "evaluate", "test"))
-    rows, statements = [], []
+    rows, statements, closest = [], [], {}
+    tubes = real.tube[real.split == "train"]
     for name, images in sets.items():
         log.info("%s: %d images against %d test slices", name, len(images), len(test))
         pairs = stream(seed, "evaluate", name, "pairs")
-        described = metrics.describe(images, train, spaces, pairs)
-        if name == FLOOR:
-            nearest = leave_own_tube_out(train, real.tube[real.split == "train"])
-            described = replace(described, nearest=nearest)
+        alone = None
+        if name == FLOOR:  # its own tube does not count
+            alone, _ = distances.nearest_training(images, train, (tubes[floor], tubes))
+        described = metrics.describe(images, train, spaces, pairs, alone)
+        closest[name] = np.argsort(described.nearest, kind="stable")[:NUM_CLOSEST].tolist()
         draws = _draws(described, real_side, n, num_bootstrap, name, seed)
         intervals, missing = _intervals(draws)
         if missing:
@@ -124,9 +123,9 @@ def evaluate(
             )
         row = {"model": name, **intervals}
         if network is not None:
+            features = partial(inception.inception_features, network)
             row["fid"] = distances.frechet(
-                inception.inception_features(network, images),
-                inception.inception_features(network, test),
+                metrics.by_pieces(features, images), metrics.by_pieces(features, test)
             )
         row |= {"num_images": len(images), "n": n, "num_test": len(test)}
         row |= {
@@ -142,6 +141,7 @@ def evaluate(
             test.shape[-1], len(space.components), n, len(test), num_bootstrap
         ),
         "statements": statements,
+        "closest": {name: closest[name] for name in samples},
         "num_train": len(train),
         "num_test_tubes": len(np.unique(real.tube[real.split == "test"])),
         "scale_bq_mm3": real.scale_bq_mm3,

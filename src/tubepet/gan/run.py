@@ -173,8 +173,12 @@ def start(model: Model, name: str, config: Config, data: Data, fabric: Fabric, s
     for key, network in networks.items():
         share_batch_norms(network)
         network.to(memory_format=torch.channels_last)
-        networks[key], optimizers[key] = fabric.setup(network, optimizers[key])
-        if fabric.device.type == "cuda" and config["precision"] == "bf16":
-            networks[key].compile()
+        # compiled before, not after: Fabric's wrapper hands `compile` on to the module it calls
+        whole = torch.compile(network) if _is_compiled(config, fabric) else network
+        networks[key], optimizers[key] = fabric.setup(whole, optimizers[key])
     rng = torch.Generator().manual_seed(derived_seed(seed, "gan", name, "steps"))
     return Run(config, data, fabric, networks, optimizers, rng)
+
+
+def _is_compiled(config: Config, fabric: Fabric) -> bool:
+    return bool(fabric.device.type == "cuda" and config["precision"] == "bf16")

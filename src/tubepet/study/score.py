@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from safetensors.numpy import load_file, save_file
 from tubepet import io
 from tubepet.evaluate import distances, metrics
 from tubepet.evaluate.metrics import Described
-from tubepet.evaluate.table import COPY, FLOOR, leave_own_tube_out
+from tubepet.evaluate.stack import Images
+from tubepet.evaluate.table import COPY, FLOOR
 from tubepet.rng import stream
 from tubepet.study.intervals import half_splits
 
-Images = NDArray[np.float32]
 Score = dict[str, Any]
 
 NEAREST_SIMILARITY = (
@@ -32,7 +32,7 @@ class Real:
     Attributes
     ----------
     described : Described
-    images : float32 array, shape (N, H, W)
+    images : float32 array or Stack, shape (N, H, W)
         Units of the scale.
     halves : list of bool array, shape (N,)
         The slices of random halves of the test tubes, the same for every run.
@@ -46,17 +46,13 @@ class Real:
 def nearest_similarity(images: Images, real: Images) -> float:
     """Return the mean MS-SSIM of images with their nearest real slice, aligned."""
     _, index = distances.nearest_training(images, real)
-    turned = np.stack([_turn(real[index], element) for element in range(8)])  # (8, N, H, W)
+    nearest = real[index]
+    turned = np.stack([distances.turned(nearest, turn) for turn in range(distances.NUM_TURNS)])
     best = np.square(turned - images).mean((2, 3)).argmin(0)
     aligned = turned[best, np.arange(len(images))]
     chunks = range(0, len(images), metrics.SSIM_CHUNK)
     cuts = [slice(i, i + metrics.SSIM_CHUNK) for i in chunks]
     return float(np.concatenate([metrics.ms_ssim(images[c], aligned[c]) for c in cuts]).mean())
-
-
-def _turn(images: Images, element: int) -> Images:
-    turned = np.rot90(images, element % 4, axes=(1, 2))
-    return turned[:, :, ::-1] if element >= 4 else turned
 
 
 def score(images: Images, described: Described, real: Real) -> Score:
@@ -97,7 +93,7 @@ def score_real(
     The floor's slices are as far from the others as their tubes are: their own tube does not count
     for the memorisation metrics.
     """
-    alone = leave_own_tube_out(train, train_tubes)
+    alone, _ = distances.nearest_training(train, train, (train_tubes, train_tubes))
     rows = []
     for i_seed in range(num_seeds):
         rng = stream(seed, "study", "real", i_seed)
@@ -106,9 +102,8 @@ def score_real(
             (COPY, rng.integers(len(train), size=num_images)),
         ):
             images = train[chosen]
-            described = metrics.describe(images, train, spaces, rng)
-            if name == FLOOR:
-                described = replace(described, nearest=alone[chosen])
+            nearest = alone[chosen] if name == FLOOR else None
+            described = metrics.describe(images, train, spaces, rng, nearest)
             rows.append({"variant": name, "seed": i_seed, **score(images, described, real)})
     return rows
 

@@ -4,6 +4,8 @@ import numpy as np
 import prdc as reference_prdc
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 from torchmetrics.image.fid import _compute_fid
@@ -69,15 +71,52 @@ def test_nearest_training_sees_through_rotation_and_mirror() -> None:
     assert np.array_equal(distance, np.zeros(3))
 
 
+def brute_force(images, training, is_own=None):
+    """Smallest root mean square difference over all training images and their symmetries."""
+    turned = np.stack([np.rot90(training, k, axes=(1, 2)) for k in range(4)], axis=1)
+    turned = np.concatenate([turned, turned[..., ::-1]], axis=1)
+    every = np.square(images[:, None, None] - turned).mean((3, 4)).min(2)
+    every = every if is_own is None else np.where(is_own, np.inf, every)
+    return np.sqrt(every.min(1)), every.argmin(1)
+
+
+@pytest.mark.parametrize("num_kept", [1, 8])  # 1: the first attempt leaves most in doubt
+@pytest.mark.parametrize("blocks", [64, 3])  # 3: images of 6 pixels are seen by blocks of 2 first
 def test_nearest_training_equals_brute_force_over_all_symmetries(
-    monkeypatch: pytest.MonkeyPatch,
+    num_kept: int, blocks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distances, "CHUNK", 2)  # several pieces of both sets
+    for name, value in {"CHUNK": 2, "NUM_PAIRS": 2, "BLOCKS": blocks, "NUM_KEPT": num_kept}.items():
+        monkeypatch.setattr(distances, name, value)  # several pieces of both sets
     random = np.random.default_rng(1)  # its own stream: the order of the tests changes nothing
     training, images = random.uniform(size=(5, 6, 6)), random.uniform(size=(7, 6, 6))
-    turned = [np.rot90(t, k) for t in training for k in range(4)]
-    turned += [t[:, ::-1] for t in turned]
-    expected = [min(np.sqrt(np.square(i - t).mean()) for t in turned) for i in images]
+    expected, index_expected = brute_force(images, training)
     distance, index = distances.nearest_training(images, training)
     assert index.max() > 2
+    assert np.array_equal(index, index_expected)
     np.testing.assert_allclose(distance, expected, rtol=1e-12)
+
+
+def test_nearest_training_of_another_tube() -> None:
+    random = np.random.default_rng(2)
+    training = random.uniform(size=(6, 8, 8))
+    tubes = np.array(list("aabbcc"))
+    distance, index = distances.nearest_training(training, training, (tubes, tubes))
+    expected, index_expected = brute_force(training, training, tubes[:, None] == tubes)
+    np.testing.assert_allclose(distance, expected, rtol=1e-12)
+    assert np.array_equal(index, index_expected)
+    alone, _ = distances.nearest_training(training[:2], training[:2], (tubes[:2], tubes[:2]))
+    assert np.isinf(alone).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(1e-3, 1.0))
+@settings(max_examples=20)
+def test_bounds_lie_below_distances(seed: int, noise: float) -> None:
+    random = np.random.default_rng(seed)
+    shape = random.uniform(size=(1, 128, 128))  # seen by blocks of 2
+    images, training = (shape + noise * random.normal(size=(3, 128, 128)) for _ in range(2))
+    own, theirs = distances._seen_by_blocks(images), distances._seen_by_blocks(training)
+    assert own.blocks.shape == (3, 64, 64)
+    bounds, pairs = distances._closest_bounds(own, theirs, None, 3 * 8 - 1)
+    for bound, pair, image in zip(bounds, pairs, images, strict=True):
+        turned = np.stack([distances.turned(training, p % 8)[p // 8] for p in pair])
+        assert (bound <= np.square(image - turned).sum((1, 2))).all()

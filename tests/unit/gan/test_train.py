@@ -1,6 +1,7 @@
 """The loop: gradients, averages, resuming, clipping, sampling, and what stops it."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tubepet.errors import InputError
 from tubepet.gan import dcgan, footprint, paper, wgan
 from tubepet.gan.data import Images, positron_images, take
 from tubepet.gan.models import MODELS
+from tubepet.gan.run import bare
 from tubepet.gan.sample import load_generator, sample_images
 from tubepet.gan.train import average_of_images, start, train
 from tubepet.logs import log
@@ -52,6 +54,33 @@ def test_encoder_gets_an_adversarial_gradient_without_its_own_loss(config, data)
     generator = begun.networks["generator"].module
     assert generator.vae.mu_head.weight.grad.abs().sum() > 0
     assert generator.vae.expand.weight.grad.abs().sum() == 0
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # PyTorch asks itself
+@pytest.mark.parametrize("name", ["dcgan", "paper"])  # a plain network, and one of several parts
+def test_compiled_networks_take_the_same_steps(name, config, data, monkeypatch) -> None:
+    def two_steps():
+        begun = run(MODELS[name], name, config(name), data)
+        for begun.step in (1, 2):
+            MODELS[name].train_step(begun)
+        return begun
+
+    eager, calls = two_steps(), []
+
+    def backend(graph, _):
+        calls.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr("tubepet.gan.run._is_compiled", lambda *_: True)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    compiled = two_steps()
+    assert calls
+    for key, network in compiled.networks.items():
+        assert type(bare(network)) is type(bare(eager.networks[key]))
+        found, expected = network.state_dict(), eager.networks[key].state_dict()
+        assert list(found) == list(expected)
+        for what, values in found.items():  # the same operations in another order
+            torch.testing.assert_close(values, expected[what], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -41,6 +41,20 @@ def follow_slices(  # type: ignore[no-untyped-def]
         )  # fmt: skip
 
 
+@cuda.jit
+def join_slices(  # type: ignore[no-untyped-def]
+    nums, starts, reals, counts, all_reals, all_counts
+):
+    """Copy the singles of slice `thread` to their rows among those of all slices."""
+    i = cuda.grid(1)
+    if i < nums.shape[0]:
+        for k in range(nums[i, 1]):
+            for column in range(reals.shape[2]):
+                all_reals[starts[i] + k, column] = reals[i, k, column]
+            for column in range(counts.shape[2]):
+                all_counts[starts[i] + k, column] = counts[i, k, column]
+
+
 def singles(
     seed: int, first: int, edges_ns: NDArray[np.float64], activity_bq: float, fixed: tuple[Any, ...]
 ) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
@@ -78,9 +92,14 @@ def singles(
         if num_singles.max() <= capacity:
             break
         capacity = int(num_singles.max())  # the same streams give the same singles
-    is_filled = np.arange(capacity) < num_singles[:, None]
-    found_reals = reals.copy_to_host()[is_filled]
-    found_counts = counts.copy_to_host()[is_filled]
+    # joined before they are copied: half of the places for singles are empty
+    starts = np.cumsum(num_singles) - num_singles
+    all_reals = cuda.device_array((int(num_singles.sum()), 5), np.float64)
+    all_counts = cuda.device_array((int(num_singles.sum()), 4), np.int64)
+    join_slices[num_blocks, THREADS_PER_BLOCK](
+        nums, cuda.to_device(starts), reals, counts, all_reals, all_counts
+    )
+    found_reals, found_counts = all_reals.copy_to_host(), all_counts.copy_to_host()
     found_counts[:, kernels.EVENT] += np.repeat(np.cumsum(decays) - decays, num_singles)
     return int(decays.sum()), found_reals, found_counts
 
