@@ -1,5 +1,6 @@
 """The loop: gradients, averages, resuming, clipping, sampling, and what stops it."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,31 @@ def test_encoder_gets_an_adversarial_gradient_without_its_own_loss(config, data)
     generator = begun.networks["generator"].module
     assert generator.vae.mu_head.weight.grad.abs().sum() > 0
     assert generator.vae.expand.weight.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_step_keeps_to_the_device_of_its_networks(name, config, data, monkeypatch) -> None:
+    """On PyTorch's device without values: like a GPU it takes no tensor of the CPU."""
+
+    class Elsewhere:
+        device, world_size, global_rank = torch.device("meta"), 1, 0
+
+        def to_device(self, x):
+            return x.to(self.device)
+
+        def backward(self, loss):
+            loss.backward()
+
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
+    # the best assignment of a batch is found on the CPU, from values
+    section = config(name, **({"pairing": "random"} if name == "paper" else {}))
+    begun = run(MODELS[name], name, section, data)
+    networks = {key: bare(network).to("meta") for key, network in begun.networks.items()}
+    optimizers = {key: optimizer.optimizer for key, optimizer in begun.optimizers.items()}
+    begun = replace(begun, fabric=Elsewhere(), networks=networks, optimizers=optimizers)
+    for begun.step in (1, 16):  # the second with R1
+        MODELS[name].train_step(begun)
+    assert {p.device.type for n in networks.values() for p in n.parameters()} == {"meta"}
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # PyTorch asks itself
