@@ -3,15 +3,6 @@
 # results/gan/<model>/progress/, which no rule declares: after a kill the next run goes on from there.
 
 
-def training_minutes(wildcards):
-    """An hour, up to a day at the paper's scale: partitions rarely give more, and resumed is not lost."""
-    num_pixels = (
-        config["gan"][wildcards.model]["num_steps"]
-        * config["reconstruct"]["num_pixels"] ** 2
-    )
-    return min(1440, round(60 + num_pixels / 4e6))
-
-
 rule train_gan:
     """Train one generator on the slices of the training tubes."""
     input:

@@ -66,6 +66,15 @@ def images_mb(num):
     return num * config["reconstruct"]["num_pixels"] ** 2 * 4 / 1e6
 
 
+def training_minutes(wildcards):
+    """An hour, up to a day at the paper's scale: partitions rarely give more, and resumed is not lost."""
+    num_pixels = (
+        config["gan"][wildcards.model]["num_steps"]
+        * config["reconstruct"]["num_pixels"] ** 2
+    )
+    return min(1440, round(60 + num_pixels / 4e6))
+
+
 # no tube has more slices than its image
 MOST_SLICES = config["phantom"]["num_tubes"] * config["reconstruct"]["num_slices"]
 
