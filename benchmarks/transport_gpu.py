@@ -43,10 +43,7 @@ def spent_s(
 
 def followed_s(what: Any, photons: tables.Photons, scanner: Scanner, num_decays: float) -> float:
     """Return the seconds in which the GPU follows these decays and hands over their singles."""
-    fixed = (
-        *what, setup.ring(scanner, photons), setup.air(photons), photons.cosine,
-        setup.readout(scanner),
-    )  # fmt: skip
+    fixed = setup.fixed(*what, scanner, photons)
     num_slices = math.ceil(num_decays / transport.DECAYS_PER_SLICE["cuda"])
     edges_ns = np.linspace(0, num_decays / ACTIVITY_BQ * 1e9, num_slices + 1)
     start_s = time.perf_counter()

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tubepet import io, logs, rng
-from tubepet.evaluate import learned, metrics, statistics, table
+from tubepet.evaluate import distances, learned, metrics, statistics, table
 from tubepet.study import score
 
 logs.start_log(snakemake.log[0])
@@ -21,7 +21,8 @@ space = statistics.fit_space(raw, min(num_images, len(test)))
 facts = io.read_json(given.features)
 net = learned.load_space(given.weights, facts)
 spaces = {metrics.STATISTICS: space.features, learned.LEARNED: net.features}
-described = metrics.describe(test, train, spaces, rng.stream(params.seed, "study", "test"))
+nearest, _ = distances.nearest_training(test, train)
+described = metrics.describe(test, nearest, spaces, rng.stream(params.seed, "study", "test"))
 halves = score.test_halves(tube[split == "test"], params.num_halves, params.seed)
 scores = score.score_real(
     train, tube[split == "train"], score.Real(described, test, halves), spaces, num_images,

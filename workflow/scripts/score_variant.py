@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tubepet import io, logs, rng
-from tubepet.evaluate import learned, metrics, statistics, table
+from tubepet.evaluate import distances, learned, metrics, statistics, table
 from tubepet.study import score
 
 logs.start_log(snakemake.log[0])
@@ -19,6 +19,7 @@ real = score.Real(score.read_described(given.described), slices.of("test"), halv
 space = statistics.FeatureSpace(**{k: np.array(v) for k, v in io.read_json(given.space).items()})
 net = learned.load_space(given.weights, io.read_json(given.features))
 spaces = {metrics.STATISTICS: space.features, learned.LEARNED: net.features}
+originals = distances.seen(slices.of("train"))
 num_images = io.read_json(given.real)["facts"]["num_images"]
 scores = []
 for samples, info in zip(given.samples, map(io.read_json, given.runs), strict=True):
@@ -26,7 +27,8 @@ for samples, info in zip(given.samples, map(io.read_json, given.runs), strict=Tr
     images = np.asarray(io.read_array(samples)[:num_images]) / np.float32(scale_bq_mm3)
     random = rng.stream(params.seed, "study", info["variant"], info["num_train"], info["seed"])
     if len(images):
-        described = metrics.describe(images, slices.of("train"), spaces, random)
+        nearest, _ = distances.nearest_training(images, originals)
+        described = metrics.describe(images, nearest, spaces, random)
         run |= score.score(images, described, real)
     scores.append({"values": {}, "draws": {}, **run})
 io.write_json(snakemake.output.scores, scores)

@@ -55,24 +55,41 @@ def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
     }
 
 
-class Blocks(NamedTuple):
-    """Images by the means of square blocks, scaled so that distances are at most the images'.
+class Seen(NamedTuple):
+    """Images, and the means of their square blocks: those lie no farther apart than the images.
 
     `rest` is the length of what the blocks do not hold, `square` that of the image, squared.
     """
 
-    blocks: NDArray[np.float32]  # (N, h, w)
+    images: Images  # (N, H, W)
+    blocks: NDArray[np.float32]  # (N, h, w), times the block's side
     rest: NDArray[np.float32]  # (N,)
     square: NDArray[np.float32]  # (N,)
 
-    def cut(self, rows: slice | NDArray[Any]) -> "Blocks":
+    def cut(self, rows: NDArray[np.intp]) -> "Seen":
         """Return some of the images."""
-        return Blocks(*(array[rows] for array in self))
+        return Seen(self.images[rows], self.blocks[rows], self.rest[rows], self.square[rows])
+
+
+def seen(images: Images) -> Seen:
+    """Look at images (N, H, W) by blocks, which `nearest_training` else does for itself."""
+    sizes = images.shape[1:]
+    fits = [b for b in (2, 4, 8) if all(n % b == 0 and n // b >= BLOCKS for n in sizes)]
+    side = max(fits, default=1)
+    parts = []
+    for start in range(0, len(images), NUM_PAIRS):
+        exact = np.asarray(images[start : start + NUM_PAIRS], np.float64)
+        square = np.square(exact).sum((1, 2))
+        shape = (len(exact), sizes[0] // side, side, sizes[1] // side, side)
+        blocks = exact.reshape(shape).sum((2, 4)) / side
+        rest = np.sqrt(np.maximum(square - np.square(blocks).sum((1, 2)), 0))
+        parts.append([a.astype(np.float32) for a in (blocks, rest, square)])
+    return Seen(images, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def nearest_training(
     images: Images,
-    training: Images,
+    training: Images | Seen,
     tubes: tuple[NDArray[np.str_], NDArray[np.str_]] | None = None,
 ) -> tuple[Array, NDArray[np.intp]]:
     """Return the distance (root mean square, units of the images) to the nearest training image.
@@ -84,6 +101,7 @@ def nearest_training(
     Parameters
     ----------
     images, training : array or Stack, shape (N, H, W) and (M, H, W)
+        `seen` of the training images serves several calls.
     tubes : tuple of two str arrays, shape (N,) and (M,), optional
         The tube of each image and of each training image; those of the same tube do not count.
 
@@ -94,66 +112,45 @@ def nearest_training(
     index : int array, shape (N,)
         Which training image it is, the first of equals.
     """
-    theirs = _seen_by_blocks(training)
+    theirs = training if isinstance(training, Seen) else seen(training)
     parts = []
     for start in range(0, len(images), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(images)))
-        is_own = None if tubes is None else tubes[0][rows, None] == tubes[1]
-        own = _seen_by_blocks(images, rows)
-        parts.append(_nearest(images, rows, own, training, theirs, is_own, NUM_KEPT))
+        cut = slice(start, start + CHUNK)
+        is_own = None if tubes is None else tubes[0][cut, None] == tubes[1]
+        parts.append(_nearest(seen(images[cut]), theirs, is_own, NUM_KEPT))
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def _seen_by_blocks(images: Images, rows: NDArray[np.intp] | None = None) -> Blocks:
-    rows = np.arange(len(images)) if rows is None else rows
-    sizes = images.shape[1:]
-    fits = [b for b in (2, 4, 8) if all(n % b == 0 and n // b >= BLOCKS for n in sizes)]
-    side = max(fits, default=1)
-    parts = []
-    for start in range(0, len(rows), NUM_PAIRS):
-        exact = np.asarray(images[rows[start : start + NUM_PAIRS]], np.float64)
-        square = np.square(exact).sum((1, 2))
-        shape = (len(exact), sizes[0] // side, side, sizes[1] // side, side)
-        blocks = exact.reshape(shape).sum((2, 4)) / side
-        rest = np.sqrt(np.maximum(square - np.square(blocks).sum((1, 2)), 0))
-        parts.append([a.astype(np.float32) for a in (blocks, rest, square)])
-    return Blocks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
 def _nearest(
-    images: Images,
-    rows: NDArray[np.intp],
-    own: Blocks,
-    training: Images,
-    theirs: Blocks,
-    is_own: NDArray[np.bool_] | None,
-    num_kept: int,
+    own: Seen, theirs: Seen, is_own: NDArray[np.bool_] | None, num_kept: int
 ) -> tuple[Array, NDArray[np.intp]]:
     """Look at the pairs in the order of their bounds, as long as one may be nearer."""
     bounds, pairs = _closest_bounds(own, theirs, is_own, num_kept)
-    best, found = np.full(len(rows), np.inf), np.zeros(len(rows), np.intp)
+    best, found = np.full(len(bounds), np.inf), np.zeros(len(bounds), np.intp)
     for k in range(num_kept):
-        is_open = np.flatnonzero(bounds[:, k] <= best)
-        is_open = is_open[np.isfinite(bounds[is_open, k])]
+        is_open = _may_be_nearer(bounds[:, k], best)
         if not len(is_open):
             break
         pair = pairs[is_open, k]
-        square = _squares(images, rows[is_open], training, pair)
+        square = _squares(own.images, is_open, theirs.images, pair)
         before, index = best[is_open], pair // NUM_TURNS
         is_better = (square < before) | ((square == before) & (index < found[is_open]))
         best[is_open[is_better]], found[is_open[is_better]] = square[is_better], index[is_better]
-    unsure = np.flatnonzero(np.isfinite(bounds[:, -1]) & (bounds[:, -1] <= best))
-    distance = np.sqrt(best / np.prod(images.shape[1:]))
+    distance = np.sqrt(best / np.prod(own.images.shape[1:]))
+    unsure = _may_be_nearer(bounds[:, -1], best)
     if len(unsure):
         mask = None if is_own is None else is_own[unsure]
-        distance[unsure], found[unsure] = _nearest(
-            images, rows[unsure], own.cut(unsure), training, theirs, mask, 8 * num_kept
-        )
+        distance[unsure], found[unsure] = _nearest(own.cut(unsure), theirs, mask, 8 * num_kept)
     return distance, found
 
 
+def _may_be_nearer(bounds: NDArray[np.float32], best: Array) -> NDArray[np.intp]:
+    """Return the rows whose pair counts and may be as near as the nearest so far."""
+    return np.flatnonzero(np.isfinite(bounds) & (bounds <= best))
+
+
 def _closest_bounds(
-    own: Blocks, theirs: Blocks, is_own: NDArray[np.bool_] | None, num_kept: int
+    own: Seen, theirs: Seen, is_own: NDArray[np.bool_] | None, num_kept: int
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """Return the lowest bounds of squared distances, in order, and the pairs: index, turn in one.
 
@@ -163,14 +160,15 @@ def _closest_bounds(
     bounds = np.full((len(flat), num_kept + 1), np.inf, np.float32)
     pairs = np.zeros(bounds.shape, np.intp)
     for start in range(0, len(theirs.square), CHUNK):
-        some = theirs.cut(slice(start, start + CHUNK))
-        squares = own.square[:, None] + some.square
+        cut = slice(start, start + CHUNK)
+        blocks, rest = theirs.blocks[cut], theirs.rest[cut]
+        squares = own.square[:, None] + theirs.square[cut]
         for turn in range(NUM_TURNS):
-            turned_blocks = turned(some.blocks, turn).reshape(len(some.square), -1)
-            product = flat @ turned_blocks.T + own.rest[:, None] * some.rest
+            turned_blocks = turned(blocks, turn).reshape(len(blocks), -1)
+            product = flat @ turned_blocks.T + own.rest[:, None] * rest
             new = squares * np.float32(1 - ROUNDING) - 2 * product
             if is_own is not None:
-                new[is_own[:, start : start + CHUNK]] = np.inf
+                new[is_own[:, cut]] = np.inf
             pair = NUM_TURNS * (start + np.arange(len(turned_blocks))) + turn
             all_bounds = np.concatenate([bounds, new], axis=1)
             all_pairs = np.concatenate([pairs, np.broadcast_to(pair, new.shape)], axis=1)

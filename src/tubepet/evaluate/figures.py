@@ -7,12 +7,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tubepet.evaluate.distances import nearest_training
-from tubepet.evaluate.stack import Images
-from tubepet.evaluate.table import COPY, FLOOR
+from tubepet.evaluate.distances import nearest_training, seen
+from tubepet.evaluate.stack import Images, whole
+from tubepet.evaluate.table import COPY, FLOOR, NUM_CLOSEST
 
 Samples = Mapping[str, NDArray[np.float32]]
-NUM_COLUMNS = 8
+NUM_COLUMNS = NUM_CLOSEST
 BARS = {
     "frechet": "Fréchet distance\n(statistics features)",
     "mmd": "MMD² (statistics features)",
@@ -63,12 +63,12 @@ def draw_neighbours(train: Images, samples: Samples, top_bq_mm3: float) -> Figur
 
     Units as in `draw_samples`.
     """
-    rows, top = {}, np.float32(top_bq_mm3)
+    rows, originals = {}, seen(train)
     for name, images in samples.items():
-        distance, index = nearest_training(np.clip(images / top, 0, 1), train)
+        distance, index = nearest_training(whole(images, top_bq_mm3), originals)
         closest = np.argsort(distance, kind="stable")[:NUM_COLUMNS]
         rows[name] = images[closest]
-        rows[f"nearest to\n{name}"] = train[index[closest]] * top
+        rows[f"nearest to\n{name}"] = train[index[closest]] * np.float32(top_bq_mm3)
     return _rows_of_images(
         rows, top_bq_mm3, "The samples most like a training slice, and that slice (any rotation)"
     )

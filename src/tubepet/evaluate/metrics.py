@@ -18,7 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from tubepet.evaluate import distances, physics
-from tubepet.evaluate.stack import Images
+from tubepet.evaluate.stack import Images, by_pieces
 
 Array = NDArray[np.float64]
 Space = Callable[[NDArray[np.float32]], Array]
@@ -30,7 +30,6 @@ NUM_FOLDS = 5
 CLOSE_QUANTILE = 0.05
 SSIM_SIGMA_PX = 1.5  # Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216; a kernel of 11 pixels
 SSIM_KERNEL_PX = 11
-PIECE = 256  # images described at once, which bounds the memory
 SSIM_CHUNK = 64  # pairs compared at once, which bounds the memory
 SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # the same, per scale
 
@@ -76,42 +75,37 @@ class Described:
 
 
 def describe(
-    images: Images,
-    train: Images,
-    spaces: Mapping[str, Space],
-    rng: np.random.Generator,
-    nearest: Array | None = None,
+    images: Images, nearest: Array, spaces: Mapping[str, Space], rng: np.random.Generator
 ) -> Described:
     """Describe images (N, H, W) in units of the scale.
 
     Parameters
     ----------
-    images, train : float32 array or Stack, shape (N, H, W) and (M, H, W)
-        Units of the scale; `train` is where copies would come from.
+    images : float32 array or Stack, shape (N, H, W)
+        Units of the scale.
+    nearest : float64 array, shape (N,)
+        Their distances to where copies would come from (`distances.nearest_training`).
     spaces : mapping of function
         From images to features (N, k), by the name of the space.
     rng : numpy.random.Generator
         Chooses the pairs of `similarity`.
-    nearest : float64 array, shape (N,), optional
-        The distances to the nearest training slice, if they are known.
     """
-    if nearest is None:
-        nearest = distances.nearest_training(images, train)[0]
+    looks = (_total, physics.bore_radius_px, physics.intensity_histogram, physics.noise_power)
+    total, radius, histogram, noise, *features = by_pieces([*looks, *spaces.values()], images)
     return Described(
-        features={name: by_pieces(space, images) for name, space in spaces.items()},
+        features=dict(zip(spaces, features, strict=True)),
         similarity=partner_similarity(images, rng),
         nearest=nearest,
-        total=by_pieces(lambda piece: piece.sum((1, 2), dtype=np.float64), images),
-        radius=by_pieces(physics.bore_radius_px, images),
-        histogram=by_pieces(physics.intensity_histogram, images),
-        noise=by_pieces(physics.noise_power, images),
+        total=total,
+        radius=radius,
+        histogram=histogram,
+        noise=noise,
     )
 
 
-def by_pieces(function: Callable[[NDArray[np.float32]], Array], images: Images) -> Array:
-    """Return what a function says of each image, asking for some at a time."""
-    starts = range(0, len(images), PIECE)
-    return np.concatenate([function(images[start : start + PIECE]) for start in starts])
+def _total(images: NDArray[np.float32]) -> Array:
+    total: Array = images.sum((1, 2), dtype=np.float64)
+    return total
 
 
 Values = dict[str, float | None]

@@ -1,5 +1,6 @@
 """Images of a file in units of a scale, read when asked for: sets may be larger than the memory."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubepet import io
+
+PIECE = 256  # images looked at at once, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,17 @@ class Stack:
 
 
 Images = NDArray[np.float32] | Stack
+
+
+def whole(array: NDArray[Any], scale_bq_mm3: float) -> Stack:
+    """Return all images of an array (N, H, W) in Bq/mm3."""
+    return Stack(array, np.arange(len(array)), scale_bq_mm3)
+
+
+def by_pieces(
+    functions: Sequence[Callable[[NDArray[np.float32]], NDArray[np.float64]]], images: Images
+) -> list[NDArray[np.float64]]:
+    """Return what each function says of each image; every image is read once."""
+    pieces = (images[start : start + PIECE] for start in range(0, len(images), PIECE))
+    said = [[function(piece) for function in functions] for piece in pieces]
+    return [np.concatenate(column) for column in zip(*said, strict=True)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.evaluate.stack import Images
+from tubepet.evaluate.stack import Images, by_pieces
 
 Array = NDArray[np.float64]
 
@@ -21,7 +21,6 @@ NUM_RADII = 12  # bands of spatial frequency up to Nyquist
 INTENSITY_FLOOR = 0.01  # of the scale
 POWER_FLOOR = INTENSITY_FLOOR**2  # the power of white noise of that strength
 LOG_POWER_FLOOR = 0.1  # of log10, a quarter of the power
-CHUNK = 256  # images described at once, which bounds the memory
 SAMPLES_PER_DIMENSION = 10  # the covariance of k components needs many more than k images
 
 
@@ -40,10 +39,10 @@ def image_statistics(images: Images, scale_bq_mm3: float) -> Array:
     float64 array, shape (N, 30)
         8 quantiles, mean, standard deviation, 8 quantiles of the gradient's size, 12 log10 powers.
     """
-    chunks = range(0, len(images), CHUNK)
-    return np.concatenate(
-        [_statistics(np.asarray(images[i : i + CHUNK], np.float64) / scale_bq_mm3) for i in chunks]
+    (statistics,) = by_pieces(
+        [lambda piece: _statistics(np.asarray(piece, np.float64) / scale_bq_mm3)], images
     )
+    return statistics
 
 
 def _statistics(unit: Array) -> Array:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.evaluate import distances, inception, metrics, statistics
-from tubepet.evaluate.stack import Stack
+from tubepet.evaluate.stack import Stack, by_pieces, whole
 from tubepet.logs import Bar, log
 from tubepet.rng import stream
 
@@ -94,7 +94,7 @@ def evaluate(
     network = inception.load_inception(inception_path) if inception_path else None
     rng = stream(seed, "evaluate", COPY)
     redrawn = rng.integers(len(train), size=max(len(images) for images in samples.values()))
-    sets = {n: Stack(s, np.arange(len(s)), real.scale_bq_mm3) for n, s in samples.items()}
+    sets = {name: whole(images, real.scale_bq_mm3) for name, images in samples.items()}
     floor = io.evenly(np.arange(len(train)), MOST_FLOOR)
     sets |= {FLOOR: train.of(floor), COPY: train.of(redrawn)}
     # half of the smallest set, so that draws from it differ too
@@ -103,17 +103,22 @@ def evaluate(
     train_statistics = statistics.image_statistics(train, 1.0)
     space = statistics.fit_space(train_statistics, min(n, len(test)))
     spaces = {metrics.STATISTICS: space.features}
-    real_side = metrics.describe(test, train, spaces, stream(seed, "evaluate", "test"))
+    originals = distances.seen(train)  # where copies would come from
+    nearest, _ = distances.nearest_training(test, originals)
+    real_side = metrics.describe(test, nearest, spaces, stream(seed, "evaluate", "test"))
+    if network is not None:
+        features = partial(inception.inception_features, network)
+        (test_features,) = by_pieces([features], test)
     rows, statements, closest = [], [], {}
     tubes = real.tube[real.split == "train"]
     for name, images in sets.items():
         log.info("%s: %d images against %d test slices", name, len(images), len(test))
         pairs = stream(seed, "evaluate", name, "pairs")
-        alone = None
-        if name == FLOOR:  # its own tube does not count
-            alone, _ = distances.nearest_training(images, train, (tubes[floor], tubes))
-        described = metrics.describe(images, train, spaces, pairs, alone)
-        closest[name] = np.argsort(described.nearest, kind="stable")[:NUM_CLOSEST].tolist()
+        apart = (tubes[floor], tubes) if name == FLOOR else None  # its own tube does not count
+        nearest, _ = distances.nearest_training(images, originals, apart)
+        described = metrics.describe(images, nearest, spaces, pairs)
+        if name in samples:
+            closest[name] = np.argsort(nearest, kind="stable")[:NUM_CLOSEST].tolist()
         draws = _draws(described, real_side, n, num_bootstrap, name, seed)
         intervals, missing = _intervals(draws)
         if missing:
@@ -123,10 +128,8 @@ def evaluate(
             )
         row = {"model": name, **intervals}
         if network is not None:
-            features = partial(inception.inception_features, network)
-            row["fid"] = distances.frechet(
-                metrics.by_pieces(features, images), metrics.by_pieces(features, test)
-            )
+            (image_features,) = by_pieces([features], images)
+            row["fid"] = distances.frechet(image_features, test_features)
         row |= {"num_images": len(images), "n": n, "num_test": len(test)}
         row |= {
             "image_size_px": test.shape[-1],
@@ -141,7 +144,7 @@ def evaluate(
             test.shape[-1], len(space.components), n, len(test), num_bootstrap
         ),
         "statements": statements,
-        "closest": {name: closest[name] for name in samples},
+        "closest": closest,
         "num_train": len(train),
         "num_test_tubes": len(np.unique(real.tube[real.split == "test"])),
         "scale_bq_mm3": real.scale_bq_mm3,

@@ -93,7 +93,8 @@ def score_real(
     The floor's slices are as far from the others as their tubes are: their own tube does not count
     for the memorisation metrics.
     """
-    alone, _ = distances.nearest_training(train, train, (train_tubes, train_tubes))
+    originals = distances.seen(train)
+    alone, _ = distances.nearest_training(train, originals, (train_tubes, train_tubes))
     rows = []
     for i_seed in range(num_seeds):
         rng = stream(seed, "study", "real", i_seed)
@@ -102,8 +103,10 @@ def score_real(
             (COPY, rng.integers(len(train), size=num_images)),
         ):
             images = train[chosen]
-            nearest = alone[chosen] if name == FLOOR else None
-            described = metrics.describe(images, train, spaces, rng, nearest)
+            nearest = alone[chosen]
+            if name == COPY:
+                nearest, _ = distances.nearest_training(images, originals)
+            described = metrics.describe(images, nearest, spaces, rng)
             rows.append({"variant": name, "seed": i_seed, **score(images, described, real)})
     return rows
 

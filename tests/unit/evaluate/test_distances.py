@@ -114,7 +114,7 @@ def test_bounds_lie_below_distances(seed: int, noise: float) -> None:
     random = np.random.default_rng(seed)
     shape = random.uniform(size=(1, 128, 128))  # seen by blocks of 2
     images, training = (shape + noise * random.normal(size=(3, 128, 128)) for _ in range(2))
-    own, theirs = distances._seen_by_blocks(images), distances._seen_by_blocks(training)
+    own, theirs = distances.seen(images), distances.seen(training)
     assert own.blocks.shape == (3, 64, 64)
     bounds, pairs = distances._closest_bounds(own, theirs, None, 3 * 8 - 1)
     for bound, pair, image in zip(bounds, pairs, images, strict=True):

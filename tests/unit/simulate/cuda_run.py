@@ -23,10 +23,9 @@ def fixed(scanner):
     labels = np.full(grid.shape, 2, np.uint8)
     labels[1, 2:4, 2:4] = 1
     activity = Volume((labels == 1).astype(np.float32), grid)
-    return (
-        *setup.tube(Volume(labels, grid), activity, scanner, photons),
-        setup.ring(scanner, photons), setup.air(photons), photons.cosine, setup.readout(scanner),
-    )  # fmt: skip
+    return setup.fixed(
+        *setup.tube(Volume(labels, grid), activity, scanner, photons), scanner, photons
+    )
 
 
 if __name__ == "__main__":

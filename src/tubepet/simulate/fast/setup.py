@@ -1,7 +1,7 @@
 """What the kernels are told: source, voxels, ring, air and readout, as plain tuples of arrays."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,6 +193,13 @@ def readout(scanner: Scanner) -> Readout:
     least_kev = (math.sqrt(low_kev + spread**2 / 4) - spread / 2) ** 2
     sigma_ns = scanner.time_resolution_ps * 1e-3 * SIGMA_PER_FWHM
     return Readout(relative_sigma, PHOTON_KEV, sigma_ns, low_kev, high_kev, least_kev)
+
+
+def fixed(source: Source, box: Box, scanner: Scanner, photons: Photons) -> tuple[Any, ...]:
+    """Return all that stays the same from slice to slice, in the order that kernels want it."""
+    return (
+        source, box, ring(scanner, photons), air(photons), photons.cosine, readout(scanner),
+    )  # fmt: skip
 
 
 def _medium(mu: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

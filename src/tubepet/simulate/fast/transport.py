@@ -204,10 +204,7 @@ def batches(
         )
     if expected == 0:
         return
-    fixed = (
-        *what, setup.ring(scanner, photons), setup.air(photons), photons.cosine,
-        setup.readout(scanner),
-    )  # fmt: skip
+    fixed = setup.fixed(*what, scanner, photons)
     num_slices = math.ceil(expected / DECAYS_PER_SLICE[device])
     edges_ns = np.linspace(0, duration_s * 1e9, num_slices + 1)
     x_mm, y_mm, _ = _centres_mm(scanner).T
