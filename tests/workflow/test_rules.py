@@ -1,6 +1,5 @@
 """Habits that every rule keeps, and the same pins in every environment file."""
 
-import ast
 import re
 import sys
 from pathlib import Path
@@ -75,7 +74,7 @@ def test_the_digest_covers_what_the_script_imports(path: Path):
 
 
 def imported_modules(path: Path) -> set[str]:
-    names = provenance._imported_names(ast.parse(path.read_text()))
+    names = provenance._imported_names(path.read_text())
     return {n for n in names if n != "tubepet" and provenance._module_file(n)} - PACKAGES
 
 
