@@ -95,11 +95,12 @@ def damage_faults(reference: Path, work: Path, rng: np.random.Generator) -> list
 
 def place_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[Fault]:
     """Full and read-only folders, a wrong clock, two runs at once; a few files are missing."""
-    expected, jobs = content(reference), damage.jobs_of_run(reference)
-    folder, faults = work / "place", []
+    expected, folder, faults = content(reference), work / "place", []
+    firsts = [job.outputs[0] for job in damage.jobs_of_run(reference)]
+    kept = [name for name in firsts if (reference / name).exists()]  # others are temporary
 
     def missing() -> list[str]:
-        return [jobs[i].outputs[0] for i in rng.choice(len(jobs), size=3, replace=False)]
+        return [str(name) for name in rng.choice(kept, size=3, replace=False)]
 
     def trial(kind: str, where: str, try_it: Callable[..., str], *more: Any) -> None:
         try:

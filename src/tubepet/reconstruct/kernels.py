@@ -16,6 +16,8 @@ What makes them fast, by Joseph's method (1982, doi:10.1109/TMI.1982.4307572):
 """
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -27,10 +29,12 @@ NUM_CHUNKS = 8  # of a loop without images, and at least, where that gives MIN_C
 RIM = 1e-9
 
 # Lets the compiler add up a line in vectors; the order is fixed for a kind of CPU. Only for kernels
-# that are called from Python, with what they need inlined by numba: of a function that is compiled
-# by itself and into its callers too, a process that compiles runs another copy than one that finds
-# the cache, and copies may add up in other orders.
+# that Python calls, with what they need inlined by numba: of code that is compiled by itself and
+# into its callers too, a process that compiles runs another copy than one that finds the cache, and
+# copies may add up in other orders. The body of a loop by `prange` is such code, hence threads of
+# Python's (`in_threads`).
 REORDER = {"reassoc", "contract", "nsz"}
+part_of = numba.njit(cache=True, nogil=True, fastmath=REORDER)
 F32, I32, INDEX = np.float32, np.int32, np.uint64  # unsigned: no test for negative indices
 
 # first plane, last plane, 3 strides (along the walk and across it), u, du, v, dv (padded
@@ -196,11 +200,21 @@ def empty_weights(grid):  # type: ignore[no-untyped-def]
     return np.empty(int(max(grid[0], grid[1], grid[2])), F32)
 
 
-@numba.njit(cache=True)
-def num_chunks(num_lines):  # type: ignore[no-untyped-def]
+def num_chunks(num_lines: int) -> int:
     """Into how many parts lines are split, whatever the number of threads."""
     smallest = math.ceil(num_lines / MAX_CHUNK_LINES)
     return max(smallest, min(NUM_CHUNKS, math.ceil(num_lines / MIN_CHUNK_LINES)))
+
+
+def in_threads(work: Callable[[int], None], num_parts: int) -> None:
+    """Call ``work(0), work(1), ...`` on as many threads as numba may use."""
+    num_threads = min(numba.get_num_threads(), num_parts)
+    if num_threads > 1:
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(work, range(num_parts)))
+    else:
+        for part in range(num_parts):
+            work(part)
 
 
 @numba.njit(cache=True, parallel=True)
@@ -212,62 +226,144 @@ def add_up(private, num_used, total):  # type: ignore[no-untyped-def]
             private[part, voxel] = 0.0
 
 
-@numba.njit(cache=True, parallel=True, fastmath=REORDER)
+@part_of
+def forward_part(  # type: ignore[no-untyped-def]
+    flat, points, first, second, tof_mm, tof_table, grid, begin, end, sums
+):
+    """Fill in the line integrals of lines begin, ..., end - 1."""
+    weights = empty_weights(grid)
+    for n in range(begin, end):
+        tof = tof_mm[n] if len(tof_table) > 0 else 0.0
+        walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+        sums[n] = gather(flat, walk, weights)
+
+
 def forward_sums(  # type: ignore[no-untyped-def]
     flat, points, first, second, tof_mm, tof_table, grid
 ):
     """Line integral of every line."""
-    num = len(first)
+    num, parts = len(first), num_chunks(len(first))
     sums = np.empty(num)
-    for chunk in numba.prange(NUM_CHUNKS):
-        weights = empty_weights(grid)
-        for n in range(chunk * num // NUM_CHUNKS, (chunk + 1) * num // NUM_CHUNKS):
-            tof = tof_mm[n] if len(tof_table) > 0 else 0.0
-            walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
-            sums[n] = gather(flat, walk, weights)
+
+    def fill(part: int) -> None:
+        begin, end = part * num // parts, (part + 1) * num // parts
+        forward_part(flat, points, first, second, tof_mm, tof_table, grid, begin, end, sums)
+
+    in_threads(fill, parts)
     return sums
 
 
-@numba.njit(cache=True, parallel=True, fastmath=REORDER)
+@part_of
+def back_part(  # type: ignore[no-untyped-def]
+    values, points, first, second, tof_mm, tof_table, grid, begin, end, image
+):
+    """Add the values of lines begin, ..., end - 1 along them."""
+    weights = empty_weights(grid)
+    for n in range(begin, end):
+        tof = tof_mm[n] if len(tof_table) > 0 else 0.0
+        walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+        scatter(image, walk, weights, values[n])
+
+
 def back_sums(  # type: ignore[no-untyped-def]
     values, points, first, second, tof_mm, tof_table, grid, private, total
 ):
     """Add the values along their lines."""
-    num, parts, width = len(first), num_chunks(len(first)), len(private)
-    for start in range(0, parts, width):
-        used = min(width, parts - start)
-        for part in numba.prange(used):
-            chunk, weights = start + part, empty_weights(grid)
-            for n in range(chunk * num // parts, (chunk + 1) * num // parts):
-                tof = tof_mm[n] if len(tof_table) > 0 else 0.0
-                walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
-                scatter(private[part], walk, weights, values[n])
-        add_up(private, used, total)
+    lines = values, points, first, second, tof_mm, tof_table, grid
+
+    def fill(begin: int, end: int, i_image: int) -> None:
+        back_part(*lines, begin, end, private[i_image])
+
+    by_chunks(fill, len(first), num_chunks(len(first)), private, total)
 
 
-@numba.njit(cache=True, parallel=True, fastmath=REORDER)
+@part_of
+def em_part(  # type: ignore[no-untyped-def]
+    flat, points, first, second, additive, tof_mm, tof_table, grid, subset, num_subsets, begin, end,
+    image,
+):  # fmt: skip
+    """Project, divide, backproject events begin, ..., end - 1 of a subset."""
+    weights = empty_weights(grid)
+    for i in range(begin, end):
+        n = subset + i * num_subsets
+        tof = tof_mm[n] if len(tof_table) > 0 else 0.0
+        walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+        expected = gather(flat, walk, weights) + additive[n]
+        if expected > 0.0:
+            scatter(image, walk, weights, 1.0 / expected)
+
+
 def em_sums(  # type: ignore[no-untyped-def]
     flat, points, first, second, additive, tof_mm, tof_table, grid, subset, num_subsets, private,
     total,
 ):  # fmt: skip
     """Project, divide, backproject events subset, subset + num_subsets, ... in one pass."""
+    lines = flat, points, first, second, additive, tof_mm, tof_table, grid, subset, num_subsets
+
+    def fill(begin: int, end: int, i_image: int) -> None:
+        em_part(*lines, begin, end, private[i_image])
+
     num = (len(first) - subset + num_subsets - 1) // num_subsets
-    parts, width = num_chunks(num), len(private)
-    for start in range(0, parts, width):
-        used = min(width, parts - start)
-        for part in numba.prange(used):
-            chunk, weights = start + part, empty_weights(grid)
-            for i in range(chunk * num // parts, (chunk + 1) * num // parts):
-                n = subset + i * num_subsets
-                tof = tof_mm[n] if len(tof_table) > 0 else 0.0
-                walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
-                expected = gather(flat, walk, weights) + additive[n]
-                if expected > 0.0:
-                    scatter(private[part], walk, weights, 1.0 / expected)
-        add_up(private, used, total)
+    by_chunks(fill, num, num_chunks(num), private, total)
 
 
-@numba.njit(cache=True, parallel=True, fastmath=REORDER)
+def by_chunks(fill, num, num_parts, private, *totals):  # type: ignore[no-untyped-def]
+    """Fill private images by chunks of `num` items and add them to the totals in order.
+
+    Parameters
+    ----------
+    fill : function
+        Of the first item, the one after the last, and which private image of each total it fills.
+    private : float32 array, shape (len(totals) * width, num_padded)
+        Private images of the first total come first. As many chunks go on at once.
+    totals : float64 arrays, shape (num_padded,)
+    """
+    width = len(private) // len(totals)
+    for start in range(0, num_parts, width):
+        used = min(width, num_parts - start)
+
+        def fill_one(part: int, start: int = start) -> None:
+            chunk = start + part
+            fill(chunk * num // num_parts, (chunk + 1) * num // num_parts, part)
+
+        in_threads(fill_one, used)
+        for i, total in enumerate(totals):
+            add_up(private[i * width : (i + 1) * width], used, total)
+
+
+@part_of
+def lor_part(  # type: ignore[no-untyped-def]
+    points, areas, tasks, shares, num_rings, num_columns, is_mirrored, stride, grid, flat_mu,
+    mu_grid, begin, end, plain, weakened,
+):  # fmt: skip
+    """Add the lines of tasks begin, ..., end - 1 to both images (each unless empty)."""
+    weights, mu_weights = empty_weights(grid), empty_weights(mu_grid)
+    no_tof = np.empty(0, F32)
+    for task in range(begin, end):
+        column, step = tasks[task, 0], tasks[task, 1]
+        other = (column + step) % num_columns
+        for ring1 in range(num_rings):
+            shift = R3[0] * ring1 + R3[1] * step + R3[2] * column
+            first = int(stride * (shift - math.floor(shift)))
+            last = num_rings - ring1 if is_mirrored else num_rings
+            i = ring1 * num_columns + column
+            for ring2 in range(first, last, stride):
+                j = ring2 * num_columns + other
+                walk = ray(points, i, j, grid)
+                if walk[1] < walk[0]:
+                    continue
+                walk = weigh(walk, 0.0, no_tof, weights)
+                area = areas[step, abs(ring1 - ring2)] * shares[task]
+                if is_mirrored and ring1 + ring2 == num_rings - 1:
+                    area *= 0.5
+                if len(plain) > 0:
+                    scatter(plain, walk, weights, area)
+                if len(weakened) > 0:
+                    mu_walk = weigh(ray(points, i, j, mu_grid), 0.0, no_tof, mu_weights)
+                    area *= math.exp(-gather(flat_mu, mu_walk, mu_weights))
+                    scatter(weakened, walk, weights, area)
+
+
 def lor_sums(  # type: ignore[no-untyped-def]
     points, areas, tasks, shares, num_rings, num_columns, is_mirrored, stride, grid, flat_mu,
     mu_grid, private, plain, weakened,
@@ -277,44 +373,19 @@ def lor_sums(  # type: ignore[no-untyped-def]
     A task is a column and a step to the other column; its share multiplies the areas. Mirrored: of
     two ring pairs that are each other's mirror image in z, only one is taken.
     """
-    has_plain, has_weakened = len(plain) > 0, len(weakened) > 0
-    width = len(private) // (int(has_plain) + int(has_weakened))
-    below = width if has_plain else 0  # private images of `plain` come first
-    no_tof = np.empty(0, F32)
+    lines = points, areas, tasks, shares, num_rings, num_columns, is_mirrored, stride
+    totals = [total for total in (plain, weakened) if len(total) > 0]
+    width, nothing = len(private) // len(totals), np.empty(0, F32)
+
+    def fill(begin: int, end: int, i_image: int) -> None:
+        images = private[i_image::width]
+        one = images[0] if len(plain) > 0 else nothing
+        other = images[-1] if len(weakened) > 0 else nothing
+        lor_part(*lines, grid, flat_mu, mu_grid, begin, end, one, other)
+
     per_chunk = max(1, stride * MAX_CHUNK_LINES // num_rings**2)
-    parts = (len(tasks) + per_chunk - 1) // per_chunk
-    for start in range(0, parts, width):
-        used = min(width, parts - start)
-        for part in numba.prange(used):
-            weights, mu_weights = empty_weights(grid), empty_weights(mu_grid)
-            chunk = start + part
-            for task in range(chunk * per_chunk, min((chunk + 1) * per_chunk, len(tasks))):
-                column, step = tasks[task, 0], tasks[task, 1]
-                other = (column + step) % num_columns
-                for ring1 in range(num_rings):
-                    shift = R3[0] * ring1 + R3[1] * step + R3[2] * column
-                    begin = int(stride * (shift - math.floor(shift)))
-                    end = num_rings - ring1 if is_mirrored else num_rings
-                    i = ring1 * num_columns + column
-                    for ring2 in range(begin, end, stride):
-                        j = ring2 * num_columns + other
-                        walk = ray(points, i, j, grid)
-                        if walk[1] < walk[0]:
-                            continue
-                        walk = weigh(walk, 0.0, no_tof, weights)
-                        area = areas[step, abs(ring1 - ring2)] * shares[task]
-                        if is_mirrored and ring1 + ring2 == num_rings - 1:
-                            area *= 0.5
-                        if has_plain:
-                            scatter(private[part], walk, weights, area)
-                        if has_weakened:
-                            mu_walk = weigh(ray(points, i, j, mu_grid), 0.0, no_tof, mu_weights)
-                            area *= math.exp(-gather(flat_mu, mu_walk, mu_weights))
-                            scatter(private[below + part], walk, weights, area)
-        if has_plain:
-            add_up(private[:width], used, plain)
-        if has_weakened:
-            add_up(private[below:], used, weakened)
+    num_parts = math.ceil(len(tasks) / per_chunk)
+    by_chunks(fill, len(tasks), num_parts, private, *totals)
 
 
 @numba.njit(cache=True, fastmath=REORDER)
