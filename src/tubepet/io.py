@@ -53,6 +53,8 @@ def atomic(path: PathLike) -> Iterator[Path]:
                 os.fsync(file.fileno())
         except Exception as error:
             raise _named(error, target) from error
+        if seals.beside(part).is_file():  # first: a table without its sum would pass unseen
+            seals.beside(part).replace(seals.beside(target))
         part.replace(target)
 
 

@@ -3,6 +3,7 @@
 NIfTI (gzip), PNG and PyTorch's zip carry a CRC. JSON, `.npy`, ROOT, Parquet and safetensors do not:
 when a file is written, its SHA-256 is put where other programs do not mind: after the last byte
 (`.npy`, ROOT), before the footer (Parquet), as the last key (JSON), in the metadata (safetensors).
+CSV has no such place: its sum lies beside it, hidden, as `sha256sum` writes it.
 A file without a seal, from elsewhere or edited and stripped of it, is read as it is.
 """
 
@@ -41,6 +42,14 @@ def seal(path: Path) -> None:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)  # the format aligns its tensors to 8 bytes
         path.write_bytes(len(text).to_bytes(8, "little") + text + body)
+    elif path.suffix == ".csv":
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        beside(path).write_text(f"{digest}  {path.name}\n")
+
+
+def beside(path: Path) -> Path:
+    """Where the checksum of a CSV table lies."""
+    return path.with_name(f".{path.name}.sha256")
 
 
 def check(path: str | os.PathLike[str]) -> None:
@@ -77,6 +86,9 @@ def check(path: str | os.PathLike[str]) -> None:
             raise InputError(f"{path}: expected safetensors, got a damaged file") from error
         if expected_or_none is not None:
             _compare(path, got, expected_or_none)
+    elif path.suffix == ".csv" and beside(path).is_file():
+        expected = beside(path).read_text(errors="replace")[:64]
+        _compare(path, hashlib.sha256(path.read_bytes()).hexdigest(), expected)
 
 
 def _compare(path: Path, got: str, expected: str) -> None:

@@ -125,13 +125,15 @@ def place_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[
 
 def table(faults: list[Fault]) -> str:
     """Faults tried, survived, named and lost, by kind."""
-    lines = ["| fault | tried | survived | stopped, file named | lost |", "|---|---|---|---|---|"]
+    lines = ["| fault | tried | survived | stopped, file named | page made, not compared | lost |"]
+    lines += ["|---|---|---|---|---|---|"]
+    outcomes = ("survived", "named", "not compared", "lost")
     by_kind: dict[str, Counter[str]] = {}
     for fault in faults:
         by_kind.setdefault(fault.kind, Counter())[fault.outcome.split(":")[0]] += 1
     by_kind["**all**"] = sum(by_kind.values(), Counter())
     for kind, counts in by_kind.items():
-        numbers = (counts.total(), counts["survived"], counts["named"], counts["lost"])
+        numbers = (counts.total(), *(counts[outcome] for outcome in outcomes))
         lines.append(f"| {kind} | {' | '.join(map(str, numbers))} |")
     return "\n".join(lines)
 

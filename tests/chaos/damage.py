@@ -133,8 +133,11 @@ def damage_batch(
     faults = []
     for trial, kind in zip(batch, kinds, strict=True):
         names = [name for name in trial.reader.outputs if name in expected]
-        if re.search(rf"^error: .*{re.escape(trial.path)}", said, re.M):
+        if re.search(rf"^(error: .*)?{re.escape(trial.path)}: (got|expected)", said, re.M):
             outcome = "named"
+        elif not names:  # a page with seconds in it
+            made = all((folder / name).is_file() for name in trial.reader.outputs)
+            outcome = "not compared" if made else "lost: neither made nor named"
         elif all((folder / n).is_file() and digest(folder / n) == expected[n] for n in names):
             outcome = "survived"
         else:

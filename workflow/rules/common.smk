@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
-from tubepet import shards
+from tubepet import seals, shards
 from tubepet.config import checked_config, variant_section
 from tubepet.errors import InputError
 from tubepet.provenance import code_digest, share_package
@@ -24,7 +24,15 @@ except InputError as error:
 # The first lines of the report say what was substituted; known once the run has finished.
 facts_path = Path("results/report/facts.json")
 if facts_path.is_file():
-    config["facts"] = json.loads(facts_path.read_text())["sentences"]
+    try:
+        seals.check(facts_path)
+        config["facts"] = json.loads(facts_path.read_text())["sentences"]
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    except (ValueError, KeyError):
+        raise WorkflowError(
+            f"{facts_path}: got a damaged file (delete it to have it made again)"
+        ) from None
 
 TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 SHARDS = shards.cut(TUBES, config["phantom"]["tubes_per_job"])

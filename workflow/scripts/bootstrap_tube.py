@@ -1,7 +1,5 @@
 """Estimate the error of every voxel of one tube's image (rule bootstrap_tube)."""
 
-import pandas as pd
-
 from tubepet import io, logs
 from tubepet.reconstruct import mlem, projector
 from tubepet.reconstruct.files import read_acquisition
@@ -13,7 +11,7 @@ projector.use_threads(snakemake.threads)
 error = mlem.estimate_error(
     **read_acquisition(dict(files.items()), Scanner(**params.scanner), params.background),
     duration_s=params.duration_s,
-    num_iterations=int(pd.read_csv(files.trace)["iteration"].max()),
+    num_iterations=int(io.read_table(files.trace)["iteration"].max()),
     num_resamples=params.num_resamples,
     seed=params.seed,
     **params.mlem,

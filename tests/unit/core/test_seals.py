@@ -1,6 +1,8 @@
 """One flipped bit anywhere in an artefact is named; other programs read sealed files."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,10 @@ def write_root(path):
 
 READERS = {
     "a.json": (lambda p: io.write_json(p, {"x": [1, 2.5], "y": "z"}), io.read_json),
+    "a.csv": (
+        lambda p: io.write_table(p, pd.DataFrame({"a": DATA.ravel()})),
+        lambda p: io.read_table(p).to_dict(),
+    ),
     "a.npy": (lambda p: io.write_array(p, DATA), lambda p: np.array(io.read_array(p)).tolist()),
     "a.nii.gz": (
         lambda p: io.write_volume(p, Volume(DATA, Grid.centred(DATA.shape, (1.0,) * 3))),
@@ -60,13 +66,21 @@ def artefacts(tmp_path_factory):
     return folder
 
 
+def put(data: bytes, artefact: Path, folder: Path) -> Path:
+    """Write damaged data as a disk would leave it: what lies beside the file is whole."""
+    damaged = folder / artefact.name
+    damaged.write_bytes(data)
+    if seals.beside(artefact).is_file():
+        shutil.copy(seals.beside(artefact), folder)
+    return damaged
+
+
 @given(name=st.sampled_from(sorted(READERS)), where=st.floats(0, 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_named_or_changes_nothing(artefacts, tmp_path_factory, name, where, bit):
     """Some bits do not count: padding, the seal's own name, times in headers."""
     data = bytearray((artefacts / name).read_bytes())
     data[round(where * (len(data) - 1))] ^= 1 << bit
-    damaged = tmp_path_factory.mktemp("damaged") / name
-    damaged.write_bytes(data)
+    damaged = put(bytes(data), artefacts / name, tmp_path_factory.mktemp("damaged"))
     read = READERS[name][1]
     try:
         got = read(damaged)
@@ -81,8 +95,7 @@ def test_a_flipped_bit_is_named_or_changes_nothing(artefacts, tmp_path_factory, 
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_cut_file_is_named(artefacts, tmp_path, name):
-    damaged = tmp_path / name
-    damaged.write_bytes((artefacts / name).read_bytes()[:-100])
+    damaged = put((artefacts / name).read_bytes()[:-100], artefacts / name, tmp_path)
     with pytest.raises(InputError, match=name.replace(".", r"\.")):
         READERS[name][1](damaged)
 
@@ -91,6 +104,9 @@ def test_other_programs_read_sealed_files(artefacts):
     np.testing.assert_array_equal(np.load(artefacts / "a.npy"), DATA)
     np.testing.assert_array_equal(np.load(artefacts / "a.npy", mmap_mode="r"), DATA)
     np.testing.assert_array_equal(load_file(artefacts / "a.safetensors")["a"], DATA)
+    assert pd.read_csv(artefacts / "a.csv")["a"].tolist() == DATA.ravel().tolist()
+    command = ["sha256sum", "--check", ".a.csv.sha256"]
+    subprocess.run(command, cwd=artefacts, check=True, stdout=subprocess.DEVNULL)
     assert pd.read_parquet(artefacts / "a.parquet")["a"].tolist() == DATA.ravel().tolist()
     assert json.loads((artefacts / "a.json").read_text())["x"] == [1, 2.5]
     with uproot.open(artefacts / "a.root") as file:
