@@ -46,22 +46,26 @@ def kill_rounds(reference: Path, work: Path, kills: Kills, jobs: list[damage.Job
     expected, folder = content(reference), work / "kills"
     folder.mkdir()
     faults: list[Fault] = []
+    asked = ["all"]
     while True:
         try:
-            while not under_fire(folder, kills):
+            while not under_fire(folder, kills, *asked):
                 print(f"{len(faults) + len(kills.done)} kills, {kills.left()} to come", flush=True)
             num_orphans = wait_for_orphans(folder)
-            places.again(folder, expected)
+            places.again(folder, expected, *asked)
         except LostError as error:
-            return faults + [Fault(kind, where, f"lost: {error}") for kind, where in kills.done]
+            hit = kills.done or [("no kill", "some files taken away")]
+            return faults + [Fault(kind, where, f"lost: {error}") for kind, where in hit]
         print(f"whole again; {num_orphans} orphans were still at work", flush=True)
         faults += [Fault(kind, where, "survived") for kind, where in kills.done]
         kills.done.clear()
         if not kills.left():
             return faults
-        wanted = [job for job in jobs if kills.jobs[job.rule] > 0] or jobs
-        chosen = kills.rng.choice(len(wanted), size=min(NUM_ANEW, len(wanted)), replace=False)
-        places.remove(folder, [wanted[i].outputs[0] for i in chosen])
+        left = [job for job in jobs if kills.jobs[job.rule] > 0] or jobs
+        names = [job.outputs[0] for job in left if (reference / job.outputs[0]).exists()]
+        missing = kills.rng.choice(names, size=min(NUM_ANEW, len(names)), replace=False).tolist()
+        places.remove(folder, missing)
+        asked = places.targets(missing)
 
 
 def kill_faults(
