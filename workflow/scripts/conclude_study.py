@@ -4,6 +4,7 @@ import pandas as pd
 
 from tubepet import io, logs
 from tubepet.evaluate import figures as pictures
+from tubepet.evaluate.rows import COPY, FLOOR
 from tubepet.evaluate.table import RealSlices
 from tubepet.study import conclusions, cost, figures, tuning
 
@@ -19,7 +20,7 @@ tried = tuning.table([io.read_json(path) for path in given.choices])
 page = conclusions.page(study, scores, costs, tried, detectors, real["facts"])
 io.write_text(output.page, page)
 
-names = [conclusions.FLOOR, conclusions.COPY, *study["variants"]]
+names = [FLOOR, COPY, *study["variants"]]
 metrics = list(conclusions.all_descriptions())
 io.write_table(output.table, conclusions.main_table(names, scores, metrics))
 io.write_table(output.runs, conclusions.runs_table(runs + floor))

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tubepet.evaluate.distances import nearest_training, seen
+from tubepet.evaluate.rows import COPY, FLOOR
 from tubepet.evaluate.stack import Images, whole
-from tubepet.evaluate.table import COPY, FLOOR, NUM_CLOSEST
+from tubepet.evaluate.table import NUM_CLOSEST
 
 Samples = Mapping[str, NDArray[np.float32]]
 NUM_COLUMNS = NUM_CLOSEST

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.evaluate import distances, inception, metrics, statistics
+from tubepet.evaluate.rows import COPY, FLOOR
 from tubepet.evaluate.stack import Stack, by_pieces, whole
 from tubepet.logs import Bar, log
 from tubepet.rng import stream
@@ -20,8 +21,6 @@ from tubepet.rng import stream
 # the paper's Table 1; it does not say which images its MS-SSIM compares (docs/model.md A15)
 PAPER_MS_SSIM = {"vae": 0.0485, "dcgan": 0.0522, "wgan": 0.0567, "paper": 0.0694}
 PAPER_FID = {"dcgan": 15.2, "wgan": 27.5, "paper": 52.8}
-FLOOR = "real (training tubes)"
-COPY = "training slices drawn again"
 MIN_IMAGES = 2
 MOST_TEST = 2000  # slices, evenly taken from more: comparisons grow with the square
 MOST_FLOOR = 5000  # training slices taken for the floor, likewise

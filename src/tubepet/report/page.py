@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from tubepet import io, numbers
 from tubepet.errors import reading
-from tubepet.evaluate.table import COPY, FLOOR
+from tubepet.evaluate.rows import COPY, FLOOR
 from tubepet.report import charts, tables, viewer
 from tubepet.report.charts import Chart
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tubepet.evaluate.learned import LEARNED
 from tubepet.evaluate.metrics import STATISTICS, column, descriptions
-from tubepet.evaluate.table import COPY, FLOOR
+from tubepet.evaluate.rows import COPY, FLOOR
 from tubepet.rng import stream
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
 from tubepet.study.intervals import FAILS, HOLDS, OPEN, Estimate, estimate, holm, verdict

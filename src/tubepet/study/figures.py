@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tubepet.evaluate.table import FLOOR
+from tubepet.evaluate.rows import FLOOR
 from tubepet.study.conclusions import ALL, KEY, Scores, label
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
 

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 from tubepet import io
 from tubepet.evaluate import distances, metrics
 from tubepet.evaluate.metrics import Described
+from tubepet.evaluate.rows import COPY, FLOOR
 from tubepet.evaluate.stack import Images
-from tubepet.evaluate.table import COPY, FLOOR
 from tubepet.rng import stream
 from tubepet.study.intervals import half_splits
 

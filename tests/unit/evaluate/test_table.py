@@ -8,6 +8,7 @@ import pytest
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.evaluate import figures, inception, metrics, statistics, table
+from tubepet.evaluate.rows import COPY, FLOOR
 
 SIZE = 32
 
@@ -43,7 +44,7 @@ def compared():
 
 def test_rows_and_columns(compared) -> None:
     _, _, rows, facts = compared
-    assert rows["model"].tolist() == ["paper", "dcgan", "vae", table.FLOOR, table.COPY]
+    assert rows["model"].tolist() == ["paper", "dcgan", "vae", FLOOR, COPY]
     assert (rows["n"] == 30).all() and (rows["num_test"] == 40).all()
     assert rows.set_index("model").loc["paper", "paper_fid"] == 52.8
     assert not facts["statements"]
@@ -58,7 +59,7 @@ def test_rows_and_columns(compared) -> None:
 
 def test_same_distribution_scores_like_the_floor_and_others_do_not(compared) -> None:
     rows = compared[2].set_index("model")
-    floor = rows.loc[table.FLOOR, "frechet"]
+    floor = rows.loc[FLOOR, "frechet"]
     # the same distribution: a few times the floor at most; more noise, one mode: far above
     assert rows.loc["paper", "frechet"] < 3 * floor
     assert rows.loc["dcgan", "frechet"] > 10 * floor
@@ -71,9 +72,9 @@ def test_same_distribution_scores_like_the_floor_and_others_do_not(compared) -> 
 
 def test_copies_are_found_out(compared) -> None:
     rows = compared[2].set_index("model")
-    assert rows.loc[table.COPY, "nearest_ratio"] == 0
+    assert rows.loc[COPY, "nearest_ratio"] == 0
     # other tubes of the same kind are as far away as the test tubes: within a third
-    assert rows.loc[table.FLOOR, "nearest_ratio"] == pytest.approx(1.0, rel=0.33)
+    assert rows.loc[FLOOR, "nearest_ratio"] == pytest.approx(1.0, rel=0.33)
 
 
 def test_result_is_a_function_of_the_seed(compared) -> None:

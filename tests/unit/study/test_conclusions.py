@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tubepet import io
-from tubepet.evaluate.table import COPY, FLOOR
+from tubepet.evaluate.rows import COPY, FLOOR
 from tubepet.study import conclusions, figures, tuning
 from tubepet.study.conclusions import KEY
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC

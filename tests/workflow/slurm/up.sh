@@ -52,11 +52,11 @@ ReturnToService=2
 MinJobAge=3600
 KillWait=5
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$CPUs RealMemory=$((RealMemory - 512)) Gres=gpu:1 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$CPUs RealMemory=$((RealMemory - 512)) Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=1-00:00:00 DefMemPerCPU=1000 State=UP
 PartitionName=gpu Nodes=ALL MaxTime=1-00:00:00 DefMemPerCPU=1000 State=UP
 C
-echo "NodeName=$host Name=gpu File=/dev/zero" >"$folder/gres.conf" # schedulable, no device
+printf 'NodeName=%s Name=gpu File=/dev/%s\n' "$host" zero "$host" full >"$folder/gres.conf" # schedulable, no devices
 mkdir -p /etc/slurm
 ln -s "$folder/slurm.conf" /etc/slurm/slurm.conf
 
