@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 from tubepet import seals, shards
 from tubepet.config import checked_config, variant_section
-from tubepet.errors import InputError
+from tubepet.errors import InputError, reading
 from tubepet.provenance import code_digest, share_package
 
 try:
@@ -25,14 +25,11 @@ except InputError as error:
 facts_path = Path("results/report/facts.json")
 if facts_path.is_file():
     try:
-        seals.check(facts_path)
-        config["facts"] = json.loads(facts_path.read_text())["sentences"]
+        with reading(facts_path, "JSON", seals.remedy(facts_path)):
+            seals.check(facts_path)
+            config["facts"] = json.loads(facts_path.read_text())["sentences"]
     except InputError as error:
         raise WorkflowError(str(error)) from None
-    except (ValueError, KeyError):
-        raise WorkflowError(
-            f"{facts_path}: got a damaged file (delete it to have it made again)"
-        ) from None
 
 TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 SHARDS = shards.cut(TUBES, config["phantom"]["tubes_per_job"])

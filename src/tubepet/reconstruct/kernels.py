@@ -24,7 +24,7 @@ import numpy as np
 
 MAX_CHUNK_LINES = 1 << 15  # float32 sums of so many terms are good to 1e-5
 MIN_CHUNK_LINES = 1 << 11
-NUM_CHUNKS = 8  # of a loop without images, and at least, where that gives MIN_CHUNK_LINES
+NUM_CHUNKS = 8  # at least, where that gives MIN_CHUNK_LINES
 # Keeps interpolation indices inside the padding when rounding pushes a line over the image's rim.
 RIM = 1e-9
 
@@ -136,6 +136,13 @@ def weigh(walk, tof_mm, tof_table, weights) -> Ray:  # type: ignore[no-untyped-d
 
 
 @numba.njit(inline="always")
+def line(n, points, first, second, tof_mm, tof_table, grid, weights) -> Ray:  # type: ignore[no-untyped-def]
+    """Prepare the walk along line n and fill in its weights."""
+    tof = tof_mm[n] if len(tof_table) > 0 else 0.0
+    return weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+
+
+@numba.njit(inline="always")
 def gather_strided(flat, walk, stride2, weights):  # type: ignore[no-untyped-def]
     """Do what `gather` does; `stride2` may be a literal."""
     first, last, stride0, stride1, _, u, du, v, dv, _, _ = walk
@@ -233,8 +240,7 @@ def forward_part(  # type: ignore[no-untyped-def]
     """Fill in the line integrals of lines begin, ..., end - 1."""
     weights = empty_weights(grid)
     for n in range(begin, end):
-        tof = tof_mm[n] if len(tof_table) > 0 else 0.0
-        walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+        walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
         sums[n] = gather(flat, walk, weights)
 
 
@@ -260,8 +266,7 @@ def back_part(  # type: ignore[no-untyped-def]
     """Add the values of lines begin, ..., end - 1 along them."""
     weights = empty_weights(grid)
     for n in range(begin, end):
-        tof = tof_mm[n] if len(tof_table) > 0 else 0.0
-        walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+        walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
         scatter(image, walk, weights, values[n])
 
 
@@ -286,8 +291,7 @@ def em_part(  # type: ignore[no-untyped-def]
     weights = empty_weights(grid)
     for i in range(begin, end):
         n = subset + i * num_subsets
-        tof = tof_mm[n] if len(tof_table) > 0 else 0.0
-        walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+        walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
         expected = gather(flat, walk, weights) + additive[n]
         if expected > 0.0:
             scatter(image, walk, weights, 1.0 / expected)
@@ -395,8 +399,7 @@ def matrix_rows(  # type: ignore[no-untyped-def]
     """Fill a CSR matrix of all weights (padded voxels); only count them if `values` is empty."""
     weights = empty_weights(grid)
     for n in range(len(first)):
-        tof = tof_mm[n] if len(tof_table) > 0 else 0.0
-        walk = weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+        walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
         start, stop, stride0, stride1, stride2, u0, du, v0, dv, _, _ = walk
         at = starts[n]
         starts[n + 1] = at + 4 * max(stop - start + 1, 0)
