@@ -43,6 +43,18 @@ def test_the_key_of_a_cached_rule_holds_its_wildcards(name):
         assert f'{wildcard}="{{{wildcard}}}"' in params
 
 
+def test_groups_are_those_of_both_profiles_and_no_training_is_in_one():
+    """A group asks for the sum of its jobs' hours: with a training, for more than a day."""
+    slurm, generic = (
+        yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())["groups"]
+        for name in ("slurm", "generic")
+    )
+    assert slurm == generic
+    grouped = {entry.split("=")[0] for entry in slurm}
+    assert grouped <= set(RULES)
+    assert not grouped & {name for name in RULES if name.startswith(("train_", "fit_"))}
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
 def test_scripts_are_thin(path: Path):
     text = path.read_text()
