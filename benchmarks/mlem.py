@@ -23,8 +23,8 @@ import numpy as np
 from record import record
 
 from tubepet.errors import InputError
-from tubepet.reconstruct import few, parallelproj, projector
-from tubepet.reconstruct.lines import Lines, em_sums, forward_sums
+from tubepet.reconstruct.projection import joseph, parallelproj, sparse
+from tubepet.reconstruct.projection.lines import Lines, em_sums, forward_sums
 from tubepet.types import Grid
 
 NUM_LINES, NUM_REPEATS = 300_000, 7
@@ -118,7 +118,7 @@ def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
     """Time one iteration, without and with time of flight, against every build."""
     prepared = parallelproj.prepare(GRID, lines.points, lines.first, lines.second)
     moved = np.ascontiguousarray(activity.transpose(2, 1, 0), np.float32)
-    table = projector.tof_table(SIGMA_MM)
+    table = joseph.tof_table(SIGMA_MM)
     found = peers()
     for name, targets in TARGETS.items():
         is_tof = name == "mlem_tof"
@@ -154,7 +154,7 @@ def with_few_events(lines: Lines, activity: np.ndarray) -> None:
     for num in (60, 1000, 2000, 5000, 10_000, 20_000):
         rows = np.linspace(0, NUM_LINES - 1, num).astype(int)
         part = Lines(lines.points, lines.first[rows], lines.second[rows], lines.additive[rows])
-        matrix, touched = few.system_matrix(part, GRID)
+        matrix, touched = sparse.system_matrix(part, GRID)
         transposed, image = matrix.T.tocsr(), activity.ravel()[touched]
 
         def by_matrix(matrix=matrix, transposed=transposed, image=image, part=part) -> np.ndarray:  # type: ignore[no-untyped-def]
@@ -194,7 +194,7 @@ def with_many_events(activity: np.ndarray) -> None:
 
 
 def main() -> None:
-    projector.use_threads(2)
+    joseph.use_threads(2)
     lines = measured_lines(NUM_LINES, np.random.default_rng(1))
     activity = np.zeros(GRID.shape)  # dark rim: see `parallelproj` on lines that pass closely
     inner = (slice(2, -2),) * 3

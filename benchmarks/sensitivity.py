@@ -12,11 +12,12 @@ import numpy as np
 import yaml
 from record import record
 
-from tubepet.reconstruct import geometry, kernels, projector, psf, sensitivity
+from tubepet.reconstruct.projection import blur, joseph, kernels, sensitivity
+from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Grid, Scanner, Volume
 
 NUM_REPEATS = 5
-CORE = (psf.Gaussian(1.0, 2.3, 3.6),)  # of calibrate_resolution in the default run
+CORE = (blur.Gaussian(1.0, 2.3, 3.6),)  # of calibrate_resolution in the default run
 LARGEST_NRMSE, STRIDE = 0.012, 64
 CONFIG = Path(__file__).parent.parent / "config" / "config.yaml"
 
@@ -38,21 +39,21 @@ def per_line_us(scanner: Scanner) -> float:
     tasks, shares = sensitivity._tasks(scanner, sensitivity._steps_through(grid, scanner), False)
     tasks, shares = tasks[::64], shares[::64]
     efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
-    numbers, times = projector.grid_numbers(grid), []
+    numbers, times = joseph.grid_numbers(grid), []
     for _ in range(NUM_REPEATS):
-        total = np.zeros(projector.num_padded(grid))
+        total = np.zeros(joseph.num_padded(grid))
         start = time.process_time()
         kernels.lor_sums(
             geometry.crystal_points_mm(scanner), geometry.lor_areas_mm2(scanner, efficiency),
             tasks, shares, scanner.num_rings, scanner.num_columns, False, 1, numbers,
-            projector.padded(mu), numbers, projector.private_images(grid), total[:0], total,
+            joseph.padded(mu), numbers, joseph.private_images(grid), total[:0], total,
         )  # fmt: skip
         times.append(time.process_time() - start)
     return statistics.median(times) / len(tasks) / scanner.num_rings**2 * 1e6
 
 
 def main() -> None:
-    projector.use_threads(1)
+    joseph.use_threads(1)
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     image, scanner = config["reconstruct"], Scanner(**config["scanner"])
     grid = Grid.centred(
@@ -65,7 +66,7 @@ def main() -> None:
     num_pairs = geometry.num_column_pairs(scanner)[steps].sum() * scanner.num_rings**2
 
     def plain(is_symmetric: bool) -> float:
-        start, total = time.process_time(), np.zeros(projector.num_padded(grid))
+        start, total = time.process_time(), np.zeros(joseph.num_padded(grid))
         nothing = Volume(np.zeros(grid.shape), grid), total, total[:0]
         sensitivity._run(scanner, grid, efficiency, is_symmetric, 1, *nothing)
         return time.process_time() - start
@@ -78,7 +79,7 @@ def main() -> None:
         found = sensitivity.attenuated_sensitivity(
             geometric, scanner, grid, efficiency, tube_mu(), n
         )
-        return psf.blurred(found, grid, CORE), time.process_time() - start
+        return blur.blurred(found, grid, CORE), time.process_time() - start
 
     attenuated(1)  # compiled
     runs = [(attenuated(1), attenuated(STRIDE)) for _ in range(NUM_REPEATS)]

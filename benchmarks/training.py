@@ -16,15 +16,15 @@ import torch
 import yaml
 from record import record
 
-from tubepet.config import checked_config
-from tubepet.device import make_fabric
-from tubepet.gan.data import Data, Drawn, ct_images, positron_images
-from tubepet.gan.models import MODELS
-from tubepet.gan.run import Run, bare, start
-from tubepet.gan.sample import sample_images
-from tubepet.phantom.drawing import Population, SliceGrid, draw_new
+from tubepet.dataset.drawing import Population, SliceGrid, draw_new
+from tubepet.generate.data import Data, Drawn, ct_images, positron_images
+from tubepet.generate.models.catalogue import MODELS
+from tubepet.generate.run import Run, bare, start
+from tubepet.generate.sample import sample_images
+from tubepet.plan.config import checked_config
 from tubepet.pretrain.vae import ConvVAE
 from tubepet.study.cost import count_flops, spent_s
+from tubepet.training.processes import make_fabric
 
 ROOT = Path(__file__).parent.parent
 PEER = "dcgan"

@@ -13,7 +13,7 @@ import yaml
 from record import record
 from training import ROOT, begin, synthetic_data, take_steps
 
-from tubepet.config import checked_config
+from tubepet.plan.config import checked_config
 from tubepet.study.cost import spent_s
 
 MODELS_MEASURED = ("paper", "ours", "dcgan", "fastgan")

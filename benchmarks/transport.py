@@ -15,7 +15,8 @@ import yaml
 from record import record
 
 from tubepet import io
-from tubepet.simulate import engines, g4data, gate
+from tubepet.simulate import engines, sources
+from tubepet.simulate.geant4 import em_tables
 from tubepet.types import Grid, Scanner, Volume
 
 CONFIG = Path(__file__).parent.parent / "config" / "config.yaml"
@@ -46,20 +47,20 @@ def tube(voxel_mm: float, folder: Path) -> dict[str, object]:
     paths = folder / f"labels_{voxel_mm}.nii.gz", folder / f"activity_{voxel_mm}.nii.gz"
     io.write_volume(paths[0], labels)
     io.write_volume(paths[1], active(labels))
-    return gate.tube_source(*paths, labels.grid)
+    return sources.tube_source(*paths, labels.grid)
 
 
 def cylinders() -> dict[str, object]:
     shape = {"bore_radius_mm": RADIUS_MM, "wall_mm": WALL_MM}
     what = {"tube": "tube", "family": "round", "defect": "none", "length_mm": LENGTH_MM}
-    return gate.solid_source({**what, "geometry": shape})
+    return sources.solid_source({**what, "geometry": shape})
 
 
 def main() -> None:
     scanner = Scanner(**yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["scanner"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        facts = g4data.prepare("auto", "", folder / "g4data")
+        facts = em_tables.prepare("auto", "", folder / "g4data")
 
         def decays_per_cpu_s(engine: str, source: dict[str, object], decays: int) -> int:
             stats = engines.simulate(

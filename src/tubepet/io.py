@@ -1,7 +1,7 @@
 """The readers and writers of artefacts. No physics.
 
 Every writer writes beside its target and renames: a file exists only if it is whole. What is
-damaged later is found when it is read (`tubepet.seals`).
+damaged later is found when it is read (`tubepet.checksums`).
 """
 
 import errno
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
-from tubepet import seals
+from tubepet import checksums
 from tubepet.errors import InputError, reading
 from tubepet.types import Grid, Volume
 
@@ -48,13 +48,13 @@ def atomic(path: PathLike) -> Iterator[Path]:
         part = Path(folder) / target.name
         try:
             yield part
-            seals.seal(part)
+            checksums.seal(part)
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
         except Exception as error:
             raise _named(error, target) from error
-        if seals.beside(part).is_file():  # first: a table without its sum would pass unseen
-            seals.beside(part).replace(seals.beside(target))
+        if checksums.beside(part).is_file():  # first: a table without its sum would pass unseen
+            checksums.beside(part).replace(checksums.beside(target))
         part.replace(target)
 
 
@@ -78,7 +78,7 @@ def read_json(path: PathLike) -> Any:
     """Read a JSON file; `InputError` if it is not one."""
     with reading(path, "JSON"):
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-    seals.check(path)
+    checksums.check(path)
     if isinstance(data, dict):
         data.pop("sha256", None)
     return data
@@ -132,7 +132,7 @@ def _num_bytes_inside(path: PathLike, limit: float = math.inf) -> int:
 
 def read_volume(path: PathLike) -> Volume:
     """Read a NIfTI volume; `InputError` if it is damaged, too large, or its axes are rotated."""
-    with reading(path, "a NIfTI volume", seals.remedy(Path(path))):
+    with reading(path, "a NIfTI volume", checksums.remedy(Path(path))):
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
@@ -204,7 +204,7 @@ def write_stack(
 
 def read_array(path: PathLike) -> NDArray[Any]:
     """Map a `.npy` array into memory, read-only; `InputError` if it is damaged."""
-    seals.check(path)
+    checksums.check(path)
     with reading(path, "a .npy array"):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):  # a zip file of arrays
@@ -242,7 +242,7 @@ def checked(path: PathLike) -> PathLike:
 
     What reads it then is its package, for NumPy or for PyTorch.
     """
-    seals.check(path)
+    checksums.check(path)
     with reading(path, "safetensors"), safe_open(path, "numpy") as file:
         file.keys()
     return path
@@ -259,19 +259,19 @@ def write_table(path: PathLike, table: pd.DataFrame) -> None:
 
 def read_table(path: PathLike) -> pd.DataFrame:
     """Read a Parquet or CSV table, by the suffix; `InputError` if it is damaged."""
-    seals.check(path)
+    checksums.check(path)
     with reading(path, "a readable table"):
         return pd.read_parquet(path) if Path(path).suffix == ".parquet" else pd.read_csv(path)
 
 
 def write_figure(path: PathLike, figure: Any) -> None:
-    """Write a matplotlib figure as PNG with its numbers (`tubepet.numbers`).
+    """Write a matplotlib figure as PNG with its numbers (`tubepet.figure_data`).
 
     Without a date: equal figures are equal files.
     """
-    from tubepet import numbers  # matplotlib takes half a second to load
+    from tubepet import figure_data
 
     info = PngInfo()
-    info.add(numbers.CHUNK, numbers.packed(figure))
+    info.add(figure_data.CHUNK, figure_data.packed(figure))
     with atomic(path) as part:
         figure.savefig(part, dpi=110, pil_kwargs={"pnginfo": info})

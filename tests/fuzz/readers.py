@@ -24,17 +24,19 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
 
-from tubepet import io, seals
+from tubepet import checksums, io
 from tubepet.cli.reconstruct import read_scanner
-from tubepet.config import checked_config
 from tubepet.ct import deeplesion, dicom
 from tubepet.formats import castor, gate, petsird, tables
-from tubepet.gan import home, models
-from tubepet.pretrain import checkpoint, vae
-from tubepet.reconstruct import crystals, identity
+from tubepet.generate import trained
+from tubepet.generate.models import catalogue
+from tubepet.plan.config import checked_config
+from tubepet.pretrain import vae
+from tubepet.reconstruct.scanner import crystals, fingerprint
 from tubepet.report import turing
 from tubepet.simulate import coincidences
-from tubepet.simulate.digitizer import SCATTER_PROCESSES
+from tubepet.simulate.coincidences import SCATTER_PROCESSES
+from tubepet.training import checkpoint
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +80,7 @@ class Reader:
 
     def seed(self, folder: Path) -> bytes:
         """Write whole files into a folder; return the content to change, without its seal."""
-        with mock.patch.object(seals, "seal"):  # it would stop every change at the door
+        with mock.patch.object(checksums, "seal"):  # it would stop every change at the door
             self.write(folder)
         return self.unpack((folder / self.name).read_bytes())
 
@@ -184,7 +186,7 @@ def _vae(folder: Path) -> None:
 def _generator(folder: Path) -> None:
     torch.manual_seed(0)
     arguments = {**VAE, "output": "activity", "filter_px": 0.8}
-    network = models.MODELS["vae"].make_generator(arguments)
+    network = catalogue.MODELS["vae"].make_generator(arguments)
     with io.atomic(folder / "generator.safetensors") as part:
         save_file(network.state_dict(), part)
     facts = {"format": 1, "model": "vae", "arguments": arguments, "scale_bq_mm3": 5.0}
@@ -222,12 +224,12 @@ def _table(name: str) -> Callable[[Path], None]:
 
 
 def _calibration(folder: Path) -> None:
-    content = {"scanner": identity.scanner_hash(SCANNER), "by_step": [0.5] * 9}
+    content = {"scanner": fingerprint.scanner_hash(SCANNER), "by_step": [0.5] * 9}
     io.write_json(folder / "calibration.json", content | {"by_difference": [1.0] * 4})
 
 
 def _read_calibration(path: Path) -> None:
-    identity.check_calibration(str(path), io.read_json(path), SCANNER)
+    fingerprint.check_calibration(str(path), io.read_json(path), SCANNER)
 
 
 def _png_packed(data: bytes) -> bytes:
@@ -296,10 +298,10 @@ READERS = {
     ),
     "vae_weights": Reader("vae.safetensors", _vae, lambda path: vae.load_vae(path, VAE)),
     "generator_weights": Reader(
-        "generator.safetensors", _generator, lambda path: home.read_generator(path.parent)
+        "generator.safetensors", _generator, lambda path: trained.read_generator(path.parent)
     ),
     "generator_json": Reader(
-        "generator.json", _generator, lambda path: home.read_generator(path.parent)
+        "generator.json", _generator, lambda path: trained.read_generator(path.parent)
     ),
     "turing": Reader("r.json", _turing, _read_turing, _turing_packed),
     "table_csv": Reader("t.csv", _table("t.csv"), io.read_table),

@@ -11,7 +11,7 @@ import numpy as np
 import opengate
 import uproot
 
-from tubepet.simulate.scanner import LYSO_ATOMS, LYSO_G_CM3
+from tubepet.constants import LYSO_ATOMS, LYSO_G_CM3
 
 MATERIALS = ("G4_WATER", "G4_Al", "LYSO")
 SPACING_MM = 100.0

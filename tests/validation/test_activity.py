@@ -10,10 +10,14 @@ import yaml
 from tubepet import io, rng
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
-from tubepet.reconstruct import background, calibrate, geometry, mlem, psf, sensitivity
-from tubepet.reconstruct.background import Cylinder
-from tubepet.simulate import g4data, gate
+from tubepet.reconstruct import acquisition, calibration
+from tubepet.reconstruct.background import tail_fit
+from tubepet.reconstruct.background.tail_fit import Cylinder
+from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.reconstruct.scanner import geometry
+from tubepet.simulate import sources
 from tubepet.simulate.coincidences import read_coincidences
+from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.types import Grid, Scanner, Volume
 
 pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("activity")]
@@ -21,7 +25,7 @@ pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("activity")]
 SEED = 41
 CALIBRATION_DECAYS = 400_000
 DURATION_S = 0.05
-CORE = (psf.Gaussian(1.0, 2.3, 3.6),)  # of calibrate_resolution in the default run
+CORE = (blur.Gaussian(1.0, 2.3, 3.6),)  # of calibrate_resolution in the default run
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def config(root):
 def run(config, tmp_path_factory):
     """Simulate the calibration source and one tube without defect, and reconstruct it."""
     folder = tmp_path_factory.mktemp("activity")
-    facts = g4data.prepare("auto", "", folder / "g4data")
+    facts = em_tables.prepare("auto", "", folder / "g4data")
     scanner, image = Scanner(**config["scanner"]), config["reconstruct"]
     fixed = {"family": "round", "defect": "none"}
     tube = spec.draw_tube("tube_0000", config["phantom"], fixed, SEED)
@@ -42,18 +46,18 @@ def run(config, tmp_path_factory):
     activity = Volume(maps.activity_bq_mm3(voxels, 600.0), voxels.grid)
     io.write_volume(folder / "labels.nii.gz", Volume(voxels.labels(), voxels.grid))
     io.write_volume(folder / "activity.nii.gz", activity)
-    source = gate.calibration_source(
+    source = sources.calibration_source(
         *(image[key] for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm"))
     )
     jobs = {
         "calibration": (
             source,
-            gate.CALIBRATION_ACTIVITY_BQ,
-            CALIBRATION_DECAYS / gate.CALIBRATION_ACTIVITY_BQ,
+            sources.CALIBRATION_ACTIVITY_BQ,
+            CALIBRATION_DECAYS / sources.CALIBRATION_ACTIVITY_BQ,
         ),
         "tube": (
-            gate.tube_source(folder / "labels.nii.gz", folder / "activity.nii.gz", voxels.grid),
-            gate.total_activity_bq(activity),
+            sources.tube_source(folder / "labels.nii.gz", folder / "activity.nii.gz", voxels.grid),
+            sources.total_activity_bq(activity),
             DURATION_S,
         ),
     }
@@ -68,7 +72,7 @@ def run(config, tmp_path_factory):
         events[name] = read_coincidences(path, scanner)
 
     half_mm = source["length_mm"] / 2
-    found = calibrate.fit_efficiency(
+    found = calibration.fit_efficiency(
         events["calibration"],
         scanner,
         Cylinder(source["radius_mm"], -half_mm, half_mm),
@@ -84,7 +88,7 @@ def run(config, tmp_path_factory):
     mu = Volume(maps.mu_per_mm(voxels), voxels.grid)
     keys = ("num_iterations", "num_subsets", "sensitivity_stride", "filter_fwhm_mm")
     mlem_settings = {key: image[key] for key in keys} | {"psf": CORE}
-    result, trace = mlem.reconstruct(
+    result, trace = acquisition.reconstruct(
         events["tube"], scanner, efficiency, geometric, mu, DURATION_S, **mlem_settings
     )
     return {
@@ -119,11 +123,11 @@ def test_likelihood_never_falls_on_real_data(run):
 def test_estimated_scatter_and_randoms_are_near_the_true_ones(run):
     scanner, events, mu = run["scanner"], run["events"], run["mu"]
     areas_mm2 = geometry.lor_areas_mm2(scanner, run["efficiency"])
-    cylinder = background.enclosing_cylinder(mu.array > 0, mu.grid)
-    fitted = background.fit_background(events, scanner, areas_mm2, cylinder)
-    core = cylinder.widened(background.MARGIN_MM)
-    estimated = background.total_counts(fitted, scanner, areas_mm2, core)
-    is_core = background.touches(*background.event_coordinates(events, scanner), core)
+    cylinder = tail_fit.enclosing_cylinder(mu.array > 0, mu.grid)
+    fitted = tail_fit.fit_background(events, scanner, areas_mm2, cylinder)
+    core = cylinder.widened(tail_fit.MARGIN_MM)
+    estimated = tail_fit.total_counts(fitted, scanner, areas_mm2, core)
+    is_core = tail_fit.touches(*tail_fit.event_coordinates(events, scanner), core)
     true = int((is_core & (events.truth > 0)).sum())
     print(f"scatter and randoms on core lines: estimated {estimated:.0f}, true {true}, "
           f"of {is_core.sum()} prompts")  # fmt: skip

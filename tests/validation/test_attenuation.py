@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import xraylib
 
+from tubepet.constants import LYSO_ATOMS, LYSO_G_CM3
 from tubepet.phantom.maps import MU_ALUMINIUM_PER_MM, MU_WATER_PER_MM
-from tubepet.simulate import g4data
-from tubepet.simulate.scanner import LYSO_ATOMS, LYSO_G_CM3
+from tubepet.simulate.geant4 import em_tables
 
 NUM_PHOTONS = 500_000
 
@@ -38,8 +38,8 @@ def lyso_per_mm() -> float:
 def test_attenuation_of_511_kev(tmp_path: Path) -> None:
     reference = [nist_per_mm("water"), nist_per_mm("aluminium"), lyso_per_mm()]
     thickness_mm = [1.3 / mu for mu in reference]  # about where mu is measured best
-    tables = g4data.prepare("substitute", "", tmp_path / "g4data")
-    environment = {**os.environ, **g4data.environment(tables["root"])}
+    tables = em_tables.prepare("substitute", "", tmp_path / "g4data")
+    environment = {**os.environ, **em_tables.environment(tables["root"])}
     script = Path(__file__).with_name("attenuation_run.py")
     subprocess.run(
         [sys.executable, str(script), str(tmp_path), str(NUM_PHOTONS), *map(str, thickness_mm)],

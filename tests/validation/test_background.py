@@ -12,9 +12,11 @@ import yaml
 from tubepet import io
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
-from tubepet.reconstruct import background, calibrate, mlem, psf, randoms, scatter, sensitivity
-from tubepet.reconstruct.background import Cylinder
-from tubepet.simulate import gate
+from tubepet.reconstruct import acquisition, calibration
+from tubepet.reconstruct.background import randoms, scatter, tail_fit
+from tubepet.reconstruct.background.tail_fit import Cylinder
+from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.simulate import sources
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.simulate.fast import transport
 from tubepet.types import Grid, Scanner, Volume
@@ -24,7 +26,7 @@ pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("background")]
 SEED = 23
 CALIBRATION_DECAYS = 3_000_000
 NUM_DECAYS = 1_500_000
-CORE = (psf.Gaussian(1.0, 2.3, 3.6),)  # of calibrate_resolution in the default run
+CORE = (blur.Gaussian(1.0, 2.3, 3.6),)  # of calibrate_resolution in the default run
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +36,15 @@ def known(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("background")
     scanner, image = Scanner(**config["scanner"]), config["reconstruct"]
     size = [image[key] for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")]
-    source, path = gate.calibration_source(*size), folder / "calibration.root"
-    activity_bq = gate.CALIBRATION_ACTIVITY_BQ
+    source, path = sources.calibration_source(*size), folder / "calibration.root"
+    activity_bq = sources.CALIBRATION_ACTIVITY_BQ
     stats = transport.simulate(
         "calibration", source, activity_bq, CALIBRATION_DECAYS / activity_bq, scanner, SEED, 2,
         path, 500.0, "cpu",
     )  # fmt: skip
     half_mm = source["length_mm"] / 2
     cylinder = Cylinder(source["radius_mm"], -half_mm, half_mm)
-    found = calibrate.fit_efficiency(
+    found = calibration.fit_efficiency(
         read_coincidences(path, scanner), scanner, cylinder, stats["decays"], str(path)
     )
     efficiency = np.outer(found.by_step, found.by_difference)
@@ -66,16 +68,16 @@ def test_activity_scatter_and_randoms(known, concentration):
     path = folder / "tube.root"
     io.write_volume(labels_path, Volume(voxels.labels(), voxels.grid))
     io.write_volume(activity_path, activity)
-    total_bq = gate.total_activity_bq(activity)
+    total_bq = sources.total_activity_bq(activity)
     duration_s = NUM_DECAYS / total_bq
     stats = transport.simulate(
-        "tube", gate.tube_source(labels_path, activity_path, voxels.grid), total_bq, duration_s,
+        "tube", sources.tube_source(labels_path, activity_path, voxels.grid), total_bq, duration_s,
         scanner, SEED, 2, path, 500.0, "cpu",
     )  # fmt: skip
     events, delayed = read_coincidences(path, scanner), read_delayed(path, scanner)
     keys = ("num_iterations", "num_subsets", "sensitivity_stride", "filter_fwhm_mm")
     settings = {key: image[key] for key in keys} | {"psf": CORE}
-    found, _ = mlem.reconstruct(
+    found, _ = acquisition.reconstruct(
         events, scanner, efficiency, geometric, mu, duration_s, **settings, delayed=delayed
     )
     found_bq = float(found.array.sum(dtype=float)) * found.grid.voxel_volume_mm3
@@ -83,8 +85,8 @@ def test_activity_scatter_and_randoms(known, concentration):
     rate = scatter.simulate(found.array, found.grid, mu, scanner, efficiency, detection)
     scattered = duration_s * scatter.lor_counts(rate, scanner).sum()
     random = randoms.lor_counts(randoms.fit_singles(delayed, scanner), scanner).sum()
-    field = background.enclosing_cylinder(np.ones(found.grid.shape, bool), found.grid)
-    is_seen = background.touches(*background.event_coordinates(events, scanner), field)
+    field = tail_fit.enclosing_cylinder(np.ones(found.grid.shape, bool), found.grid)
+    is_seen = tail_fit.touches(*tail_fit.event_coordinates(events, scanner), field)
     by_place = stats["singles_by_ring"], stats["singles_by_column"]
     counted = randoms.from_singles(*by_place, duration_s, scanner)
     from_singles = randoms.lor_counts(counted, scanner).sum()

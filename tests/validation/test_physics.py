@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tubepet.simulate import g4data, physics
+from tubepet.simulate.geant4 import em_tables
 from tubepet.types import Scanner
+from tubepet.validate import physics
 
 
 @pytest.mark.validation
 def test_every_check_of_the_report_is_met(root: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((root / "config" / "config.yaml").read_text())
-    facts = g4data.prepare("auto", "", tmp_path / "g4data")
+    facts = em_tables.prepare("auto", "", tmp_path / "g4data")
     scratch = tmp_path / "runs"
     scratch.mkdir()
     result = physics.measure(

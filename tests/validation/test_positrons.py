@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tubepet.simulate import g4data
+from tubepet.simulate.geant4 import em_tables
 
 
 @pytest.mark.validation
 def test_accolinearity_in_water_is_half_a_degree(tmp_path: Path) -> None:
-    tables = g4data.prepare("substitute", "", tmp_path / "g4data")
+    tables = em_tables.prepare("substitute", "", tmp_path / "g4data")
     script = Path(__file__).with_name("positron_run.py")
     subprocess.run(
         [sys.executable, str(script), str(tmp_path), "5000"],
-        env={**os.environ, **g4data.environment(tables["root"])},
+        env={**os.environ, **em_tables.environment(tables["root"])},
         check=True,
         timeout=300,
     )

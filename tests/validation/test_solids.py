@@ -9,8 +9,9 @@ import yaml
 
 from tubepet import io, rng
 from tubepet.phantom import geometry, maps, spec
-from tubepet.simulate import g4data, gate
+from tubepet.simulate import sources
 from tubepet.simulate.coincidences import TRUE, read_branches, read_coincidences
+from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.types import Scanner, Volume
 
 pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("solids")]
@@ -26,7 +27,7 @@ def config(root: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory) -> dict[str, Any]:
-    return g4data.prepare("auto", "", tmp_path_factory.mktemp("g4") / "g4data")
+    return em_tables.prepare("auto", "", tmp_path_factory.mktemp("g4") / "g4data")
 
 
 def run(
@@ -43,9 +44,9 @@ def run(
     activity = Volume(maps.activity_bq_mm3(voxels, 1.0), voxels.grid)
     io.write_volume(folder / "labels.nii.gz", Volume(voxels.labels(), voxels.grid))
     io.write_volume(folder / "activity.nii.gz", activity)
-    source = gate.tube_source(folder / "labels.nii.gz", folder / "activity.nii.gz", voxels.grid)
+    source = sources.tube_source(folder / "labels.nii.gz", folder / "activity.nii.gz", voxels.grid)
     if solids:
-        source = gate.solid_source(maps.truth("tube_0000", tube, voxels, activity.array, 3))
+        source = sources.solid_source(maps.truth("tube_0000", tube, voxels, activity.array, 3))
     name = f"{family}_{solids}_{particle}"
     stats = gate.simulate(
         name, source, DECAYS / DURATION_S, DURATION_S, Scanner(**config["scanner"]),
@@ -62,7 +63,7 @@ def places_mm(path: Path) -> np.ndarray:
     return np.stack(list(data.values()), axis=1)
 
 
-@pytest.mark.parametrize("family", gate.SOLID_FAMILIES)
+@pytest.mark.parametrize("family", sources.SOLID_FAMILIES)
 def test_solids_agree_with_voxels(tmp_path: Path, family: str, config, tables) -> None:
     scanner = Scanner(**config["scanner"])
     (a, a_path, missed), (b, b_path, _) = (
@@ -108,4 +109,4 @@ def test_positrons_count_as_pairs(tmp_path: Path, config, tables) -> None:
 def test_other_tubes_are_refused(family: str, defect: str) -> None:
     truth = {"tube": "tube_0007", "family": family, "defect": defect}
     with pytest.raises(gate.InputError, match=rf"simulate.geometry: .*tube_0007 \({family}"):
-        gate.solid_source(truth)
+        sources.solid_source(truth)

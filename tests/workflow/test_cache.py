@@ -9,7 +9,7 @@ import pytest
 from tests.workflow.conftest import snakemake
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.simulate import g4data
+from tubepet.simulate.geant4 import em_tables
 
 FACTS, TABLES = Path("results/simulate/g4data.json"), Path("results/simulate/g4data")
 
@@ -32,12 +32,12 @@ def test_copies_share_one_cache_and_a_poisoned_entry_is_named(tmp_path, monkeypa
 
     monkeypatch.chdir(second)
     facts = io.read_json(FACTS)
-    g4data.check(facts, "G4EmStandardPhysics")
+    em_tables.check(facts, "G4EmStandardPhysics")
     entry = (TABLES / "G4EMLOW8.8").resolve().parent
     next(entry.rglob("pe-cs-13.dat")).write_text("1 2 3\n")
     message = re.escape(f"(delete {TABLES} and {entry} to have them made again)")
     with pytest.raises(InputError, match=f"{TABLES}: got damaged tables, .*{message}"):
-        g4data.check(facts, "G4EmStandardPhysics")
+        em_tables.check(facts, "G4EmStandardPhysics")
 
     shared = FACTS.resolve()
     shared.write_text(shared.read_text().replace("substitute", "official"))
@@ -49,4 +49,4 @@ def test_copies_share_one_cache_and_a_poisoned_entry_is_named(tmp_path, monkeypa
         shutil.rmtree(advised)
     shared.unlink()
     assert is_made(second)
-    g4data.check(io.read_json(FACTS), "G4EmStandardPhysics")
+    em_tables.check(io.read_json(FACTS), "G4EmStandardPhysics")

@@ -23,7 +23,7 @@ rule prepare_g4data:
         choice=config["simulate"]["g4_data"],
         official_dir=config["simulate"]["g4_data_dir"],
         official=official_tables,
-        code=code_digest("tubepet.simulate.g4data"),
+        code=code_digest("tubepet.simulate.geant4.em_tables"),
     script:
         "../scripts/prepare_g4data.py"
 
@@ -60,7 +60,7 @@ rule simulate_tube:
         delay_ns=config["simulate"]["delay_ns"],
         device=config["simulate"]["device"],
         code=code_digest(
-            "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.worker"
+            "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.geant4.worker"
         ),
     script:
         "../scripts/simulate_tube.py"
@@ -98,7 +98,7 @@ rule simulate_calibration:
             for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
         },
         code=code_digest(
-            "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.worker"
+            "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.geant4.worker"
         ),
     script:
         "../scripts/simulate_calibration.py"
@@ -156,10 +156,10 @@ rule validate_physics:
         scanner=config["scanner"],
         physics_list=config["simulate"]["physics_list"],
         code=code_digest(
-            "tubepet.simulate.physics",
-            "tubepet.simulate.physics_figures",
-            "tubepet.simulate.slab_worker",
-            "tubepet.simulate.worker",
+            "tubepet.validate.physics",
+            "tubepet.validate.physics_figures",
+            "tubepet.validate.slab_worker",
+            "tubepet.simulate.geant4.worker",
         ),
     script:
         "../scripts/validate_physics.py"
@@ -184,7 +184,7 @@ rule collect_counts:
         runtime=5,
     params:
         stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
-        code=code_digest("tubepet.simulate.counts"),
+        code=code_digest("tubepet.simulate.coincidences"),
     script:
         "../scripts/collect_counts.py"
 
@@ -225,7 +225,9 @@ rule validate_transport:
         device=config["simulate"]["device"],
         decays=validation_decays,
         code=code_digest(
-            "tubepet.rng", "tubepet.simulate.figures", "tubepet.simulate.worker"
+            "tubepet.rng",
+            "tubepet.validate.transport_figures",
+            "tubepet.simulate.geant4.worker",
         ),
     script:
         "../scripts/validate_transport.py"

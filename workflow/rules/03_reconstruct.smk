@@ -30,9 +30,9 @@ rule calibrate_scanner:
     params:
         scanner=config["scanner"],
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
+            "tubepet.reconstruct.calibration",
             "tubepet.reconstruct.figures",
-            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.scanner.fingerprint",
             "tubepet.simulate.coincidences",
         ),
     script:
@@ -63,9 +63,9 @@ rule compute_sensitivity:
             for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
         },
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
-            "tubepet.reconstruct.identity",
-            "tubepet.reconstruct.sensitivity",
+            "tubepet.reconstruct.calibration",
+            "tubepet.reconstruct.scanner.fingerprint",
+            "tubepet.reconstruct.projection.sensitivity",
         ),
     script:
         "../scripts/compute_sensitivity.py"
@@ -97,8 +97,8 @@ rule calibrate_resolution:
         delay_ns=config["simulate"]["delay_ns"],
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.calibrate",
-            "tubepet.reconstruct.identity",
+            "tubepet.reconstruct.calibration",
+            "tubepet.reconstruct.scanner.fingerprint",
             "tubepet.reconstruct.resolution",
         ),
     script:
@@ -160,8 +160,8 @@ rule reconstruct_tube:
         },
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.files",
-            "tubepet.reconstruct.mlem",
+            "tubepet.reconstruct.read",
+            "tubepet.reconstruct.acquisition",
             "tubepet.reconstruct.figures",
         ),
     script:
@@ -208,8 +208,8 @@ rule bootstrap_tube:
         num_resamples=config["reconstruct"]["num_bootstrap"],
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.files",
-            "tubepet.reconstruct.mlem",
+            "tubepet.reconstruct.read",
+            "tubepet.reconstruct.acquisition",
         ),
     script:
         "../scripts/bootstrap_tube.py"
@@ -247,7 +247,7 @@ rule reconstruct_frames:
         mlem=rules.reconstruct_tube.params.mlem,
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.files",
+            "tubepet.reconstruct.read",
             "tubepet.reconstruct.frames",
         ),
     script:
@@ -279,8 +279,8 @@ rule locate_sources:
         stride=config["reconstruct"]["sensitivity_stride"],
         fwhm_mm=config["reconstruct"]["psf_fwhm_mm"],
         code=code_digest(
-            "tubepet.reconstruct.files",
-            "tubepet.reconstruct.mlem",
+            "tubepet.reconstruct.read",
+            "tubepet.reconstruct.acquisition",
             "tubepet.reconstruct.sources",
             "tubepet.simulate.coincidences",
         ),
@@ -333,8 +333,8 @@ rule validate_reconstruction:
         },
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.files",
-            "tubepet.reconstruct.proof",
+            "tubepet.reconstruct.read",
+            "tubepet.validate.reconstruction",
         ),
     script:
         "../scripts/validate_reconstruction.py"
@@ -369,7 +369,7 @@ rule collect_slices:
         images=expand("results/reconstruct/{tube}/image.nii.gz", tube=TUBES),
         truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
         stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
-        code=code_digest("tubepet.reconstruct.dataset", "tubepet.rng"),
+        code=code_digest("tubepet.dataset.collect", "tubepet.rng"),
     script:
         "../scripts/collect_slices.py"
 
@@ -401,6 +401,6 @@ rule label_slices:
         grid=slice_grid(),
         num_slices=config["reconstruct"]["num_slices"],
         margin_mm=config["reconstruct"]["slice_margin_mm"],
-        code=code_digest("tubepet.phantom.drawing"),
+        code=code_digest("tubepet.dataset.drawing"),
     script:
         "../scripts/label_slices.py"

@@ -32,7 +32,7 @@ rule collect_feature_slices:
         images=expand("results/reconstruct/{tube}/image.nii.gz", tube=FEATURE_TUBES),
         truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
         stats=expand("results/simulate/{tube}/stats.json", tube=FEATURE_TUBES),
-        code=code_digest("tubepet.reconstruct.dataset", "tubepet.rng"),
+        code=code_digest("tubepet.dataset.collect", "tubepet.rng"),
     script:
         "../scripts/collect_slices.py"
 
@@ -64,7 +64,7 @@ rule label_feature_slices:
         grid=slice_grid(),
         num_slices=config["reconstruct"]["num_slices"],
         margin_mm=config["reconstruct"]["slice_margin_mm"],
-        code=code_digest("tubepet.phantom.drawing"),
+        code=code_digest("tubepet.dataset.drawing"),
     script:
         "../scripts/label_slices.py"
 
@@ -234,7 +234,7 @@ rule take_subset:
         runtime=5,
     params:
         seed=config["seed"],
-        code=code_digest("tubepet.study.subset", "tubepet.rng"),
+        code=code_digest("tubepet.dataset.subset", "tubepet.rng"),
     script:
         "../scripts/take_subset.py"
 

@@ -46,7 +46,7 @@ rule reconstruct_pair:
         mlem=rules.reconstruct_tube.params.mlem,
         seed=config["seed"],
         code=code_digest(
-            "tubepet.reconstruct.files",
+            "tubepet.reconstruct.read",
             "tubepet.reconstruct.frames",
         ),
     script:

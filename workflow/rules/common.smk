@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
-from tubepet import seals, shards
-from tubepet.config import checked_config, variant_section
+from tubepet import checksums
+from tubepet.plan import shards
+from tubepet.plan.config import checked_config, variant_section
 from tubepet.errors import InputError, reading
-from tubepet.provenance import code_digest, share_package
+from tubepet.plan.provenance import code_digest, share_package
 
 try:
     config = checked_config(
@@ -25,8 +26,8 @@ except InputError as error:
 facts_path = Path("results/report/facts.json")
 if facts_path.is_file():
     try:
-        with reading(facts_path, "JSON", seals.remedy(facts_path)):
-            seals.check(facts_path)
+        with reading(facts_path, "JSON", checksums.remedy(facts_path)):
+            checksums.check(facts_path)
             config["facts"] = json.loads(facts_path.read_text())["sentences"]
     except InputError as error:
         raise WorkflowError(str(error)) from None
@@ -265,7 +266,9 @@ def gan_settings(wildcards):
 
 def gan_code(wildcards):
     return code_digest(
-        "tubepet.gan.train", "tubepet.gan.files", f"tubepet.gan.{wildcards.model}"
+        "tubepet.generate.loop",
+        "tubepet.generate.read",
+        f"tubepet.generate.models.{wildcards.model}",
     )
 
 
@@ -393,7 +396,11 @@ def reference_settings(wildcards):
 
 def variant_code(wildcards):
     model = variant_model(wildcards)
-    gan = ("tubepet.gan.train", "tubepet.gan.files", f"tubepet.gan.{model}")
+    gan = (
+        "tubepet.generate.loop",
+        "tubepet.generate.read",
+        f"tubepet.generate.models.{model}",
+    )
     return code_digest(*gan, "tubepet.study.outcome")
 
 

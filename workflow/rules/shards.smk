@@ -24,6 +24,6 @@ rule run_shard:
         truths=shard_paths("results/phantom/{tube}/truth.json"),
         stats=shard_paths("results/simulate/{tube}/stats.json"),
         digest=shard_digest,
-        code=code_digest("tubepet.shards"),
+        code=code_digest("tubepet.plan.shards"),
     script:
         "../scripts/run_shard.py"

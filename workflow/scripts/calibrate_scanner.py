@@ -1,8 +1,9 @@
 """Fit the detection efficiency to the calibration source (rule calibrate_scanner)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, figures, geometry, identity
-from tubepet.reconstruct.background import Cylinder
+from tubepet.reconstruct import calibration, figures
+from tubepet.reconstruct.background.tail_fit import Cylinder
+from tubepet.reconstruct.scanner import fingerprint, geometry
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.types import Scanner
 
@@ -12,7 +13,7 @@ path, stats = snakemake.input.coincidences, io.read_json(snakemake.input.stats)
 half_mm = stats["source"]["length_mm"] / 2
 source = Cylinder(stats["source"]["radius_mm"], -half_mm, half_mm)
 events = read_coincidences(path, scanner)
-found = calibrate.fit_efficiency(events, scanner, source, stats["decays"], path)
+found = calibration.fit_efficiency(events, scanner, source, stats["decays"], path)
 figure = figures.draw_calibration(found, geometry.axis_distances_mm(scanner))
 io.write_figure(snakemake.output.figure, figure)
 io.write_json(
@@ -22,7 +23,7 @@ io.write_json(
         "by_difference": found.by_difference.tolist(),
         "coincidences": len(events),
         "decays": stats["decays"],
-        "scanner": identity.scanner_hash(scanner),
+        "scanner": fingerprint.scanner_hash(scanner),
         "tables": stats["tables"],
         "code": snakemake.params.code,
     },

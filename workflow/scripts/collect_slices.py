@@ -1,11 +1,11 @@
 """Cut the images of all tubes into the slice dataset (rule collect_slices)."""
 
 from tubepet import io, logs, rng
-from tubepet.reconstruct import dataset
+from tubepet.dataset import collect
 
 logs.start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
-table, info = dataset.collect_slices(
+table, info = collect.collect_slices(
     snakemake.output.slices,
     (io.read_volume(path) for path in params.images),
     [io.read_json(path) for path in params.truths],

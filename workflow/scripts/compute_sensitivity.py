@@ -3,7 +3,9 @@
 import numpy as np
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibrate, identity, projector, sensitivity
+from tubepet.reconstruct import calibration
+from tubepet.reconstruct.projection import joseph, sensitivity
+from tubepet.reconstruct.scanner import fingerprint
 from tubepet.types import Grid, Scanner, Volume
 
 logs.start_log(snakemake.log[0])
@@ -12,11 +14,13 @@ grid = Grid.centred(
     (image["num_slices"], image["num_pixels"], image["num_pixels"]),
     (image["slice_mm"], image["pixel_mm"], image["pixel_mm"]),
 )
-projector.use_threads(snakemake.threads)
-calibration = io.read_json(snakemake.input.calibration)
+joseph.use_threads(snakemake.threads)
+facts = io.read_json(snakemake.input.calibration)
 scanner = Scanner(**snakemake.params.scanner)
-identity.check_calibration(snakemake.input.calibration, calibration, scanner)
-efficiency = calibrate.pair_efficiency(calibration)
+fingerprint.check_calibration(snakemake.input.calibration, facts, scanner)
+efficiency = calibration.pair_efficiency(facts)
 total = sensitivity.geometric_sensitivity(scanner, grid, efficiency)
-note = f"mm3 (counts/s per Bq/mm3), no mu; model {identity.model_hash(scanner, grid, efficiency)}"
+note = (
+    f"mm3 (counts/s per Bq/mm3), no mu; model {fingerprint.model_hash(scanner, grid, efficiency)}"
+)
 io.write_volume(snakemake.output.sensitivity, Volume(total.astype(np.float32), grid, note))

@@ -3,17 +3,18 @@
 import pandas as pd
 
 from tubepet import io, logs
+from tubepet.dataset.slices import RealSlices
 from tubepet.evaluate import figures as pictures
-from tubepet.evaluate.rows import COPY, FLOOR
-from tubepet.evaluate.table import RealSlices
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.study import conclusions, cost, figures, tuning
+from tubepet.study.scores import ALL, Scores
 
 logs.start_log(snakemake.log[0])
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 study, real = params.study, io.read_json(given.real)
 runs = [row for path in given.scores for row in io.read_json(path)]
-floor = [{"num_train": conclusions.ALL, **row} for row in real["rows"]]
-scores = conclusions.Scores(runs + floor, params.seed)
+floor = [{"num_train": ALL, **row} for row in real["rows"]]
+scores = Scores(runs + floor, params.seed)
 costs = cost.table([io.read_json(path) for path in given.costs], runs)
 detectors = pd.concat([pd.DataFrame(), *map(io.read_table, given.detectors)])
 tried = tuning.table([io.read_json(path) for path in given.choices])

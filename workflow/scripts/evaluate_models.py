@@ -1,12 +1,13 @@
 """Compare all generators with held-out real slices (rule evaluate_models)."""
 
 from tubepet import io, logs
+from tubepet.dataset.slices import RealSlices
 from tubepet.evaluate import figures, table
 
 logs.start_log(snakemake.log[0])
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 info, slices = io.read_json(given.info), io.read_table(given.table)
-real = table.RealSlices(
+real = RealSlices(
     images=io.read_array(given.images),
     split=slices["split"].to_numpy(str),
     tube=slices["tube"].to_numpy(str),

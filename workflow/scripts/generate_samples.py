@@ -3,13 +3,14 @@
 import torch
 
 from tubepet import io, logs
-from tubepet.gan import files, models, sample
+from tubepet.generate import read, sample
+from tubepet.generate.models import catalogue
 from tubepet.rng import derived_seed
 
 logs.start_log(snakemake.log[0])
 given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.model
-model = models.MODELS[name]
-data = files.read_data(dict(given.items()))
+model = catalogue.MODELS[name]
+data = read.read_data(dict(given.items()))
 
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 generator = sample.load_generator(model, given.weights, io.read_json(given.generator)["arguments"])

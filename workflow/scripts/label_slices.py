@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from tubepet import io, logs
-from tubepet.phantom import drawing
+from tubepet.dataset import drawing
 
 logs.start_log(snakemake.log[0])
 params, output = snakemake.params, snakemake.output

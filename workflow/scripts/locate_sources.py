@@ -1,17 +1,18 @@
 """Fit a point or a line source to one tube's coincidences (rule locate_sources)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import mlem, projector, psf, sources
-from tubepet.reconstruct.files import read_calibrated
+from tubepet.reconstruct import acquisition, sources
+from tubepet.reconstruct.projection import blur, joseph
+from tubepet.reconstruct.read import read_calibrated
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
-projector.use_threads(snakemake.threads)
+joseph.use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
 efficiency, geometric = read_calibrated(dict(files.items()), scanner)
-model = mlem.model_acquisition(
+model = acquisition.model_acquisition(
     read_coincidences(files.coincidences, scanner),
     scanner,
     efficiency,
@@ -19,7 +20,7 @@ model = mlem.model_acquisition(
     io.read_volume(files.mu),
     params.duration_s,
     params.stride,
-    psf.gaussian(params.fwhm_mm),
+    blur.gaussian(params.fwhm_mm),
     None,
 )
 found = sources.locate(model.lines, geometric.grid, model.sensitivity_s, params.fwhm_mm)

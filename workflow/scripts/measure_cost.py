@@ -1,16 +1,17 @@
 """Measure what a step of a variant costs, beside a step of DCGAN (rule measure_cost)."""
 
 from tubepet import io, logs
-from tubepet.gan import files, models
+from tubepet.generate import read
+from tubepet.generate.models import catalogue
 from tubepet.study import cost, outcome
 
 logs.start_log(snakemake.log[0])
 given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.variant
 choice = io.read_json(given.choice) if "choice" in given.keys() else {"set": {}}
 settings = outcome.tuned(params.settings, params.own, choice)
-variant = (models.MODELS[params.model], params.model, settings)
-reference = (models.MODELS["dcgan"], "dcgan", params.reference)
-data = files.read_data(dict(given.items()))
+variant = (catalogue.MODELS[params.model], params.model, settings)
+reference = (catalogue.MODELS["dcgan"], "dcgan", params.reference)
+data = read.read_data(dict(given.items()))
 facts = cost.measure(variant, reference, data, params.seed)
 facts["preparation_s"] += cost.preparation_s(data, params.pretrain, params.features, params.seed)
 facts["num_steps"] = params.num_steps or cost.num_steps(

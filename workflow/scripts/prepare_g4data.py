@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from tubepet import io, logs
-from tubepet.simulate import g4data
+from tubepet.simulate.geant4 import em_tables
 
 logs.start_log(snakemake.log[0])
-facts = g4data.prepare(
+facts = em_tables.prepare(
     snakemake.params.choice, snakemake.params.official_dir, Path(snakemake.output.folder)
 )
 io.write_json(snakemake.output.facts, facts)

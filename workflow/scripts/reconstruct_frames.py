@@ -1,13 +1,14 @@
 """Reconstruct the activity of one tube in frames (rule reconstruct_frames)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import frames, projector
-from tubepet.reconstruct.files import read_acquisition
+from tubepet.reconstruct import frames
+from tubepet.reconstruct.projection import joseph
+from tubepet.reconstruct.read import read_acquisition
 from tubepet.types import Scanner, Volume
 
 logs.start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
-projector.use_threads(snakemake.threads)
+joseph.use_threads(snakemake.threads)
 images = frames.reconstruct(
     **read_acquisition(dict(files.items()), Scanner(**params.scanner), params.background),
     duration_s=params.duration_s,

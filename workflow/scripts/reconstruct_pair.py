@@ -1,13 +1,14 @@
 """Reconstruct the short and the long part of one acquisition (rule reconstruct_pair)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import frames, projector
-from tubepet.reconstruct.files import read_acquisition
+from tubepet.reconstruct import frames
+from tubepet.reconstruct.projection import joseph
+from tubepet.reconstruct.read import read_acquisition
 from tubepet.types import Scanner, Volume
 
 logs.start_log(snakemake.log[0])
 files, params = snakemake.input, snakemake.params
-projector.use_threads(snakemake.threads)
+joseph.use_threads(snakemake.threads)
 images = frames.short_and_long(
     **read_acquisition(dict(files.items()), Scanner(**params.scanner), params.background),
     duration_s=params.short_s + params.long_s,

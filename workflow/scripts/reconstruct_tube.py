@@ -1,15 +1,16 @@
 """Reconstruct the activity of one tube (rule reconstruct_tube)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import figures, mlem, projector
-from tubepet.reconstruct.files import read_acquisition
+from tubepet.reconstruct import acquisition, figures
+from tubepet.reconstruct.projection import joseph
+from tubepet.reconstruct.read import read_acquisition
 from tubepet.types import Scanner, Volume
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
-projector.use_threads(snakemake.threads)
+joseph.use_threads(snakemake.threads)
 scan = read_acquisition(dict(files.items()), Scanner(**params.scanner), params.background)
-image, trace = mlem.reconstruct(
+image, trace = acquisition.reconstruct(
     **scan, duration_s=params.duration_s, **params.mlem, seed=params.seed
 )
 note = f"Bq/mm3; cross sections: {io.read_json(files.stats)['tables']}"

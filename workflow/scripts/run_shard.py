@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tubepet import io, logs, shards
+from tubepet import io, logs
+from tubepet.plan import shards
 
 logs.start_log(snakemake.log[0])
 params = snakemake.params

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from tubepet import io, logs, rng
-from tubepet.evaluate import distances, learned, metrics, statistics, table
+from tubepet.dataset.slices import RealSlices
+from tubepet.evaluate import distances, learned, metrics, statistics
 from tubepet.study import score
 
 logs.start_log(snakemake.log[0])
@@ -13,7 +14,7 @@ torch.set_num_threads(1)  # the same sums in the same order on every machine
 rows = io.read_table(given.table)
 split, tube = rows["split"].to_numpy(str), rows["tube"].to_numpy(str)
 scale_bq_mm3 = io.read_json(given.info)["scale_bq_mm3"]
-slices = table.RealSlices(io.read_array(given.images), split, tube, scale_bq_mm3)
+slices = RealSlices(io.read_array(given.images), split, tube, scale_bq_mm3)
 halves = score.test_halves(tube[split == "test"], params.num_halves, params.seed)
 real = score.Real(score.read_described(given.described), slices.of("test"), halves)
 space = statistics.FeatureSpace(**{k: np.array(v) for k, v in io.read_json(given.space).items()})

@@ -1,7 +1,7 @@
 """Simulate the calibration source (rule simulate_calibration)."""
 
 from tubepet import io, logs, rng
-from tubepet.simulate import engines, gate
+from tubepet.simulate import engines, sources
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
@@ -9,9 +9,9 @@ params = snakemake.params
 stats = engines.simulate(
     engine=params.engine,
     name="calibration",
-    source=gate.calibration_source(**params.image),
-    activity_bq=gate.CALIBRATION_ACTIVITY_BQ,
-    duration_s=params.decays / gate.CALIBRATION_ACTIVITY_BQ,
+    source=sources.calibration_source(**params.image),
+    activity_bq=sources.CALIBRATION_ACTIVITY_BQ,
+    duration_s=params.decays / sources.CALIBRATION_ACTIVITY_BQ,
     scanner=Scanner(**params.scanner),
     physics_list=params.physics_list,
     g4data_facts=io.read_json(snakemake.input.g4data),

@@ -1,21 +1,21 @@
 """Simulate the acquisition of one tube (rule simulate_tube)."""
 
 from tubepet import io, logs, rng
-from tubepet.simulate import engines, gate
+from tubepet.simulate import engines, sources
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
 name, params, files = snakemake.wildcards.tube, snakemake.params, snakemake.input
 activity = io.read_volume(files.activity)
 if params.geometry == "analytic":
-    source = gate.solid_source(io.read_json(files.truth))
+    source = sources.solid_source(io.read_json(files.truth))
 else:
-    source = gate.tube_source(files.labels, files.activity, activity.grid)
+    source = sources.tube_source(files.labels, files.activity, activity.grid)
 stats = engines.simulate(
     engine=params.engine,
     name=name,
     source=source,
-    activity_bq=gate.total_activity_bq(activity),
+    activity_bq=sources.total_activity_bq(activity),
     duration_s=params.duration_s,
     scanner=Scanner(**params.scanner),
     physics_list=params.physics_list,

@@ -1,7 +1,7 @@
 """Keep some training slices (rule take_subset)."""
 
 from tubepet import io, logs, rng
-from tubepet.study import subset
+from tubepet.dataset import subset
 
 logs.start_log(snakemake.log[0])
 params, wildcards = snakemake.params, snakemake.wildcards

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tubepet import io, logs
-from tubepet.evaluate import table
+from tubepet.dataset.slices import RealSlices
 from tubepet.rng import derived_seed
 from tubepet.study import detector
 
@@ -17,7 +17,7 @@ images = io.read_array(given.images)
 rows = []
 for i_seed, path in enumerate(given.tables):
     split = io.read_table(path)["split"].to_numpy(str)
-    real = table.RealSlices(images, split, labels["tube"].to_numpy(str), scale_bq_mm3)
+    real = RealSlices(images, split, labels["tube"].to_numpy(str), scale_bq_mm3)
     train, test = (
         detector.labelled(
             real.of(s)[:], masks[split == s], change_mm3[split == s], params.visible_mm3

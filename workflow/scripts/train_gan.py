@@ -3,13 +3,14 @@
 from safetensors.torch import save_file
 
 from tubepet import io, logs
-from tubepet.gan import figures, files, models, train
+from tubepet.generate import figures, loop, read
+from tubepet.generate.models import catalogue
 
 logs.start_log(snakemake.log[0])
 output, params, name = snakemake.output, snakemake.params, snakemake.wildcards.model
-data = files.read_data(dict(snakemake.input.items()))
-result = train.train(
-    models.MODELS[name], name, params.settings, data, params.seed, params.code, params.progress,
+data = read.read_data(dict(snakemake.input.items()))
+result = loop.train(
+    catalogue.MODELS[name], name, params.settings, data, params.seed, params.code, params.progress,
     params.num_processes,
 )  # fmt: skip
 with io.atomic(output.weights) as part:

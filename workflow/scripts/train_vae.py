@@ -4,7 +4,7 @@ import numpy as np
 
 from tubepet import io, logs
 from tubepet.pretrain import figures, train
-from tubepet.pretrain.checkpoint import training_digest
+from tubepet.training.checkpoint import training_digest
 
 logs.start_log(snakemake.log[0])
 params, output = snakemake.params, snakemake.output

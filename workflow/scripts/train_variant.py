@@ -5,19 +5,20 @@ import shutil
 from safetensors.torch import save_file
 
 from tubepet import io, logs
-from tubepet.gan import files, models
+from tubepet.generate import read
+from tubepet.generate.models import catalogue
 from tubepet.rng import derived_seed
 from tubepet.study import outcome
 
 logs.start_log(snakemake.log[0])
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 wildcards = snakemake.wildcards
-data = files.read_data(dict(given.items()))
+data = read.read_data(dict(given.items()))
 choice = io.read_json(given.choice) if "choice" in given.keys() else {"set": {}}
 settings = outcome.tuned(params.settings, params.own, choice)
 settings["num_steps"] = io.read_json(given.cost)["num_steps"]
 result = outcome.train_and_sample(
-    models.MODELS[params.model],
+    catalogue.MODELS[params.model],
     params.model,
     settings,
     data,

@@ -3,17 +3,18 @@
 import shutil
 
 from tubepet import io, logs
-from tubepet.evaluate.table import RealSlices
-from tubepet.gan import files, models
+from tubepet.dataset.slices import RealSlices
+from tubepet.generate import read
+from tubepet.generate.models import catalogue
 from tubepet.rng import derived_seed
 from tubepet.study import cost, outcome, tuning
 
 logs.start_log(snakemake.log[0])
 given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.variant
-model, data = models.MODELS[params.model], files.read_data(dict(given.items()))
+model, data = catalogue.MODELS[params.model], read.read_data(dict(given.items()))
 settings = params.settings | params.candidate
 seed = derived_seed(params.seed, "study", "tuning")
-reference = (models.MODELS["dcgan"], "dcgan", params.reference)
+reference = (catalogue.MODELS["dcgan"], "dcgan", params.reference)
 facts = cost.measure((model, params.model, settings), reference, data, seed)
 settings["num_steps"] = cost.num_steps(facts, params.budget_steps, False, name)
 result = outcome.train_and_sample(

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tubepet import io, logs
-from tubepet.simulate import physics, physics_figures
 from tubepet.types import Scanner
+from tubepet.validate import physics, physics_figures
 
 logs.start_log(snakemake.log[0])
 params, output = snakemake.params, snakemake.output

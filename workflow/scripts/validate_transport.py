@@ -1,15 +1,15 @@
 """Compare GATE and the fast engine on one tube (rule validate_transport)."""
 
 from tubepet import io, logs, rng
-from tubepet.simulate import figures, validate
 from tubepet.types import Scanner
+from tubepet.validate import transport, transport_figures
 
 logs.start_log(snakemake.log[0])
 params, files = snakemake.params, snakemake.input
 activity = io.read_volume(files.activity)
 if "asymmetric" in snakemake.wildcards.case:
-    activity = validate.octant(activity)
-samples = validate.run_both(
+    activity = transport.octant(activity)
+samples = transport.run_both(
     name=snakemake.wildcards.case,
     labels_path=files.labels,
     activity=activity,
@@ -21,7 +21,7 @@ samples = validate.run_both(
     delay_ns=params.delay_ns,
     device=params.device,
 )
-judged = validate.agreement(*samples)
-validate.require(judged, params.engine)
-io.write_figure(snakemake.output.figure, figures.draw_validation(*samples, judged))
+judged = transport.agreement(*samples)
+transport.require(judged, params.engine)
+io.write_figure(snakemake.output.figure, transport_figures.draw_validation(*samples, judged))
 io.write_json(snakemake.output.verdict, judged)

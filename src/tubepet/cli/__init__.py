@@ -15,6 +15,7 @@ from tubepet.cli.doctor import doctor, status
 from tubepet.cli.export import export
 from tubepet.cli.generate import generate
 from tubepet.cli.reconstruct import reconstruct
+from tubepet.cli.tables import tables
 from tubepet.cli.turing import turing
 from tubepet.errors import InputError
 from tubepet.logs import log
@@ -49,5 +50,5 @@ def main(quiet: bool) -> None:
     log.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-for command in (reconstruct, generate, export, dicom, turing, doctor, status):
+for command in (reconstruct, generate, export, dicom, turing, tables, doctor, status):
     main.add_command(command)

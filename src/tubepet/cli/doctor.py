@@ -49,12 +49,12 @@ def _packages() -> Finding:
 
 
 def _tables(official_dir: str) -> Finding:
-    from tubepet.simulate import g4data  # scipy and xraylib, which may be what is missing
+    from tubepet.simulate.geant4 import em_tables
 
     try:
-        is_official = g4data.find_official("auto", official_dir) is not None
+        is_official = em_tables.find_official("auto", official_dir) is not None
         found = "official" if is_official else "none"
-        meaning = g4data.sentence(official_dir)
+        meaning = em_tables.sentence(official_dir)
     except InputError as error:
         return Finding("Geant4 tables", "wrong folder", str(error), False, True)
     return Finding("Geant4 tables", found, meaning, is_official)

@@ -30,14 +30,15 @@ def export(folder: Path, output: Path, as_json: bool) -> None:
     Inputs are random numbers (and the drawing, for `ours`), the output is in Bq/mm3; shapes, scale
     and pixel size are in the file's metadata. Models that one graph cannot carry are refused.
     """
-    from tubepet.gan import graph, home  # torch takes seconds to load: not for --help
+    from tubepet.generate.export import OUTPUT, write_onnx
+    from tubepet.generate.trained import read_generator
 
     if output.exists() or output.suffix != ".onnx":
         raise InputError(f"--output: got {output}, expected a new NAME.onnx")
-    facts = graph.write_onnx(output, home.read_generator(folder))
+    facts = write_onnx(output, read_generator(folder))
     inputs = ", ".join(json.loads(facts["inputs"]))
     click.echo(
         json.dumps(facts, indent=2)
         if as_json
-        else f"{output}: {inputs} -> {graph.OUTPUT}, {output.stat().st_size / 1e6:.1f} MB"
+        else f"{output}: {inputs} -> {OUTPUT}, {output.stat().st_size / 1e6:.1f} MB"
     )

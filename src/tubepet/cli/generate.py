@@ -21,7 +21,7 @@ from tubepet.formats import dicom_pet
 from tubepet.types import Grid, Volume
 
 if TYPE_CHECKING:
-    from tubepet.gan.home import Batch, Generator
+    from tubepet.generate.trained import Batch, Generator
 
 Write = Callable[[Path, NDArray[np.float32], "Generator", int, int], None]
 
@@ -132,14 +132,14 @@ def generate(
 
     The same seed gives the same images. No image is a measurement; DICOM files say so.
     """
-    from tubepet.gan import home  # torch takes seconds to load: not for --help
+    from tubepet.generate import trained
 
     if out.exists():
         raise InputError(f"--out: got {out}, which exists already, expected a new folder")
-    generator = home.read_generator(folder)
+    generator = trained.read_generator(folder)
     queries = None
-    if generator.name in home.NEEDS_CT:
-        queries = home.read_queries(ct_folder or folder.resolve().parents[1] / "ct", generator)
+    if generator.name in trained.NEEDS_CT:
+        queries = trained.read_queries(ct_folder or folder.resolve().parents[1] / "ct", generator)
     elif ct_folder:
         raise InputError(f"--ct: model {generator.name!r} is not queried with CT, expected none")
     asked: dict[str, Any] = {"family": family, "defect": defect, "defect_size_mm": size_mm}
@@ -152,7 +152,7 @@ def generate(
         part = Path(scratch) / out.name
         tables: list[pd.DataFrame] = []
         stacks: list[tuple[NDArray[np.float32], NDArray[np.uint8] | None]] = []
-        for batch in home.generate(generator, num, wanted, seed, queries):
+        for batch in trained.generate(generator, num, wanted, seed, queries):
             first = sum(len(table) for table in tables)
             if kind == "npz":
                 stacks.append((batch.images, batch.masks))

@@ -12,18 +12,11 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.formats import castor, dicom_pet, gate, petsird, tables
 from tubepet.logs import log
-from tubepet.reconstruct import (
-    calibrate,
-    checks,
-    crystals,
-    frames,
-    generic,
-    identity,
-    mlem,
-    psf,
-    sensitivity,
-)
-from tubepet.reconstruct.crystals import Crystals
+from tubepet.reconstruct import acquisition, frames, generic
+from tubepet.reconstruct.calibration import pair_efficiency
+from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.reconstruct.scanner import checks, crystals, fingerprint
+from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 Ends = tuple[NDArray[np.float64], NDArray[np.integer], NDArray[np.integer]]
@@ -78,13 +71,13 @@ def _cylinder_images(
     efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     if calibration is not None:
         content = io.read_json(calibration)
-        identity.check_calibration(str(calibration), content, scanner)
-        efficiency = calibrate.pair_efficiency(content)
+        fingerprint.check_calibration(str(calibration), content, scanner)
+        efficiency = pair_efficiency(content)
     plain = sensitivity.geometric_sensitivity(scanner, grid, efficiency).astype(np.float32)
     model = (events, scanner, efficiency, Volume(plain, grid), mu, timing.duration_s)
     settings = {**settings, "sensitivity_stride": SENSITIVITY_STRIDE, "delayed": delayed}
     if not timing.frames_s:
-        return [mlem.reconstruct(*model, **settings)[0]]
+        return [acquisition.reconstruct(*model, **settings)[0]]
     return frames.reconstruct(*model, timing.frames_s, timing.half_life_s, **settings)
 
 
@@ -95,7 +88,7 @@ def _table_images(
     settings = {key: value for key, value in settings.items() if key != "tof"}
     checks.check_ends(path, ends[0], grid)
     checks.check_attenuation("--mu", mu, ends[0], grid)
-    seen = Volume(crystals.sensitivity(ring, grid, mu, num_pairs, SEED), grid)
+    seen = Volume(sensitivity.of_pairs(ring, grid, mu, num_pairs, SEED), grid)
     points_mm, first, second = ends
     if not timing.frames_s:
         return [generic.reconstruct(path, *ends, seen, timing.duration_s, **settings)[0]]
@@ -286,7 +279,7 @@ def reconstruct(
             "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
             "seed": SEED, "tof": tof, "backend": backend,
             "num_iterations": iterations, "num_subsets": subsets,
-            "psf": psf.gaussian(psf_mm), "filter_fwhm_mm": filter_mm,
+            "psf": blur.gaussian(psf_mm), "filter_fwhm_mm": filter_mm,
         },
     )  # fmt: skip
 
@@ -363,7 +356,7 @@ def _run(
     if calibration is None:
         log.warning("no calibration: unit %s, Bq/mm3 only if efficiencies are absolute", unit)
     facts = {
-        "events": events_path.name, "scanner": identity.scanner_hash(scanner), "unit": unit,
+        "events": events_path.name, "scanner": fingerprint.scanner_hash(scanner), "unit": unit,
         "mu": mu_path.name if mu_path else None, "shape": grid.shape, "voxel_mm": grid.voxel_mm,
         "origin_mm": grid.origin_mm, "pairs": num_pairs, "randoms": randoms,
         "duration_s": timing.duration_s, **settings,

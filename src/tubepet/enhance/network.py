@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tubepet.gan.memory import SCORES
+from tubepet.generate.layers.memory import SCORES
 
 KAPPA = 10.0  # concentration of the cosine score, as gan.paper.kappa
 NUM_GROUPS = 4  # of the group normalisation

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tubepet import rng
+from tubepet.dataset.collect import SPLITS, collect_slices
 from tubepet.errors import InputError
-from tubepet.reconstruct.dataset import SPLITS, collect_slices
 from tubepet.types import Volume
 
 

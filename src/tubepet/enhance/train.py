@@ -17,17 +17,17 @@ from torch.nn import functional
 from torch.optim import Adam
 from torch.utils.flop_counter import FlopCounterMode
 
-from tubepet.device import make_fabric
 from tubepet.enhance.network import Enhancer
 from tubepet.enhance.pairs import Pairs
 from tubepet.enhance.quality import enhanced, psnr
 from tubepet.errors import InputError
-from tubepet.gan.augment import draw_transform
-from tubepet.gan.data import take
-from tubepet.gan.discriminator import PatchDiscriminator
-from tubepet.gan.loss import ADVERSARIAL, attention_perceptual, frozen
+from tubepet.generate.data import take
+from tubepet.generate.layers.augment import draw_transform
+from tubepet.generate.layers.loss import ADVERSARIAL, attention_perceptual, frozen
+from tubepet.generate.layers.patch_critic import PatchDiscriminator
 from tubepet.logs import Bar, log
 from tubepet.rng import derived_seed
+from tubepet.training.processes import make_fabric
 
 NUM_LOG_ROWS = 15
 ADAM_BETAS = (0.5, 0.999)  # of the adversarial pair, as gan.paper

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from tubepet.evaluate.stack import Images
+from tubepet.dataset.stack import Images
 
 Array = NDArray[np.float64]
 

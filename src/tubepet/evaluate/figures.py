@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tubepet.dataset.stack import Images, whole
 from tubepet.evaluate.distances import nearest_training, seen
-from tubepet.evaluate.rows import COPY, FLOOR
-from tubepet.evaluate.stack import Images, whole
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.evaluate.table import NUM_CLOSEST
 
 Samples = Mapping[str, NDArray[np.float32]]

@@ -17,8 +17,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
+from tubepet.dataset.stack import Images, by_pieces
 from tubepet.evaluate import distances, physics
-from tubepet.evaluate.stack import Images, by_pieces
 
 Array = NDArray[np.float64]
 Space = Callable[[NDArray[np.float32]], Array]

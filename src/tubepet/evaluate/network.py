@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from tubepet.gan.augment import NUM_SYMMETRIES, dihedral
+from tubepet.dataset.symmetries import NUM_SYMMETRIES, dihedral
 
 Net = TypeVar("Net", bound=nn.Module)
 

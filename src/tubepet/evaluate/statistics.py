@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.evaluate.stack import Images, by_pieces
+from tubepet.dataset.stack import Images, by_pieces
 
 Array = NDArray[np.float64]
 

@@ -1,7 +1,6 @@
 """Table 1: every generator against slices of held-out tubes, and the floor that no one beats."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from tubepet import io
+from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.stack import by_pieces, whole
 from tubepet.errors import InputError
 from tubepet.evaluate import distances, inception, metrics, statistics
-from tubepet.evaluate.rows import COPY, FLOOR
-from tubepet.evaluate.stack import Stack, by_pieces, whole
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.logs import Bar, log
 from tubepet.rng import stream
 
@@ -25,20 +25,6 @@ MIN_IMAGES = 2
 MOST_TEST = 2000  # slices, evenly taken from more: comparisons grow with the square
 MOST_FLOOR = 5000  # training slices taken for the floor, likewise
 NUM_CLOSEST = 8  # samples named, those nearest to a training slice
-
-
-@dataclass(frozen=True)
-class RealSlices:
-    """Real slices in Bq/mm3 (N, H, W), their split and tube, and the data set's scale."""
-
-    images: NDArray[np.float32]
-    split: NDArray[np.str_]
-    tube: NDArray[np.str_]
-    scale_bq_mm3: float
-
-    def of(self, split: str) -> Stack:
-        """Return the slices of one split in units of the scale, clipped to it as for training."""
-        return Stack(self.images, np.flatnonzero(self.split == split), self.scale_bq_mm3)
 
 
 def evaluate(

@@ -20,9 +20,9 @@ from petsird import _binary
 from petsird._binary import CodedInputStream
 
 from tubepet import io
+from tubepet.constants import MM_PER_NS
 from tubepet.errors import InputError, reading
-from tubepet.reconstruct.crystals import Crystals
-from tubepet.reconstruct.timing import MM_PER_NS
+from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Listmode
 
 TOF_BIN_MM = 1.0

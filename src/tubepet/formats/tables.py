@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.reconstruct.crystals import Crystals
+from tubepet.reconstruct.scanner.crystals import Crystals
 
 CRYSTAL_COLUMNS = ("x_mm", "y_mm", "z_mm", "nx", "ny", "nz", "area_mm2", "efficiency")
 LINE_COLUMNS = ("x1_mm", "y1_mm", "z1_mm", "x2_mm", "y2_mm", "z2_mm")

@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from tubepet import io
-from tubepet.device import (
+from tubepet.errors import InputError
+from tubepet.logs import Bar, log
+from tubepet.pretrain.loss import aggregate_gap, kl_weight, negative_elbo
+from tubepet.pretrain.vae import ConvVAE, elbo_terms
+from tubepet.rng import derived_seed, stream
+from tubepet.training.checkpoint import load_checkpoint, save_checkpoint
+from tubepet.training.processes import (
     State,
     average_gradients,
     launch,
@@ -27,12 +33,6 @@ from tubepet.device import (
     share,
     stop_if_not_shared,
 )
-from tubepet.errors import InputError
-from tubepet.logs import Bar, log
-from tubepet.pretrain.checkpoint import load_checkpoint, save_checkpoint
-from tubepet.pretrain.loss import aggregate_gap, kl_weight, negative_elbo
-from tubepet.pretrain.vae import ConvVAE, elbo_terms
-from tubepet.rng import derived_seed, stream
 
 # nats per image; the terms sum over thousands of pixels, so this bites in the first steps only
 MAX_GRADIENT_NORM = 1e4
@@ -163,8 +163,8 @@ def train_vae(
     digest : str
         What the run is made of; a checkpoint with another digest is ignored.
     num_processes : int
-        Processes that share each batch (`tubepet.device`), a divisor of its size; the training is
-        that of one process but for rounding.
+        Processes that share each batch, a divisor of its size (`training.processes`); the training
+        is that of one process but for rounding.
 
     Returns
     -------

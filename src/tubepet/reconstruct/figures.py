@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from tubepet.reconstruct.calibrate import Calibration
+from tubepet.reconstruct.calibration import Calibration
 from tubepet.types import Grid, Volume
 
 NUM_SECTIONS = 4

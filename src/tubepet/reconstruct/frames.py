@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct import mlem
+from tubepet.reconstruct import acquisition
 from tubepet.types import Listmode, Scanner, Volume
 
 Interval = tuple[float, float]  # start and stop, s
@@ -126,7 +126,7 @@ def reconstruct(
     half_life_s : float
         Of the nuclide; 0: no decay, as in simulations of constant activity.
     settings
-        The other parameters of `mlem.reconstruct`.
+        The other parameters of `acquisition.reconstruct`.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def reconstruct(
     Raises
     ------
     InputError
-        As `is_within` and `mlem.reconstruct`.
+        As `is_within` and `acquisition.reconstruct`.
     """
     images = []
     for interval in frames_s:
@@ -145,7 +145,7 @@ def reconstruct(
         part_delayed = None if delayed is None else cut(delayed, duration_s, interval)
         length_s = interval[1] - interval[0]
         fixed = (scanner, efficiency, geometric, mu, length_s)
-        image, _ = mlem.reconstruct(part, *fixed, **settings, delayed=part_delayed)
+        image, _ = acquisition.reconstruct(part, *fixed, **settings, delayed=part_delayed)
         images.append(corrected(image, interval, half_life_s))
     return images
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct import algorithms
-from tubepet.reconstruct.lines import Lines, forward_sums, taken
-from tubepet.reconstruct.psf import Kernel
-from tubepet.reconstruct.stopping import best_iteration
+from tubepet.reconstruct.algorithms import em
+from tubepet.reconstruct.algorithms.stopping import best_iteration
+from tubepet.reconstruct.projection.blur import Kernel
+from tubepet.reconstruct.projection.lines import Lines, forward_sums, taken
 from tubepet.types import Volume
 
 
@@ -42,7 +42,7 @@ def reconstruct(
     points_mm, first, second
         As in `Lines`.
     sensitivity : Volume
-        With attenuation, mm3 (`crystals.sensitivity`).
+        With attenuation, mm3 (`sensitivity.of_pairs`).
     duration_s ... backend
         As `mlem.reconstruct`.
 
@@ -51,7 +51,7 @@ def reconstruct(
     Volume of float32
         Activity, Bq/mm3 if the efficiencies are absolute.
     DataFrame
-        As `algorithms.iterate`.
+        As `em.iterate`.
 
     Raises
     ------
@@ -82,6 +82,6 @@ def reconstruct(
     if stopping == "held_out":
         random = rng.stream(seed, "reconstruct", "held_out")
         num_iterations = best_iteration(*problem, num_iterations, *settings, random)
-    image, trace = algorithms.iterate(*problem, num_iterations, *settings)
-    image = algorithms.smoothed(image, grid, filter_fwhm_mm).astype(np.float32)
+    image, trace = em.iterate(*problem, num_iterations, *settings)
+    image = em.smoothed(image, grid, filter_fwhm_mm).astype(np.float32)
     return Volume(image, grid, "Bq/mm3"), trace

@@ -2,8 +2,8 @@
 
 Single voxels of activity are scattered over the image, in cold water that fills it; the fast engine
 acquires them. The kernel is the one under which their events are likeliest in the model of the
-reconstruction (`mlem`: attenuation, scatter, randoms): nothing is reconstructed. Many points at
-different places average over the pattern of the lines, which are further apart than voxels.
+reconstruction (`acquisition`: attenuation, scatter, randoms): nothing is reconstructed. Many points
+at different places average over the pattern of the lines, which are further apart than voxels.
 
 Simplified: the same kernel everywhere in the image; at 50 mm from the axis it would be wider
 radially (docs/reconstruction.md has fits by place).
@@ -19,8 +19,11 @@ from scipy.optimize import minimize
 
 from tubepet import rng
 from tubepet.logs import log
-from tubepet.reconstruct import algorithms, mlem, phantoms, psf, sensitivity
-from tubepet.reconstruct.phantoms import Engine
+from tubepet.reconstruct import acquisition
+from tubepet.reconstruct.algorithms import em
+from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.simulate import water_phantoms
+from tubepet.simulate.water_phantoms import Engine
 from tubepet.types import Grid, Volume
 
 Array = NDArray[np.float64]
@@ -49,7 +52,7 @@ class Fit:
         Of the kernel over it, in log-likelihood.
     """
 
-    kernel: psf.Kernel
+    kernel: blur.Kernel
     fwhm_mm: float
     gain: float
 
@@ -101,7 +104,7 @@ def fit(
             is_point |= (away < VOXEL_MM / 2).all(axis=-1)
         return np.where(is_point, concentration, 0.0)
 
-    labels, source, mu = phantoms.painted(
+    labels, source, mu = water_phantoms.painted(
         half_width_mm, 2 * half_length_mm, 0.0, VOXEL_MM, activity,
         lambda x, y, z: np.zeros(x.shape, bool),
     )  # fmt: skip
@@ -109,18 +112,18 @@ def fit(
     shape = [n + 2 * margin for n in labels.grid.shape]
     grid = Grid.centred((shape[0], shape[1], shape[2]), (VOXEL_MM,) * 3)
     duration_s = decays / ACTIVITY_BQ
-    events, delayed = phantoms.acquire(engine, "points", labels, source, duration_s)
+    events, delayed = water_phantoms.acquire(engine, "points", labels, source, duration_s)
     geometric = Volume(sensitivity.geometric_sensitivity(engine.scanner, grid, efficiency), grid)
-    model = mlem.model_acquisition(
+    model = acquisition.model_acquisition(
         events, engine.scanner, efficiency, geometric, mu, duration_s, SENSITIVITY_STRIDE,
-        psf.gaussian(START_FWHM_MM), delayed,
+        blur.gaussian(START_FWHM_MM), delayed,
     )  # fmt: skip
     log.info("%d points, %d events through the image", len(places), len(model.lines.first))
-    truth = phantoms.centred_onto(source, grid)
+    truth = water_phantoms.centred_onto(source, grid)
     return fit_kernel(model, truth, grid, engine.scanner.crystal_width_mm)
 
 
-def fit_kernel(model: mlem.Acquisition, truth: Array, grid: Grid, crystal_mm: float) -> Fit:
+def fit_kernel(model: acquisition.Acquisition, truth: Array, grid: Grid, crystal_mm: float) -> Fit:
     """Fit the kernel to events of a known activity.
 
     Free are the core's widths across and along the axis, the tail's share and its width, and, as a
@@ -135,18 +138,18 @@ def fit_kernel(model: mlem.Acquisition, truth: Array, grid: Grid, crystal_mm: fl
         Width of a crystal: where the search starts.
     """
 
-    def misfit(kernel: psf.Kernel, scale: float) -> float:
-        blurred = scale * psf.blurred(truth, grid, kernel)
+    def misfit(kernel: blur.Kernel, scale: float) -> float:
+        blurred = scale * blur.blurred(truth, grid, kernel)
         # the kernel is its own adjoint: the sensitivity need not be blurred
-        return -algorithms.log_likelihood(blurred, blurred, grid, model.lines, model.sensitivity_s)
+        return -em.log_likelihood(blurred, blurred, grid, model.lines, model.sensitivity_s)
 
-    def mixture(core_mm: float, axial_mm: float, share: float, tail_mm: float) -> psf.Kernel:
-        core = psf.Gaussian(1 - share, core_mm, axial_mm)
-        return core, psf.Gaussian(share, tail_mm, tail_mm)
+    def mixture(core_mm: float, axial_mm: float, share: float, tail_mm: float) -> blur.Kernel:
+        core = blur.Gaussian(1 - share, core_mm, axial_mm)
+        return core, blur.Gaussian(share, tail_mm, tail_mm)
 
     widths = (0.05 * crystal_mm, 4 * crystal_mm)
     single = _least(
-        lambda p: misfit(psf.gaussian(p[0]), p[1]), [0.8 * crystal_mm, 1.0], [widths, (0.2, 5.0)]
+        lambda p: misfit(blur.gaussian(p[0]), p[1]), [0.8 * crystal_mm, 1.0], [widths, (0.2, 5.0)]
     )
     found = _least(
         lambda p: misfit(mixture(*p[:4]), p[4]),

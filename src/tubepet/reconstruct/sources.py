@@ -21,11 +21,11 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import minimize
 from scipy.stats import chi2
 
+from tubepet.constants import FWHM_PER_SIGMA
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct.algorithms import smoothed
-from tubepet.reconstruct.lines import Lines
-from tubepet.reconstruct.psf import FWHM_PER_SIGMA
+from tubepet.reconstruct.algorithms.em import smoothed
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.types import Grid
 
 Vector = NDArray[np.float64]

@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 import tubepet
-from tubepet.evaluate.rows import COPY, FLOOR
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.report.tables import with_intervals
 
 UNDEFINED = "undefined"  # as in Table 1, where a cell is empty

@@ -15,9 +15,9 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from tubepet import io, numbers
+from tubepet import figure_data, io
 from tubepet.errors import reading
-from tubepet.evaluate.rows import COPY, FLOOR
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.report import charts, tables, viewer
 from tubepet.report.charts import Chart
 
@@ -255,7 +255,7 @@ def make_page(
     ]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["png"] = _png
-    environment.filters["has_numbers"] = lambda path: numbers.of_png(path) is not None
+    environment.filters["has_numbers"] = lambda path: figure_data.of_png(path) is not None
     environment.filters["csv"] = lambda table: table.to_csv(index=False)
     environment.filters["chart"] = lambda figure: figure.to_json().replace("<", "\\u003c")
     return environment.from_string(template).render(

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import uproot
 from numpy.typing import NDArray
 
-from tubepet import seals
+from tubepet import checksums
 from tubepet.errors import InputError, reading
-from tubepet.simulate.digitizer import SCATTER_PROCESSES
 from tubepet.types import Listmode, Scanner
+
+SCATTER_PROCESSES = ("compt", "Rayl")  # Geant4's names
 
 TREE, DELAYED_TREE = "Coincidences", "Delayed"
 TRUE, SCATTER, RANDOM = 0, 1, 2
@@ -29,6 +31,7 @@ BRANCH_TYPES = {
     "PostPosition": "float64",
     "PreStepUniqueVolumeID": "string",
 }
+COUNTS = ["tube", "decays", "singles", "prompts", "trues", "scatters", "randoms", "delayed"]
 
 
 def branches(*quantities: str) -> list[str]:
@@ -96,7 +99,7 @@ def read_branches(
         If the file is cut or damaged, or lacks the tree or a branch.
     """
     with reading(path, f"a whole ROOT file with the tree {tree_name}"):
-        seals.check(path)
+        checksums.check(path)
         with uproot.open(path) as file:
             if file.file.fEND > Path(path).stat().st_size:
                 raise InputError(f"{path}: expected {file.file.fEND} bytes, got a file cut short")
@@ -200,3 +203,25 @@ def crystal_of(
             "expected coincidences of the configured scanner (section scanner)"
         )
     return ring * np.int32(scanner.num_columns) + column
+
+
+def count_table(stats: list[dict[str, Any]]) -> pd.DataFrame:
+    """Gather counts and derived shares.
+
+    Parameters
+    ----------
+    stats : list of dict
+        ``stats.json`` of every tube.
+
+    Returns
+    -------
+    DataFrame
+        `COUNTS`, sensitivity (prompts / decays), scatter_fraction (scatters / (trues + scatters))
+        and seconds (wall time); a share without counts is empty (NaN).
+    """
+    table = pd.DataFrame(stats, columns=[*COUNTS, "wall_s"])
+    decays = table["decays"].replace(0, np.nan)
+    same_decay = (table["trues"] + table["scatters"]).replace(0, np.nan)
+    table["sensitivity"] = (table["prompts"] / decays).round(4)
+    table["scatter_fraction"] = (table["scatters"] / same_decay).round(4)
+    return table.rename(columns={"wall_s": "seconds"})

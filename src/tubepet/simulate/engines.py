@@ -1,11 +1,11 @@
-"""The two engines behind one call: GATE, and tubepet's own transport."""
+"""The two engines behind one call, GATE and tubepet's own transport."""
 
 from pathlib import Path
 from typing import Any
 
 from tubepet.errors import InputError
-from tubepet.simulate import gate
 from tubepet.simulate.fast import transport
+from tubepet.simulate.geant4 import gate
 from tubepet.types import Scanner
 
 

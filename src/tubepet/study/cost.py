@@ -17,12 +17,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from tubepet.device import make_fabric
 from tubepet.errors import InputError
 from tubepet.features.bank import make_bank
-from tubepet.gan.data import Data
-from tubepet.gan.run import Config, Model, start
+from tubepet.generate.data import Data
+from tubepet.generate.run import Config, Model, start
 from tubepet.pretrain.train import train_vae
+from tubepet.training.processes import make_fabric
 
 NUM_ROUNDS = 5
 ROUND_S = 0.6  # of each side in a round

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from tubepet.evaluate.rows import FLOOR
-from tubepet.study.conclusions import ALL, KEY, Scores, label
+from tubepet.evaluate.row_names import FLOOR
+from tubepet.study.conclusions import label
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
+from tubepet.study.scores import ALL, KEY, Scores
 
 
 def draw_variants(names: Sequence[str], scores: Scores) -> Figure:

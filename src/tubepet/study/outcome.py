@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tubepet.gan.data import Data
-from tubepet.gan.run import Config, Model
-from tubepet.gan.sample import sample_images
-from tubepet.gan.train import Diverged, train
+from tubepet.generate.data import Data
+from tubepet.generate.loop import Diverged, train
+from tubepet.generate.run import Config, Model
+from tubepet.generate.sample import sample_images
 from tubepet.logs import log
 from tubepet.rng import derived_seed
 from tubepet.study.cost import clock_s
@@ -39,7 +39,7 @@ class Outcome:
     labels : DataFrame
         Their labels, fluid_change_mm3 among them.
     weights, arguments, curves
-        See `tubepet.gan.train.Trained`.
+        See `tubepet.generate.loop.Trained`.
     cpu_s : float or None
         CPU-seconds (on a GPU: seconds) of the training; None if it was taken up again.
     diverged : str
@@ -77,7 +77,7 @@ def train_and_sample(
     Parameters
     ----------
     model, name, settings, data, seed, code, progress_dir
-        See `tubepet.gan.train.train`.
+        See `tubepet.generate.loop.train`.
     num_samples : int
         Images to generate.
     """

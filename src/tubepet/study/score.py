@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from tubepet import io
+from tubepet.dataset.stack import Images
 from tubepet.evaluate import distances, metrics
 from tubepet.evaluate.metrics import Described
-from tubepet.evaluate.rows import COPY, FLOOR
-from tubepet.evaluate.stack import Images
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.rng import stream
 from tubepet.study.intervals import half_splits
 

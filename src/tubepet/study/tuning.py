@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tubepet.dataset.slices import RealSlices
 from tubepet.errors import InputError
 from tubepet.evaluate.distances import frechet
 from tubepet.evaluate.statistics import fit_space, image_statistics
-from tubepet.evaluate.table import MIN_IMAGES, RealSlices
+from tubepet.evaluate.table import MIN_IMAGES
 from tubepet.rng import stream
 
 

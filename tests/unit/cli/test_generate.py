@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from tubepet import io
 from tubepet.cli import main
-from tubepet.gan import models
-from tubepet.phantom.drawing import Population, SliceGrid
+from tubepet.dataset.drawing import Population, SliceGrid
+from tubepet.generate.models import catalogue
 
 ARGUMENTS = {
     "image_size": 16, "latent_size": 4, "channels": 4, "output": "activity", "filter_px": 0.6,
@@ -43,7 +43,7 @@ def drawn_model(tmp_path, root) -> Path:
     torch.manual_seed(3)
     folder = tmp_path / "ours"
     folder.mkdir()
-    network = models.MODELS["ours"].make_generator(arguments)
+    network = catalogue.MODELS["ours"].make_generator(arguments)
     save_file(network.state_dict(), folder / "generator.safetensors")
     io.write_json(folder / "generator.json", FACTS | {"model": "ours", "arguments": arguments})
     (folder / "card.md").write_text("# Model card")
@@ -54,7 +54,7 @@ def drawn_model(tmp_path, root) -> Path:
 def model(tmp_path) -> Path:
     """Write the folder of an untrained generator."""
     torch.manual_seed(3)
-    network = models.MODELS["dcgan"].make_generator(ARGUMENTS)
+    network = catalogue.MODELS["dcgan"].make_generator(ARGUMENTS)
     folder = tmp_path / "dcgan"
     folder.mkdir()
     save_file(network.state_dict(), folder / "generator.safetensors")

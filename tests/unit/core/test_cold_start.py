@@ -9,7 +9,7 @@ import pytest
 PROJECT = """
 import numpy as np
 import yaml
-from tubepet.reconstruct import kernels, projector, sensitivity
+from tubepet.reconstruct.projection import joseph, kernels, sensitivity
 from tubepet.types import Grid, Scanner, Volume
 
 rng, grid = np.random.default_rng(1), Grid.centred((10, 54, 54), (2.0, 1.0, 1.0))
@@ -19,13 +19,13 @@ first = rng.integers(0, 400, 20000)
 second = (first + rng.integers(150, 250, 20000)) % 400
 image, tof_mm = rng.uniform(1, 2, grid.shape), rng.uniform(-9, 9, 20000).astype(np.float32)
 made = []
-for tof in ((projector.NO_TOF, projector.NO_TOF), (tof_mm, projector.tof_table(5.0))):
+for tof in ((joseph.NO_TOF, joseph.NO_TOF), (tof_mm, joseph.tof_table(5.0))):
     ends = points, first, second, *tof
-    made.append(projector.forward(image, grid, *ends))
-    made.append(projector.back(np.sqrt(made[-1]), grid, *ends))
-    private, total = projector.private_images(grid), np.zeros(projector.num_padded(grid))
+    made.append(joseph.forward(image, grid, *ends))
+    made.append(joseph.back(np.sqrt(made[-1]), grid, *ends))
+    private, total = joseph.private_images(grid), np.zeros(joseph.num_padded(grid))
     kernels.em_sums(
-        projector.padded(image), *ends[:3], np.ones(20000), *tof, projector.grid_numbers(grid),
+        joseph.padded(image), *ends[:3], np.ones(20000), *tof, joseph.grid_numbers(grid),
         0, 1, private, total,
     )
     made.append(total)

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from tubepet import io
-from tubepet.device import make_fabric
+from tubepet.training.processes import make_fabric
 from tubepet.gan import dcgan
-from tubepet.gan.data import Data, ct_images, positron_images
-from tubepet.gan.run import start
+from tubepet.generate.data import Data, ct_images, positron_images
+from tubepet.generate.run import start
 from tubepet.pretrain import train
-from tubepet.pretrain.checkpoint import training_digest
+from tubepet.training.checkpoint import training_digest
 from tubepet.rng import stream
 
 torch.set_num_threads(1)

@@ -9,14 +9,7 @@ from tests.unit.ct.conftest import row, write_rows
 
 from tubepet import io
 from tubepet.ct.deeplesion import read_hu
-from tubepet.ct.prepare import (
-    choose,
-    draw_slices,
-    join,
-    prepare,
-    split_patients,
-    window_and_resize,
-)
+from tubepet.ct.prepare import choose, draw_slices, join, prepare, split_patients, window_and_resize
 from tubepet.errors import InputError
 
 SPLIT = {"train": 0.8, "val": 0.1, "test": 0.1}

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tubepet import io
+from tubepet.dataset import slices
 from tubepet.errors import InputError
 from tubepet.evaluate import figures, inception, metrics, statistics, table
-from tubepet.evaluate.rows import COPY, FLOOR
+from tubepet.evaluate.row_names import COPY, FLOOR
 
 SIZE = 32
 
@@ -24,11 +25,11 @@ def discs(num: int, seed: int, noise: float = 0.1) -> np.ndarray:
     return np.clip(np.array(images) * (1 + noise * rng.normal(size=(num, SIZE, SIZE))), 0, None)
 
 
-def real_slices(images: np.ndarray, num_train: int) -> table.RealSlices:
+def real_slices(images: np.ndarray, num_train: int) -> slices.RealSlices:
     num_test = len(images) - num_train
     split = np.repeat(["train", "test"], [num_train, num_test])
     tube = np.array([f"tube_{i // 10:04d}" for i in range(len(images))])
-    return table.RealSlices(images.astype(np.float32), split, tube, 800.0)
+    return slices.RealSlices(images.astype(np.float32), split, tube, 800.0)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tubepet.reconstruct import geometry
+from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Grid, Listmode, Scanner
 
 

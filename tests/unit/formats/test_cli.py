@@ -14,8 +14,10 @@ from tubepet.cli import main
 from tubepet.formats import petsird, tables
 from tubepet.formats.gate import read_gate
 from tubepet.formats.tables import LINE_COLUMNS
-from tubepet.reconstruct import crystals, identity, mlem, sensitivity
-from tubepet.reconstruct.psf import gaussian
+from tubepet.reconstruct import acquisition
+from tubepet.reconstruct.projection import sensitivity
+from tubepet.reconstruct.projection.blur import gaussian
+from tubepet.reconstruct.scanner import crystals, fingerprint
 from tubepet.simulate.coincidences import write_empty
 from tubepet.types import Grid, Listmode, Volume
 
@@ -70,7 +72,7 @@ def test_equals_the_workflows_function(folder, tmp_path, scanner, grid) -> None:
     ones = np.ones((25, 10))
     plain = sensitivity.geometric_sensitivity(scanner, grid, ones).astype(np.float32)
     mu = Volume(np.full(grid.shape, 1e-9, np.float32), grid)
-    expected, _ = mlem.reconstruct(
+    expected, _ = acquisition.reconstruct(
         events, scanner, ones, Volume(plain, grid), mu, 1.0, 3, 1, 16, gaussian(2.1), 1.5
     )
     np.testing.assert_allclose(image.array, expected.array, rtol=1e-6)  # the same sums
@@ -196,7 +198,7 @@ def test_folder_becomes_a_dicom_series(folder, tmp_path, scanner) -> None:
     done = run(folder, "c.root", "s.yaml", tmp_path / "series")
     assert done.exit_code == 2 and "expected --calibration too" in done.output
     ones = {"by_step": [1.0] * 25, "by_difference": [1.0] * 10}
-    io.write_json(tmp_path / "c.json", {"scanner": identity.scanner_hash(scanner), **ones})
+    io.write_json(tmp_path / "c.json", {"scanner": fingerprint.scanner_hash(scanner), **ones})
     options = ("--algorithm", "tv", "--calibration", str(tmp_path / "c.json"))
     done = run(folder, "c.root", "s.yaml", tmp_path / "series", *options)
     assert done.exit_code == 0, done.output

@@ -6,7 +6,7 @@ import uproot
 
 from tubepet.errors import InputError
 from tubepet.formats.gate import GATE9, GATE10, read_gate
-from tubepet.reconstruct import geometry
+from tubepet.reconstruct.scanner import geometry
 
 
 def write(path: Path, names: list[str], places1, places2, time1, time2) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tubepet.errors import InputError
 from tubepet.formats import petsird
-from tubepet.reconstruct import crystals
+from tubepet.reconstruct.scanner import crystals
 from tubepet.types import Listmode
 
 

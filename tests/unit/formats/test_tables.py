@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from tubepet.errors import InputError
 from tubepet.formats import tables
-from tubepet.reconstruct import crystals
+from tubepet.reconstruct.scanner import crystals
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from tubepet.errors import InputError
 from tubepet.pretrain import figures, train
-from tubepet.pretrain.checkpoint import save_checkpoint
 from tubepet.pretrain.loss import aggregate_gap, kl_weight
+from tubepet.training.checkpoint import save_checkpoint
 
 WINDOW_HU = (-160.0, 240.0)
 SETTINGS = {

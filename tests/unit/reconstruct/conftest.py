@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tubepet.reconstruct import geometry
+from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Grid, Listmode, Scanner
 
 Simulate = Callable[[NDArray[np.float64], np.random.Generator], Listmode]

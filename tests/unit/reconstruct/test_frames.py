@@ -5,7 +5,9 @@ import pytest
 from scipy.integrate import quad
 
 from tubepet.errors import InputError
-from tubepet.reconstruct import frames, geometry, psf, sensitivity
+from tubepet.reconstruct import frames
+from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Volume
 
 HALF_LIFE_S = 3.0
@@ -67,7 +69,7 @@ def test_decaying_activity_is_the_same_in_all_frames(timed, scanner, grid):
     mu = Volume(np.zeros(grid.shape), grid)
     fixed = (timed, scanner, efficiency, geometric, mu, 6.0)
     settings = {
-        "num_iterations": 4, "num_subsets": 1, "sensitivity_stride": 16, "psf": psf.gaussian(3.0),
+        "num_iterations": 4, "num_subsets": 1, "sensitivity_stride": 16, "psf": blur.gaussian(3.0),
         "filter_fwhm_mm": 0.0,
     }  # fmt: skip
     halves = frames.intervals(0.0, 6.0, 3.0, 6.0)

@@ -3,8 +3,10 @@ import pytest
 from tests.unit.reconstruct.conftest import listmode
 
 from tubepet.errors import InputError
-from tubepet.reconstruct import geometry, sensitivity, sources
-from tubepet.reconstruct.lines import Lines
+from tubepet.reconstruct import sources
+from tubepet.reconstruct.projection import sensitivity
+from tubepet.reconstruct.projection.lines import Lines
+from tubepet.reconstruct.scanner import geometry
 
 FWHM_MM = 3.2  # half a crystal of 6.2 mm across the small scanner
 

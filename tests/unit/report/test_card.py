@@ -1,7 +1,7 @@
 import pandas as pd
 from tests.conftest import ROOT
 
-from tubepet.evaluate.rows import COPY, FLOOR
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.report import card
 
 TABLE = pd.DataFrame(

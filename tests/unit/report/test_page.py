@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from tubepet.evaluate.rows import COPY, FLOOR
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.report import page
 
 RECOVERY = pd.DataFrame({"true_bq": [100.0, 200.0], "reconstructed_bq": [98.0, 200.0]})

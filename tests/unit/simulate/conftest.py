@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from tubepet import io
-from tubepet.simulate import g4data, gate
+from tubepet.simulate import sources
+from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.types import Grid, Scanner, Volume
 
 # A block of aluminium beside a small source, off the axis in every direction; no two axes alike.
@@ -42,7 +43,7 @@ def scanner(config: dict[str, Any]) -> Scanner:
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return a substitute for the Geant4 tables."""
-    return g4data.prepare("substitute", "", tmp_path_factory.mktemp("g4") / "g4data")
+    return em_tables.prepare("substitute", "", tmp_path_factory.mktemp("g4") / "g4data")
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +58,7 @@ def block_source(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     labels[source] = 1
     io.write_volume(folder / "labels.nii.gz", Volume(labels, GRID))
     io.write_volume(folder / "activity.nii.gz", Volume(activity, GRID))
-    return gate.tube_source(folder / "labels.nii.gz", folder / "activity.nii.gz", GRID)
+    return sources.tube_source(folder / "labels.nii.gz", folder / "activity.nii.gz", GRID)
 
 
 def _simulate(

@@ -8,11 +8,11 @@ from tubepet.errors import InputError
 from tubepet.simulate.coincidences import (
     BRANCH_TYPES,
     branches,
+    count_table,
     crystal_of,
     read_coincidences,
     write_empty,
 )
-from tubepet.simulate.counts import count_table
 from tubepet.types import Scanner
 
 

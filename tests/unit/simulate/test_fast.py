@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.simulate import gate
+from tubepet.simulate import sources
 from tubepet.simulate.coincidences import RANDOM, read_coincidences
 from tubepet.simulate.fast import kernels, setup, tables, transport
 from tubepet.types import Grid, Volume
@@ -219,7 +219,7 @@ def test_file_reads_like_gates(tmp_path, block, photons, scanner):
     labels, activity = block
     io.write_volume(tmp_path / "l.nii.gz", labels)
     io.write_volume(tmp_path / "a.nii.gz", activity)
-    source = gate.tube_source(tmp_path / "l.nii.gz", tmp_path / "a.nii.gz", GRID)
+    source = sources.tube_source(tmp_path / "l.nii.gz", tmp_path / "a.nii.gz", GRID)
     for activity_bq, duration_s in ((1e6, 0.1), (600.0, 0.1), (0.0, 0.1)):
         path = tmp_path / "c.root"
         stats = transport.simulate(

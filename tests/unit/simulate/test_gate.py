@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tubepet.errors import InputError
-from tubepet.simulate import g4data, gate
 from tubepet.simulate.coincidences import RANDOM, SCATTER, TRUE, read_branches, read_coincidences
+from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.types import Listmode, Scanner
 
 
@@ -154,7 +154,7 @@ def test_silent_abort_of_geant4_is_a_sentence(
         "particle": "back_to_back", "delay_ns": 500.0,
     }  # fmt: skip
     with pytest.raises(InputError, match=r"tube_0007.*seed 77.*signal 6 \(SIGABRT\)"):
-        gate.run_worker("tube_0007", job, g4data.environment(str(tmp_path / "no_tree")))
+        gate.run_worker("tube_0007", job, em_tables.environment(str(tmp_path / "no_tree")))
 
 
 def test_exception_in_gate_shows_its_last_lines(

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from tubepet import io
-from tubepet.evaluate.rows import COPY, FLOOR
+from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.study import conclusions, figures, tuning
-from tubepet.study.conclusions import KEY
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
+from tubepet.study.scores import KEY, Scores, counts
 
 SEEDS, HALVES = 5, 6
 VARIANTS = {
@@ -56,7 +56,7 @@ def page(ours: float, dcgan: float, no_memory: float, gain: float) -> str:
             "parameters": 5.0}  # fmt: skip
     aucs = [{"num_real": 50, "seed": s, REAL: 0.6, BOTH: 0.6 + gain + 0.01 * s, SYNTHETIC: None}
             for s in range(SEEDS)]  # fmt: skip
-    scores = conclusions.Scores(rows, seed=1)
+    scores = Scores(rows, seed=1)
     facts = FACTS | {"features": FEATURES}
     costs, detector = pd.DataFrame([cost]), pd.DataFrame(aucs)
     return conclusions.page(STUDY, scores, costs, tuning.table(CHOICES), detector, facts)
@@ -88,9 +88,9 @@ def test_distances_over_decades_are_told_apart_as_factors() -> None:
         for name, distance in (("ours", good), ("dcgan", bad)):
             values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
             rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
-    claim = conclusions._claim("x", "ours", "dcgan", conclusions.Scores(rows, 1))
-    assert conclusions.counts(claim.estimates) == (0, 0)
-    assert conclusions.counts(claim.factors) == (4, 0)
+    claim = conclusions._claim("x", "ours", "dcgan", Scores(rows, 1))
+    assert counts(claim.estimates) == (0, 0)
+    assert counts(claim.factors) == (4, 0)
     # geometric mean of 10, 50/3, 200, 20, 1200
     assert np.exp(claim.factors["frechet"].mean) == pytest.approx(60.3, rel=0.01)
     assert conclusions.as_factor(claim.factors["frechet"]).startswith("60.3x [")
@@ -102,7 +102,7 @@ def test_a_figure_is_met_as_factors_only_if_every_rivals_interval_is_above_0() -
         for name, distance in (("ours", 1.0), ("dcgan", 1.5), ("wgan", uneven)):
             values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
             rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
-    scores, detector = conclusions.Scores(rows, 1), pd.DataFrame({"num_real": []})
+    scores, detector = Scores(rows, 1), pd.DataFrame({"num_real": []})
 
     def of_distances(*rivals: str) -> list[list[str]]:
         lines = conclusions.asked_figures("ours", rivals, scores, detector)
@@ -128,14 +128,14 @@ def test_too_far_from_the_floor_says_by_how_much() -> None:
 def test_pairs_are_the_seeds_that_both_have() -> None:
     rows = [run("ours", s, 10) for s in range(5)] + [run("dcgan", s, 8) for s in (1, 3)]
     rows.append(run("dcgan", 4, 8) | {"values": {}, "draws": {}, "diverged": "NaN"})
-    found = conclusions.Scores(rows, 1).difference("ours", "dcgan", "coverage", 1)
+    found = Scores(rows, 1).difference("ours", "dcgan", "coverage", 1)
     assert found is not None and found.num_seeds == 2
 
 
 def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
     rows = [run(name, s, q) for name, q in (("ours", 10), ("dcgan", 8)) for s in range(SEEDS)]
     rows[0]["values"]["mmd"] = -0.01
-    claim = conclusions._claim("x", "ours", "dcgan", conclusions.Scores(rows, 1))
+    claim = conclusions._claim("x", "ours", "dcgan", Scores(rows, 1))
     assert claim.factors["mmd"] is None and claim.factors["frechet"] is not None
     assert claim.verdict == claim.verdict_of_factors == "holds"
 
@@ -143,14 +143,14 @@ def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
 def test_a_metric_that_is_undefined_is_not_a_win() -> None:
     rows = [run(name, s, 10) for name in ("ours", "dcgan") for s in range(3)]
     rows[0]["values"]["coverage"] = None
-    claim = conclusions._claim("x", "ours", "dcgan", conclusions.Scores(rows, 1))
+    claim = conclusions._claim("x", "ours", "dcgan", Scores(rows, 1))
     assert claim.estimates["coverage"] is None and claim.verdict == "undecided"
 
 
 def test_figures_are_drawn(tmp_path: Path) -> None:
     rows = [run(name, s, 10) for name in ("ours", FLOOR) for s in range(3)]
     rows += [run("ours", s, 8, "30") for s in range(3)]
-    scores = conclusions.Scores(rows, 1)
+    scores = Scores(rows, 1)
     table = pd.DataFrame({"num_real": [25, 50], "seed": 0, REAL: [0.6, 0.7], BOTH: [0.7, np.nan]})
     drawn = (
         figures.draw_variants(["ours", FLOOR], scores),

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from tubepet.dataset.slices import RealSlices
 from tubepet.errors import InputError
-from tubepet.evaluate.table import RealSlices
 from tubepet.study import tuning
 
 SCALE_BQ_MM3 = 500.0

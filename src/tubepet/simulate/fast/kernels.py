@@ -17,13 +17,7 @@ import math
 import numba
 import numpy as np
 
-from tubepet.simulate.fast.tables import (
-    AIR,
-    ANGLE_STEP_KEV,
-    CRYSTAL,
-    ELECTRON_KEV,
-    NUM_QUANTILES,
-)
+from tubepet.simulate.fast.tables import AIR, ANGLE_STEP_KEV, CRYSTAL, ELECTRON_KEV, NUM_QUANTILES
 
 U64 = np.uint64
 TURN = 2 * math.pi

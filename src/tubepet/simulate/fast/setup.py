@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
 from tubepet.errors import InputError
-from tubepet.simulate.digitizer import PHOTON_KEV
 from tubepet.simulate.fast.tables import AIR, CRYSTAL, MATERIALS, Photons
 from tubepet.types import Grid, Scanner, Volume
 
-SIGMA_PER_FWHM = 1 / math.sqrt(8 * math.log(2))
+SIGMA_PER_FWHM = 1 / FWHM_PER_SIGMA
 ACCOLINEARITY_DEG = 0.5  # FWHM in each of two directions, as in GATE (Moses 2011)
 # A deposit this many sigma below the window is not followed: it is seen once in 3.5 million.
 SIGMAS_BELOW_WINDOW = 5.0

@@ -17,7 +17,7 @@ import numpy as np
 import xraylib
 from numpy.typing import NDArray
 
-from tubepet.simulate.scanner import LYSO_ATOMS, LYSO_G_CM3
+from tubepet.constants import LYSO_ATOMS, LYSO_G_CM3
 
 ELECTRON_KEV = 510.99895
 NUM_ENERGIES = 513  # 0 (a copy of 1) to 512 keV

@@ -89,7 +89,7 @@ def simulate(
     name : str
         What is simulated, for messages and statistics.
     source : dict
-        From `tubepet.simulate.gate.tube_source` or `calibration_source`.
+        From `tubepet.simulate.geant4.gate.tube_source` or `calibration_source`.
     activity_bq, duration_s : float
         Total activity in Bq and duration in s; the number of decays is Poisson.
     scanner : Scanner
@@ -106,7 +106,7 @@ def simulate(
     Returns
     -------
     dict
-        The keys of `tubepet.simulate.gate.simulate`.
+        The keys of `tubepet.simulate.geant4.gate.simulate`.
 
     Raises
     ------

@@ -1,0 +1,1 @@
+"""The slices of all tubes: collected, drawn, labelled, split, read."""

@@ -1,0 +1,12 @@
+"""The symmetries of a square slice: a tube may lie in any of them."""
+
+import torch
+from torch import Tensor
+
+NUM_SYMMETRIES = 8  # of the square: four rotations, mirrored or not
+
+
+def dihedral(image: Tensor, element: int) -> Tensor:
+    """Apply symmetry 0 (none) .. 7 of the square to images (..., H, W)."""
+    turned = torch.rot90(image, element % 4, dims=(-2, -1))
+    return turned.flip(-1) if element >= 4 else turned

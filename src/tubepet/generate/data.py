@@ -1,0 +1,134 @@
+"""Images as the networks see them: one channel, [-1, 1], drawn batch by batch.
+
+Only training rows ever come here; the scripts choose them by the `split` column.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tubepet import io
+from tubepet.dataset.drawing import Population
+from tubepet.errors import InputError
+from tubepet.pretrain.vae import ConvVAE
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some rows of an array of slices, and the range that becomes [-1, 1].
+
+    Attributes
+    ----------
+    array : float32 array, shape (N, H, W)
+        Physical units (Bq/mm3 or HU); may be mapped from a file.
+    rows : int array, shape (n,)
+        The rows in use.
+    low, high : float
+        The values that become -1 and +1; what lies outside is clipped.
+    """
+
+    array: NDArray[np.float32]
+    rows: NDArray[np.intp]
+    low: float
+    high: float
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square slices in pixels."""
+        return int(self.array.shape[-1])
+
+    def batch(self, positions: Tensor) -> Tensor:
+        """Return the slices at these positions among `rows`, shape (B, 1, H, W), in [-1, 1]."""
+        slices = io.take(self.array, self.rows[positions.numpy()]).astype(np.float32, copy=False)
+        unit = np.clip((slices - self.low) / (self.high - self.low), 0.0, 1.0)
+        return torch.from_numpy(2 * unit - 1).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Drawings of the same slices, for the models that are asked for a tube.
+
+    Attributes
+    ----------
+    fluid, expected : float32 array, shape (N, H, W)
+        See `tubepet.dataset.drawing.Drawings`.
+    end_mm : float array, shape (N,)
+        Likewise.
+    tube : str array, shape (N,)
+        The tube of each slice.
+    population : Population
+        What new tubes are drawn from.
+    """
+
+    fluid: NDArray[np.float32]
+    expected: NDArray[np.float32]
+    end_mm: NDArray[np.float64]
+    tube: NDArray[np.str_]
+    population: Population
+
+    def of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return the drawings of some rows, shape (B, 2, H, W): `fluid` and `expected`."""
+        pair = [io.take(array, rows) for array in (self.fluid, self.expected)]
+        return np.stack(pair, axis=1).astype(np.float32)
+
+    def places(self, rows: NDArray[np.intp]) -> Tensor:
+        """Return `end_mm` of some rows, shape (B,)."""
+        return torch.from_numpy(self.end_mm[rows]).float()
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a model may learn from; all but `real` for the models that need it.
+
+    Attributes
+    ----------
+    real : Images
+        Positron slices of the training tubes.
+    ct : Images or None
+        CT slices of the training patients.
+    vae : ConvVAE or None
+        The encoder pretrained on them.
+    bank : float32 tensor, shape (S, d_y), or None
+        Features of the positron slices; row s describes row s of `real`.
+    num_pca : int
+        How many of them, the first, are PCA scores; the others come from PCANet.
+    drawn : Drawn or None
+        Drawings; row n belongs to row n of `real.array`.
+    """
+
+    real: Images
+    ct: Images | None = None
+    vae: ConvVAE | None = None
+    bank: Tensor | None = None
+    num_pca: int = 0
+    drawn: Drawn | None = None
+
+
+def positron_images(slices: NDArray[np.float32], is_used: NDArray, scale_bq_mm3: float) -> Images:
+    """Return the chosen positron slices, scaled as the dataset says (Bq/mm3 in)."""
+    if not scale_bq_mm3 > 0:
+        raise InputError(f"slices.json: got scale_bq_mm3 {scale_bq_mm3}, expected > 0 Bq/mm3")
+    return Images(slices, np.flatnonzero(is_used), 0.0, scale_bq_mm3)
+
+
+def ct_images(
+    slices: NDArray[np.float32], is_used: NDArray, window_hu: tuple[float, float]
+) -> Images:
+    """Return the chosen CT slices, scaled by their window (HU in)."""
+    return Images(slices, np.flatnonzero(is_used), window_hu[0], window_hu[1])
+
+
+def take(queue: Tensor, size: int, num_rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Take the next `size` positions of an endless shuffle; return them and the rest.
+
+    Each pass over the rows is a new permutation; a rest too short for a batch is dropped.
+    """
+    if len(queue) < size:
+        queue = torch.randperm(num_rows, generator=rng)
+    return queue[:size], queue[size:]

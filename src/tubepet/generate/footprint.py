@@ -1,0 +1,130 @@
+"""The memory that a training will take, estimated before it is asked for."""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from weakref import finalize
+
+import psutil
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from tubepet.errors import InputError
+from tubepet.generate.data import Data
+from tubepet.generate.run import Config, Model, Networks, Run, start
+from tubepet.logs import log
+
+PARAMETER_COPIES = 4  # weights, gradients and Adam's two moments
+PROBE_IMAGES = 2  # in the step that is measured
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes of weights, gradients and moments, and of what a batch leaves for the backward pass."""
+
+    weights: int
+    activations: int = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes of both."""
+        return self.weights + self.activations
+
+
+def weight_bytes(networks: Networks) -> int:
+    """Return the bytes that networks take in training; fine with networks that hold no numbers."""
+    parameters = sum(_size(p) for net in networks.values() for p in net.parameters())
+    buffers = sum(_size(b) for net in networks.values() for b in net.buffers())
+    average = sum(_size(t) for t in networks["generator"].state_dict().values())
+    return PARAMETER_COPIES * parameters + buffers + average
+
+
+def activation_bytes(model: Model, run: Run) -> int:
+    """Take one step and return the most bytes that it held at once for its backward passes."""
+    weights = {p.data_ptr() for net in run.networks.values() for p in net.parameters()}
+    holders: Counter[int] = Counter()  # of each storage, while a graph needs it
+    held = peak = 0
+
+    def hold(tensor: Tensor) -> list[Tensor]:
+        nonlocal held, peak
+        storage = tensor.untyped_storage()
+        kept = _Kept([tensor])
+        if storage.data_ptr() not in weights:
+            finalize(kept, release, storage.data_ptr(), storage.nbytes())
+            holders[storage.data_ptr()] += 1
+            held += storage.nbytes() if holders[storage.data_ptr()] == 1 else 0
+            peak = max(peak, held)
+        return kept
+
+    def release(pointer: int, size: int) -> None:
+        nonlocal held
+        holders[pointer] -= 1
+        held -= size if holders[pointer] == 0 else 0
+
+    with torch.autograd.graph.saved_tensors_hooks(hold, lambda kept: kept[0]):
+        model.train_step(run)
+    return peak
+
+
+class _Kept(list[Tensor]):
+    """A list of one tensor that can be watched: plain lists cannot be referred to weakly."""
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return what the device's memory has left."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def estimate(model: Model, name: str, config: Config, data: Data, fabric: Fabric) -> Footprint:
+    """Estimate a training's memory without allocating it.
+
+    The weights are counted on networks that hold no numbers; what a batch keeps is that of a step
+    of two images, times the batch.
+
+    Raises
+    ------
+    InputError
+        If the weights alone do not fit.
+    """
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loading a pretrained encoder into nothing is a no-op
+        weights = Footprint(weight_bytes(model.make_networks(config, data)))
+    _check(name, weights, config["batch_size"], fabric)
+    num = PROBE_IMAGES * fabric.world_size
+    probe = start(model, name, {**config, "batch_size": num, "precision": "full"}, data, fabric, 0)
+    per_image = activation_bytes(model, probe) / PROBE_IMAGES
+    return Footprint(weights.weights, round(per_image * config["batch_size"] / fabric.world_size))
+
+
+def stop_if_too_large(model: Model, name: str, config: Config, data: Data, fabric: Fabric) -> None:
+    """Log the estimate, or refuse.
+
+    Raises
+    ------
+    InputError
+        If the training needs more than the device has free.
+    """
+    footprint = estimate(model, name, config, data, fabric)
+    _check(name, footprint, config["batch_size"], fabric)
+    log.info("%s: estimated memory %.3f GB", name, footprint.total / 1e9)
+
+
+def _check(name: str, footprint: Footprint, batch_size: int, fabric: Fabric) -> None:
+    num_sharing = 1 if fabric.device.type == "cuda" else fabric.world_size
+    available = free_bytes(fabric.device) / num_sharing
+    lowest = fabric.to_device(torch.tensor(available, dtype=torch.float64))
+    available = float(fabric.all_reduce(lowest, reduce_op="min"))  # all refuse, or none
+    if footprint.total > available:
+        raise InputError(
+            f"gan.{name}: training needs about {footprint.total / 1e9:.3g} GB "
+            f"({footprint.weights / 1e9:.3g} GB for the weights, {footprint.activations / 1e9:.3g} "
+            f"GB for a batch of {batch_size}), expected at most the {available / 1e9:.3g} GB free "
+            f"on {fabric.device}; lower gan.batch_size or the model's channels"
+        )

@@ -1,0 +1,1 @@
+"""Parts that generators are made of."""

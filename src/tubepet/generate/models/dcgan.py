@@ -1,0 +1,162 @@
+"""Rival: DCGAN (Radford, Metz, Chintala 2016, arXiv:1511.06434)."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from tubepet.generate.data import Data
+from tubepet.generate.layers.loss import ADVERSARIAL, frozen
+from tubepet.generate.layers.output import output_layer
+from tubepet.generate.run import SAMPLE_CHUNK, Config, Networks, Run, bare
+
+ADAM_BETAS = (0.5, 0.999)  # Radford et al., section 4
+INITIAL_STD = 0.02  # of all weights; the same section
+START_SIZE = 4  # pixels
+MAX_WIDENING = 8  # the narrowest maps have this many times the channels of the widest
+
+
+class DCGenerator(nn.Module):
+    """z -> 4x4 -> transposed convolutions, BN and ReLU -> image.
+
+    Parameters
+    ----------
+    image_size : int
+        Side in pixels, a power of two, at least 8.
+    latent_size : int
+        Length of z ~ N(0, I).
+    channels : int
+        Channels of the last hidden layer; they double towards the input, up to 8 times.
+    output, filter_px
+        See `layers.output`.
+    """
+
+    def __init__(
+        self, image_size: int, latent_size: int, channels: int, output: str, filter_px: float
+    ) -> None:
+        super().__init__()
+        self.latent_size = latent_size
+        widths = _widths(image_size, channels)[::-1]
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(latent_size, widths[0], START_SIZE, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        ]
+        for wide, narrow in pairwise(widths):
+            layers += [
+                nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(narrow),
+                nn.ReLU(),
+            ]
+        layers += [
+            nn.ConvTranspose2d(widths[-1], 1, 4, stride=2, padding=1),
+            output_layer(output, image_size, filter_px),
+        ]
+        self.layers = nn.Sequential(*layers).apply(initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent_size) -> (B, 1, H, W) in [-1, 1]."""
+        image: Tensor = self.layers(z[:, :, None, None])
+        return image
+
+
+class DCCritic(nn.Module):
+    """Strided convolutions with BN (if `is_normalised`) and leaky ReLU down to one logit."""
+
+    def __init__(self, image_size: int, channels: int, is_normalised: bool) -> None:
+        super().__init__()
+        widths = [1, *_widths(image_size, channels)]
+        layers: list[nn.Module] = []
+        for i, (narrow, wide) in enumerate(pairwise(widths)):
+            layers.append(nn.Conv2d(narrow, wide, 4, stride=2, padding=1))
+            if is_normalised and i > 0:
+                layers.append(nn.BatchNorm2d(wide))
+            layers.append(nn.LeakyReLU(0.2))
+        layers.append(nn.Conv2d(widths[-1], 1, START_SIZE))
+        self.layers = nn.Sequential(*layers).apply(initialise)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) -> logits (B,)."""
+        return self.layers(image).flatten()
+
+
+def _widths(image_size: int, channels: int) -> list[int]:
+    """Channels at image_size / 2, image_size / 4, .. down to 4x4."""
+    num_levels = (image_size // START_SIZE).bit_length() - 1
+    return [channels * min(2**i, MAX_WIDENING) for i in range(num_levels)]
+
+
+def initialise(layer: nn.Module) -> None:
+    """N(0, 0.02) for convolutions, N(1, 0.02) for normalisation gains."""
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(layer.weight, 0.0, INITIAL_STD)
+    elif isinstance(layer, nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, 1.0, INITIAL_STD)
+
+
+def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
+    """Return the constructor arguments of `DCGenerator`."""
+    return {
+        "image_size": data.real.image_size,
+        "latent_size": config["latent_size"],
+        "channels": config["channels"],
+        "output": config["output"],
+        "filter_px": config["filter_px"],
+    }
+
+
+def make_generator(arguments: Mapping[str, Any]) -> DCGenerator:
+    """Return a fresh generator."""
+    return DCGenerator(**arguments)
+
+
+def make_networks(config: Config, data: Data) -> Networks:
+    """Return generator and discriminator."""
+    return {
+        "generator": make_generator(generator_arguments(config, data)),
+        "critic": DCCritic(data.real.image_size, config["disc_channels"], is_normalised=True),
+    }
+
+
+def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
+    """Adam for both sides."""
+    return {
+        name: Adam(network.parameters(), lr=config["learning_rate"], betas=ADAM_BETAS)
+        for name, network in networks.items()
+    }
+
+
+def train_step(run: Run) -> dict[str, Tensor]:
+    """One step of the discriminator, then one of the generator, on the same generated batch."""
+    generator, critic = run.networks["generator"], run.networks["critic"]
+    loss = ADVERSARIAL[run.config["loss"]]
+    transform = run.transform()
+    real = transform(run.next_batch("real", run.data.real)[0])
+    fake = transform(generator(run.noise(generator.latent_size)))
+
+    real_logits, fake_logits = critic(real), critic(fake.detach())
+    critic_loss = loss.critic(real_logits, fake_logits)
+    penalty = run.regularisation(bare(critic), real, real_logits, fake_logits)
+    run.update("critic", critic_loss + penalty)
+
+    with frozen(critic):
+        generator_loss = loss.generator(critic(fake))
+        run.update("generator", generator_loss)
+    return {
+        "critic_loss": critic_loss,
+        "penalty": penalty,
+        "generator_loss": generator_loss,
+        "critic_real": real_logits.mean(),
+        "critic_fake": fake_logits.mean(),
+    }
+
+
+def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
+    """Generate from z ~ N(0, I)."""
+    assert isinstance(generator, DCGenerator)
+    device = next(generator.parameters()).device
+    z = torch.randn(num, generator.latent_size, generator=rng)
+    return torch.cat([generator(chunk.to(device)).cpu() for chunk in z.split(SAMPLE_CHUNK)])

@@ -1,0 +1,259 @@
+"""Rival: a small diffusion model, EDM (Karras et al. 2022, arXiv:2206.00364).
+
+As published: preconditioned denoiser, log-normal noise levels in training, deterministic sampling
+with Heun's method (over a shorter range of levels). Scaled to small images and one CPU: each 2 x 2
+square of pixels enters as four channels, a U-Net of three levels, and few sampling steps. Of the
+augmentations only the symmetries are used: the slices really have them, so nothing that leaks into
+the samples is wrong.
+
+Noise levels are standard deviations in units of [-1, 1]. Equations are numbered as in table 1 and
+algorithm 1 of the source.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, Optimizer
+
+from tubepet.generate.data import Data, Images
+from tubepet.generate.layers import mirror_filter as mirrored
+from tubepet.generate.run import SAMPLE_CHUNK, Config, Networks, Run
+
+LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2  # of ln sigma in training; table 1
+# Of the sampling levels, eq. 5. Table 1 has 0.002 to 80; half of the way is spared at either end,
+# where one channel of slices has neither detail nor contrast, so that few steps are fine ones.
+SIGMA_MIN, SIGMA_MAX, RHO = 0.01, 40.0, 7.0
+REMOVED = 0.03  # of the amplitude: the reconstruction's filter leaves less of these frequencies
+PATCH = 2  # pixels
+WIDENING = (1, 2, 2)  # channels of the levels
+GROUP_CHANNELS = 8  # channels per normalisation group
+STATISTICS_ROWS = 2048  # evenly spaced slices behind mean and standard deviation of the data
+
+
+def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return c_skip, c_out, c_in and c_noise of table 1 for noise levels of any shape."""
+    total = (sigma**2 + sigma_data**2).sqrt()
+    return (sigma_data / total) ** 2, sigma * sigma_data / total, 1 / total, sigma.log() / 4
+
+
+def noise_levels(num_steps: int) -> list[float]:
+    """Return sigma_0 > .. > sigma_{N-1}, and 0 (eq. 5)."""
+    high, low = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
+    shares = (i / (num_steps - 1) for i in range(num_steps))
+    return [*((high + share * (low - high)) ** RHO for share in shares), 0.0]
+
+
+def heun(
+    denoise: Callable[[Tensor, float], Tensor], noise: Tensor, levels: Sequence[float]
+) -> Tensor:
+    """Solve the probability flow ODE from pure noise to an image (algorithm 1).
+
+    Parameters
+    ----------
+    denoise : callable
+        D(x; sigma): noisy images, their noise level -> the expected clean images.
+    noise : tensor, shape (B, ...)
+        N(0, 1).
+    levels : sequence of float
+        Decreasing noise levels, the last one 0.
+    """
+    x = levels[0] * noise
+    for now, then in pairwise(levels):
+        slope = (x - denoise(x, now)) / now
+        end = x + (then - now) * slope
+        if then > 0:  # second order, but not for the last step
+            end_slope = (end - denoise(end, then)) / then
+            end = x + (then - now) * (slope + end_slope) / 2
+        x = end
+    return x
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside the identity; scale and shift between them tell the noise level."""
+
+    def __init__(self, channels_in: int, channels_out: int, embedding_size: int) -> None:
+        super().__init__()
+        self.norm_in = nn.GroupNorm(channels_in // GROUP_CHANNELS, channels_in)
+        self.first = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.affine = nn.Linear(embedding_size, 2 * channels_out)
+        self.norm = nn.GroupNorm(channels_out // GROUP_CHANNELS, channels_out)
+        self.second = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        nn.init.zeros_(self.second.weight)  # the block starts as the identity
+        is_same = channels_in == channels_out
+        self.skip = nn.Identity() if is_same else nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """(B, C, H, W), (B, E) -> (B, C', H, W)."""
+        scale, shift = self.affine(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = self.first(functional.silu(self.norm_in(x)))
+        h = self.second(functional.silu(self.norm(h) * (1 + scale) + shift))
+        out: Tensor = self.skip(x) + h
+        return out
+
+
+class UNet(nn.Module):
+    """F(x; c_noise): patches in, a residual block per level and side, skips between them."""
+
+    frequencies: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = [channels * w for w in WIDENING]
+        size = 4 * channels
+        self.register_buffer("frequencies", torch.linspace(0, math.log(64.0), channels // 2).exp())
+        self.embed = nn.Sequential(nn.Linear(channels, size), nn.SiLU(), nn.Linear(size, size))
+        self.enter = nn.Conv2d(PATCH**2, channels, 3, padding=1)
+        self.down = nn.ModuleList(
+            ResidualBlock(a, b, size) for a, b in zip([channels, *widths], widths, strict=False)
+        )
+        self.middle = ResidualBlock(widths[-1], widths[-1], size)
+        self.up = nn.ModuleList(
+            ResidualBlock(below + width, width, size)
+            for below, width in zip([widths[-1], *widths[:0:-1]], widths[::-1], strict=True)
+        )
+        self.leave = nn.Sequential(
+            nn.GroupNorm(channels // GROUP_CHANNELS, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, PATCH**2, 3, padding=1),
+        )
+
+    def forward(self, image: Tensor, noise_label: Tensor) -> Tensor:
+        """(B, 1, H, W), (B,) -> (B, 1, H, W)."""
+        angle = noise_label[:, None] * self.frequencies
+        embedding = functional.silu(self.embed(torch.cat([angle.cos(), angle.sin()], dim=1)))
+        x = self.enter(functional.pixel_unshuffle(image, PATCH))
+        kept = []
+        for i, block in enumerate(self.down):
+            x = block(functional.avg_pool2d(x, 2) if i > 0 else x, embedding)
+            kept.append(x)
+        x = self.middle(x, embedding)
+        for i, block in enumerate(self.up):
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest") if i > 0 else x
+            x = block(torch.cat([x, kept.pop()], dim=1), embedding)
+        return functional.pixel_shuffle(self.leave(x), PATCH)
+
+
+class Denoiser(nn.Module):
+    """D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), about the mean of the data (eq. 7).
+
+    Parameters
+    ----------
+    image_size : int
+        Side in pixels, a multiple of 8.
+    channels : int
+        Channels of the first level, a multiple of 8.
+    mean, sigma_data : float
+        Of the training slices' pixels, in [-1, 1].
+    num_sampling_steps : int
+        N of algorithm 1; a sample costs 2 N - 1 evaluations.
+    output, filter_px
+        See `layers.output`; "activity": samples lose the frequencies that no slice has.
+    """
+
+    band: Tensor
+    cosines: Tensor
+
+    def __init__(
+        self,
+        image_size: int,
+        channels: int,
+        mean: float,
+        sigma_data: float,
+        num_sampling_steps: int,
+        output: str,
+        filter_px: float,
+    ) -> None:
+        super().__init__()
+        self.image_size = image_size
+        self.mean = mean
+        self.sigma_data = sigma_data
+        self.num_sampling_steps = num_sampling_steps
+        self.net = UNet(channels)
+        transfer = mirrored.gaussian_transfer(image_size, filter_px)
+        is_kept = (transfer > REMOVED) | (output == "tanh")
+        self.register_buffer("band", mirrored.buffer(is_kept))
+        self.register_buffer("cosines", mirrored.buffer(mirrored.cosines(image_size)))
+
+    def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """Noisy centred images (B, 1, H, W), levels (B,) -> expected clean centred images."""
+        c_skip, c_out, c_in, c_noise = preconditioning(sigma, self.sigma_data)
+        c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
+        clean: Tensor = c_skip * noisy + c_out * self.net(c_in * noisy, c_noise)
+        return clean
+
+    def in_band(self, images: Tensor) -> Tensor:
+        """Remove from images (B, 1, H, W) the frequencies where `band` (H, W) is 0."""
+        return mirrored.apply(images, self.band, self.cosines)
+
+
+def data_statistics(images: Images) -> tuple[float, float]:
+    """Return mean and standard deviation of the pixels as the networks see them."""
+    num = min(STATISTICS_ROWS, len(images))
+    positions = np.linspace(0, len(images) - 1, num).astype(np.int64)
+    batch = images.batch(torch.from_numpy(positions)).double()
+    return float(batch.mean()), float(batch.std())
+
+
+def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
+    """Return the constructor arguments of `Denoiser`."""
+    mean, sigma_data = data_statistics(data.real)
+    return {
+        "image_size": data.real.image_size,
+        "channels": config["channels"],
+        "mean": mean,
+        "sigma_data": sigma_data,
+        **{key: config[key] for key in ("num_sampling_steps", "output", "filter_px")},
+    }
+
+
+def make_generator(arguments: Mapping[str, Any]) -> Denoiser:
+    """Return a fresh denoiser."""
+    return Denoiser(**arguments)
+
+
+def make_networks(config: Config, data: Data) -> Networks:
+    """Return the one network."""
+    return {"generator": make_generator(generator_arguments(config, data))}
+
+
+def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
+    """Adam with its usual moments: nothing here is adversarial."""
+    return {"generator": Adam(networks["generator"].parameters(), lr=config["learning_rate"])}
+
+
+def train_step(run: Run) -> dict[str, Tensor]:
+    """One step down E lambda(sigma) || D(y + n; sigma) - y ||^2, a mean over pixels (eq. 8)."""
+    denoiser = run.networks["generator"]
+    real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
+    clean = real - denoiser.mean
+    sigma = torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_STD * run.noise())
+    noise = run.noise(*real.shape[1:]) * sigma[:, None, None, None]
+    weight = (sigma**2 + denoiser.sigma_data**2) / (sigma * denoiser.sigma_data) ** 2
+    error = (denoiser(clean + noise, sigma) - clean).square().mean((1, 2, 3))
+    loss = (weight * error).mean()
+    run.update("generator", loss)
+    return {"denoising_loss": loss}
+
+
+def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
+    """Solve the ODE from fresh noise, and keep to the band and the range of the data."""
+    assert isinstance(generator, Denoiser)
+    device = next(generator.parameters()).device
+    side, levels = generator.image_size, noise_levels(generator.num_sampling_steps)
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        clean: Tensor = generator(x, torch.full((len(x),), sigma, device=device))
+        return clean
+
+    images = []
+    for start in range(0, num, SAMPLE_CHUNK):
+        noise = torch.randn(min(SAMPLE_CHUNK, num - start), 1, side, side, generator=rng)
+        clean = generator.in_band(heun(denoise, noise.to(device), levels))
+        images.append((clean + generator.mean).clamp(-1, 1).cpu())
+    return torch.cat(images)

@@ -1,0 +1,114 @@
+"""Rival: a variational autoencoder of the positron slices (Kingma & Welling 2014).
+
+Its decoder is a Gaussian with a learned mean and a learned spread per pixel, and a sample is a draw
+from it: the mean alone is smoother than any slice. The likelihood takes pixels as independent,
+the draw gives the noise the correlations of the reconstruction's filter; `beta` makes up for what
+the likelihood counts several times (docs/model.md, rivals).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, Optimizer
+
+from tubepet.generate.data import Data
+from tubepet.generate.layers import mirror_filter as mirrored
+from tubepet.generate.layers.output import output_layer
+from tubepet.generate.run import SAMPLE_CHUNK, Config, Networks, Run
+from tubepet.pretrain.vae import ConvVAE, gaussian_kl
+
+MIN_SPREAD = 0.02  # of [-1, 1], a hundredth of the scale: the empty part of a slice has no noise
+
+
+class SliceVAE(ConvVAE):
+    """A VAE of slices whose decoder tells mean and spread.
+
+    Parameters
+    ----------
+    image_size, latent_size, channels : int
+        See `ConvVAE`.
+    output, filter_px
+        See `layers.output`.
+    """
+
+    transfer: Tensor
+    cosines: Tensor
+    noise_std: Tensor
+
+    def __init__(
+        self, image_size: int, latent_size: int, channels: int, output: str, filter_px: float
+    ) -> None:
+        super().__init__(image_size, latent_size, channels)
+        *hidden, _, _ = self.generate  # without the last convolution and its tanh
+        last = nn.ConvTranspose2d(channels, 2, 4, stride=2, padding=1)
+        self.generate = nn.Sequential(*hidden, last)
+        self.out = output_layer(output, image_size, filter_px)
+        transfer = mirrored.filter_transfer(image_size, filter_px)
+        self.register_buffer("transfer", mirrored.buffer(transfer))
+        self.register_buffer("cosines", mirrored.buffer(mirrored.cosines(image_size)))
+        self.register_buffer("noise_std", mirrored.buffer(mirrored.noise_std(transfer)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return mean and spread of each pixel, (B, 2, H, W), of codes (B, latent_size)."""
+        mean, spread = super().decode(z).split(1, dim=1)
+        return torch.cat([self.out(mean), MIN_SPREAD + functional.softplus(spread)], dim=1)
+
+    def draw(self, z: Tensor, noise: Tensor) -> Tensor:
+        """Return images of codes, with N(0, 1) numbers (B, 1, H, W) as their pixel noise."""
+        mean, spread = self.decode(z).split(1, dim=1)
+        coloured = mirrored.apply(noise, self.transfer, self.cosines) / self.noise_std
+        return (mean + spread * coloured).clamp(-1, 1)
+
+
+def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
+    """Return the constructor arguments of `SliceVAE`."""
+    return {
+        "image_size": data.real.image_size,
+        "latent_size": config["latent_size"],
+        "channels": config["channels"],
+        "output": config["output"],
+        "filter_px": config["filter_px"],
+    }
+
+
+def make_generator(arguments: Mapping[str, Any]) -> SliceVAE:
+    """Return a fresh autoencoder; its decoder is the generator."""
+    return SliceVAE(**arguments)
+
+
+def make_networks(config: Config, data: Data) -> Networks:
+    """Return the one network."""
+    return {"generator": make_generator(generator_arguments(config, data))}
+
+
+def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
+    """Adam with its usual moments: nothing here is adversarial."""
+    return {"generator": Adam(networks["generator"].parameters(), lr=config["learning_rate"])}
+
+
+def train_step(run: Run) -> dict[str, Tensor]:
+    """One step down the negative ELBO, nll + beta KL, in nats per image."""
+    real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
+    generator = run.networks["generator"]
+    decoded, mu, log_var = generator(real, run.noise(generator.latent_size))
+    mean, spread = decoded.split(1, dim=1)
+    nll = (0.5 * ((real - mean) / spread).square() + spread.log()).sum((1, 2, 3)).mean()
+    kl = gaussian_kl(mu, log_var).mean()
+    run.update("generator", nll + run.config["beta"] * kl)
+    return {"vae_nll": nll, "vae_kl": kl}
+
+
+def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
+    """Draw z ~ N(0, I), then the image from the decoder's Gaussian."""
+    assert isinstance(generator, SliceVAE)
+    device = next(generator.parameters()).device
+    side, images = generator.image_size, []
+    for start in range(0, num, SAMPLE_CHUNK):
+        size = min(SAMPLE_CHUNK, num - start)
+        z = torch.randn(size, generator.latent_size, generator=rng)
+        noise = torch.randn(size, 1, side, side, generator=rng)
+        images.append(generator.draw(z.to(device), noise.to(device)).cpu())
+    return torch.cat(images)

@@ -1,0 +1,56 @@
+"""From the files that a rule names to what a model learns from: the reader of this stage."""
+
+from collections.abc import Mapping
+
+import torch
+from safetensors.numpy import load_file
+
+from tubepet import io
+from tubepet.dataset.drawing import read_population
+from tubepet.errors import InputError
+from tubepet.generate.data import Data, Drawn, ct_images, positron_images
+from tubepet.pretrain.vae import load_vae
+
+
+def read_data(paths: Mapping[str, str]) -> Data:
+    """Read the training rows of every image set, and what else a model asks for.
+
+    Parameters
+    ----------
+    paths : mapping
+        Paths by the names of the rules' inputs: `images`, `table` and `info` of the positron
+        slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info`, `bank`, `fluid`, `expected`,
+        `labels` and `population` as far as the model needs them (`NEEDS` in common.smk).
+
+    Raises
+    ------
+    InputError
+        If a file is damaged or belongs to something else.
+    """
+    is_train = io.read_table(paths["table"])["split"].to_numpy(str) == "train"
+    scale_bq_mm3 = io.read_json(paths["info"])["scale_bq_mm3"]
+    real = positron_images(io.read_array(paths["images"]), is_train, scale_bq_mm3)
+    ct = vae = bank = None
+    num_pca = 0
+    if "ct_images" in paths:
+        is_train = io.read_table(paths["ct_table"])["split"].to_numpy(str) == "train"
+        window_hu = io.read_json(paths["ct_info"])["window_hu"]
+        ct = ct_images(io.read_array(paths["ct_images"]), is_train, window_hu)
+    if "vae" in paths:
+        vae = load_vae(paths["vae"], io.read_json(paths["vae_info"]))
+    if "bank" in paths:
+        tensors = load_file(io.checked(paths["bank"]))
+        bank, num_pca = torch.from_numpy(tensors["bank"]), len(tensors["pca_components"])
+    drawn = None
+    if "fluid" in paths:
+        fluid, expected = (io.read_array(paths[name]) for name in ("fluid", "expected"))
+        for name, array in (("fluid", fluid), ("expected", expected)):
+            if array.shape != real.array.shape:
+                raise InputError(
+                    f"{paths[name]}: got shape {array.shape}, expected {real.array.shape}, that of "
+                    f"{paths['images']}"
+                )
+        labels, population = io.read_table(paths["labels"]), io.read_json(paths["population"])
+        end_mm, tube = labels["end_mm"].to_numpy(float), labels["tube"].to_numpy(str)
+        drawn = Drawn(fluid, expected, end_mm, tube, read_population(population))
+    return Data(real, ct, vae, bank, num_pca, drawn)

@@ -1,0 +1,1 @@
+"""What Snakemake asks before the first job: config, models, study, digests (no heavy packages)."""

@@ -1,0 +1,259 @@
+"""The config, checked before the first job (imported by the Snakefile: no heavy packages).
+
+The schema knows types, bounds and defaults; the rules between keys are here.
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from math import hypot, pi, tan
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from tubepet.errors import InputError
+
+MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
+SOLID_FAMILIES = ("round", "eccentric", "stepped")  # as in `tubepet.simulate.geant4.gate`
+
+
+def checked_config(config: dict[str, Any], schema_path: str | Path) -> dict[str, Any]:
+    """Return the config with all defaults filled in.
+
+    Parameters
+    ----------
+    config : dict
+        What the config files and the command line gave.
+    schema_path : str or Path
+        JSON schema, as YAML.
+
+    Returns
+    -------
+    dict
+        A new, complete config.
+
+    Raises
+    ------
+    InputError
+        One sentence: the key, what it got, and what was expected.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    filled = deepcopy(config)
+    validator = jsonschema.Draft202012Validator(schema)
+    if error := jsonschema.exceptions.best_match(validator.iter_errors(filled)):
+        raise InputError(_sentence(error))
+    _fill_defaults(filled, schema)
+    for sentence in (*_contradictions(filled), *_bad_variants(filled, validator)):
+        raise InputError(sentence)
+    return filled
+
+
+def variant_section(gan: dict[str, Any], model: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the section `gan` as a variant of the study sees it.
+
+    Parameters
+    ----------
+    gan : dict
+        Config section `gan`.
+    model : str
+        The variant's model.
+    changes : dict
+        Its key `set`: common keys of `gan`, all others are the model's own.
+    """
+    section = deepcopy(gan)
+    for key, value in changes.items():
+        target = section[model] if key in section[model] or key not in section else section
+        target[key] = value
+    return section
+
+
+def _bad_variants(
+    config: dict[str, Any], validator: jsonschema.protocols.Validator
+) -> Iterator[str]:
+    """Sentences on variants of the study that cannot be, and on names that are none of them."""
+    study = config["study"]
+    variants = study["variants"]
+    for name, variant in variants.items():
+        own, candidates = variant["set"], variant["candidates"]
+        changes = {"set": own} | {f"candidates[{i}]": c for i, c in enumerate(candidates)}
+        for key, change in changes.items():
+            section = variant_section(config["gan"], variant["model"], change | own)
+            if error := jsonschema.exceptions.best_match(validator.iter_errors({"gan": section})):
+                yield f"study.variants.{name}.{key}: {_sentence(error)}"
+            if key != "set" and (both := sorted(change.keys() & (own.keys() | {"num_steps"}))):
+                yield (
+                    f"study.variants.{name}.{key}: got {both[0]}, expected keys that neither "
+                    "study.tuning_steps nor the variant's set decides"
+                )
+    named = {f"variants.{n}.beats": v["beats"] for n, v in variants.items()}
+    named |= {f"variants.{n}.ablates": [v["ablates"]] for n, v in variants.items()}
+    named |= {"curve.variants": study["curve"]["variants"]}
+    named |= {"detector.generator": [study["detector"]["generator"]]}
+    for key, names in named.items():
+        for name in names:
+            if name and name not in variants:
+                yield f"study.{key}: got {name}, expected one of study.variants"
+
+
+def _sentence(error: jsonschema.ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    expected = schema.get("description", "")
+    if error.validator == "additionalProperties":
+        known = ", ".join(schema.get("properties", {}))
+        return f"{key or 'top level'}: {error.message}; known keys: {known}"
+    got = error.instance if not isinstance(error.instance, dict) else "a section"
+    return f"{key}: got {got!r}, expected: {error.message}" + (f" ({expected})" if expected else "")
+
+
+def _fill_defaults(section: dict[str, Any], schema: dict[str, Any]) -> None:
+    for key, sub in schema.get("properties", {}).items():
+        if "default" in sub:
+            section.setdefault(key, deepcopy(sub["default"]))
+        elif sub.get("type") == "object":
+            section.setdefault(key, {})
+        if isinstance(section.get(key), dict):
+            _fill_defaults(section[key], sub)
+    if isinstance(each := schema.get("additionalProperties"), dict):
+        for key in section.keys() - schema.get("properties", {}).keys():
+            if isinstance(section[key], dict):
+                _fill_defaults(section[key], each)
+
+
+def _ranges(section: dict[str, Any], name: str) -> Iterator[tuple[str, list[float]]]:
+    """All [low, high] pairs of a section, with their dotted names."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _ranges(value, f"{name}.{key}")
+        elif isinstance(value, list) and len(value) == 2 and not isinstance(value[0], str):
+            yield f"{name}.{key}", value
+
+
+def _tube_sizes(phantom: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
+    """Name, reach from the axis and length (mm) of the largest drawn tube and of each fixed one."""
+    drawn = {key: phantom[key][1] for key in ("bore_radius_mm", "wall_mm", "bend_mm", "length_mm")}
+    for name, fixed in [("phantom", {}), *phantom["tubes"].items()]:
+        size = {key: fixed.get(key, largest) for key, largest in drawn.items()}
+        reach_mm = size["bore_radius_mm"] + size["wall_mm"] + size["bend_mm"] / 2
+        yield name, reach_mm, size["length_mm"]
+
+
+def _misfits(
+    name: str, largest_mm: float, length_mm: float, scanner: dict[str, Any], image: dict[str, Any]
+) -> Iterator[str]:
+    """Sentences on a tube that does not fit the scanner or the image."""
+    half_mm = image["num_pixels"] * image["pixel_mm"] / 2
+    axial_mm = image["num_slices"] * image["slice_mm"]
+    if largest_mm >= scanner["inner_radius_mm"]:
+        yield (
+            f"{name}: the largest tube has a radius of {largest_mm:g} mm, expected less than the "
+            f"scanner's bore (scanner.inner_radius_mm {scanner['inner_radius_mm']:g} mm)"
+        )
+    if largest_mm > half_mm:
+        yield (
+            f"reconstruct.num_pixels x pixel_mm: the image reaches {half_mm:g} mm from the axis, "
+            f"expected at least {largest_mm:g} mm, the radius of the largest tube ({name})"
+        )
+    if axial_mm < length_mm:
+        yield (
+            f"reconstruct.num_slices x slice_mm: the image is {axial_mm:g} mm long, expected at "
+            f"least the longest tube, {length_mm:g} mm ({name})"
+        )
+
+
+def _not_solid(phantom: dict[str, Any]) -> Iterator[str]:
+    """Sentences on tubes that cylinders cannot make."""
+    for where, drawn in {"phantom": phantom, **phantom["tubes"]}.items():
+        families = drawn.get("families", [drawn.get("family", "round")])
+        defects = drawn.get("defects", [drawn.get("defect", "none")])
+        if bad := [name for name in families if name not in SOLID_FAMILIES]:
+            bad_key = f"family {bad[0]}"
+        elif bad := [name for name in defects if name != "none"]:
+            bad_key = f"defect {bad[0]}"
+        else:
+            continue
+        yield (
+            f"simulate.geometry: got analytic with {bad_key} ({where}), expected voxels, or only "
+            f"the families {', '.join(SOLID_FAMILIES)} without defect"
+        )
+
+
+def _contradictions(config: dict[str, Any]) -> Iterator[str]:
+    """Sentences on keys that are fine alone and impossible together."""
+    phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
+    for section in ("phantom", "scanner", "ct"):
+        for name, (low, high) in _ranges(config[section], section):
+            if low > high:
+                yield f"{name}: got [{low}, {high}], expected the lower end first"
+    low, high = scanner["energy_window_kev"]
+    if low >= high:
+        yield f"scanner.energy_window_kev: got [{low}, {high}], expected a window of positive width"
+    bend_mm, quarter_mm = phantom["bend_mm"][1], phantom["length_mm"][0] / 4
+    if "bent" in phantom["families"] and bend_mm > quarter_mm:
+        yield (
+            f"phantom.bend_mm: got up to {bend_mm:g} mm, expected at most a quarter of the "
+            f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
+        )
+    for name, largest_mm, length_mm in _tube_sizes(phantom):
+        yield from _misfits(name, largest_mm, length_mm, scanner, image)
+    half_mm = image["num_pixels"] * image["pixel_mm"] / 2
+    if hypot(half_mm, half_mm) >= scanner["inner_radius_mm"]:
+        yield (
+            f"reconstruct.pixel_mm: the image corner lies {hypot(half_mm, half_mm):g} mm from the "
+            f"axis, expected inside the scanner ({scanner['inner_radius_mm']:g} mm)"
+        )
+    room_mm = 2 * scanner["inner_radius_mm"] * tan(pi / scanner["num_columns"])
+    if scanner["crystal_width_mm"] > room_mm:
+        yield (
+            f"scanner.crystal_width_mm: got {scanner['crystal_width_mm']:g} mm, expected at most "
+            f"{room_mm:.3f} mm, the room of each of {scanner['num_columns']} columns at "
+            f"inner_radius_mm {scanner['inner_radius_mm']:g} mm"
+        )
+    if scanner["crystal_height_mm"] > scanner["axial_pitch_mm"]:
+        yield (
+            f"scanner.crystal_height_mm: got {scanner['crystal_height_mm']:g} mm, expected at most "
+            f"axial_pitch_mm {scanner['axial_pitch_mm']:g} mm"
+        )
+    for key in ("reconstruct", "ct", "enhance"):
+        total = sum(config[key]["split"].values())
+        if abs(total - 1) > 1e-6:
+            yield f"{key}.split: the parts add up to {total:g}, expected 1"
+    if config["ct"]["num_pixels"] != image["num_pixels"]:
+        yield (
+            f"ct.num_pixels: got {config['ct']['num_pixels']}, expected reconstruct.num_pixels "
+            f"{image['num_pixels']} (one encoder sees both)"
+        )
+    least_s = MIN_LONG_RATIO * config["enhance"]["short_s"]
+    if config["enhance"]["long_s"] < least_s * (1 - 1e-9):
+        yield (
+            f"enhance.long_s: got {config['enhance']['long_s']:g} s, expected at least {least_s:g} "
+            f"s, {MIN_LONG_RATIO} times enhance.short_s"
+        )
+    source_dir = config["ct"]["source_dir"]
+    if source_dir and not Path(source_dir).is_dir():
+        yield f"ct.source_dir: got {source_dir!r}, expected a folder that exists, or '' (stand-in)"
+    g4_dir = config["simulate"]["g4_data_dir"]
+    if g4_dir and not Path(g4_dir).is_dir():
+        yield f"simulate.g4_data_dir: got {g4_dir!r}, expected a folder that exists, or ''"
+    delay_ns, window_ns = config["simulate"]["delay_ns"], scanner["coincidence_window_ns"]
+    if delay_ns <= window_ns:
+        yield (
+            f"simulate.delay_ns: got {delay_ns:g} ns, expected more than "
+            f"scanner.coincidence_window_ns {window_ns:g} ns"
+        )
+    if image["tof"] and image["background"] != "modelled":
+        yield (
+            f"reconstruct.tof: got true with background {image['background']}, expected modelled "
+            "(the fit beside the object knows no times)"
+        )
+    if config["simulate"]["geometry"] == "analytic":
+        yield from _not_solid(phantom)
+    if config["simulate"]["engine"] == "fast":
+        for key, only in (("source", "back_to_back"), ("geometry", "voxels")):
+            if config["simulate"][key] != only:
+                got = config["simulate"][key]
+                yield f"simulate.{key}: got {got}, expected {only} with simulate.engine fast"
+    for tube in phantom["tubes"]:
+        if not 0 <= int(tube.removeprefix("tube_")) < phantom["num_tubes"]:
+            yield f"phantom.tubes.{tube}: no such tube, num_tubes is {phantom['num_tubes']}"

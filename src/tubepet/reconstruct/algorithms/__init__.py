@@ -1,0 +1,1 @@
+"""Iterations from lines to an image, their priors and their end."""

@@ -1,0 +1,1 @@
+"""Scatter and randoms."""

@@ -1,0 +1,1 @@
+"""Projection along lines, its adjoint, sensitivity and resolution."""

@@ -1,0 +1,246 @@
+"""Sensitivity image: expected counts per Bq/mm3 and second of every voxel, over all allowed pairs.
+
+s_v = sum over LORs of area(LOR) * attenuation(LOR) * weight(LOR, v), with the area of
+`geometry.lor_areas_mm2` and the Joseph weights of `joseph`. No list of LORs is made.
+
+For a tube the exact sum without attenuation, shared by all tubes, is multiplied by the ratio of
+the attenuated to the plain sum over the same regular subset of LORs (a control variate: the
+subset's own sampling pattern divides out; `stride` 1 is exact).
+"""
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from tubepet import rng
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.reconstruct.projection import joseph, kernels
+from tubepet.reconstruct.scanner import checks, geometry
+from tubepet.reconstruct.scanner.crystals import Crystals, pair_areas_mm2
+from tubepet.types import Grid, Scanner, Volume
+
+PAIRS_PER_CHUNK = 1 << 18  # 20 MB of weights and indices at a time
+
+# Sums of a subset are smoothed before their ratio is taken: attenuation factors vary slowly, the
+# subset's sampling noise does not.
+RATIO_SIGMA_VOXELS = 0.5
+
+
+def _steps_through(grid: Grid, scanner: Scanner) -> NDArray[np.int64]:
+    """Return allowed column steps whose lines can touch the image."""
+    _, y_mm, x_mm = (
+        np.abs(axis).max() + size for axis, size in zip(grid.axes_mm(), grid.voxel_mm, strict=True)
+    )
+    is_near = geometry.axis_distances_mm(scanner) <= math.hypot(x_mm, y_mm)
+    return np.flatnonzero(geometry.is_allowed_step(scanner) & is_near)
+
+
+def geometric_sensitivity(
+    scanner: Scanner, grid: Grid, efficiency: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Exact sum over all allowed pairs, without attenuation.
+
+    If quarter turns and mirrors map scanner and grid onto themselves, one sixteenth of the pairs is
+    summed, turned and mirrored.
+
+    Parameters
+    ----------
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
+        Pair efficiency by column step and ring difference (`calibrate`).
+
+    Returns
+    -------
+    float64 array, shape (nz, ny, nx)
+        Counts per second per Bq/mm3 in the voxel (mm3).
+
+    Raises
+    ------
+    InputError
+        If the image is larger than memory.
+    """
+    checks.check_memory(grid)
+    is_symmetric = _is_symmetric(scanner, grid)
+    plain = np.zeros(joseph.num_padded(grid))
+    no_mu = Volume(np.zeros(grid.shape), grid)
+    _run(scanner, grid, efficiency, is_symmetric, 1, no_mu, plain, plain[:0])
+    image = joseph.unpadded(plain, grid)
+    if is_symmetric:
+        for flip in (lambda i: i[::-1], lambda i: i[:, ::-1], lambda i: np.rot90(i, 2, (1, 2))):
+            image = image + flip(image)
+        image = image + np.rot90(image, 1, (1, 2))
+    pairs = geometry.num_column_pairs(scanner) * geometry.is_allowed_step(scanner)
+    log.info(
+        "%.4g crystal pairs in, %d voxels out; mean probability to count a decay %.4f",
+        pairs.sum() * scanner.num_rings**2,
+        image.size,
+        image.mean() / grid.voxel_volume_mm3,
+    )
+    return image
+
+
+def attenuated_sensitivity(
+    geometric: NDArray[np.floating],
+    scanner: Scanner,
+    grid: Grid,
+    efficiency: NDArray[np.float64],
+    mu: Volume,
+    stride: int,
+) -> NDArray[np.float64]:
+    """Sensitivity with an attenuating object.
+
+    Parameters
+    ----------
+    geometric : array, shape (nz, ny, nx)
+        From `geometric_sensitivity`.
+    mu : Volume
+        Attenuation at 511 keV on its own grid, 1/mm.
+    stride : int
+        Every `stride`-th LOR is summed; 1: all.
+
+    Returns
+    -------
+    float64 array, shape (nz, ny, nx)
+        Counts per second per Bq/mm3 in the voxel (mm3).
+
+    Raises
+    ------
+    InputError
+        If the subset leaves out voxels.
+    """
+    weakened_sum = np.zeros(joseph.num_padded(grid))
+    plain_sum = np.zeros(joseph.num_padded(grid) if stride > 1 else 0)
+    _run(scanner, grid, efficiency, False, stride, mu, plain_sum, weakened_sum)
+    weakened = joseph.unpadded(weakened_sum, grid)
+    if stride == 1:
+        return weakened
+    plain, weakened = (
+        gaussian_filter(total, RATIO_SIGMA_VOXELS, mode="reflect")
+        for total in (joseph.unpadded(plain_sum, grid), weakened)
+    )
+    if np.any((plain <= 0) & (geometric > 0)):
+        raise InputError(
+            f"reconstruct.sensitivity_stride: got {stride}, which leaves voxels without any line, "
+            "expected a smaller number"
+        )
+    ratio = np.divide(weakened, plain, out=np.zeros(grid.shape), where=plain > 0)
+    return geometric.astype(np.float64) * ratio
+
+
+def _is_symmetric(scanner: Scanner, grid: Grid) -> bool:
+    """Whether quarter turns about z and mirrors in x, y and z change nothing."""
+    z, y, x = grid.axes_mm()
+    is_square = len(y) == len(x) and np.allclose(y, x)
+    is_centred = np.allclose(x, -x[::-1]) and np.allclose(z, -z[::-1])
+    return bool(scanner.num_columns % 4 == 0 and is_square and is_centred)
+
+
+def _tasks(
+    scanner: Scanner, steps: NDArray[np.int64], is_symmetric: bool
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """List column pairs (first column, step), and what each counts for.
+
+    A diametral pair is found from both of its ends and counts a half. With symmetry, the eight
+    turns and mirrors take the pair (c, c + k) to (c + n / 4, ...) and (-c - k, -c): the smallest
+    first column stands for all, and counts its number of places over eight.
+    """
+    columns = np.arange(scanner.num_columns)
+    tasks, shares = [], []
+    for step in steps:
+        half = 0.5 if 2 * step == scanner.num_columns else 1.0
+        first = columns
+        number = np.full(len(columns), half)
+        if is_symmetric:
+            quarter = scanner.num_columns // 4
+            turned, mirrored = columns % quarter, (-columns - step) % quarter
+            smallest = np.minimum(turned, mirrored)
+            first, places = np.unique(smallest, return_counts=True)
+            number = half * places / 8
+        tasks.append(np.stack([first, np.full(len(first), step)], axis=1))
+        shares.append(number)
+    return np.concatenate(tasks), np.concatenate(shares)
+
+
+def _run(
+    scanner: Scanner,
+    grid: Grid,
+    efficiency: NDArray[np.float64],
+    is_symmetric: bool,
+    stride: int,
+    mu: Volume,
+    plain: NDArray[np.float64],
+    weakened: NDArray[np.float64],
+) -> None:
+    tasks, shares = _tasks(scanner, _steps_through(grid, scanner), is_symmetric)
+    num_images = numba.get_num_threads() * ((len(plain) > 0) + (len(weakened) > 0))
+    kernels.lor_sums(
+        geometry.crystal_points_mm(scanner),
+        geometry.lor_areas_mm2(scanner, efficiency),
+        tasks,
+        shares,
+        scanner.num_rings,
+        scanner.num_columns,
+        is_symmetric,
+        stride,
+        joseph.grid_numbers(grid),
+        joseph.padded(mu.array),
+        joseph.grid_numbers(mu.grid),
+        joseph.private_images(grid, num_images),
+        plain,
+        weakened,
+    )
+
+
+def of_pairs(
+    crystals: Crystals, grid: Grid, mu: Volume | None, num_pairs: int, seed: int
+) -> NDArray[np.float64]:
+    """Sum the sensitivity over all pairs, or over a random subset of them.
+
+    Parameters
+    ----------
+    mu : Volume or None
+        Attenuation at 511 keV on its own grid, 1/mm.
+    num_pairs : int
+        At most this many pairs are summed. If the scanner has more, so many are drawn uniformly
+        with replacement and the sum is scaled up.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    float64 array, shape (nz, ny, nx)
+        Counts per second per Bq/mm3 in the voxel, mm3.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two crystals.
+    """
+    if len(crystals) < 2:
+        raise InputError(f"scanner: got {len(crystals)} crystals, expected at least 2")
+    total = len(crystals) * (len(crystals) - 1) // 2
+    is_all = total <= num_pairs
+    generator = rng.stream(seed, "sensitivity", "pairs")
+    image: NDArray[np.float64] = np.zeros(grid.shape)
+    number = min(total, num_pairs)
+    for start in range(0, number, PAIRS_PER_CHUNK):
+        size = min(PAIRS_PER_CHUNK, number - start)
+        numbers = np.arange(start, start + size) if is_all else generator.integers(total, size=size)
+        first, second = _pair(numbers)
+        weights = pair_areas_mm2(crystals, first, second)
+        if mu is not None:
+            weights *= np.exp(-joseph.forward(mu.array, mu.grid, crystals.points_mm, first, second))
+        image += joseph.back(weights, grid, crystals.points_mm, first, second)
+    return image * (total / number)
+
+
+def _pair(number: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the pairs (i < j) numbered 0, 1, 2, ... as (0, 1), (0, 2), (1, 2), (0, 3), ..."""
+    second = ((1 + np.sqrt(1 + 8 * number.astype(np.float64))) / 2).astype(np.int64)
+    second -= second * (second - 1) // 2 > number  # rounding of the root
+    second += second * (second + 1) // 2 <= number
+    first = number - second * (second - 1) // 2
+    return first.astype(np.int32), second.astype(np.int32)

@@ -1,0 +1,1 @@
+"""The scanner: geometry, crystals, timing, what identifies it."""

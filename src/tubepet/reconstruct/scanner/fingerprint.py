@@ -1,0 +1,100 @@
+"""What a calibration or a sensitivity image belongs to, as a hash that travels with it.
+
+The hash is SHA-256 over everything that counts: scanner, grid and efficiencies. Lengths are rounded
+to 1 um, because NIfTI keeps them as float32.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.errors import InputError
+from tubepet.reconstruct.scanner.crystals import Crystals
+from tubepet.types import Grid, Scanner
+
+NUM_DIGITS = 16
+MARK = "model "
+
+
+def scanner_hash(scanner: Scanner | Crystals) -> str:
+    """Return the first 16 hexadecimal digits of the scanner's hash."""
+    if isinstance(scanner, Scanner):
+        fields = {key: np.asarray(value, float).tolist() for key, value in vars(scanner).items()}
+        return _digest(json.dumps(fields, sort_keys=True).encode())
+    return _digest(*(_bytes(value) for value in vars(scanner).values()))
+
+
+def model_hash(
+    scanner: Scanner | Crystals, grid: Grid, efficiency: NDArray[np.float64] | None = None
+) -> str:
+    """Return the hash of what a sensitivity image was made for: scanner, grid and efficiency."""
+    places = np.round([*grid.voxel_mm, *grid.origin_mm], 3) + 0.0  # + 0.0: no negative zero
+    table = b"" if efficiency is None else _bytes(efficiency)
+    return _digest(scanner_hash(scanner).encode(), str(grid.shape).encode(), _bytes(places), table)
+
+
+def check_sensitivity(
+    name: str,
+    note: str,
+    scanner: Scanner | Crystals,
+    grid: Grid,
+    efficiency: NDArray[np.float64] | None = None,
+) -> None:
+    """Refuse a sensitivity image of another scanner, grid or efficiency.
+
+    Parameters
+    ----------
+    name, note : str
+        The file and the note in its header, which ends in ``model <hash>``.
+
+    Raises
+    ------
+    InputError
+        If the hash is missing or another one.
+    """
+    expected = model_hash(scanner, grid, efficiency)
+    got = note.rpartition(MARK)[2] if MARK in note else "none"
+    if got != expected:
+        raise InputError(
+            f"{name}: got a sensitivity of model {got}, expected {expected} (another scanner, grid "
+            "or efficiency: compute the sensitivity again)"
+        )
+
+
+def check_calibration(name: str, calibration: Mapping[str, Any], scanner: Scanner) -> None:
+    """Refuse a calibration of another scanner, or one that is not whole."""
+    if not isinstance(calibration, Mapping):
+        raise InputError(f"{name}: expected a calibration, got JSON that is no object")
+    got, expected = calibration.get("scanner"), scanner_hash(scanner)
+    if got != expected:
+        raise InputError(
+            f"{name}: got a calibration of scanner {got or 'none'}, expected {expected} (another "
+            "scanner: calibrate again)"
+        )
+    lengths = {"by_step": scanner.num_columns // 2 + 1, "by_difference": scanner.num_rings}
+    for key, length in lengths.items():
+        try:
+            values = np.asarray(calibration.get(key), float)
+        except (TypeError, ValueError, OverflowError):
+            values = np.empty(0)
+        is_sound = values.shape == (length,) and np.isfinite(values).all() and (values >= 0).all()
+        if not is_sound or not (values > 0).any():
+            raise InputError(
+                f"{name}: {key}: expected {length} efficiencies >= 0 that are not all 0, got "
+                f"{calibration.get(key)!r:.60}"
+            )
+
+
+def _bytes(array: NDArray[np.floating]) -> bytes:
+    return np.ascontiguousarray(array, "<f8").tobytes()
+
+
+def _digest(*parts: bytes) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(str(len(part)).encode() + b":" + part)
+    return whole.hexdigest()[:NUM_DIGITS]

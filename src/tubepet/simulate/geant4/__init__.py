@@ -1,0 +1,1 @@
+"""GATE 10: worlds, digitizer, tables, the process that runs it."""

@@ -1,0 +1,225 @@
+"""Run GATE in a process of its own, and turn its death into a sentence.
+
+Geant4 can end a process without a word (abort, segfault), and opengate allows one run per
+process. So the parent writes a job file, starts `worker` with the environment that Geant4 needs,
+streams its output to the log, and checks what it left.
+"""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uproot
+from numpy.typing import NDArray
+
+from tubepet import io
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.simulate.coincidences import (
+    DELAYED_TREE,
+    RANDOM,
+    SCATTER,
+    TREE,
+    TRUE,
+    add_missing_trees,
+    crystal_of,
+    read_coincidences,
+    singles_facts,
+)
+from tubepet.simulate.geant4 import em_tables
+from tubepet.types import Scanner
+
+LAST_LINES = 15  # of a dead child's output, shown in the error
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+
+
+def simulate(
+    name: str,
+    source: dict[str, Any],
+    activity_bq: float,
+    duration_s: float,
+    scanner: Scanner,
+    physics_list: str,
+    g4data_facts: dict[str, Any],
+    seed: int,
+    coincidences_path: str | Path,
+    *,
+    particle: str,
+    delay_ns: float,
+) -> dict[str, Any]:
+    """Simulate one acquisition and write its coincidences.
+
+    Parameters
+    ----------
+    name : str
+        What is simulated, for messages and statistics.
+    source : dict
+        From `tube_source`, `solid_source` or `calibration_source`.
+    activity_bq, duration_s : float
+        Total activity in Bq and duration in s; the number of decays is Poisson.
+    scanner : Scanner
+    physics_list : str
+        Name of a Geant4 physics list.
+    g4data_facts : dict
+        From `tables.prepare`.
+    seed : int
+        Seed of Geant4's generator.
+    coincidences_path : str or Path
+        ROOT file to write, with the trees `Coincidences` and `Delayed`.
+    particle : str
+        ``back_to_back`` or ``e+``, see `tubepet.simulate.geant4.objects.shoot`.
+    delay_ns : float
+        Start of the delayed window, ns.
+
+    Returns
+    -------
+    dict
+        decays, singles, prompts, trues, scatters, randoms, delayed, and what made them.
+
+    Raises
+    ------
+    InputError
+        If the tables cannot be used, or GATE ended badly; names `name`, the seed, the exit
+        status and the last lines of GATE's output.
+    """
+    start_s = time.monotonic()
+    em_tables.check(g4data_facts, physics_list)
+    target = Path(coincidences_path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=target.parent) as folder:
+        job = {
+            "folder": str(Path(folder).resolve()),
+            "seed": seed,
+            "physics_list": physics_list,
+            "scanner": dataclasses.asdict(scanner),
+            "source": source,
+            "activity_bq": activity_bq,
+            "duration_s": duration_s,
+            "particle": particle,
+            "delay_ns": delay_ns,
+        }
+        result = run_worker(name, job, em_tables.environment(g4data_facts["root"]))
+        made = Path(folder) / "coincidences.root"
+        is_written_by_gate = _has_tree(made, TREE)
+        num_delayed = _count_entries(made, DELAYED_TREE)
+        add_missing_trees(made)  # GATE writes none where there is no pair
+        events = read_coincidences(made, scanner)  # whole and readable, or it does not leave here
+        singles = _count_singles(Path(folder) / "singles.root", scanner)
+        with io.atomic(target) as part:
+            made.rename(part)
+    counts = np.bincount(events.truth, minlength=3)
+    stats = {
+        "tube": name,
+        "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
+        "engine": "gate",
+        "decays": result["decays"],
+        **singles_facts(singles, scanner),
+        "prompts": len(events),
+        "trues": int(counts[TRUE]),
+        "scatters": int(counts[SCATTER]),
+        "randoms": int(counts[RANDOM]),
+        "delayed": num_delayed,
+        "delay_ns": delay_ns,
+        "activity_bq": activity_bq,
+        "duration_s": duration_s,
+        "seed": seed,
+        "physics_list": physics_list,
+        "particle": particle,
+        "tables": g4data_facts["tables"],
+        "tables_note": g4data_facts["note"],
+        "tree_written_by": "GATE" if is_written_by_gate else "tubepet (GATE had no coincidence)",
+        "versions": {**result["versions"], "xraylib": g4data_facts["xraylib_version"]},
+        "wall_s": round(time.monotonic() - start_s, 2),
+        "setup_s": round(result["setup_s"], 2),
+        "cpu_s": round(result["cpu_s"], 2),
+        "decays_per_cpu_s": round(result["decays"] / max(result["run_cpu_s"], 1e-3)),
+        "peak_memory_mb": round(result["peak_memory_mb"]),
+    }
+    log.info(
+        "%s: %d decays in, %d coincidences out (%d true, %d scatter, %d random), %.1f s",
+        name, stats["decays"], stats["prompts"], *counts, stats["wall_s"],
+    )  # fmt: skip
+    return stats
+
+
+def run_worker(
+    name: str,
+    job: dict[str, Any],
+    environment: dict[str, str],
+    module: str = "tubepet.simulate.geant4.worker",
+) -> dict[str, Any]:
+    """Run one worker (a module) to its end and return its ``result.json``.
+
+    Raises
+    ------
+    InputError
+        If the worker died; names `name`, the seed, the exit status and its last lines.
+    """
+    folder = Path(job["folder"])
+    io.write_json(folder / "job.json", job)
+    command = [sys.executable, "-m", module, str(folder / "job.json")]
+    source_dir = str(Path(__file__).parents[2])
+    python_path = os.pathsep.join(filter(None, [source_dir, os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": python_path, **environment}
+    last_lines: deque[str] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace",
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        for line in child.stdout:
+            last_lines.append(line.rstrip())
+            log.info("gate: %s", line.rstrip())
+    result_path = folder / "result.json"
+    if child.returncode != 0 or not result_path.is_file():
+        raise InputError(
+            f"{name}: GATE (seed {job['seed']}) ended with {_exit_words(child.returncode)}, "
+            "expected success; its last lines were:\n  " + "\n  ".join(last_lines or ["(none)"])
+        )
+    result: dict[str, Any] = io.read_json(result_path)
+    return result
+
+
+def _exit_words(status: int) -> str:
+    if status < 0:
+        return f"signal {-status} ({signal.Signals(-status).name})"
+    return f"exit status {status}"
+
+
+def _has_tree(path: Path, tree: str) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with uproot.open(path) as file:
+            return tree in file.keys(cycle=False)
+    except Exception as error:  # uproot raises many kinds on damaged bytes
+        raise InputError(
+            f"{path}: expected a whole ROOT file from GATE, got a damaged one (is the disk full?)"
+        ) from error
+
+
+def _count_singles(path: Path, scanner: Scanner) -> NDArray[np.int64]:
+    """Singles of every crystal, read in pieces; none if GATE wrote no tree."""
+    total = np.zeros(scanner.num_crystals, np.int64)
+    if _has_tree(path, "Singles"):
+        names = [f"PostPosition_{axis}" for axis in "XYZ"]
+        for part in uproot.iterate({path: "Singles"}, names, step_size="50 MB", library="np"):
+            crystals = crystal_of(scanner, *(part[name] for name in names))
+            total += np.bincount(crystals, minlength=len(total))
+    return total
+
+
+def _count_entries(path: Path, tree: str) -> int:
+    if not _has_tree(path, tree):
+        return 0
+    with uproot.open(path) as file:
+        return int(file[tree].num_entries)

@@ -1,0 +1,150 @@
+"""The scores of all runs, by variant, training slices and seed, and the claims that they decide.
+
+A comparison is paired by seed: both variants of a pair start from the same seed, learn from the
+same slices and are scored against the same halves of the test tubes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.evaluate.learned import LEARNED
+from tubepet.evaluate.metrics import STATISTICS, column
+from tubepet.rng import stream
+from tubepet.study.intervals import FAILS, HOLDS, OPEN, Estimate, estimate, verdict
+
+SPACES = (STATISTICS, LEARNED)
+ALL = "all"  # training slices
+MIXED = "mixed"
+# what a claim "better" is judged by, and whether more is better (1) or less (-1)
+KEY = {
+    column(name, space): sign
+    for space in SPACES
+    for name, sign in (("mmd", -1), ("frechet", -1), ("coverage", 1))
+}
+NUM_BOOTSTRAP = 4000
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Scores:
+    """The scores of all runs, by variant, number of training slices and seed."""
+
+    def __init__(self, rows: Rows, seed: int) -> None:
+        self.rows = {(r["variant"], str(r["num_train"]), r["seed"]): r for r in rows}
+        self.seed = seed
+
+    def seeds(self, variant: str, num_train: str = ALL) -> list[int]:
+        """Return the seeds of a variant that gave images."""
+        return sorted(
+            seed
+            for (name, num, seed), row in self.rows.items()
+            if (name, num) == (variant, num_train) and row["values"]
+        )
+
+    def get(
+        self, variant: str, metric: str, num_train: str, seeds: Iterable[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return values (S,) and draws (S, H) of a metric; NaN where it is undefined."""
+        rows = [self.rows[variant, num_train, seed] for seed in seeds]
+        values = np.array([row["values"].get(metric) for row in rows], np.float64)
+        draws = np.array([row["draws"].get(metric, []) for row in rows], np.float64)
+        return values, draws
+
+    def mean(self, variant: str, metric: str, num_train: str = ALL) -> Estimate | None:
+        """Estimate one metric of one variant; None if it is undefined for a seed."""
+        values, draws = self.get(variant, metric, num_train, self.seeds(variant, num_train))
+        return self._estimate(values, draws, variant, metric)
+
+    def difference(
+        self, better: str, worse: str, metric: str, sign: int, num_train: str = ALL
+    ) -> Estimate | None:
+        """Estimate by how much the first is better than the second, paired by seed."""
+        seeds = sorted(set(self.seeds(better, num_train)) & set(self.seeds(worse, num_train)))
+        first, second = (self.get(v, metric, num_train, seeds) for v in (better, worse))
+        return self._estimate(
+            sign * (first[0] - second[0]), sign * (first[1] - second[1]), better, worse, metric
+        )
+
+    def factor(self, better: str, worse: str, metric: str, num_train: str = ALL) -> Estimate | None:
+        """Estimate the log of the factor by which a distance is smaller, paired by seed.
+
+        None where a distance is not positive, as an unbiased one may be.
+        """
+        seeds = sorted(set(self.seeds(better, num_train)) & set(self.seeds(worse, num_train)))
+        first, second = (self.get(v, metric, num_train, seeds) for v in (better, worse))
+        if not seeds or not min(first[0].min(), second[0].min()) > 0:
+            return None
+        with np.errstate(divide="ignore", invalid="ignore"):  # draws that are not are left out
+            values, draws = (np.log(b) - np.log(a) for a, b in zip(first, second, strict=True))
+        return self._estimate(values, draws, better, worse, metric, "factor")
+
+    def _estimate(
+        self, values: NDArray[np.float64], draws: NDArray[np.float64], *names: str
+    ) -> Estimate | None:
+        if not len(values) or not np.isfinite(values).all():
+            return None
+        draws = draws[:, np.isfinite(draws).all(0)] if draws.size else draws
+        rng = stream(self.seed, "study", "bootstrap", *names)
+        return estimate(values, draws, NUM_BOOTSTRAP, rng)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence and how each key metric speaks of it."""
+
+    text: str
+    estimates: Mapping[str, Estimate | None]
+    factors: Mapping[str, Estimate | None]
+
+    @property
+    def verdict(self) -> str:
+        """One word on the differences."""
+        return one_word(self.estimates)
+
+    @property
+    def verdict_of_factors(self) -> str:
+        """One word with positive distances as factors, the rest as differences."""
+        known = {metric: found for metric, found in self.factors.items() if found is not None}
+        return one_word({**self.estimates, **known})
+
+
+def counts(estimates: Mapping[str, Estimate | None]) -> tuple[int, int]:
+    """Return how many intervals lie above 0, and how many below."""
+    words = [verdict(e.low, e.high) for e in estimates.values() if e is not None]
+    return words.count(HOLDS), words.count(FAILS)
+
+
+def one_word(estimates: Mapping[str, Estimate | None]) -> str:
+    """Return "holds" if every interval is above 0, "does not hold" if half are below, none above.
+
+    Asking for half, not for one: of six intervals of 95 % one misses 0 by chance now and then.
+    """
+    above, below = counts(estimates)
+    if above == len(estimates):
+        return HOLDS
+    if above and below:
+        return MIXED
+    return FAILS if 2 * below >= len(estimates) else OPEN
+
+
+def claims_of(variants: Mapping[str, Mapping[str, Any]], scores: Scores) -> dict[str, list[Claim]]:
+    """Return every claim that the config makes, by the variant that it is about."""
+    found: dict[str, list[Claim]] = {}
+    for name, variant in variants.items():
+        for rival in variant["beats"]:
+            found.setdefault(name, []).append(
+                _claim(f"`{name}` is better than `{rival}`", name, rival, scores)
+            )
+        if whole := variant["ablates"]:
+            text = f"{variant['part']} (`{whole}` is better than `{name}`)"
+            found.setdefault(whole, []).append(_claim(text, whole, name, scores))
+    return found
+
+
+def _claim(text: str, better: str, worse: str, scores: Scores) -> Claim:
+    estimates = {m: scores.difference(better, worse, m, sign) for m, sign in KEY.items()}
+    factors = {m: scores.factor(better, worse, m) for m, sign in KEY.items() if sign < 0}
+    return Claim(text, estimates, factors)

@@ -1,0 +1,148 @@
+"""Tiny training sets, and the config section of each model at toy size."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tubepet.dataset.drawing import Population, SliceGrid, draw_new
+from tubepet.generate.data import Data, Drawn, ct_images, positron_images
+from tubepet.pretrain.vae import ConvVAE
+
+SIZE = 32
+COMMON = {
+    "batch_size": 4,
+    "ema_images": 40,
+    "augment": "diffaug",
+    "lecam_weight": 0.1,
+    "r1_weight": 0.1,
+    "output": "activity",
+    "filter_px": 1.3,
+    "precision": "full",
+    "checkpoint_every": 2,
+    "sample_every": 100,
+}
+SECTIONS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "num_steps": 4,
+        "learning_rate": 4e-4,
+        "encoder_learning_rate": 4e-5,
+        "apg_weight": 1.0,
+        "vae_weight": 1e-4,
+        "prior_fraction": 0.5,
+        "features": "both",
+        "slots": "image",
+        "attention": "cosine",
+        "kappa": 10.0,
+        "logit_std": 3.0,
+        "entropy_weight": 0.0,
+        "fuse": "normalised_concat",
+        "normalise_query": True,
+        "shuffle_contexts": False,
+        "layout": "up",
+        "reduce": "loss_mean",
+        "real": "positron",
+        "pairing": "assignment",
+        "apg_margin": 0.0,
+        "sample_query": "mixed",
+        "stem_channels": 16,
+        "growth": 4,
+        "layers_per_block": 1,
+        "noise_size": 4,
+        "disc_channels": 4,
+        "sigma_x": 0.3,
+        "beta": 1.0,
+    },
+    "vae": {
+        "num_steps": 4,
+        "learning_rate": 1e-3,
+        "latent_size": 4,
+        "channels": 8,
+        "beta": 1.0,
+    },
+    "dcgan": {
+        "num_steps": 4,
+        "loss": "bce",
+        "learning_rate": 4e-4,
+        "latent_size": 4,
+        "channels": 4,
+        "disc_channels": 4,
+    },
+    "fastgan": {
+        "num_steps": 4,
+        "loss": "hinge",
+        "learning_rate": 2e-4,
+        "latent_size": 4,
+        "channels": 4,
+        "disc_channels": 4,
+    },
+    "edm": {
+        "num_steps": 4,
+        "learning_rate": 1e-3,
+        "channels": 8,
+        "num_sampling_steps": 3,
+    },
+    "wgan": {
+        "num_steps": 4,
+        "learning_rate": 5e-4,
+        "latent_size": 4,
+        "channels": 4,
+        "disc_channels": 4,
+        "critic_steps": 2,
+        "clip": 0.01,
+        "penalty": "clip",
+        "penalty_weight": 10.0,
+    },
+    "ours": {
+        "num_steps": 4,
+        "learning_rate": 4e-4,
+        "augment": "dihedral",
+        "loss": "hinge",
+        "matching_weight": 1.0,
+        "memory": True,
+        "shuffle_contexts": False,
+        "channels": 4,
+        "disc_channels": 4,
+    },
+}
+
+
+@pytest.fixture
+def config() -> Callable[..., dict[str, Any]]:
+    """Return config(model, **changes)."""
+    return lambda model, **changes: COMMON | SECTIONS[model] | changes
+
+
+@pytest.fixture(scope="session")
+def drawn(root: Path) -> Drawn:
+    """Return the drawings of 10 slices of small tubes."""
+    phantom = yaml.safe_load((root / "config/config.yaml").read_text())["phantom"]
+    phantom |= {"length_mm": [8.0, 9.0], "bore_radius_mm": [5.0, 6.0], "wall_mm": [2.0, 2.5]}
+    phantom |= {"bend_mm": [1.0, 2.0]}
+    population = Population(
+        phantom, SliceGrid(SIZE, 1.0, 1.0, 2.6, 1.5), num_slices=10, margin_mm=1.0
+    )
+    drawings, _ = draw_new(population, 10, np.random.default_rng(0), {})
+    tubes = np.array(list("aabbbcccdd"))
+    return Drawn(drawings.fluid, drawings.expected, drawings.end_mm, tubes, population)
+
+
+@pytest.fixture
+def data(drawn: Drawn) -> Data:
+    """Return 8 random positron slices, 6 CT slices, an untrained encoder and a random bank."""
+    rng = np.random.default_rng(0)
+    slices = rng.uniform(0, 500, (10, SIZE, SIZE)).astype(np.float32)
+    ct = rng.uniform(-160, 240, (6, SIZE, SIZE)).astype(np.float32)
+    torch.manual_seed(0)
+    return Data(
+        real=positron_images(slices, np.arange(10) >= 2, 600.0),
+        ct=ct_images(ct, np.ones(6, bool), (-160.0, 240.0)),
+        vae=ConvVAE(SIZE, 8, 8).eval(),
+        bank=torch.randn(8, 5),
+        drawn=drawn,
+        num_pca=3,
+    )

@@ -1,0 +1,144 @@
+"""Every key explained, every bad config one sentence."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tubepet.errors import InputError
+from tubepet.plan import config as config_module
+from tubepet.plan.config import checked_config
+from tubepet.simulate import sources
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+
+
+def load(name: str) -> dict:
+    return yaml.safe_load((ROOT / "config" / name).read_text())
+
+
+def merged(base: dict, change: dict) -> dict:
+    result = copy.deepcopy(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def leaves(schema: dict, name: str = ""):
+    for key, sub in schema.get("properties", {}).items():
+        dotted = f"{name}.{key}".lstrip(".")
+        if sub.get("properties"):
+            assert sub.get("additionalProperties") is False, dotted
+            yield from leaves(sub, dotted)
+        else:
+            yield dotted, sub
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "config").glob("*.yaml")))
+def test_shipped_configs_are_valid(name):
+    checked_config(merged(load("config.yaml"), load(name)), SCHEMA)
+
+
+def test_every_key_has_description_and_default_and_the_file_repeats_them():
+    schema = yaml.safe_load(SCHEMA.read_text())
+    assert schema["additionalProperties"] is False
+    readme = (ROOT / "config" / "README.md").read_text()
+    filled = checked_config({}, SCHEMA)
+    assert filled == checked_config(load("config.yaml"), SCHEMA)
+    for name, sub in leaves(schema):
+        assert len(sub.get("description", "")) > 10, name
+        assert "default" in sub, name
+        assert f"`{name}`" in readme, f"config/README.md does not explain {name}"
+
+
+BAD = {
+    "misspelt section": ({"simulat": {}}, "simulat"),
+    "misspelt key": ({"phantom": {"num_tube": 3}}, "phantom.*num_tube"),
+    "empty section": ({"simulate": None}, "simulate.*None"),
+    "mistyped": ({"phantom": {"num_tubes": "many"}}, r"phantom\.num_tubes.*'many'"),
+    "negative": ({"reconstruct": {"pixel_mm": -0.5}}, r"reconstruct\.pixel_mm.*-0\.5"),
+    "zero": ({"phantom": {"voxel_mm": 0}}, r"phantom\.voxel_mm"),
+    "too large for the bore": (
+        {"phantom": {"bore_radius_mm": [6.0, 200.0]}},
+        "phantom: the largest tube.*bore",
+    ),
+    "too large for the image": ({"phantom": {"wall_mm": [2.0, 12.0]}}, "image reaches 16 mm"),
+    "one tube too large": (
+        {"phantom": {"tubes": {"tube_0002": {"wall_mm": 9.0}}}},
+        r"image reaches 16 mm.*tube_0002",
+    ),
+    "one tube too long": (
+        {"phantom": {"tubes": {"tube_0002": {"length_mm": 90.0}}}},
+        r"32 mm long.*tube_0002",
+    ),
+    "range upside down": ({"phantom": {"wall_mm": [3.0, 2.0]}}, r"phantom\.wall_mm.*lower end"),
+    "window upside down": ({"scanner": {"energy_window_kev": [650, 350]}}, "energy_window_kev"),
+    "no folder": ({"ct": {"source_dir": "/nowhere/at/all"}}, r"ct\.source_dir.*/nowhere"),
+    "split": ({"ct": {"split": {"train": 0.9, "val": 0.9, "test": 0.1}}}, r"ct\.split"),
+    "long acquisition too short": (
+        {"enhance": {"long_s": 0.1}},
+        r"enhance\.long_s: got 0\.1 s, expected at least 0\.4 s",
+    ),
+    "unknown tube": ({"phantom": {"tubes": {"tube_0999": {}}}}, "tube_0999"),
+    "delay inside the window": ({"simulate": {"delay_ns": 9}}, r"simulate\.delay_ns.*10 ns"),
+    "solids of any shape": ({"simulate": {"geometry": "analytic"}}, "analytic with family ellip"),
+    "solids with a defect": (
+        {
+            "simulate": {"engine": "gate", "geometry": "analytic"},
+            "phantom": {
+                "families": ["round"],
+                "defects": ["none"],
+                "tubes": {"tube_0001": {"defect": "pit"}},
+            },
+        },
+        r"defect pit \(tube_0001\)",
+    ),
+    "unknown source": ({"simulate": {"source": "e-"}}, r"simulate\.source.*'e-'"),
+    "variant with an unknown key": (
+        {"study": {"variants": {"odd": {"model": "vae", "set": {"kapa": 3}}}}},
+        r"study\.variants\.odd\.set: gan\.vae: .*kapa",
+    ),
+    "variant of impossible value": (
+        {"study": {"variants": {"odd": {"model": "wgan", "set": {"penalty": "none"}}}}},
+        r"study\.variants\.odd\.set: gan\.wgan\.penalty: got 'none'",
+    ),
+    "variant that beats nobody": (
+        {"study": {"variants": {"odd": {"model": "vae", "beats": ["even"]}}}},
+        r"study\.variants\.odd\.beats: got even, expected one of study\.variants",
+    ),
+    "candidate of impossible value": (
+        {"study": {"variants": {"odd": {"model": "vae", "candidates": [{}, {"beta": -1}]}}}},
+        r"study\.variants\.odd\.candidates\[1\]: gan\.vae\.beta: got -1",
+    ),
+    "candidate that changes nothing": (
+        {
+            "study": {
+                "variants": {
+                    "odd": {"model": "vae", "set": {"beta": 1.0}, "candidates": [{"beta": 2.0}]}
+                }
+            }
+        },
+        r"study\.variants\.odd\.candidates\[0\]: got beta, expected keys",
+    ),
+    "unknown family": ({"phantom": {"families": ["square"]}}, r"families.*square"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_configs_are_refused_in_one_sentence(name):
+    change, message = BAD[name]
+    with pytest.raises(InputError, match=message) as caught:
+        checked_config(merged(load("config.yaml"), change), SCHEMA)
+    assert "\n" not in str(caught.value)
+
+
+def test_solid_families_are_those_of_the_simulation():
+    assert config_module.SOLID_FAMILIES == sources.SOLID_FAMILIES
+    change = {
+        "simulate": {"engine": "gate", "geometry": "analytic"},
+        "phantom": {"families": list(sources.SOLID_FAMILIES), "defects": ["none"]},
+    }
+    checked_config(merged(load("config.yaml"), change), SCHEMA)

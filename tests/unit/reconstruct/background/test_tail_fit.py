@@ -1,0 +1,104 @@
+import logging
+
+import numpy as np
+import pytest
+
+from tubepet.logs import log
+from tubepet.reconstruct.background import tail_fit
+from tubepet.reconstruct.background.log_linear import fit_log_linear
+from tubepet.reconstruct.background.tail_fit import Background, Cylinder
+from tubepet.reconstruct.scanner import geometry
+from tubepet.types import Grid, Listmode
+
+OBJECT = Cylinder(6.0, -8.0, 8.0)
+
+
+def draw_events(scanner, counts):
+    """One event per count of a (step, ring, ring) table, from column 0 on."""
+    step, ring1, ring2 = (
+        np.repeat(index, counts.ravel()) for index in map(np.ravel, np.indices(counts.shape))
+    )
+    crystal1, crystal2 = ring1 * scanner.num_columns, ring2 * scanner.num_columns + step
+    num = len(step)
+    return Listmode(
+        crystal1.astype(np.int32), crystal2.astype(np.int32), np.zeros(num), np.zeros(num, np.uint8)
+    )
+
+
+@pytest.fixture(scope="module")
+def areas(scanner):
+    return geometry.lor_areas_mm2(
+        scanner, np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
+    )
+
+
+def test_fit_continues_a_known_density_under_the_object(scanner, areas):
+    true = Background(np.array([3.0, -4e-4, -2e-3]), 0.0)
+    distance, middle, slope = tail_fit.lor_coordinates(scanner)
+    mean = tail_fit.lor_exposures_mm2(scanner, areas) * true.density(distance, middle)
+    events = draw_events(scanner, np.random.default_rng(1).poisson(mean))
+    found = tail_fit.fit_background(events, scanner, areas, OBJECT)
+    core = tail_fit.is_core(distance, middle, slope, OBJECT)
+    exposure = tail_fit.lor_exposures_mm2(scanner, areas)
+    expected = mean[core].sum()
+    got = (exposure * found.density(distance, middle))[core].sum()
+    # the tail here holds about 1e4 counts; the extrapolation errs a few times their 1 %
+    assert got == pytest.approx(expected, rel=0.05)
+    assert tail_fit.total_counts(true, scanner, areas, OBJECT.widened(tail_fit.MARGIN_MM)) == (
+        pytest.approx(expected)
+    )
+
+
+def test_counts_of_the_object_do_not_enter(scanner, areas):
+    distance, middle, slope = tail_fit.lor_coordinates(scanner)
+    flat = Background(np.array([2.5, 0.0, 0.0]), 0.0)
+    mean = tail_fit.lor_exposures_mm2(scanner, areas) * flat.density(distance, middle)
+    counts = np.random.default_rng(2).poisson(mean)
+    core = tail_fit.is_core(distance, middle, slope, OBJECT)
+    allowed = np.broadcast_to(geometry.is_allowed_step(scanner)[:, None, None], counts.shape)
+    alone = tail_fit.fit_background(draw_events(scanner, counts), scanner, areas, OBJECT)
+    counts[core & allowed] += 50
+    both = tail_fit.fit_background(draw_events(scanner, counts), scanner, areas, OBJECT)
+    assert np.array_equal(alone.coefficients, both.coefficients)
+
+
+@pytest.mark.parametrize("num", [0, 5])
+def test_few_counts_give_no_background_and_say_so(scanner, areas, caplog, monkeypatch, num):
+    monkeypatch.setattr(log, "propagate", True)
+    events = Listmode(
+        np.zeros(num, np.int32), np.full(num, 14, np.int32), np.zeros(num), np.zeros(num, np.uint8)
+    )
+    with caplog.at_level(logging.WARNING, "tubepet"):
+        found = tail_fit.fit_background(events, scanner, areas, OBJECT)
+    assert "set to zero" in caplog.text
+    assert not found.density(np.linspace(0, 30, 4), np.zeros(4)).any()
+    assert tail_fit.total_counts(found, scanner, areas, OBJECT) == 0
+
+
+def test_enclosing_cylinder_reaches_the_corners_of_the_voxels():
+    grid = Grid.centred((4, 5, 5), (2.0, 1.0, 1.0))
+    marked = np.zeros(grid.shape, bool)
+    marked[1, 2, 4] = True  # centre z = -1, y = 0, x = 2
+    found = tail_fit.enclosing_cylinder(marked, grid)
+    assert found.radius_mm == pytest.approx(np.hypot(2.5, 0.5))
+    assert (found.z_low_mm, found.z_high_mm) == (-2.0, 0.0)
+    assert tail_fit.enclosing_cylinder(marked & False, grid) == Cylinder(0.0, 0.0, 0.0)
+
+
+def test_poisson_fit_of_a_constant_is_the_mean_and_of_a_slope_equals_scikit_learn():
+    from sklearn.linear_model import PoissonRegressor
+
+    rng = np.random.default_rng(5)
+    exposure, x = rng.uniform(1, 9, 400), rng.uniform(-1, 1, 400)
+    counts = rng.poisson(exposure * np.exp(0.4 + 1.3 * x)).astype(float)
+    one, none = np.ones((400, 1)), np.zeros(400)
+    (constant,) = fit_log_linear(one, exposure, none, counts)
+    assert np.exp(constant) == pytest.approx(counts.sum() / exposure.sum(), rel=1e-9)
+    found = fit_log_linear(np.column_stack([one, x]), exposure, none, counts)
+    peer = PoissonRegressor(alpha=0, tol=1e-10, max_iter=1000)
+    peer.fit(x[:, None], counts / exposure, sample_weight=exposure)
+    assert np.allclose(found, [peer.intercept_, *peer.coef_], atol=1e-6)
+    # a known background: its counts do not go into the signal
+    more = counts + rng.poisson(5.0, 400)
+    found = fit_log_linear(np.column_stack([one, x]), exposure, np.full(400, 5.0), more)
+    assert np.allclose(found, [0.4, 1.3], atol=0.1)  # 3 sigma of 4000 counts

@@ -1,0 +1,353 @@
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.reconstruct import acquisition, figures
+from tubepet.reconstruct.algorithms import em
+from tubepet.reconstruct.background import tail_fit
+from tubepet.reconstruct.projection import blur, joseph, parallelproj, sensitivity, sparse
+from tubepet.reconstruct.projection.lines import Lines
+from tubepet.reconstruct.scanner import geometry
+from tubepet.types import Grid, Listmode, Volume
+
+MIXTURE = (blur.Gaussian(0.7, 2.0, 4.0), blur.Gaussian(0.3, 6.0, 6.0))
+
+
+@pytest.fixture(scope="module")
+def efficiency(scanner):
+    """Return the efficiency of the gap-free detector of `simulate`."""
+    width_mm = 2 * np.pi * geometry.detection_radius_mm(scanner) / scanner.num_columns
+    ratio = width_mm * scanner.axial_pitch_mm / scanner.crystal_width_mm / scanner.crystal_height_mm
+    return np.full((scanner.num_columns // 2 + 1, scanner.num_rings), ratio**2)
+
+
+@pytest.fixture(scope="module")
+def geometric(scanner, grid, efficiency):
+    return Volume(sensitivity.geometric_sensitivity(scanner, grid, efficiency), grid)
+
+
+@pytest.fixture(scope="module")
+def events(simulate, cylinder_points):
+    rng = np.random.default_rng(7)
+    return simulate(cylinder_points(60_000, 6.0, 6.0, rng), rng)
+
+
+@pytest.fixture(scope="module")
+def reconstruct(scanner, efficiency, geometric):
+    def run(
+        events,
+        mu=None,
+        duration_s=2.0,
+        num_subsets=1,
+        num_iterations=10,
+        fwhm=3.0,
+        post=0.0,
+        **more,
+    ):
+        mu = mu or Volume(np.zeros(geometric.grid.shape), geometric.grid)
+        return acquisition.reconstruct(
+            events,
+            scanner,
+            efficiency,
+            geometric,
+            mu,
+            duration_s,
+            num_iterations,
+            num_subsets,
+            1,
+            blur.gaussian(fwhm),
+            post,
+            **more,
+        )
+
+    return run
+
+
+def random_lines(scanner, grid, num, additive, seed=0):
+    rng = np.random.default_rng(seed)
+    points = geometry.crystal_points_mm(scanner)
+    first, second = rng.integers(0, scanner.num_crystals, (2, 20 * num))
+    hits = joseph.forward(np.ones(grid.shape), grid, points, first, second) > 0
+    first, second = first[hits][:num].astype(np.int32), second[hits][:num].astype(np.int32)
+    return Lines(points, first, second, np.full(len(first), additive))
+
+
+@pytest.mark.parametrize("additive", [0.0, 0.3])
+@pytest.mark.parametrize("kernel", [(), MIXTURE])
+def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, kernel):
+    lines = random_lines(scanner, grid, 500, additive)
+    sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
+    image, trace = em.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, kernel)
+    rise = np.diff(trace["log_likelihood"])
+    # projections are float32
+    assert (rise >= -1e-7 * np.abs(trace["log_likelihood"]).max()).all()
+    assert (image >= 0).all()
+    expected = (blur.blurred(sens, grid, kernel) * image).sum()
+    if additive == 0:
+        # exact for the MLEM update, but for projections in float32
+        assert expected == pytest.approx(len(lines.first), rel=1e-6)
+    else:
+        assert expected < len(lines.first)
+    assert list(trace["iteration"]) == list(range(16))
+
+
+def test_two_rays_through_two_voxels_by_hand(monkeypatch):
+    """One count along both voxels, a + b, and one across the first, a; s = (2, 1).
+
+    From (1, 1): a = (1/2 + 1/1) / 2 = 0.75, b = 1/2. Then the rays see 1.25 and 0.75:
+    a = 0.75 (1/1.25 + 1/0.75) / 2 = 0.8, b = 0.5 / 1.25 = 0.4. Always s x = 2 counts. The maximum
+    of log(a + b) + log a - 2 a - b is at (1, 0), where it is -2.
+    """
+    pair = Grid.centred((1, 1, 2), (1.0, 1.0, 1.0))
+    points = np.array([[-5.0, 0, 0], [5, 0, 0], [-0.5, -5, 0], [-0.5, 5, 0]])
+    first, second = np.array([0, 2], np.int32), np.array([1, 3], np.int32)
+    sens = np.array([[[2.0, 1.0]]])
+
+    def run(num_iterations, additive=(0.0, 0.0)):
+        lines = Lines(points, first, second, np.array(additive))
+        image, trace = em.iterate(lines, pair, sens, np.ones(pair.shape), num_iterations, 1, ())
+        return image.ravel(), trace["log_likelihood"].to_numpy()
+
+    for few_lines in (sparse.FEW_LINES, 0):  # by the matrix of few lines, and by the fused kernel
+        monkeypatch.setattr(sparse, "FEW_LINES", few_lines)
+        # projections are float32
+        assert run(1)[0] == pytest.approx([0.75, 0.5], rel=1e-6)
+        image, fit = run(2)
+        assert image == pytest.approx([0.8, 0.4], rel=1e-6)
+        by_hand = [np.log(2) - 3, np.log(1.25 * 0.75) - 2, np.log(1.2 * 0.8) - 2]
+        assert fit == pytest.approx(by_hand, rel=1e-6)
+        # b falls as 1 / iteration: its likelihood is flat at the border
+        image, fit = run(2000)
+        assert image == pytest.approx([1.0, 0.0], abs=2e-3)
+        assert fit[-1] == pytest.approx(-2.0, abs=1e-5)
+        # a background of 1 on the second ray: a = (1/2 + 1/2) / 2
+        assert run(1, (0.0, 1.0))[0] == pytest.approx([0.5, 0.5], rel=1e-6)
+
+
+def test_few_lines_give_the_same_image_by_matrix(scanner, grid, monkeypatch):
+    lines = random_lines(scanner, grid, 60, 0.2)
+    sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
+    start = np.random.default_rng(2).uniform(0.5, 1.5, grid.shape)
+    for num_iterations in (0, 5):
+        arguments = (lines, grid, sens, start, num_iterations, 1, ())
+        few, sparse_trace = em.iterate(*arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr(sparse, "FEW_LINES", 0)
+            fused, fused_trace = em.iterate(*arguments)
+        # float32 weights and coordinates on both sides
+        assert np.allclose(few, fused, rtol=1e-4, atol=1e-5)
+        assert np.allclose(sparse_trace, fused_trace, rtol=1e-5)
+
+
+def test_time_of_flight_places_a_point_on_its_lines(scanner, grid):
+    """Few lines cannot tell where on them a point is; time of flight of 3 mm can."""
+    place_mm, num = np.array([6.0, 0.0, 0.0]), 200
+    lines = random_lines(scanner, grid, num, 0.01)
+    points = geometry.crystal_points_mm(scanner)
+    columns = np.random.default_rng(0).integers(-1, 2, num) % scanner.num_columns  # near +x
+    first = columns + scanner.num_columns * (scanner.num_rings // 2)
+    second = (columns + scanner.num_columns // 2) % scanner.num_columns
+    second = second + scanner.num_columns * (scanner.num_rings // 2)
+    middle, way = (points[first] + points[second]) / 2, points[second] - points[first]
+    tof_mm = ((place_mm - middle) * way).sum(axis=1) / np.linalg.norm(way, axis=1)
+    table = joseph.tof_table(3.0)
+    lines = Lines(points, first, second, np.full(num, 1e-3), tof_mm.astype(np.float32), table)
+    ones = np.ones(grid.shape)
+    image, _ = em.iterate(lines, grid, ones, ones, 10, 1, ())
+    x_mm = grid.axes_mm()[2]
+    assert (image.sum(axis=(0, 1)) * x_mm).sum() / image.sum() == pytest.approx(6, abs=1)
+
+
+def test_point_off_centre_is_found_within_half_a_voxel(simulate, reconstruct, grid):
+    place_mm = np.array([5.0, -3.5, 3.0])  # x, y, z
+    rng = np.random.default_rng(3)
+    # spread over 0.5 mm: crystals would see one exact point through a few lines only
+    points = place_mm + rng.uniform(-0.25, 0.25, (8_000, 3))
+    image, _ = reconstruct(simulate(points, rng), num_iterations=20)
+    weights = image.array / image.array.sum()
+    centre = [float((weights * axis).sum()) for axis in np.meshgrid(*grid.axes_mm(), indexing="ij")]
+    for got, wanted, voxel_mm in zip(centre, place_mm[::-1], grid.voxel_mm, strict=True):
+        assert abs(got - wanted) < voxel_mm / 2
+
+
+def test_total_activity_is_absolute(reconstruct, events, grid):
+    """60,000 decays in 2 s are 30,000 Bq, with no free scale."""
+    image, trace = reconstruct(events)
+    total_bq = float(image.array.sum()) * grid.voxel_volume_mm3
+    # 1.5 % from crystals as points (see test_calibrate), 0.7 % from 2e4 counts
+    assert total_bq == pytest.approx(30_000, rel=0.03)
+    assert trace["total_bq"].iloc[-1] == pytest.approx(total_bq, rel=1e-5)
+
+
+def test_attenuated_counts_give_the_same_activity(reconstruct, events, scanner, grid):
+    z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
+    mu = Volume(np.where((np.hypot(x - 1, y) < 9) & (np.abs(z) < 9), 0.02, 0.0), grid)
+    ends = (geometry.crystal_points_mm(scanner), events.crystal1, events.crystal2)
+    survival = np.exp(-joseph.forward(mu.array, grid, *ends))
+    kept = np.random.default_rng(0).uniform(size=len(events)) < survival
+    assert kept.mean() < 0.8
+    thinned = Listmode(
+        events.crystal1[kept], events.crystal2[kept], np.zeros(kept.sum()), events.truth[kept]
+    )
+    image, _ = reconstruct(thinned, mu=mu)
+    assert image.array.sum() * grid.voxel_volume_mm3 == pytest.approx(30_000, rel=0.03)
+
+
+def test_scatter_and_randoms_are_explained_and_not_put_into_the_image(
+    reconstruct, events, scanner, grid, efficiency
+):
+    """Add as many counts as the object has, evenly over the LORs' areas."""
+    rng = np.random.default_rng(9)
+    areas = geometry.lor_areas_mm2(scanner, efficiency)
+    exposure = tail_fit.lor_exposures_mm2(scanner, areas)
+    counts = rng.poisson(exposure * 2 * len(events) / exposure.sum())
+    step, ring1, ring2 = (np.repeat(i.ravel(), counts.ravel()) for i in np.indices(counts.shape))
+    column = rng.integers(0, scanner.num_columns, len(step))
+    extra1 = ring1 * scanner.num_columns + column
+    extra2 = ring2 * scanner.num_columns + (column + step) % scanner.num_columns
+    crystals = (
+        np.concatenate([own, extra]).astype(np.int32)
+        for own, extra in ((events.crystal1, extra1), (events.crystal2, extra2))
+    )
+    num = len(events) + len(step)
+    both = Listmode(*crystals, np.zeros(num), np.zeros(num, np.uint8))
+    z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
+    # air-like: tells where the object is, and attenuates by less than 1e-4
+    mu = Volume(np.where((np.hypot(x, y) < 7) & (np.abs(z) < 7), 1e-6, 0.0), grid)
+    image, trace = reconstruct(both, mu=mu)
+    inside = (np.hypot(x, y) < 9) & (np.abs(z) < 9)
+    inside_bq = float(image.array[inside].sum()) * grid.voxel_volume_mm3
+    # 3 % as without background, and about 1 % each from its counts on these lines and its fit
+    assert inside_bq == pytest.approx(30_000, rel=0.06)
+    assert trace["total_bq"].iloc[-1] < 1.1 * 30_000
+    assert (np.diff(trace["log_likelihood"]) > 0).all()
+
+
+def test_one_and_two_threads_give_the_same_bytes(reconstruct, events):
+    images = []
+    for num_threads in (1, 2):
+        joseph.use_threads(num_threads)
+        images.append(reconstruct(events, num_iterations=3, post=1.0)[0].array.tobytes())
+    assert images[0] == images[1]
+
+
+def test_osem_approaches_mlem(reconstruct, events):
+    many, _ = reconstruct(events, num_iterations=24)
+    fast, trace = reconstruct(events, num_iterations=6, num_subsets=4)
+    slow, _ = reconstruct(events, num_iterations=6)
+
+    def difference(image):
+        return np.sqrt(np.mean((image.array - many.array) ** 2) / np.mean(many.array**2))
+
+    # 6 x 4 updates are as far as 24 iterations, up to the noise between subsets
+    assert difference(fast) < 0.5 * difference(slow)
+    assert trace["log_likelihood"].iloc[-1] > trace["log_likelihood"].iloc[0]
+
+
+@pytest.mark.parametrize("num_subsets", [1, 4])
+def test_parallelproj_gives_the_same_image(reconstruct, events, num_subsets):
+    try:
+        parallelproj.load()
+    except InputError as error:
+        pytest.skip(str(error))
+    (image, trace), (expected, wanted) = (
+        reconstruct(events, num_subsets=num_subsets, backend=name)
+        for name in ("parallelproj", "numba")
+    )
+    # lines at the image's rim, where nothing is, are dropped by one and faded out by the other
+    difference = np.sqrt(np.mean((image.array - expected.array) ** 2))
+    assert difference < 1e-3 * np.sqrt(np.mean(expected.array**2))
+    assert np.allclose(trace["total_bq"], wanted["total_bq"], rtol=1e-3)
+
+
+def test_no_coincidence_gives_a_zero_image_and_a_plain_statement(
+    reconstruct, grid, caplog, monkeypatch
+):
+    monkeypatch.setattr(log, "propagate", True)
+    none = np.zeros(0, np.int32)
+    with caplog.at_level(logging.WARNING, "tubepet"):
+        image, trace = reconstruct(Listmode(none, none, np.zeros(0), np.zeros(0, np.uint8)))
+    assert "no coincidence crosses the image" in caplog.text
+    assert image.array.shape == grid.shape and not image.array.any()
+    figures.plt.close(figures.draw_convergence(trace, "empty"))
+    figures.plt.close(figures.draw_image(image, image, "empty"))
+
+
+def test_five_coincidences_are_enough(reconstruct, events, grid):
+    few = Listmode(*(getattr(events, field.name)[:5] for field in dataclasses.fields(events)))
+    image, trace = reconstruct(few)
+    assert np.isfinite(image.array).all() and image.array.sum() > 0
+    assert np.isfinite(trace["log_likelihood"]).all()
+
+
+def test_filter_keeps_the_total_and_has_its_width(grid):
+    rng = np.random.default_rng(0)
+    image = rng.uniform(size=grid.shape)
+    assert em.smoothed(image, grid, 6.0).sum() == pytest.approx(image.sum(), rel=1e-12)
+    fine = Grid.centred((1, 1, 401), (1.0, 1.0, 0.1))
+    point = np.zeros(fine.shape)
+    point[0, 0, 200] = 1
+    profile = em.smoothed(point, fine, 4.0)[0, 0]
+    assert (profile > profile.max() / 2).sum() * 0.1 == pytest.approx(4.0, abs=0.15)
+
+
+def test_foreign_crystals_and_impossible_attenuation_are_refused(reconstruct, events, grid):
+    foreign = dataclasses.replace(events, crystal2=events.crystal2 + 100_000)
+    with pytest.raises(InputError, match=r"got crystal 1\d+, expected 0..479"):
+        reconstruct(foreign)
+    with pytest.raises(InputError, match="attenuation map: got negative"):
+        reconstruct(events, mu=Volume(np.full(grid.shape, -1.0), grid))
+
+
+@pytest.mark.parametrize(
+    ("voxel_mm", "z_mm", "sentence"),
+    [
+        (10.0, 0.0, "attenuates at the crystals"),
+        (1.0, 500.0, "the object and the image do not meet"),
+    ],
+)
+def test_attenuation_of_another_frame_is_refused(reconstruct, events, voxel_mm, z_mm, sentence):
+    """A map in cm, or one placed by another origin; `test_sensitivity` has one on a finer grid."""
+    own = Grid.centred((10, 24, 24), (2.0, voxel_mm, voxel_mm))
+    moved = Grid(own.shape, own.voxel_mm, (own.origin_mm[0] + z_mm, *own.origin_mm[1:]))
+    with pytest.raises(InputError, match=f"attenuation map: {sentence}"):
+        reconstruct(events, mu=Volume(np.full(moved.shape, 0.01), moved))
+
+
+def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
+    reconstruct, events, scanner, efficiency, geometric
+):
+    """The nearest allowed pairs lose their efficiency; then pairs below the distance come in."""
+    steps = geometry.column_steps(events, scanner)
+    dead = efficiency.copy()
+    dead[steps.min()] = 0
+    mu = Volume(np.zeros(geometric.grid.shape), geometric.grid)
+    with pytest.raises(InputError, match=r"got \d+ on crystal pairs of efficiency 0"):
+        acquisition.reconstruct(events, scanner, dead, geometric, mu, 2.0, 2, 1, 1, (), 0.0)
+    near = geometry.is_allowed_step(scanner).argmax() - 1
+    extra = events.crystal1 // scanner.num_columns * scanner.num_columns
+    column = events.crystal1 % scanner.num_columns
+    other = dataclasses.replace(events, crystal2=extra + (column + near) % scanner.num_columns)
+    both = Listmode(
+        *(np.concatenate([getattr(e, f.name) for e in (events, other)])
+          for f in dataclasses.fields(events))
+    )  # fmt: skip
+    wide = Grid.centred((10, 54, 54), (2.0, 1.0, 1.0))  # such lines pass its corners
+    seen = Volume(sensitivity.geometric_sensitivity(scanner, wide, efficiency), wide)
+    fixed = (scanner, efficiency, seen, mu, 2.0, 2, 1, 1, (), 0.0)
+    (with_them, _), (without, _) = (acquisition.reconstruct(e, *fixed) for e in (both, events))
+    np.testing.assert_array_equal(with_them.array, without.array)
+
+
+def test_line_ends_inside_the_image_and_too_large_an_image_are_refused(events, scanner, efficiency):
+    wide = Grid.centred((10, 80, 80), (2.0, 1.0, 1.0))
+    seen = Volume(np.ones(wide.shape), wide)
+    with pytest.raises(InputError, match="scanner: got 48 line ends inside the image"):
+        acquisition.reconstruct(events, scanner, efficiency, seen, seen, 2.0, 2, 1, 1, (), 0.0)
+    huge = Grid.centred((1024, 10**6, 10**6), (1.0, 1.0, 1.0))
+    with pytest.raises(InputError, match=r"voxels need about .* GB of this machine"):
+        sensitivity.geometric_sensitivity(scanner, huge, efficiency)
