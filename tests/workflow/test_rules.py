@@ -15,7 +15,10 @@ RULES = {
     for path in sorted((ROOT / "workflow/rules").glob("*.smk"))
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", path.read_text(), re.M | re.S)
 }
-PACKAGES = {f"tubepet.{p.name}" for p in (ROOT / "src/tubepet").iterdir() if p.is_dir()}
+PACKAGES = {
+    ".".join(path.parent.relative_to(ROOT / "src").parts)
+    for path in (ROOT / "src/tubepet").rglob("__init__.py")
+}
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 
 

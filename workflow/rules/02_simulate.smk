@@ -60,7 +60,10 @@ rule simulate_tube:
         delay_ns=config["simulate"]["delay_ns"],
         device=config["simulate"]["device"],
         code=code_digest(
-            "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.geant4.worker"
+            "tubepet.rng",
+            "tubepet.simulate.engines",
+            "tubepet.simulate.sources",
+            "tubepet.simulate.geant4.worker",
         ),
     script:
         "../scripts/simulate_tube.py"
@@ -98,7 +101,10 @@ rule simulate_calibration:
             for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
         },
         code=code_digest(
-            "tubepet.rng", "tubepet.simulate.engines", "tubepet.simulate.geant4.worker"
+            "tubepet.rng",
+            "tubepet.simulate.engines",
+            "tubepet.simulate.sources",
+            "tubepet.simulate.geant4.worker",
         ),
     script:
         "../scripts/simulate_calibration.py"

@@ -37,7 +37,8 @@ USE_DEFECT = """
 import numpy as np
 import yaml
 from tests.conftest import ROOT
-from tubepet.phantom import drawing, geometry, spec
+from tubepet.dataset import drawing
+from tubepet.phantom import geometry, spec
 
 phantom = yaml.safe_load((ROOT / "config/config.yaml").read_text())["phantom"]
 wish = {"family": "round", "defect": "hole", "defect_size_mm": 4.0, "bore_radius_mm": 7.0,

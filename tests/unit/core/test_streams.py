@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from tubepet import io
 from tubepet.training.processes import make_fabric
-from tubepet.gan import dcgan
+from tubepet.generate.models import dcgan
 from tubepet.generate.data import Data, ct_images, positron_images
 from tubepet.generate.run import start
 from tubepet.pretrain import train

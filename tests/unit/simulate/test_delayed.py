@@ -18,7 +18,7 @@ from tubepet.simulate.coincidences import (
     read_delayed,
     write_empty,
 )
-from tubepet.simulate.geant4 import gate
+from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.types import Scanner
 
 DELAY_NS = 500.0
@@ -34,7 +34,7 @@ def busy(tmp_path_factory, block_source: dict, scanner: Scanner, tables: dict) -
         "scanner": vars(scanner), "source": block_source, "activity_bq": ACTIVITY_BQ,
         "duration_s": DURATION_S, "particle": "back_to_back", "delay_ns": DELAY_NS,
     }  # fmt: skip
-    gate.run_worker("busy", job, tables.environment(tables["root"]))
+    gate.run_worker("busy", job, em_tables.environment(tables["root"]))
     return folder
 
 

@@ -167,7 +167,7 @@ def run_worker(
     folder = Path(job["folder"])
     io.write_json(folder / "job.json", job)
     command = [sys.executable, "-m", module, str(folder / "job.json")]
-    source_dir = str(Path(__file__).parents[2])
+    source_dir = str(Path(__file__).parents[3])
     python_path = os.pathsep.join(filter(None, [source_dir, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": python_path, **environment}
     last_lines: deque[str] = deque(maxlen=LAST_LINES)
