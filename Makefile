@@ -8,7 +8,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run provenance status smoke test first-contact slurm-smoke chaos fuzz lint format bench clean
+.PHONY: help install run provenance status smoke test first-contact slurm-smoke chaos fuzz lint format reference bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ format: install ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
+
+reference: install ## config/README.md, from the schema
+	$(BIN)/python -m tubepet.report.reference
 
 bench: install ## measure against a named peer: all, or one with NAME=mlem
 	@for script in $(or $(NAME:%=benchmarks/%.py),$(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py))); do \

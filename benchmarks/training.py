@@ -95,7 +95,7 @@ def main() -> None:
     torch.set_num_threads(1)
     config = checked_config(
         yaml.safe_load((ROOT / "config/config.yaml").read_text()),
-        ROOT / "workflow/schemas/config.schema.yaml",
+        ROOT,
     )
     data = synthetic_data(config)
     batch_size = config["gan"]["batch_size"]

@@ -31,7 +31,7 @@ def main() -> None:
         return
     config = checked_config(
         yaml.safe_load((ROOT / "config/paper.yaml").read_text()),
-        ROOT / "workflow/schemas/config.schema.yaml",
+        ROOT,
     )
     data = synthetic_data(config)
     for name in MODELS_MEASURED:

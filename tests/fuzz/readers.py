@@ -40,7 +40,6 @@ from tubepet.training import checkpoint
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 SCANNER = Scanner(
     num_rings=4, num_columns=16, inner_radius_mm=40.0, crystal_depth_mm=20.0,
     crystal_width_mm=4.0, crystal_height_mm=4.0, axial_pitch_mm=4.2, energy_resolution=0.15,
@@ -164,7 +163,7 @@ def _read_config(path: Path) -> None:
     except (yaml.YAMLError, ValueError, RecursionError):
         return
     if isinstance(content, dict):
-        checked_config(content, SCHEMA)
+        checked_config(content, ROOT)
 
 
 def _scanner(folder: Path) -> None:

@@ -60,7 +60,7 @@ rule collect_phantoms:
         mem_mb=memory(500),
         runtime=5,
     params:
-        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
+        truths=all_tubes("results/phantom/{tube}/truth.json"),
         code=code_digest("tubepet.phantom.maps"),
     script:
         "../scripts/collect_phantoms.py"

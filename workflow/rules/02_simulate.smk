@@ -1,6 +1,5 @@
 # 02 simulate. Needs labels and activity of each tube; makes coincidences by GATE or the fast engine, and counts.
-# Steps: data tables for Geant4, one process per tube, one for the calibration source, one table; and
-# the proof that both engines agree.
+# Steps: data tables for Geant4, one process per tube, one for the calibration source, one table.
 
 
 rule prepare_g4data:
@@ -22,7 +21,7 @@ rule prepare_g4data:
     params:
         choice=config["simulate"]["g4_data"],
         official_dir=config["simulate"]["g4_data_dir"],
-        official=official_tables,
+        official=outside.official_tables(config["simulate"]),
         code=code_digest("tubepet.simulate.geant4.em_tables"),
     script:
         "../scripts/prepare_g4data.py"
@@ -96,10 +95,7 @@ rule simulate_calibration:
         delay_ns=config["simulate"]["delay_ns"],
         device=config["simulate"]["device"],
         decays=config["simulate"]["calibration_decays"],
-        image={
-            key: config["reconstruct"][key]
-            for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
-        },
+        image=section_keys("reconstruct", IMAGE_KEYS),
         code=code_digest(
             "tubepet.rng",
             "tubepet.simulate.engines",
@@ -108,67 +104,6 @@ rule simulate_calibration:
         ),
     script:
         "../scripts/simulate_calibration.py"
-
-
-rule validate_physics:
-    """GATE against NIST, solid angle, resolutions and count rates (about a minute; target validate_gate)."""
-    input:
-        g4data=rules.prepare_g4data.output.facts,
-        g4data_folder=rules.prepare_g4data.output.folder,
-    output:
-        facts="results/simulate/physics/physics.json",
-        attenuation=report(
-            "results/simulate/physics/attenuation.png",
-            category="2 Simulate",
-            caption="../report/validate_physics_attenuation.rst",
-            labels={"what": "GATE: attenuation"},
-        ),
-        sensitivity=report(
-            "results/simulate/physics/sensitivity.png",
-            category="2 Simulate",
-            caption="../report/validate_physics_sensitivity.rst",
-            labels={"what": "GATE: sensitivity"},
-        ),
-        energy=report(
-            "results/simulate/physics/energy.png",
-            category="2 Simulate",
-            caption="../report/validate_physics_energy.rst",
-            labels={"what": "GATE: energy spectrum"},
-        ),
-        time=report(
-            "results/simulate/physics/time.png",
-            category="2 Simulate",
-            caption="../report/validate_physics_time.rst",
-            labels={"what": "GATE: time spectrum"},
-        ),
-        rates=report(
-            "results/simulate/physics/rates.png",
-            category="2 Simulate",
-            caption="../report/validate_physics_rates.rst",
-            labels={"what": "GATE: scatter fraction and NECR"},
-        ),
-    log:
-        "logs/validate_physics.log",
-    benchmark:
-        "results/benchmarks/validate_physics.tsv"
-    conda:
-        "../../envs/simulate.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(1500),
-        runtime=15,
-    params:
-        seed=config["seed"],
-        scanner=config["scanner"],
-        physics_list=config["simulate"]["physics_list"],
-        code=code_digest(
-            "tubepet.validate.physics",
-            "tubepet.validate.physics_figures",
-            "tubepet.validate.slab_worker",
-            "tubepet.simulate.geant4.worker",
-        ),
-    script:
-        "../scripts/validate_physics.py"
 
 
 rule collect_counts:
@@ -189,51 +124,7 @@ rule collect_counts:
         mem_mb=memory(500),
         runtime=5,
     params:
-        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        stats=all_tubes("results/simulate/{tube}/stats.json"),
         code=code_digest("tubepet.simulate.coincidences"),
     script:
         "../scripts/collect_counts.py"
-
-
-rule validate_transport:
-    """Compare GATE and the fast engine on one tube; stops a run by the fast one if they disagree."""
-    input:
-        labels=validation_tube("labels"),
-        activity=validation_tube("activity"),
-        g4data=rules.prepare_g4data.output.facts,
-        g4data_folder=rules.prepare_g4data.output.folder,
-    output:
-        verdict="results/simulate/validation/{case}.json",
-        figure=report(
-            "results/simulate/validation/{case}.png",
-            category="2 Simulate",
-            caption="../report/validate_transport.rst",
-            labels={"case": "{case}", "figure": "GATE and fast engine"},
-        ),
-    log:
-        "logs/validate_transport/{case}.log",
-    benchmark:
-        "results/benchmarks/validate_transport/{case}.tsv"
-    wildcard_constraints:
-        case=r"(full_)?tube_\d+(_asymmetric)?",
-    conda:
-        "../../envs/simulate.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(1500),
-        runtime=120,
-    params:
-        seed=config["seed"],
-        scanner=config["scanner"],
-        engine=config["simulate"]["engine"],
-        physics_list=config["simulate"]["physics_list"],
-        delay_ns=config["simulate"]["delay_ns"],
-        device=config["simulate"]["device"],
-        decays=validation_decays,
-        code=code_digest(
-            "tubepet.rng",
-            "tubepet.validate.transport_figures",
-            "tubepet.simulate.geant4.worker",
-        ),
-    script:
-        "../scripts/validate_transport.py"

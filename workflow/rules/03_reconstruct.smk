@@ -58,10 +58,7 @@ rule compute_sensitivity:
         runtime=30,
     params:
         scanner=config["scanner"],
-        image={
-            key: config["reconstruct"][key]
-            for key in ("num_pixels", "pixel_mm", "num_slices", "slice_mm")
-        },
+        image=section_keys("reconstruct", IMAGE_KEYS),
         code=code_digest(
             "tubepet.reconstruct.calibration",
             "tubepet.reconstruct.scanner.fingerprint",
@@ -144,20 +141,7 @@ rule reconstruct_tube:
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
         background=config["reconstruct"]["background"],
-        mlem={
-            key: config["reconstruct"][key]
-            for key in (
-                "num_iterations",
-                "num_subsets",
-                "sensitivity_stride",
-                "filter_fwhm_mm",
-                "algorithm",
-                "prior_strength",
-                "stopping",
-                "tof",
-                "backend",
-            )
-        },
+        mlem=section_keys("reconstruct", MLEM_KEYS),
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
@@ -192,18 +176,7 @@ rule bootstrap_tube:
     params:
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
-        mlem={
-            key: config["reconstruct"][key]
-            for key in (
-                "num_subsets",
-                "sensitivity_stride",
-                "filter_fwhm_mm",
-                "algorithm",
-                "prior_strength",
-                "tof",
-                "backend",
-            )
-        },
+        mlem=section_keys("reconstruct", ERROR_KEYS),
         background=config["reconstruct"]["background"],
         num_resamples=config["reconstruct"]["num_bootstrap"],
         seed=config["seed"],
@@ -288,58 +261,6 @@ rule locate_sources:
         "../scripts/locate_sources.py"
 
 
-rule validate_reconstruction:
-    """Resolution, image quality, bores and pits with known answers (target validate_images)."""
-    input:
-        calibration=rules.calibrate_scanner.output.calibration,
-        sensitivity=rules.compute_sensitivity.output.sensitivity,
-        resolution=rules.calibrate_resolution.output.resolution,
-    output:
-        facts="results/reconstruct/proof/proof.json",
-        figure=report(
-            "results/reconstruct/proof/proof.png",
-            category="3 Reconstruct",
-            caption="../report/validate_reconstruction.rst",
-            labels={"tube": "phantoms", "figure": "proof"},
-        ),
-    log:
-        "logs/validate_reconstruction.log",
-    benchmark:
-        "results/benchmarks/validate_reconstruction.tsv"
-    conda:
-        "../../envs/simulate.yaml"
-    threads: 2
-    resources:
-        mem_mb=memory(2000),
-        runtime=60,
-    params:
-        scanner=config["scanner"],
-        phantom=config["phantom"],
-        background=config["reconstruct"]["background"],
-        delay_ns=config["simulate"]["delay_ns"],
-        mlem={
-            key: config["reconstruct"][key]
-            for key in (
-                "num_iterations",
-                "num_subsets",
-                "sensitivity_stride",
-                "filter_fwhm_mm",
-                "algorithm",
-                "prior_strength",
-                "stopping",
-                "tof",
-                "backend",
-            )
-        },
-        seed=config["seed"],
-        code=code_digest(
-            "tubepet.reconstruct.read",
-            "tubepet.validate.reconstruction",
-        ),
-    script:
-        "../scripts/validate_reconstruction.py"
-
-
 rule collect_slices:
     """Cross sections of all tubes in one array, split by tube."""
     input:
@@ -366,9 +287,9 @@ rule collect_slices:
         split=config["reconstruct"]["split"],
         slice_margin_mm=config["reconstruct"]["slice_margin_mm"],
         scale_quantile=config["reconstruct"]["scale_quantile"],
-        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=TUBES),
-        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
-        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        images=all_tubes("results/reconstruct/{tube}/image.nii.gz"),
+        truths=all_tubes("results/phantom/{tube}/truth.json"),
+        stats=all_tubes("results/simulate/{tube}/stats.json"),
         code=code_digest("tubepet.dataset.collect", "tubepet.rng"),
     script:
         "../scripts/collect_slices.py"

@@ -47,9 +47,9 @@ rule choose_ct:
         mem_mb=memory(1000),
         runtime=60,
     params:
-        **ct_source(),
+        **outside.ct_source(config["ct"]),
         seed=config["seed"],
-        listing=ct_listing,
+        listing=outside.ct_listing(config["ct"]),
         num_slices=config["ct"]["num_slices"],
         drop_noisy=config["ct"]["drop_noisy"],
         split=config["ct"]["split"],
@@ -79,7 +79,7 @@ rule window_ct:
         mem_mb=memory(1000),
         runtime=60,
     params:
-        **ct_source(),
+        **outside.ct_source(config["ct"]),
         part="{part}",
         slices_per_job=config["ct"]["slices_per_job"],
         num_pixels=config["ct"]["num_pixels"],
@@ -111,7 +111,7 @@ rule prepare_ct:
         mem_mb=memory(1000),
         runtime=60,
     params:
-        **ct_source(),
+        **outside.ct_source(config["ct"]),
         seed=config["seed"],
         num_pixels=config["ct"]["num_pixels"],
         window_hu=config["ct"]["window_hu"],

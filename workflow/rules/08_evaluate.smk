@@ -5,7 +5,7 @@
 rule evaluate_models:
     """Compare generated with held-out real slices; the training slices give floor and nearest copies."""
     input:
-        samples=expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+        samples=of_models("samples.npy"),
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
         info="results/reconstruct/slices.json",

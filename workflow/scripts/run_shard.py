@@ -11,8 +11,7 @@ logs.start_log(snakemake.log[0])
 params = snakemake.params
 with TemporaryDirectory() as folder:
     # The whole config, for a whole workflow inside; what counts of it is in params.digest.
-    config = {key: value for key, value in snakemake.config.items() if key != "facts"}
-    io.write_text(f"{folder}/config.json", json.dumps(config))  # in its order: it counts
+    io.write_text(f"{folder}/config.json", json.dumps(snakemake.config))  # in its order: it counts
     snakefile = Path(snakemake.scriptdir).resolve().parents[1] / "Snakefile"
     shards.run(params.images, params.rules, snakefile, f"{folder}/config.json", snakemake.threads)
 sums = shards.checksums([*params.truths, *params.stats, *params.images])

@@ -14,19 +14,21 @@ import yaml
 
 from tubepet.errors import InputError
 
+SCHEMA = "workflow/schemas/config.schema.yaml"
 MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
 SOLID_FAMILIES = ("round", "eccentric", "stepped")  # as in `tubepet.simulate.geant4.gate`
 
 
-def checked_config(config: dict[str, Any], schema_path: str | Path) -> dict[str, Any]:
+def checked_config(config: dict[str, Any], root: Path) -> dict[str, Any]:
     """Return the config with all defaults filled in.
 
     Parameters
     ----------
     config : dict
         What the config files and the command line gave.
-    schema_path : str or Path
-        JSON schema, as YAML.
+    root : Path
+        Of the repository: the schema is in `workflow/schemas`, files that variants of the study
+        name as their `preset` are in `config`.
 
     Returns
     -------
@@ -38,15 +40,29 @@ def checked_config(config: dict[str, Any], schema_path: str | Path) -> dict[str,
     InputError
         One sentence: the key, what it got, and what was expected.
     """
-    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    schema = yaml.safe_load((root / SCHEMA).read_text(encoding="utf-8"))
     filled = deepcopy(config)
     validator = jsonschema.Draft202012Validator(schema)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(filled)):
         raise InputError(_sentence(error))
     _fill_defaults(filled, schema)
+    for variant in filled["study"]["variants"].values():
+        if name := variant["preset"]:
+            variant["set"] = (
+                _preset(root / f"config/{name}.yaml", variant["model"]) | variant["set"]
+            )
     for sentence in (*_contradictions(filled), *_bad_variants(filled, validator)):
         raise InputError(sentence)
     return filled
+
+
+def _preset(path: Path, model: str) -> dict[str, Any]:
+    """Return the keys that a config file gives a model, its own and the common ones."""
+    if not path.is_file():
+        raise InputError(f"study.variants: got preset {path.stem}, expected a file {path}")
+    section = yaml.safe_load(path.read_text(encoding="utf-8")).get("gan", {})
+    common = {key: value for key, value in section.items() if not isinstance(value, dict)}
+    return common | section.get(model, {})
 
 
 def variant_section(gan: dict[str, Any], model: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +115,7 @@ def _bad_variants(
 def _sentence(error: jsonschema.ValidationError) -> str:
     key = ".".join(str(part) for part in error.absolute_path)
     schema = error.schema if isinstance(error.schema, dict) else {}
-    expected = schema.get("description", "")
+    expected = schema.get("description", "").split(";")[0]
     if error.validator == "additionalProperties":
         known = ", ".join(schema.get("properties", {}))
         return f"{key or 'top level'}: {error.message}; known keys: {known}"

@@ -1,15 +1,23 @@
-"""The reference of the config keys, from the schema."""
+"""The reference of the config keys, config/README.md, from the schema (`make reference`)."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-START = """# Config
+import yaml
 
-Every key, as the schema has it. Where a default comes from is in `config/README.md` of the
-repository. A key that is misspelt or impossible stops the run with one sentence before the first
-job.
+ROOT = Path(__file__).parents[3]
+START = """# The config, key by key
 
+`config.yaml` is the complete default run. The other files here list only what differs; so can
+yours: `snakemake --cores 4 --configfile my.yaml`. A key that is misspelt, mistyped or impossible
+beside another stops the run with one sentence before the first job. *Source* says where a default
+comes from: the paper, a publication, a measurement, or our choice.
+
+Written from `workflow/schemas/config.schema.yaml` by `make reference`.
 """
+COLUMNS = ("key", "unit", "default", "allowed", "effect", "source of the default")
+SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
 def config_page(schema: Mapping[str, Any]) -> str:
@@ -22,11 +30,10 @@ def config_page(schema: Mapping[str, Any]) -> str:
     """
     parts = [START]
     for name, section in schema["properties"].items():
-        rows = list(_rows(name, section))
-        parts.append(f"## {name}\n\n{section.get('description', '')}\n\n")
-        parts.append("| key | type | bounds | default | meaning |\n|---|---|---|---|---|\n")
-        parts += [f"| {' | '.join(_escaped(cell) for cell in row)} |\n" for row in rows]
-        parts.append("\n")
+        title = section["description"] + "\n\n" if "properties" in section else ""
+        rows = [COLUMNS, ("---",) * len(COLUMNS), *_rows(name, section)]
+        lines = [f"| {' | '.join(map(_escaped, row))} |\n" for row in rows]
+        parts.append(f"\n## {name}\n\n{title}{''.join(lines)}")
     return "".join(parts)
 
 
@@ -34,25 +41,33 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-def _rows(key: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield key, type, bounds, default and meaning of a key and of all below it."""
+def _rows(key: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield the cells of a key and of all below it; `NAME` stands for any name."""
     for name, inner in schema.get("properties", {}).items():
         yield from _rows(f"{key}.{name}", inner)
+    if isinstance(each := schema.get("additionalProperties"), dict):
+        yield from _rows(f"{key}.NAME", each)
     if "properties" in schema:
         return
-    kind = schema.get("type", "")
     default = f"`{schema['default']}`" if "default" in schema else ""
-    yield (
-        f"`{key}`",
-        "/".join(kind) if isinstance(kind, list) else kind,
-        _bounds(schema.get("items", schema) if kind == "array" else schema),
-        default,
-        schema.get("description", ""),
-    )
+    texts = (schema.get(name, "") for name in ("description", "source"))
+    yield (f"`{key}`", schema.get("unit", ""), default, _allowed(schema), *texts)
 
 
-def _bounds(schema: Mapping[str, Any]) -> str:
+def _allowed(schema: Mapping[str, Any]) -> str:
+    if "items" in schema:
+        return _allowed(schema["items"])
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
-    words = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    return ", ".join(f"{sign} {schema[name]}" for name, sign in words.items() if name in schema)
+    return ", ".join(f"{sign} {schema[name]}" for name, sign in SIGNS.items() if name in schema)
+
+
+def main() -> None:
+    """Write config/README.md."""
+    path = ROOT / "workflow/schemas/config.schema.yaml"
+    page = config_page(yaml.safe_load(path.read_text(encoding="utf-8")))
+    (ROOT / "config/README.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -39,15 +39,15 @@ def leaves(schema: dict, name: str = ""):
 
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "config").glob("*.yaml")))
 def test_shipped_configs_are_valid(name):
-    checked_config(merged(load("config.yaml"), load(name)), SCHEMA)
+    checked_config(merged(load("config.yaml"), load(name)), ROOT)
 
 
 def test_every_key_has_description_and_default_and_the_file_repeats_them():
     schema = yaml.safe_load(SCHEMA.read_text())
     assert schema["additionalProperties"] is False
     readme = (ROOT / "config" / "README.md").read_text()
-    filled = checked_config({}, SCHEMA)
-    assert filled == checked_config(load("config.yaml"), SCHEMA)
+    filled = checked_config({}, ROOT)
+    assert filled == checked_config(load("config.yaml"), ROOT)
     for name, sub in leaves(schema):
         assert len(sub.get("description", "")) > 10, name
         assert "default" in sub, name
@@ -131,7 +131,7 @@ BAD = {
 def test_bad_configs_are_refused_in_one_sentence(name):
     change, message = BAD[name]
     with pytest.raises(InputError, match=message) as caught:
-        checked_config(merged(load("config.yaml"), change), SCHEMA)
+        checked_config(merged(load("config.yaml"), change), ROOT)
     assert "\n" not in str(caught.value)
 
 
@@ -141,4 +141,15 @@ def test_solid_families_are_those_of_the_simulation():
         "simulate": {"engine": "gate", "geometry": "analytic"},
         "phantom": {"families": list(sources.SOLID_FAMILIES), "defects": ["none"]},
     }
-    checked_config(merged(load("config.yaml"), change), SCHEMA)
+    checked_config(merged(load("config.yaml"), change), ROOT)
+
+
+def test_a_preset_gives_a_variant_its_keys_and_what_it_sets_wins():
+    variant = {"model": "paper", "preset": "paper_literal", "set": {"stem_channels": 8}}
+    filled = checked_config({"study": {"variants": {"x": variant}}}, ROOT)
+    keys = filled["study"]["variants"]["x"]["set"]
+    assert (keys["attention"], keys["output"], keys["stem_channels"]) == ("bilinear", "tanh", 8)
+    assert "paper" not in keys
+    assert checked_config(filled, ROOT) == filled  # as the Snakemake inside a shard reads it
+    with pytest.raises(InputError, match=r"got preset nowhere, expected a file .*nowhere\.yaml"):
+        checked_config({"study": {"variants": {"x": variant | {"preset": "nowhere"}}}}, ROOT)

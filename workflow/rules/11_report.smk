@@ -1,4 +1,4 @@
-# 09 report. Needs every stage's artefacts; makes results/report.html and the visual Turing test.
+# 11 report. Needs every stage's artefacts; makes results/report.html and the visual Turing test.
 # `snakemake --report results/provenance.html` shows code, log and figures of every single job.
 
 
@@ -36,8 +36,8 @@ rule draw_follow:
 rule make_turing:
     """The visual Turing test: a page for readers, and its key."""
     input:
-        template=f"{workflow.basedir}/workflow/report/turing.html",
-        samples=expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
+        template=f"{WORKFLOW}/report/turing.html",
+        samples=of_models("samples.npy"),
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
         info="results/reconstruct/slices.json",
@@ -69,7 +69,7 @@ rule collect_report:
         shards=MANIFESTS,
         literal="results/simulate/literal/stats.json",
         sources="results/reconstruct/literal/sources.json",
-        verdict="results/simulate/validation/tube_0000.json",
+        verdict="results/validate/transport/tube_0000.json",
         counts=rules.collect_counts.output.table,
         calibration=rules.calibrate_scanner.output.calibration,
         slices=rules.collect_slices.output.info,
@@ -92,7 +92,7 @@ rule collect_report:
         ),
         provenance=report(
             "results/report/provenance.html",
-            category="9 Provenance",
+            category="14 Provenance",
             caption="../report/collect_report.rst",
             labels={"what": "engine, tables, versions, seeds"},
         ),
@@ -100,7 +100,7 @@ rule collect_report:
         cost_table="results/report/cost.csv",
         cost=report(
             "results/report/cost.html",
-            category="9 Provenance",
+            category="14 Provenance",
             caption="../report/collect_report.rst",
             labels={"what": "time and memory per rule"},
         ),
@@ -116,7 +116,7 @@ rule collect_report:
         runtime=5,
     params:
         seed=config["seed"],
-        stats=expand("results/simulate/{tube}/stats.json", tube=TUBES),
+        stats=all_tubes("results/simulate/{tube}/stats.json"),
         code=code_digest("tubepet.report.tables"),
     script:
         "../scripts/collect_report.py"
@@ -125,7 +125,7 @@ rule collect_report:
 rule write_card:
     """The model card of one generator, from the numbers of the run."""
     input:
-        template=f"{workflow.basedir}/workflow/report/card.md",
+        template=f"{WORKFLOW}/report/card.md",
         generator=rules.train_gan.output.info,
         slices=rules.collect_slices.output.info,
         table1=rules.evaluate_models.output.table,
@@ -152,7 +152,7 @@ rule write_card:
 rule make_report:
     """The report, one file."""
     input:
-        template=f"{workflow.basedir}/workflow/report/page.html",
+        template=f"{WORKFLOW}/report/page.html",
         facts=rules.collect_report.output.facts,
         provenance=rules.collect_report.output.provenance_table,
         cost=rules.collect_report.output.cost_table,
@@ -161,8 +161,8 @@ rule make_report:
         figure2=rules.evaluate_models.output.samples,
         neighbours=rules.evaluate_models.output.neighbours,
         counts=rules.collect_counts.output.table,
-        verdict="results/simulate/validation/tube_0000.json",
-        validation="results/simulate/validation/tube_0000.png",
+        verdict="results/validate/transport/tube_0000.json",
+        validation="results/validate/transport/tube_0000.png",
         calibration="results/reconstruct/calibration.png",
         literal="results/reconstruct/literal/image.png",
         slices=rules.collect_slices.output.info,
@@ -177,8 +177,8 @@ rule make_report:
         traces=expand("results/reconstruct/{tube}/trace.csv", tube=SINGLE_TUBES),
         truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
         shards=MANIFESTS,
-        samples=expand("results/gan/{model}/samples.npy", model=config["gan"]["models"]),
-        logs=expand("results/gan/{model}/log.csv", model=config["gan"]["models"]),
+        samples=of_models("samples.npy"),
+        logs=of_models("log.csv"),
         turing=rules.make_turing.output.page,
         study=study_files,
     output:
@@ -196,8 +196,8 @@ rule make_report:
     params:
         models=lookup("gan/models", within=config),
         tubes=TUBES,
-        traces=expand("results/reconstruct/{tube}/trace.csv", tube=TUBES),
-        truths=expand("results/phantom/{tube}/truth.json", tube=TUBES),
+        traces=all_tubes("results/reconstruct/{tube}/trace.csv"),
+        truths=all_tubes("results/phantom/{tube}/truth.json"),
         stages=stage_of_rule,
         code=code_digest("tubepet.report.page"),
     script:

@@ -1,4 +1,4 @@
-# 11 enhance. A side chain (target enhance, not part of the default run): tubes of its own, each with one
+# 09 enhance. A side chain (target enhance, not part of the default run): tubes of its own, each with one
 # acquisition, of which the first part gives the noisy image and the rest the clean one; networks that
 # learn one from the other on training tubes; their judgement on test tubes beside classical filters.
 
@@ -87,7 +87,7 @@ rule collect_pairs:
 rule train_enhancer:
     """Train one network, at the same number of operations as the plain one."""
     input:
-        unpack(pair_files),
+        **dict(rules.collect_pairs.output.items()),
     output:
         weights="results/enhance/{network}/network.safetensors",
         info="results/enhance/{network}/network.json",
@@ -104,7 +104,9 @@ rule train_enhancer:
         runtime=240,
     params:
         seed=config["seed"],
-        settings=enhance_settings,
+        settings=section_keys(
+            "enhance", "channels num_steps batch_size learning_rate adversarial_weight"
+        ),
         code=code_digest("tubepet.enhance.train"),
     script:
         "../scripts/train_enhancer.py"
@@ -113,7 +115,7 @@ rule train_enhancer:
 rule evaluate_enhancers:
     """PSNR, SSIM and total activity on test tubes, beside filters tuned on validation tubes."""
     input:
-        unpack(pair_files),
+        **dict(rules.collect_pairs.output.items()),
         weights=expand(rules.train_enhancer.output.weights, network=ENHANCERS),
         infos=expand(rules.train_enhancer.output.info, network=ENHANCERS),
     output:

@@ -1,15 +1,15 @@
-# 10 study. Needs the slice dataset, what the models read, and some further tubes; makes results/study/conclusions.md:
+# 12 study. Needs the slice dataset, what the models read, and some further tubes; makes results/study/conclusions.md:
 # every variant trained several times at equal compute, scored on held-out tubes, compared seed by seed.
 # Steps: a feature space learned on tubes of no split; each variant's candidates, one training each, judged on the
 # validation slices; what a step costs; the trainings, one job each; scores; defect detectors; the page. Only the target `study` asks for it. config/study.yaml is the whole of it.
 
 
-rule collect_feature_slices:
-    """Slices of the further tubes, which are in no split of the study."""
+use rule collect_slices as collect_feature_slices with:
     input:
-        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=FEATURE_TUBES),
-        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
-        stats=expand("results/simulate/{tube}/stats.json", tube=FEATURE_TUBES),
+        images=STUDY.of_feature_tubes("reconstruct/{tube}/image.nii.gz"),
+        truths=STUDY.of_feature_tubes("phantom/{tube}/truth.json"),
+        stats=STUDY.of_feature_tubes("simulate/{tube}/stats.json"),
+        shards=[],
     output:
         slices="results/study/features/slices.npy",
         table="results/study/features/slices.parquet",
@@ -18,27 +18,14 @@ rule collect_feature_slices:
         "logs/collect_feature_slices.log",
     benchmark:
         "results/benchmarks/collect_feature_slices.tsv"
-    conda:
-        "../../envs/reconstruct.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(1000),
-        runtime=10,
     params:
-        seed=config["seed"],
         split={"train": 0.8, "val": 0.0, "test": 0.2},
-        slice_margin_mm=config["reconstruct"]["slice_margin_mm"],
-        scale_quantile=config["reconstruct"]["scale_quantile"],
-        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=FEATURE_TUBES),
-        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
-        stats=expand("results/simulate/{tube}/stats.json", tube=FEATURE_TUBES),
-        code=code_digest("tubepet.dataset.collect", "tubepet.rng"),
-    script:
-        "../scripts/collect_slices.py"
+        images=STUDY.of_feature_tubes("reconstruct/{tube}/image.nii.gz"),
+        truths=STUDY.of_feature_tubes("phantom/{tube}/truth.json"),
+        stats=STUDY.of_feature_tubes("simulate/{tube}/stats.json"),
 
 
-rule label_feature_slices:
-    """What is true in these slices."""
+use rule label_slices as label_feature_slices with:
     input:
         table=rules.collect_feature_slices.output.table,
     output:
@@ -51,22 +38,8 @@ rule label_feature_slices:
         "logs/label_feature_slices.log",
     benchmark:
         "results/benchmarks/label_feature_slices.tsv"
-    conda:
-        "../../envs/reconstruct.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=30,
     params:
-        seed=config["seed"],
-        phantom=phantom_ranges(),
         tubes={},
-        grid=slice_grid(),
-        num_slices=config["reconstruct"]["num_slices"],
-        margin_mm=config["reconstruct"]["slice_margin_mm"],
-        code=code_digest("tubepet.dataset.drawing"),
-    script:
-        "../scripts/label_slices.py"
 
 
 rule train_features:
@@ -94,8 +67,8 @@ rule train_features:
         runtime=60,
     params:
         seed=config["seed"],
-        num_steps=STUDY["features"]["num_steps"],
-        visible_mm3=STUDY["detector"]["visible_mm3"],
+        num_steps=STUDY.section["features"]["num_steps"],
+        visible_mm3=STUDY.section["detector"]["visible_mm3"],
         code=code_digest("tubepet.evaluate.learned"),
     script:
         "../scripts/train_features.py"
@@ -104,7 +77,7 @@ rule train_features:
 rule tune_candidate:
     """Train a variant once with one candidate set of keys, and judge it on the validation slices."""
     input:
-        unpack(variant_files),
+        unpack(STUDY.files),
         images=rules.collect_slices.output.slices,
         table=rules.collect_slices.output.table,
         info=rules.collect_slices.output.info,
@@ -122,15 +95,15 @@ rule tune_candidate:
         runtime=1440,
     params:
         seed=config["seed"],
-        model=variant_model,
-        settings=variant_settings,
-        candidate=candidate_set,
-        reference=reference_settings,
-        budget_steps=STUDY["tuning_steps"],
-        num_samples=STUDY["num_samples"],
+        model=STUDY.model,
+        settings=STUDY.settings,
+        candidate=STUDY.candidate,
+        reference=STUDY.reference_settings,
+        budget_steps=STUDY.section["tuning_steps"],
+        num_samples=STUDY.section["num_samples"],
         progress="results/study/tuning/{variant}/{i_candidate}_progress",
         judge=code_digest("tubepet.study.tuning"),
-        code=variant_code,
+        code=STUDY.code,
     script:
         "../scripts/tune_candidate.py"
 
@@ -138,7 +111,7 @@ rule tune_candidate:
 rule choose_candidate:
     """Take the candidate nearest to the validation slices, for all seeds and ablations of the variant."""
     input:
-        scores=candidate_scores,
+        scores=STUDY.candidate_scores,
     output:
         choice="results/study/tuning/{variant}.json",
     log:
@@ -160,8 +133,8 @@ rule choose_candidate:
 rule measure_cost:
     """What a step of a variant costs, in turn with DCGAN's; from it the number of steps."""
     input:
-        unpack(variant_files),
-        unpack(choice_files),
+        unpack(STUDY.files),
+        unpack(STUDY.choice),
         images=rules.collect_slices.output.slices,
         table=rules.collect_slices.output.table,
         info=rules.collect_slices.output.info,
@@ -179,16 +152,16 @@ rule measure_cost:
         runtime=60,
     params:
         seed=config["seed"],
-        model=variant_model,
-        settings=variant_settings,
-        own=variant_set,
-        reference=reference_settings,
+        model=STUDY.model,
+        settings=STUDY.settings,
+        own=STUDY.own_keys,
+        reference=STUDY.reference_settings,
         pretrain=config["pretrain"],
         features=config["features"],
-        num_steps=fixed_steps,
-        budget_steps=STUDY["budget_steps"],
-        charge_preparation=charges_preparation,
-        code=variant_code,
+        num_steps=STUDY.fixed_steps,
+        budget_steps=STUDY.section["budget_steps"],
+        charge_preparation=STUDY.charges_preparation,
+        code=STUDY.code,
     script:
         "../scripts/measure_cost.py"
 
@@ -196,7 +169,7 @@ rule measure_cost:
 rule estimate_study:
     """How long the study will take, from what steps cost (target estimate_study, before the trainings)."""
     input:
-        costs=expand("results/study/costs/{variant}.json", variant=STUDY["variants"]),
+        costs=expand("results/study/costs/{variant}.json", variant=STUDY.variants),
     output:
         table="results/study/estimate.csv",
     log:
@@ -210,7 +183,7 @@ rule estimate_study:
         mem_mb=memory(500),
         runtime=5,
     params:
-        num_runs={name: len(study_runs(name)) for name in STUDY["variants"]},
+        num_runs={name: len(STUDY.runs(name)) for name in STUDY.variants},
         code=code_digest("tubepet.study.cost"),
     script:
         "../scripts/estimate_study.py"
@@ -239,8 +212,7 @@ rule take_subset:
         "../scripts/take_subset.py"
 
 
-rule fit_subset_features:
-    """The memory bank of a subset, fitted on it alone."""
+use rule fit_features as fit_subset_features with:
     input:
         images=rules.collect_slices.output.slices,
         table=rules.take_subset.output.table,
@@ -255,23 +227,12 @@ rule fit_subset_features:
         "logs/fit_subset_features/{num_train}_{i_seed}.log",
     benchmark:
         "results/benchmarks/fit_subset_features/{num_train}_{i_seed}.tsv"
-    conda:
-        "../../envs/ml.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(2000),
-        runtime=120,
-    params:
-        features=config["features"],
-        code=code_digest("tubepet.features.bank", "tubepet.features.figures"),
-    script:
-        "../scripts/fit_features.py"
 
 
 rule train_variant:
     """Train one variant once, for its number of steps, and sample from it."""
     input:
-        unpack(run_files),
+        unpack(STUDY.run_files),
         images=rules.collect_slices.output.slices,
         info=rules.collect_slices.output.info,
         cost=rules.measure_cost.output.cost,
@@ -295,12 +256,12 @@ rule train_variant:
         runtime=2880,
     params:
         seed=config["seed"],
-        model=variant_model,
-        settings=variant_settings,
-        own=variant_set,
-        num_samples=STUDY["num_samples"],
+        model=STUDY.model,
+        settings=STUDY.settings,
+        own=STUDY.own_keys,
+        num_samples=STUDY.section["num_samples"],
         progress="results/study/runs/{variant}/{num_train}/{i_seed}/progress",
-        code=variant_code,
+        code=STUDY.code,
     script:
         "../scripts/train_variant.py"
 
@@ -329,9 +290,9 @@ rule score_real:
         runtime=120,
     params:
         seed=config["seed"],
-        num_images=STUDY["num_samples"],
-        num_halves=STUDY["num_halves"],
-        num_seeds=STUDY["num_seeds"],
+        num_images=STUDY.section["num_samples"],
+        num_halves=STUDY.section["num_halves"],
+        num_seeds=STUDY.section["num_seeds"],
         code=code_digest(
             "tubepet.evaluate.learned", "tubepet.evaluate.table", "tubepet.study.score"
         ),
@@ -342,8 +303,8 @@ rule score_real:
 rule score_variant:
     """Every metric of every run of a variant, on held-out tubes only."""
     input:
-        samples=runs_of_variant("samples.npy"),
-        runs=runs_of_variant("run.json"),
+        samples=STUDY.of_runs("samples.npy"),
+        runs=STUDY.of_runs("run.json"),
         images=rules.collect_slices.output.slices,
         table=rules.collect_slices.output.table,
         info=rules.collect_slices.output.info,
@@ -366,7 +327,7 @@ rule score_variant:
         runtime=240,
     params:
         seed=config["seed"],
-        num_halves=STUDY["num_halves"],
+        num_halves=STUDY.section["num_halves"],
         code=code_digest(
             "tubepet.evaluate.learned", "tubepet.evaluate.table", "tubepet.study.score"
         ),
@@ -377,10 +338,10 @@ rule score_variant:
 rule train_detectors:
     """Defect detectors from few real slices, with and without generated ones, on held-out tubes."""
     input:
-        tables=detector_tables,
-        generated=detector_files("labelled.npy"),
-        generated_masks=detector_files("masks.npy"),
-        generated_labels=detector_files("labels.parquet"),
+        tables=STUDY.detector_tables,
+        generated=STUDY.of_detectors("labelled.npy"),
+        generated_masks=STUDY.of_detectors("masks.npy"),
+        generated_labels=STUDY.of_detectors("labels.parquet"),
         images=rules.collect_slices.output.slices,
         info=rules.collect_slices.output.info,
         labels=rules.label_slices.output.labels,
@@ -399,8 +360,8 @@ rule train_detectors:
         runtime=240,
     params:
         seed=config["seed"],
-        num_steps=STUDY["detector"]["num_steps"],
-        visible_mm3=STUDY["detector"]["visible_mm3"],
+        num_steps=STUDY.section["detector"]["num_steps"],
+        visible_mm3=STUDY.section["detector"]["visible_mm3"],
         code=code_digest(
             "tubepet.evaluate.table", "tubepet.study.detector", "tubepet.rng"
         ),
@@ -412,16 +373,16 @@ rule conclude_study:
     """Tables, figures and the page of conclusions."""
     input:
         real=rules.score_real.output.scores,
-        scores=expand("results/study/scores/{variant}.json", variant=STUDY["variants"]),
-        costs=expand("results/study/costs/{variant}.json", variant=STUDY["variants"]),
-        choices=expand("results/study/tuning/{variant}.json", variant=tuned_variants()),
+        scores=expand("results/study/scores/{variant}.json", variant=STUDY.variants),
+        costs=expand("results/study/costs/{variant}.json", variant=STUDY.variants),
+        choices=expand("results/study/tuning/{variant}.json", variant=STUDY.tuned),
         detectors=expand(
             "results/study/detectors/{num_train}.csv",
-            num_train=STUDY["detector"]["num_real"],
+            num_train=STUDY.section["detector"]["num_real"],
         ),
         samples=expand(
             "results/study/runs/{variant}/all/0/samples.npy",
-            variant=pictured_variants(),
+            variant=STUDY.pictured,
         ),
         images=rules.collect_slices.output.slices,
         table=rules.collect_slices.output.table,
@@ -429,7 +390,7 @@ rule conclude_study:
     output:
         page=report(
             "results/study/conclusions.md",
-            category="10 Study",
+            category="12 Study",
             caption="../report/conclude_study.rst",
             labels={"what": "conclusions"},
         ),
@@ -438,7 +399,7 @@ rule conclude_study:
         costs="results/study/costs.csv",
         variants=report(
             "results/study/variants.png",
-            category="10 Study",
+            category="12 Study",
             caption="../report/conclude_study.rst",
             labels={"what": "key metrics of every variant"},
         ),
@@ -458,8 +419,8 @@ rule conclude_study:
         runtime=60,
     params:
         seed=config["seed"],
-        study=STUDY,
-        pictured=pictured_variants(),
+        study=STUDY.section,
+        pictured=STUDY.pictured,
         code=code_digest(
             "tubepet.study.conclusions",
             "tubepet.study.figures",

@@ -1,0 +1,62 @@
+"""Files that no rule makes: Geant4's tables and the user's CT (standard library only)."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tubepet.plan import shards
+
+
+def official_tables(simulate: Mapping[str, Any]) -> list[Any]:
+    """Return where Geant4's own tables would be, and the names that lie there.
+
+    Parameters
+    ----------
+    simulate : mapping
+        Config section.
+    """
+    spec = importlib.util.find_spec("opengate_core")
+    opengate = Path(str(spec.origin)).parent / "geant4_data" if spec else Path()
+    folder = Path(simulate["g4_data_dir"] or opengate)
+    if simulate["g4_data"] == "substitute" or not folder.is_dir():
+        return []
+    return [str(folder), sorted(path.name for path in folder.iterdir())]
+
+
+def ct_source(ct: Mapping[str, Any]) -> dict[str, str]:
+    """Return where the slices are and in which format: the user's folder or the stand-in.
+
+    Parameters
+    ----------
+    ct : mapping
+        Config section.
+    """
+    return {
+        "source_dir": ct["source_dir"],
+        "standin_dir": "results/ct/standin",
+        "file_format": ct["format"] if ct["source_dir"] else "deeplesion",
+    }
+
+
+def ct_index(ct: Mapping[str, Any]) -> list[str]:
+    """Return DeepLesion's index if it is there; a missing one is left to the reader, which says so.
+
+    Parameters
+    ----------
+    ct : mapping
+        Config section, with a `source_dir`.
+    """
+    if ct["format"] != "deeplesion":
+        return []
+    return [str(path) for path in Path(ct["source_dir"]).glob("DL_info.csv")]
+
+
+def ct_listing(ct: Mapping[str, Any]) -> str:
+    """Return a hash of names, sizes and times of all DICOM files; "" for other CT.
+
+    150,000 inputs would slow down every plan.
+    """
+    if not ct["source_dir"] or ct["format"] == "deeplesion":
+        return ""
+    return shards.listing(ct["source_dir"])

@@ -1,0 +1,29 @@
+"""Files that no rule makes are seen when they come, go or change."""
+
+from pathlib import Path
+
+from tubepet.plan import outside
+
+
+def test_geant4_tables_are_named_unless_the_substitute_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "G4EMLOW8.8").mkdir()
+    wish = {"g4_data": "auto", "g4_data_dir": str(tmp_path)}
+    assert outside.official_tables(wish) == [str(tmp_path), ["G4EMLOW8.8"]]
+    assert outside.official_tables(wish | {"g4_data": "substitute"}) == []
+    assert outside.official_tables(wish | {"g4_data_dir": str(tmp_path / "gone")}) == []
+
+
+def test_ct_is_watched_by_its_index_or_by_its_listing(tmp_path: Path) -> None:
+    ct = {"source_dir": str(tmp_path), "format": "deeplesion"}
+    assert outside.ct_index(ct) == [] and outside.ct_listing(ct) == ""
+    (tmp_path / "DL_info.csv").touch()
+    assert outside.ct_index(ct) == [str(tmp_path / "DL_info.csv")]
+    dicom = ct | {"format": "dicom"}
+    before = outside.ct_listing(dicom)
+    (tmp_path / "one.dcm").write_bytes(b"1")
+    assert outside.ct_index(dicom) == [] and outside.ct_listing(dicom) != before != ""
+
+
+def test_without_a_folder_the_stand_in_is_read_as_deeplesion() -> None:
+    source = outside.ct_source({"source_dir": "", "format": "dicom"})
+    assert source["file_format"] == "deeplesion" and source["standin_dir"] == "results/ct/standin"
