@@ -19,9 +19,10 @@ from record import record
 from tubepet.dataset.drawing import Population, SliceGrid, draw_new
 from tubepet.generate.data import Data, Drawn, ct_images, positron_images
 from tubepet.generate.models.catalogue import MODELS
-from tubepet.generate.run import Run, bare, start
+from tubepet.generate.run import Run, Task, bare, start
 from tubepet.generate.sample import sample_images
 from tubepet.plan.config import checked_config
+from tubepet.plan.models import settings_of
 from tubepet.pretrain.vae import ConvVAE
 from tubepet.study.cost import count_flops, spent_s
 from tubepet.training.processes import make_fabric
@@ -64,12 +65,8 @@ def synthetic_data(config: dict[str, Any]) -> Data:
 
 def begin(name: str, config: dict[str, Any], data: Data, precision: str = "full") -> Run:
     """Return a training of a model with the config's settings."""
-    image = config["reconstruct"]
-    filter_px = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
-    encoder = {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
-    settings = encoder | config["gan"] | config["gan"][name]
-    settings |= {"filter_px": filter_px, "precision": precision}
-    return start(MODELS[name], name, settings, data, make_fabric(precision), seed=0)
+    settings = settings_of(name, config["gan"], config) | {"precision": precision}
+    return start(Task(MODELS[name], settings, data, seed=0), make_fabric(precision))
 
 
 def take_steps(name: str, run: Run, num_steps: int) -> None:

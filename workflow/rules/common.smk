@@ -188,7 +188,7 @@ def training_minutes(wildcards):
 
 
 def gan_settings(wildcards):
-    return models.settings_of(wildcards.model, config)
+    return models.settings_of(wildcards.model, config["gan"], config)
 
 
 def gan_code(wildcards):
@@ -197,11 +197,11 @@ def gan_code(wildcards):
 
 
 def training_files(wildcards):
-    return models.files_of(wildcards.model, "train")
+    return models.files_of(models.MODELS[wildcards.model].training)
 
 
 def sampling_files(wildcards):
-    return models.files_of(wildcards.model, "sample")
+    return models.files_of(models.MODELS[wildcards.model].sampling)
 
 
 def of_models(kind):

@@ -3,16 +3,17 @@
 from tubepet import io, logs
 from tubepet.generate import read
 from tubepet.generate.models import catalogue
+from tubepet.generate.run import Task
 from tubepet.study import cost, outcome
 
 logs.start_log(snakemake.log[0])
 given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.variant
 choice = io.read_json(given.choice) if "choice" in given.keys() else {"set": {}}
 settings = outcome.tuned(params.settings, params.own, choice)
-variant = (catalogue.MODELS[params.model], params.model, settings)
-reference = (catalogue.MODELS["dcgan"], "dcgan", params.reference)
 data = read.read_data(dict(given.items()))
-facts = cost.measure(variant, reference, data, params.seed)
+variant = Task(catalogue.MODELS[params.model], settings, data, params.seed)
+reference = Task(catalogue.MODELS["dcgan"], params.reference, data, params.seed)
+facts = cost.measure(variant, reference)
 facts["preparation_s"] += cost.preparation_s(data, params.pretrain, params.features, params.seed)
 facts["num_steps"] = params.num_steps or cost.num_steps(
     facts, params.budget_steps, params.charge_preparation, name

@@ -5,14 +5,13 @@ from safetensors.torch import save_file
 from tubepet import io, logs
 from tubepet.generate import figures, loop, read
 from tubepet.generate.models import catalogue
+from tubepet.generate.run import Task
 
 logs.start_log(snakemake.log[0])
 output, params, name = snakemake.output, snakemake.params, snakemake.wildcards.model
 data = read.read_data(dict(snakemake.input.items()))
-result = loop.train(
-    catalogue.MODELS[name], name, params.settings, data, params.seed, params.code, params.progress,
-    params.num_processes,
-)  # fmt: skip
+task = Task(catalogue.MODELS[name], params.settings, data, params.seed)
+result = loop.train(task, params.code, params.progress, params.num_processes)
 with io.atomic(output.weights) as part:
     save_file(result.weights, part)
 facts = {"model": name, "arguments": result.arguments, "num_train": len(data.real)}

@@ -1,25 +1,26 @@
 """Train a variant once with a candidate set of keys and judge it (rule tune_candidate)."""
 
 import shutil
+from dataclasses import replace
 
 from tubepet import io, logs
 from tubepet.dataset.slices import RealSlices
 from tubepet.generate import read
 from tubepet.generate.models import catalogue
+from tubepet.generate.run import Task
 from tubepet.rng import derived_seed
 from tubepet.study import cost, outcome, tuning
 
 logs.start_log(snakemake.log[0])
 given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.variant
-model, data = catalogue.MODELS[params.model], read.read_data(dict(given.items()))
+data = read.read_data(dict(given.items()))
 settings = params.settings | params.candidate
 seed = derived_seed(params.seed, "study", "tuning")
-reference = (catalogue.MODELS["dcgan"], "dcgan", params.reference)
-facts = cost.measure((model, params.model, settings), reference, data, seed)
-settings["num_steps"] = cost.num_steps(facts, params.budget_steps, False, name)
-result = outcome.train_and_sample(
-    model, params.model, settings, data, params.num_samples, seed, params.code, params.progress
-)
+task = Task(catalogue.MODELS[params.model], settings, data, seed)
+facts = cost.measure(task, Task(catalogue.MODELS["dcgan"], params.reference, data, seed))
+settings |= {"num_steps": cost.num_steps(facts, params.budget_steps, False, name)}
+task = replace(task, config=settings)
+result = outcome.train_and_sample(task, params.num_samples, params.code, params.progress)
 rows, scale_bq_mm3 = io.read_table(given.table), io.read_json(given.info)["scale_bq_mm3"]
 split, tube = rows["split"].to_numpy(str), rows["tube"].to_numpy(str)
 real = RealSlices(io.read_array(given.images), split, tube, scale_bq_mm3)

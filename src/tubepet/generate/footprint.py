@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import finalize
 
 import psutil
@@ -11,8 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from tubepet.errors import InputError
-from tubepet.generate.data import Data
-from tubepet.generate.run import Config, Model, Networks, Run, start
+from tubepet.generate.run import Model, Networks, Run, Task, start
 from tubepet.logs import log
 
 PARAMETER_COPIES = 4  # weights, gradients and Adam's two moments
@@ -82,7 +81,7 @@ def free_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def estimate(model: Model, name: str, config: Config, data: Data, fabric: Fabric) -> Footprint:
+def estimate(task: Task, fabric: Fabric) -> Footprint:
     """Estimate a training's memory without allocating it.
 
     The weights are counted on networks that hold no numbers; what a batch keeps is that of a step
@@ -95,15 +94,16 @@ def estimate(model: Model, name: str, config: Config, data: Data, fabric: Fabric
     """
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # loading a pretrained encoder into nothing is a no-op
-        weights = Footprint(weight_bytes(model.make_networks(config, data)))
-    _check(name, weights, config["batch_size"], fabric)
-    num = PROBE_IMAGES * fabric.world_size
-    probe = start(model, name, {**config, "batch_size": num, "precision": "full"}, data, fabric, 0)
-    per_image = activation_bytes(model, probe) / PROBE_IMAGES
-    return Footprint(weights.weights, round(per_image * config["batch_size"] / fabric.world_size))
+        weights = Footprint(weight_bytes(task.model.make_networks(task.config, task.data)))
+    _check(task, weights, fabric)
+    few = {"batch_size": PROBE_IMAGES * fabric.world_size, "precision": "full"}
+    probe = start(replace(task, config={**task.config, **few}, seed=0), fabric)
+    per_image = activation_bytes(task.model, probe) / PROBE_IMAGES
+    batch_size = task.config["batch_size"]
+    return Footprint(weights.weights, round(per_image * batch_size / fabric.world_size))
 
 
-def stop_if_too_large(model: Model, name: str, config: Config, data: Data, fabric: Fabric) -> None:
+def stop_if_too_large(task: Task, fabric: Fabric) -> None:
     """Log the estimate, or refuse.
 
     Raises
@@ -111,20 +111,21 @@ def stop_if_too_large(model: Model, name: str, config: Config, data: Data, fabri
     InputError
         If the training needs more than the device has free.
     """
-    footprint = estimate(model, name, config, data, fabric)
-    _check(name, footprint, config["batch_size"], fabric)
-    log.info("%s: estimated memory %.3f GB", name, footprint.total / 1e9)
+    footprint = estimate(task, fabric)
+    _check(task, footprint, fabric)
+    log.info("%s: estimated memory %.3f GB", task.model.name, footprint.total / 1e9)
 
 
-def _check(name: str, footprint: Footprint, batch_size: int, fabric: Fabric) -> None:
+def _check(task: Task, footprint: Footprint, fabric: Fabric) -> None:
     num_sharing = 1 if fabric.device.type == "cuda" else fabric.world_size
     available = free_bytes(fabric.device) / num_sharing
     lowest = fabric.to_device(torch.tensor(available, dtype=torch.float64))
     available = float(fabric.all_reduce(lowest, reduce_op="min"))  # all refuse, or none
     if footprint.total > available:
         raise InputError(
-            f"gan.{name}: training needs about {footprint.total / 1e9:.3g} GB "
+            f"gan.{task.model.name}: training needs about {footprint.total / 1e9:.3g} GB "
             f"({footprint.weights / 1e9:.3g} GB for the weights, {footprint.activations / 1e9:.3g} "
-            f"GB for a batch of {batch_size}), expected at most the {available / 1e9:.3g} GB free "
-            f"on {fabric.device}; lower gan.batch_size or the model's channels"
+            f"GB for a batch of {task.config['batch_size']}), expected at most the "
+            f"{available / 1e9:.3g} GB free on {fabric.device}; lower gan.batch_size or the "
+            "model's channels"
         )

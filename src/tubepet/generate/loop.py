@@ -26,7 +26,7 @@ from tubepet.errors import InputError
 from tubepet.generate.data import Data
 from tubepet.generate.figures import draw_grid
 from tubepet.generate.footprint import stop_if_too_large
-from tubepet.generate.run import Config, Model, Run, bare, start
+from tubepet.generate.run import Run, Task, bare, start
 from tubepet.generate.sample import sample_images
 from tubepet.logs import Bar, log
 from tubepet.rng import derived_seed
@@ -66,30 +66,14 @@ class Diverged(InputError):
 
 
 def train(
-    model: Model,
-    name: str,
-    config: Config,
-    data: Data,
-    seed: int,
-    code: str,
-    progress_dir: str | os.PathLike[str],
-    num_processes: int = 1,
+    task: Task, code: str, progress_dir: str | os.PathLike[str], num_processes: int = 1
 ) -> Trained:
     """Train one generator, or go on where a killed job stopped, with any number of processes.
 
     Parameters
     ----------
-    model : Model
-        A module of `tubepet.generate.models.catalogue`.
-    name : str
-        Its name, for streams, logs and messages.
-    config : mapping
-        The common keys of section `gan` and the model's own; for paper also `sigma_x` and `beta`
-        of section `pretrain`, the encoder's loss.
-    data : Data
-        Training images.
-    seed : int
-        The run's seed.
+    task : Task
+        Model, settings, training images and seed.
     code : str
         Digest of the code (`provenance.code_digest`); a checkpoint of other code is not resumed.
     progress_dir : path
@@ -105,7 +89,7 @@ def train(
         Fewer training slices than the batch, or a batch that processes cannot share; as `Diverged`
         (of several processes: as it is), a loss that is no longer finite.
     """
-    batch_size = config["batch_size"]
+    data, batch_size = task.data, task.config["batch_size"]
     for what, images in (("positron", data.real), ("CT", data.ct)):
         if images is not None and len(images) < batch_size:
             raise InputError(
@@ -117,31 +101,22 @@ def train(
     progress_dir = Path(progress_dir)
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     torch.use_deterministic_algorithms(True, warn_only=True)
-    digest = _digest(name, config, data, seed, code)
+    digest = _digest(task, code)
     begun = load_checkpoint(progress_dir / "checkpoint.pt", digest)
-    fabric = make_fabric(config["precision"], num_processes)
-    state = launch(
-        fabric, _take_steps, model, name, config, data, seed, digest, begun, progress_dir
-    )
-    arguments = model.generator_arguments(config, data)
+    fabric = make_fabric(task.config["precision"], num_processes)
+    state = launch(fabric, _take_steps, task, digest, begun, progress_dir)
+    arguments = task.model.generator_arguments(task.config, data)
     return Trained(state["weights"], arguments, pd.DataFrame(state["rows"]), state["grid"].numpy())
 
 
 def _take_steps(
-    fabric: Fabric,
-    model: Model,
-    name: str,
-    config: Config,
-    data: Data,
-    seed: int,
-    digest: str,
-    begun: State | None,
-    progress_dir: Path,
+    fabric: Fabric, task: Task, digest: str, begun: State | None, progress_dir: Path
 ) -> State:
     """Train in one process, or in one of several; weights, rows of the log, and the last grid."""
+    model, config, data, name = task.model, task.config, task.data, task.model.name
     num_steps = config["num_steps"]
-    stop_if_too_large(model, name, config, data, fabric)
-    run = start(model, name, config, data, fabric, seed)
+    stop_if_too_large(task, fabric)
+    run = start(task, fabric)
     average = AveragedModel(
         bare(run.networks["generator"]),
         multi_avg_fn=average_of_images(config["ema_images"], config["batch_size"]),
@@ -166,7 +141,7 @@ def _take_steps(
     )  # fmt: skip
 
     def fixed_grid() -> NDArray[np.float32]:
-        grid_rng = torch.Generator().manual_seed(derived_seed(seed, "gan", name, "grid"))
+        grid_rng = torch.Generator().manual_seed(derived_seed(task.seed, "gan", name, "grid"))
         return sample_images(model, average.module, GRID_IMAGES, data, grid_rng)
 
     log_every = -(-num_steps // MAX_LOG_ROWS)
@@ -234,9 +209,10 @@ def stop_if_constant(data: Data) -> None:
     )
 
 
-def _digest(name: str, config: Config, data: Data, seed: int, code: str) -> str:
+def _digest(task: Task, code: str) -> str:
     """Hash what the run is made of; when to save and draw does not count."""
-    decides = {k: v for k, v in config.items() if k not in ("checkpoint_every", "sample_every")}
+    data, when = task.data, ("checkpoint_every", "sample_every")
+    decides = {key: value for key, value in task.config.items() if key not in when}
     arrays: list[NDArray[Any]] = [data.real.array, data.real.rows]
     if data.ct is not None and data.vae is not None and data.bank is not None:
         arrays += [data.ct.array, data.ct.rows, data.bank.numpy()]
@@ -244,7 +220,8 @@ def _digest(name: str, config: Config, data: Data, seed: int, code: str) -> str:
     if data.drawn is not None:
         arrays += [data.drawn.fluid, data.drawn.expected]
     ranges = [[i.low, i.high] for i in (data.real, data.ct) if i is not None]
-    settings = {"model": name, "config": decides, "seed": seed, "code": code, "ranges": ranges}
+    settings = {"model": task.model.name, "config": decides, "seed": task.seed, "code": code}
+    settings["ranges"] = ranges
     return training_digest(settings, *arrays)
 
 

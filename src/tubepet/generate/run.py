@@ -1,14 +1,19 @@
-"""What a training step may use, what a model file must supply, and step 0. The loop: train.py."""
+"""What a training step may use, what a model must supply, and step 0. The loop: loop.py."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+import pandas as pd
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 
+from tubepet.errors import InputError
 from tubepet.generate.data import Data, Images, take
 from tubepet.generate.layers.augment import Transform, draw_transform
 from tubepet.generate.layers.loss import lecam, r1_penalty
@@ -26,6 +31,7 @@ R1_EVERY = 16  # steps; lazy regularisation, Karras et al. 2020, arXiv:1912.0495
 
 Config = Mapping[str, Any]
 Networks = dict[str, Any]  # modules, later in Fabric's wrapper, which hides their types
+Part = TypeVar("Part")
 
 
 @dataclass
@@ -137,43 +143,167 @@ def bare(network: Any) -> Any:
     return getattr(network, "module", network)
 
 
-class Model(Protocol):
-    """One file per model supplies these; `tubepet.generate.models.catalogue` lists the files."""
+def needed(part: Part | None) -> Part:
+    """Return a part of `Data` that the model cannot do without: the rules supply it."""
+    if part is None:
+        raise ValueError("data: got None, expected what tubepet.plan.models says the model needs")
+    return part
+
+
+class Model(ABC):
+    """A kind of generator; its file in `models` has one subclass, `models.catalogue` lists them.
+
+    What is the same for most stands here. What a model reads besides the positron slices is said
+    in `tubepet.plan.models`, for the rules too.
+
+    Attributes
+    ----------
+    name : str
+        As config, folders and random streams have it.
+    network : type
+        The generator's module.
+    argument_keys : tuple of str
+        Settings that rebuild the generator, beside the size of the images.
+    adam_betas : (float, float)
+        Of both optimisers.
+    is_labelled : bool
+        Whether images come with labels, and tubes can be asked for; the network then has a
+        `population`, see `tubepet.dataset.drawing`.
+    why_no_graph : str
+        Why one ONNX graph cannot carry the generator; "": it can.
+    holds : mapping
+        What the inputs of the graph hold that are not N(0, 1).
+    """
+
+    name: ClassVar[str]
+    network: ClassVar[type[nn.Module]]
+    argument_keys: ClassVar[tuple[str, ...]] = ("latent_size", "channels", "output", "filter_px")
+    adam_betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    is_labelled: ClassVar[bool] = False
+    why_no_graph: ClassVar[str] = ""
+    holds: ClassVar[Mapping[str, str]] = {}
 
     def generator_arguments(self, config: Config, data: Data) -> dict[str, Any]:
         """Return what rebuilds the generator, as JSON."""
-        ...
+        return {
+            "image_size": data.real.image_size,
+            **{key: config[key] for key in self.argument_keys},
+        }
 
-    def make_generator(self, arguments: Mapping[str, Any]) -> nn.Module:
+    def make_generator(self, arguments: Mapping[str, Any]) -> Any:
         """Return a fresh generator."""
-        ...
+        return self.network(**arguments)
+
+    def make_critic(self, config: Config, data: Data) -> nn.Module | None:
+        """Return a fresh critic; here none."""
+        return None
 
     def make_networks(self, config: Config, data: Data) -> Networks:
-        """Return the networks at step 0."""
-        ...
+        """Return the networks at step 0: "generator", and "critic" if there is one."""
+        generator = self.make_generator(self.generator_arguments(config, data))
+        critic = self.make_critic(config, data)
+        return {"generator": generator} | ({} if critic is None else {"critic": critic})
 
     def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:
-        """Return the optimisers at step 0."""
-        ...
+        """Return the optimisers at step 0: Adam for all networks."""
+        return {
+            key: Adam(network.parameters(), lr=config["learning_rate"], betas=self.adam_betas)
+            for key, network in networks.items()
+        }
 
+    @abstractmethod
     def train_step(self, run: Run) -> dict[str, Tensor]:
         """Take one generator step (and the critic's); return scalars for the log."""
-        ...
 
-    def sample(self, generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
+    def draw_inputs(
+        self, network: Any, num: int, data: Data, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the inputs of `num` images by name, on the CPU; here z ~ N(0, I)."""
+        return {"z": torch.randn(num, network.latent_size, generator=rng)}
+
+    def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
+        """Return the images (B, 1, H, W), in [-1, 1], of the inputs that were drawn."""
+        images: Tensor = network(*inputs)
+        return images
+
+    def sample(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Tensor:
         """Return generated images, shape (num, 1, H, W), in [-1, 1]."""
-        ...
+        device = next(network.parameters()).device
+        images = []
+        for start in range(0, num, SAMPLE_CHUNK):
+            inputs = self.draw_inputs(network, min(SAMPLE_CHUNK, num - start), data, rng)
+            on_device = (x.to(device) for x in inputs.values())
+            images.append(self.make_images(network, *on_device).cpu())
+        return torch.cat(images)
+
+    def sample_labelled(
+        self, network: Any, num: int, data: Data, rng: torch.Generator, wanted: Mapping[str, Any]
+    ) -> tuple[Tensor, pd.DataFrame, NDArray[np.uint8]]:
+        """Generate images with what is known of them: here nothing.
+
+        Parameters
+        ----------
+        network, num, data, rng
+            See `sample`.
+        wanted : mapping
+            What to fix of the tubes; {} takes what comes.
+
+        Returns
+        -------
+        images : tensor, shape (num, 1, H, W)
+            In [-1, 1].
+        labels : DataFrame
+            One row per image; no columns without labels.
+        masks : uint8 array, shape (num, H, W), or (0, H, W) without labels
+            1 where the defect is.
+
+        Raises
+        ------
+        InputError
+            If something is wanted that the model cannot be asked for.
+        """
+        if wanted:
+            raise InputError(
+                f"{', '.join(wanted)}: model {self.name!r} cannot be asked for anything, expected "
+                "none of these, or a model like 'ours'"
+            )
+        images = self.sample(network, num, data, rng)
+        nothing = np.zeros((0, *images.shape[2:]), np.uint8)
+        return images, pd.DataFrame(index=range(num)), nothing
 
 
-def start(model: Model, name: str, config: Config, data: Data, fabric: Fabric, seed: int) -> Run:
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained.
+
+    Attributes
+    ----------
+    model : Model
+        Of `tubepet.generate.models.catalogue`.
+    config : mapping
+        Its settings, see `tubepet.plan.models.settings_of`.
+    data : Data
+        Training images.
+    seed : int
+        Of the run.
+    """
+
+    model: Model
+    config: Config
+    data: Data
+    seed: int
+
+
+def start(task: Task, fabric: Fabric) -> Run:
     """Return the training at step 0: seeded weights, on the device, channels last.
 
     In bfloat16 on a GPU the networks are compiled too. Penalties with second derivatives, which
     compiled code does not have, use the modules inside (`bare`), in float32.
     """
+    model, config = task.model, task.config
     with torch.random.fork_rng():
-        torch.manual_seed(derived_seed(seed, "gan", name, "weights"))
-        networks = model.make_networks(config, data)
+        torch.manual_seed(derived_seed(task.seed, "gan", model.name, "weights"))
+        networks = model.make_networks(config, task.data)
     optimizers = model.make_optimizers(config, networks)
     for key, network in networks.items():
         share_batch_norms(network)
@@ -181,8 +311,8 @@ def start(model: Model, name: str, config: Config, data: Data, fabric: Fabric, s
         # compiled before, not after: Fabric's wrapper hands `compile` on to the module it calls
         whole = torch.compile(network) if _is_compiled(config, fabric) else network
         networks[key], optimizers[key] = fabric.setup(whole, optimizers[key])
-    rng = torch.Generator().manual_seed(derived_seed(seed, "gan", name, "steps"))
-    return Run(config, data, fabric, networks, optimizers, rng)
+    rng = torch.Generator().manual_seed(derived_seed(task.seed, "gan", model.name, "steps"))
+    return Run(config, task.data, fabric, networks, optimizers, rng)
 
 
 def _is_compiled(config: Config, fabric: Fabric) -> bool:

@@ -2,19 +2,69 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.generate.data import Data
 from tubepet.generate.run import Model
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some generated images.
+
+    Attributes
+    ----------
+    images : float32 array, shape (n, H, W)
+        Bq/mm3.
+    labels : DataFrame
+        One row per image; no columns for a model without labels.
+    masks : uint8 array, shape (n, H, W), or (0, H, W) without labels
+        1 where the defect is.
+    """
+
+    images: NDArray[np.float32]
+    labels: pd.DataFrame
+    masks: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator that was read from its folder.
+
+    Attributes
+    ----------
+    model : Model
+    network : nn.Module
+        In evaluation mode.
+    data : Data
+        What sampling needs of a data set: the scale, and queries. It holds no positron slices.
+    pixel_mm, slice_mm : float
+    facts : mapping
+        The whole `generator.json`.
+    """
+
+    model: Model
+    network: nn.Module
+    data: Data
+    pixel_mm: float
+    slice_mm: float
+    facts: Mapping[str, Any]
+
+    @property
+    def scale_bq_mm3(self) -> float:
+        """Return what 1 of the network's [-1, 1] means."""
+        return self.data.real.high
 
 
 def load_generator(
@@ -25,7 +75,7 @@ def load_generator(
     Parameters
     ----------
     model : Model
-        A module of `tubepet.generate.models.catalogue`.
+        Of `tubepet.generate.models.catalogue`.
     weights_path : path
         Its `generator.safetensors`.
     arguments : mapping
@@ -53,18 +103,18 @@ def load_generator(
 
 @torch.no_grad()
 def sample_images(
-    model: Model, generator: nn.Module, num: int, data: Data, rng: torch.Generator
+    model: Model, network: nn.Module, num: int, data: Data, rng: torch.Generator
 ) -> NDArray[np.float32]:
     """Generate images in physical units.
 
     Parameters
     ----------
-    model, generator
-        A module of `tubepet.generate.models.catalogue` and a generator of it, in evaluation mode.
+    model, network
+        Of `tubepet.generate.models.catalogue`, and a generator of it in evaluation mode.
     num : int
         How many.
     data : Data
-        `real` gives the scale; `ct` the queries of the attention memory.
+        `real` gives the scale, `ct` the queries of the paper's model.
     rng : torch.Generator
         On the CPU; the same state gives the same images.
 
@@ -73,6 +123,37 @@ def sample_images(
     float32 array, shape (num, H, W)
         Bq/mm3, the inverse of the scaling of `Images`.
     """
-    images = model.sample(generator, num, data, rng).float().squeeze(1).numpy()  # (num, H, W)
-    low, high = data.real.low, data.real.high
-    return ((images + 1) / 2 * (high - low) + low).astype(np.float32)
+    return _physical(model.sample(network, num, data, rng), data)
+
+
+@torch.no_grad()
+def sample_batch(
+    model: Model,
+    network: nn.Module,
+    num: int,
+    data: Data,
+    rng: torch.Generator,
+    wanted: Mapping[str, Any],
+) -> Batch:
+    """Generate images with their labels, if the model gives any.
+
+    Parameters
+    ----------
+    model, network, num, data, rng
+        See `sample_images`.
+    wanted : mapping
+        What to fix of the tubes, for instance family and defect; {} takes what comes.
+
+    Raises
+    ------
+    InputError
+        If a wish is unknown or impossible, or the model cannot be asked.
+    """
+    images, labels, masks = model.sample_labelled(network, num, data, rng, wanted)
+    return Batch(_physical(images, data), labels, masks)
+
+
+def _physical(images: Tensor, data: Data) -> NDArray[np.float32]:
+    """From (n, 1, H, W) in [-1, 1] to (n, H, W) in Bq/mm3."""
+    unit = (images.float().squeeze(1).numpy() + 1) / 2
+    return (unit * (data.real.high - data.real.low) + data.real.low).astype(np.float32)

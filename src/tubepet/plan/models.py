@@ -1,12 +1,41 @@
-"""What models read and are told."""
+"""The generators' names, what each needs, and the settings of its training.
+
+Standard library only: the Snakefile imports it. The classes are in `tubepet.generate.models`.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-NEEDS = {
-    "paper": {"train": ("ct", "memory"), "sample": ("ct",)},
-    "ours": {"train": ("drawings",)},
+
+@dataclass(frozen=True)
+class Needs:
+    """What a model reads besides the positron slices.
+
+    Attributes
+    ----------
+    training, sampling : tuple of str
+        Of "ct": CT slices; "memory": their encoder and the bank; "drawings": of the slices.
+    pretrain_keys : tuple of str
+        Keys of the config section `pretrain` that its training reads.
+    """
+
+    training: tuple[str, ...] = ()
+    sampling: tuple[str, ...] = ()
+    pretrain_keys: tuple[str, ...] = ()
+
+
+MODELS = {
+    "vae": Needs(),
+    "dcgan": Needs(),
+    "wgan": Needs(),
+    "fastgan": Needs(),
+    "edm": Needs(),
+    # its encoder keeps the loss that it was pretrained with
+    "paper": Needs(("ct", "memory"), ("ct",), pretrain_keys=("sigma_x", "beta")),
+    "ours": Needs(("drawings",)),
 }
+# Results by what a model may need, under the names by which `generate.read` knows them.
 FILES = {
     "ct": {
         "ct_images": "results/ct/slices.npy",
@@ -25,23 +54,47 @@ FILES = {
         "population": "results/reconstruct/population.json",
     },
 }
+FORMER_NAMES: dict[str, str] = {}  # to present ones; folders of trained generators last longer
+
+# Keys of the section `gan` that every training reads.
 COMMON_KEYS = (
     "batch_size", "ema_images", "augment", "lecam_weight", "r1_weight", "output",
     "precision", "checkpoint_every", "sample_every",
 )  # fmt: skip
 
 
-def files_of(model: str, step: str) -> dict[str, str]:
-    """Return what a model reads besides the slices, by name, to ``train`` or to ``sample``."""
-    needs = NEEDS.get(model, {}).get(step, ())
+def present_name(name: str) -> str:
+    """Return what a model is called today."""
+    return FORMER_NAMES.get(name, name)
+
+
+def files_of(needs: tuple[str, ...]) -> dict[str, str]:
+    """Return the results behind some needs, by name."""
     return {name: path for need in needs for name, path in FILES[need].items()}
 
 
-def settings_of(model: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the common keys that training reads, and the model's own: no other model's."""
-    section, image = config["gan"], config["reconstruct"]
+def settings_of(
+    model: str, section: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings of a training: another model's do not count.
+
+    Parameters
+    ----------
+    model : str
+        A name of `MODELS`.
+    section : mapping
+        The config section `gan`, or what a variant makes of it (`plan.config.variant_section`).
+    config : mapping
+        The whole config.
+
+    Returns
+    -------
+    dict
+        Common keys, the filter of the reconstruction in pixels (standard deviation), keys of
+        `pretrain`, and the model's own, which win.
+    """
+    image, pretrain = config["reconstruct"], config["pretrain"]
     settings = {key: section[key] for key in COMMON_KEYS}
     settings["filter_px"] = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
-    if model == "paper":  # its encoder keeps the loss that it was pretrained with
-        settings |= {key: config["pretrain"][key] for key in ("sigma_x", "beta")}
+    settings |= {key: pretrain[key] for key in MODELS[model].pretrain_keys}
     return settings | section[model]

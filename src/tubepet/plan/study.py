@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tubepet.plan.config import variant_section
-from tubepet.plan.models import files_of, settings_of
+from tubepet.plan.models import MODELS, files_of, settings_of
 from tubepet.plan.provenance import code_digest
 
 FOLDER = "results/study"
@@ -80,13 +80,13 @@ class Study:
         """Return the settings of a training; grids of samples are not drawn, the budget counts."""
         model, own = self.model(wildcards), self.own_keys(wildcards)
         section = variant_section(self.config["gan"], model, own)
-        settings = settings_of(model, {**self.config, "gan": section})
+        settings = settings_of(model, section, self.config)
         del settings["num_steps"]  # the budget decides, see `fixed_steps`
         return settings | {"sample_every": 10**9}
 
     def reference_settings(self, wildcards: Any) -> dict[str, Any]:
         """Return the settings of the model whose step is the unit of compute."""
-        return settings_of(REFERENCE, self.config)
+        return settings_of(REFERENCE, self.config["gan"], self.config)
 
     def code(self, wildcards: Any) -> str:
         """Return the digest of the code behind a training of a variant."""
@@ -95,8 +95,8 @@ class Study:
 
     def files(self, wildcards: Any) -> dict[str, str]:
         """Return what a variant reads besides the slices, for training and for sampling."""
-        model = self.model(wildcards)
-        return files_of(model, "train") | files_of(model, "sample")
+        needs = MODELS[self.model(wildcards)]
+        return files_of(needs.training) | files_of(needs.sampling)
 
     def table(self, num_train: str, i_seed: str | int) -> str:
         """Return the table of the slices with the split that a run sees."""

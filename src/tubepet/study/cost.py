@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry
 from tubepet.errors import InputError
 from tubepet.features.bank import make_bank
 from tubepet.generate.data import Data
-from tubepet.generate.run import Config, Model, start
+from tubepet.generate.run import Task, start
 from tubepet.pretrain.train import train_vae
 from tubepet.training.processes import make_fabric
 
@@ -70,12 +70,10 @@ def count_flops(work: Callable[[], Any]) -> int:
     return counter.total
 
 
-def _stepper(
-    model: Model, name: str, settings: Config, data: Data, seed: int
-) -> tuple[Callable[[int], None], dict[str, int], float]:
+def _stepper(task: Task) -> tuple[Callable[[int], None], dict[str, int], float]:
     """Return a function that takes steps, the size of the networks, and the seconds to start."""
     begin_s = clock_s()
-    run = start(model, name, settings, data, make_fabric(settings["precision"]), seed)
+    run = start(task, make_fabric(task.config["precision"]))
     start_s = clock_s() - begin_s
     sizes = {
         key: sum(p.numel() for p in network.parameters()) for key, network in run.networks.items()
@@ -83,27 +81,19 @@ def _stepper(
 
     def take(num_steps: int) -> None:
         for _ in range(num_steps):
-            model.train_step(run)
+            task.model.train_step(run)
             run.step += 1
 
     return take, sizes, start_s
 
 
-def measure(
-    variant: tuple[Model, str, Config],
-    reference: tuple[Model, str, Config],
-    data: Data,
-    seed: int,
-) -> dict[str, Any]:
+def measure(variant: Task, reference: Task) -> dict[str, Any]:
     """Measure a step of a variant and of the reference, and what the variant does before the first.
 
     Parameters
     ----------
-    variant, reference : tuple
-        Model, its name and its settings.
-    data : Data
-        What the variant trains on.
-    seed : int
+    variant, reference : Task
+        On the same slices.
 
     Returns
     -------
@@ -111,8 +101,8 @@ def measure(
         step_s, reference_step_s, preparation_s: seconds; flops_per_step; parameters by network.
     """
     torch.set_num_threads(1)
-    take_reference, _, plain_s = _stepper(*reference, Data(data.real), seed)
-    take, parameters, start_s = _stepper(*variant, data, seed)
+    take_reference, _, plain_s = _stepper(reference)
+    take, parameters, start_s = _stepper(variant)
     flops = count_flops(partial(take, 1))
     sizes = []
     for warm in (take, take_reference):

@@ -14,13 +14,11 @@ from torch import Tensor
 
 from tubepet.generate.data import Data
 from tubepet.generate.loop import Diverged, train
-from tubepet.generate.run import Config, Model
-from tubepet.generate.sample import sample_images
+from tubepet.generate.run import Config, Task
+from tubepet.generate.sample import Batch, sample_batch, sample_images
 from tubepet.logs import log
 from tubepet.rng import derived_seed
 from tubepet.study.cost import clock_s
-
-NO_LABELS = pd.DataFrame({"fluid_change_mm3": np.empty(0)})
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,9 @@ class Outcome:
     ----------
     images : float32 array, shape (num, H, W)
         Bq/mm3; num is 0 if the training diverged.
-    labelled : float32 array, shape (n, H, W)
-        More images, Bq/mm3, for the detector: half drawn as the others, half with a defect of each
-        class in turn; none if the model gives no labels.
-    masks : uint8 array, shape (n, H, W)
-        1 where their defects are.
-    labels : DataFrame
-        Their labels, fluid_change_mm3 among them.
+    labelled : Batch
+        More images, for the detector: half drawn as the others, half with a defect of each class
+        in turn; none if the model gives no labels.
     weights, arguments, curves
         See `tubepet.generate.loop.Trained`.
     cpu_s : float or None
@@ -47,9 +41,7 @@ class Outcome:
     """
 
     images: NDArray[np.float32]
-    labelled: NDArray[np.float32]
-    masks: NDArray[np.uint8]
-    labels: pd.DataFrame
+    labelled: Batch
     weights: dict[str, Tensor]
     arguments: dict[str, Any]
     curves: pd.DataFrame
@@ -63,20 +55,13 @@ def tuned(settings: Config, own: Mapping[str, Any], choice: Mapping[str, Any]) -
 
 
 def train_and_sample(
-    model: Model,
-    name: str,
-    settings: Config,
-    data: Data,
-    num_samples: int,
-    seed: int,
-    code: str,
-    progress_dir: str | os.PathLike[str],
+    task: Task, num_samples: int, code: str, progress_dir: str | os.PathLike[str]
 ) -> Outcome:
     """Train and sample; a training that diverges is a result, not an error.
 
     Parameters
     ----------
-    model, name, settings, data, seed, code, progress_dir
+    task, code, progress_dir
         See `tubepet.generate.loop.train`.
     num_samples : int
         Images to generate.
@@ -84,36 +69,36 @@ def train_and_sample(
     is_resumed = (Path(progress_dir) / "checkpoint.pt").is_file()
     begin_s = clock_s()
     try:
-        trained = train(model, name, settings, data, seed, code, progress_dir)
+        trained = train(task, code, progress_dir)
     except Diverged as error:
         log.warning("diverged: %s", error)
-        size = data.real.image_size
-        none = np.empty((0, size, size), np.float32)
+        none = no_images(task.data)
         curves = pd.DataFrame({"step": []})
-        made = (none, none.astype(np.uint8), NO_LABELS)
-        return Outcome(none, *made, {}, {}, curves, None, str(error))
+        return Outcome(none.images, none, {}, {}, curves, None, str(error))
     cpu_s = None if is_resumed else clock_s() - begin_s
-    generator = model.make_generator(trained.arguments)
-    generator.load_state_dict(trained.weights)
-    rng = torch.Generator().manual_seed(derived_seed(seed, "study", "samples"))
-    images = sample_images(model, generator.eval(), num_samples, data, rng)
-    made = labelled_images(model, generator, num_samples, data, rng)
-    return Outcome(images, *made, trained.weights, trained.arguments, trained.curves, cpu_s, "")
+    network = task.model.make_generator(trained.arguments)
+    network.load_state_dict(trained.weights)
+    rng = torch.Generator().manual_seed(derived_seed(task.seed, "study", "samples"))
+    images = sample_images(task.model, network.eval(), num_samples, task.data, rng)
+    made = labelled_images(task, network, num_samples, rng)
+    return Outcome(images, made, trained.weights, trained.arguments, trained.curves, cpu_s, "")
 
 
-@torch.no_grad()
-def labelled_images(
-    model: Any, generator: Any, num: int, data: Data, rng: torch.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.uint8], pd.DataFrame]:
+def no_images(data: Data) -> Batch:
+    """Return a batch of no images."""
+    none = np.empty((0, data.real.image_size, data.real.image_size), np.float32)
+    return Batch(none, pd.DataFrame({"fluid_change_mm3": np.empty(0)}), none.astype(np.uint8))
+
+
+def labelled_images(task: Task, network: Any, num: int, rng: torch.Generator) -> Batch:
     """Generate images for the detector, see `Outcome`; none if the model gives no labels."""
-    if not hasattr(model, "sample_labelled"):
-        size = data.real.image_size
-        return np.empty((0, size, size), np.float32), np.empty((0, size, size), np.uint8), NO_LABELS
-    defects = [name for name in generator.population.phantom["defects"] if name != "none"]
+    if not task.model.is_labelled:
+        return no_images(task.data)
+    defects = [name for name in network.population.phantom["defects"] if name != "none"]
     orders = [({}, num // 2), *(({"defect": name}, num // 2 // len(defects)) for name in defects)]
-    made = [model.sample_labelled(generator, n, rng, wanted) for wanted, n in orders if n]
-    images = torch.cat([images for images, _, _ in made]).float().squeeze(1).numpy()
-    low, high = data.real.low, data.real.high
-    labels = pd.concat([labels for _, labels, _ in made], ignore_index=True)
-    masks = np.concatenate([masks for _, _, masks in made])
-    return ((images + 1) / 2 * (high - low) + low).astype(np.float32), masks, labels
+    made = [sample_batch(task.model, network, n, task.data, rng, w) for w, n in orders if n]
+    return Batch(
+        np.concatenate([batch.images for batch in made]),
+        pd.concat([batch.labels for batch in made], ignore_index=True),
+        np.concatenate([batch.masks for batch in made]),
+    )

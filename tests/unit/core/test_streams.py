@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from tubepet import io
 from tubepet.training.processes import make_fabric
-from tubepet.generate.models import dcgan
 from tubepet.generate.data import Data, ct_images, positron_images
-from tubepet.generate.run import start
+from tubepet.generate.models.dcgan import DCGAN
+from tubepet.generate.run import Task, start
 from tubepet.pretrain import train
 from tubepet.training.checkpoint import training_digest
 from tubepet.rng import stream
@@ -50,8 +50,8 @@ settings = {{
     "output": "activity", "filter_px": 1.0, "precision": "full", "learning_rate": 1e-3,
     "latent_size": 4, "channels": 4, "disc_channels": 4,
 }}
-run = start(dcgan, "dcgan", settings, data, make_fabric(), seed=0)
-dcgan.train_step(run)
+run = start(Task(DCGAN(), settings, data, seed=0), make_fabric())
+DCGAN().train_step(run)
 for _ in range(100):
     run.next_batch("ct", data.ct)
 training_digest({{}}, images[:2_000])

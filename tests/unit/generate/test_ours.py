@@ -12,14 +12,14 @@ from tubepet import constants
 from tubepet.dataset.symmetries import dihedral
 from tubepet.errors import InputError
 from tubepet.generate.data import positron_images
-from tubepet.generate.labelled import sample_labelled
-from tubepet.generate.layers import mean_and_noise, memory
+from tubepet.generate.layers import mean_and_noise
 from tubepet.generate.layers import mirror_filter as mirrored
 from tubepet.generate.models import ours
-from tubepet.generate.run import start
+from tubepet.generate.run import Task, start
 from tubepet.reconstruct.projection import blur
 from tubepet.types import Grid
 
+OURS = ours.Ours()
 SIZE, FILTER_PX = 32, 0.6
 
 
@@ -31,7 +31,7 @@ def fit(images, drawings, filter_px=FILTER_PX):
 
 def begin(config, data, **changes):
     fabric = Fabric(accelerator="cpu", devices=1)
-    return start(ours, "ours", config("ours", **changes), data, fabric, seed=1)
+    return start(Task(OURS, config("ours", **changes), data, 1), fabric)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_gradients_reach_every_part(config, data) -> None:
     begun = begin(config, data)
     generator = begun.networks["generator"].module
     for _ in range(2):  # the last layer is zero at first and lets nothing through
-        ours.train_step(begun)
+        OURS.train_step(begun)
     for name, parameter in generator.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
     for name, parameter in begun.networks["critic"].named_parameters():
@@ -173,7 +173,7 @@ def test_surrogate_turns_with_its_drawing(data) -> None:
 
 
 def test_place_memory_is_the_kernel_regression_done_by_hand() -> None:
-    module = memory.PlaceMemory(3)
+    module = ours.PlaceMemory(3)
     module.keys_mm.copy_(torch.tensor([0.0, 1.0, 4.0]))
     module.values.copy_(torch.tensor([0.1, -0.2, 0.4]))
     module.kernel_mm.fill_(0.5)
@@ -182,7 +182,7 @@ def test_place_memory_is_the_kernel_regression_done_by_hand() -> None:
     far = 0.4  # only the nearest slot counts
     context = module(torch.tensor([0.5, 9.0]))
     torch.testing.assert_close(context, torch.tensor([wanted, far]).float(), rtol=0, atol=1e-6)
-    assert not memory.PlaceMemory(0)(torch.tensor([1.0, 2.0])).any()  # no slots: nothing known
+    assert not ours.PlaceMemory(0)(torch.tensor([1.0, 2.0])).any()  # no slots: nothing known
 
 
 def test_kernel_is_chosen_on_other_tubes() -> None:
@@ -191,15 +191,15 @@ def test_kernel_is_chosen_on_other_tubes() -> None:
     tubes = np.repeat(np.arange(20), 15).astype(str)
     own = rng.normal(0, 1, 20)[np.repeat(np.arange(20), 15)]
     # what a tube has of its own, the same everywhere in it, is no reason for a narrow kernel
-    kernel_mm, contexts = memory.choose_kernel_mm(keys_mm, own, tubes)
-    assert kernel_mm > memory.KERNELS_MM[0]
+    kernel_mm, contexts = ours.choose_kernel_mm(keys_mm, own, tubes)
+    assert kernel_mm > ours.KERNELS_MM[0]
     assert np.corrcoef(contexts, own)[0, 1] < 0.3  # seeing its own slices, it would know them
-    narrow, contexts = memory.choose_kernel_mm(keys_mm, np.sin(3 * keys_mm), tubes)
-    assert narrow == memory.KERNELS_MM[0]
+    narrow, contexts = ours.choose_kernel_mm(keys_mm, np.sin(3 * keys_mm), tubes)
+    assert narrow == ours.KERNELS_MM[0]
     assert np.corrcoef(contexts, np.sin(3 * keys_mm))[0, 1] > 0.95
     alone = np.full(300, "a")
-    kernel_mm, contexts = memory.choose_kernel_mm(keys_mm, own, alone)
-    assert kernel_mm == memory.KERNELS_MM[-1] and np.isfinite(contexts).all()
+    kernel_mm, contexts = ours.choose_kernel_mm(keys_mm, own, alone)
+    assert kernel_mm == ours.KERNELS_MM[-1] and np.isfinite(contexts).all()
 
 
 def overshooting(data):
@@ -241,7 +241,9 @@ def test_labels_belong_to_their_images(config, data) -> None:
     wanted = {"family": "round", "defect": "bubble", "defect_size_mm": 6.0}
 
     def ask(seed):
-        return sample_labelled(generator, 12, torch.Generator().manual_seed(seed), wanted)
+        return OURS.sample_labelled(
+            generator, 12, data, torch.Generator().manual_seed(seed), wanted
+        )
 
     images, labels, masks = ask(5)
     again, other = ask(5), ask(6)
@@ -264,12 +266,12 @@ def test_labels_belong_to_their_images(config, data) -> None:
 def test_impossible_wishes_are_refused(wanted, message, config, data) -> None:
     generator = begin(config, data).networks["generator"].module.eval()
     with pytest.raises(InputError, match=message):
-        sample_labelled(generator, 2, torch.Generator().manual_seed(0), wanted)
+        OURS.sample_labelled(generator, 2, data, torch.Generator().manual_seed(0), wanted)
 
 
 def test_nothing_to_learn_from_stays_finite(config, data) -> None:
     dim = np.full((10, SIZE, SIZE), 1e-3, np.float32)
     dim[0, 0, 0] = 1.0
     begun = begin(config, replace(data, real=positron_images(dim, np.ones(10, bool), 600.0)))
-    losses = ours.train_step(begun)
+    losses = OURS.train_step(begun)
     assert all(torch.isfinite(value) for value in losses.values())

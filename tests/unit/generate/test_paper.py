@@ -10,13 +10,23 @@ from tubepet.errors import InputError
 from tubepet.generate.layers.dense_generator import LAYOUTS
 from tubepet.generate.layers.loss import attention_perceptual
 from tubepet.generate.layers.memory import SCORES, SLOTS
-from tubepet.generate.layers.pairing import ATTENTIVE, PAIRINGS, Batch, assign
-from tubepet.generate.loop import start, train
-from tubepet.generate.models import paper
-from tubepet.generate.models.paper import FUSIONS, QUERIES, REAL, REDUCE
+from tubepet.generate.loop import train
+from tubepet.generate.models.catalogue import MODELS
+from tubepet.generate.models.paper import (
+    ATTENTIVE,
+    FUSIONS,
+    PAIRINGS,
+    QUERIES,
+    REAL,
+    REDUCE,
+    Batch,
+    assign,
+)
+from tubepet.generate.run import Task, start
 from tubepet.generate.sample import sample_images
 from tubepet.training.processes import make_fabric
 
+PAPER = MODELS["paper"]
 CONFIG = Path(__file__).parents[3] / "config"
 SCHEMA = yaml.safe_load((CONFIG.parent / "workflow/schemas/config.schema.yaml").read_text())
 CHOICES = {
@@ -43,14 +53,14 @@ SWITCHES = [
 
 
 def begin(config, data):
-    return start(paper, "paper", config, data, make_fabric(), seed=1)
+    return start(Task(PAPER, config, data, 1), make_fabric())
 
 
 def after_steps(config, data, num_steps=2):
     """Return the trained state of all networks as one vector per tensor, and the last losses."""
     begun = begin(config, data)
     for _ in range(num_steps):
-        losses = paper.train_step(begun)
+        losses = PAPER.train_step(begun)
     states = {
         f"{name}.{key}": value.clone()
         for name, network in begun.networks.items()
@@ -151,7 +161,7 @@ def test_sampling_uses_the_query_of_the_config(config, data) -> None:
     for source in QUERIES:
         generator = generator_of(config, data, sample_query=source)
         rng = torch.Generator().manual_seed(0)
-        samples[source] = sample_images(paper, generator, 4, data, rng)
+        samples[source] = sample_images(PAPER, generator, 4, data, rng)
     assert len({images.tobytes() for images in samples.values()}) == len(QUERIES)
 
 
@@ -163,7 +173,7 @@ def test_medical_real_shows_the_discriminator_ct(config, data) -> None:
         begun.networks["critic"].module.register_forward_pre_hook(
             lambda _, given, kept=images: kept.append(given[0].clone())
         )
-        paper.train_step(begun)
+        PAPER.train_step(begun)
         shown[real] = images
     ct = {image.numpy().tobytes() for image in data.ct.batch(torch.arange(6))}
     is_ct = {real: [i.numpy().tobytes() in ct for i in images[0]] for real, images in shown.items()}
@@ -190,7 +200,7 @@ def test_frozen_encoder_stays_as_it_was_pretrained(config, data) -> None:
 
 def test_attentional_vector_learns(config, data) -> None:
     begun = begin(config("paper", fuse="tanh_concat"), data)
-    paper.train_step(begun)
+    PAPER.train_step(begun)
     weight = begun.networks["generator"].module.attentional.weight  # W_c
     assert weight.shape == (5, 5 + 8) and weight.grad.abs().sum() > 0
 
@@ -209,7 +219,7 @@ def literal(config):
 
 
 def test_the_letter_of_the_paper_runs(config, data, tmp_path: Path) -> None:
-    trained = train(paper, "paper", literal(config), data, 1, "code", tmp_path)
+    trained = train(Task(PAPER, literal(config), data, 1), "code", tmp_path)
     assert torch.isfinite(torch.tensor(trained.grid)).all()
     assert "query_norm.running_mean" not in trained.weights
 

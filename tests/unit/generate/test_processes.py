@@ -1,5 +1,7 @@
 """Several processes train as one does, but for rounding, and one goes on for others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from torch.optim import SGD
 from tubepet.errors import InputError
 from tubepet.generate.loop import train
 from tubepet.generate.models.catalogue import MODELS
-from tubepet.generate.run import start
+from tubepet.generate.models.dcgan import DCGAN
+from tubepet.generate.run import Task, start
 from tubepet.training.processes import launch, make_fabric, share, share_batch_norms
 
 EXACT = ["dcgan", "edm", "fastgan", "ours", "penalised wgan", "vae", "wgan"]
@@ -34,7 +37,7 @@ def take_steps(fabric, config, data):
     for name in [*EXACT, "paper"]:
         model_name = name.split()[-1]
         changes = {"penalty": "gradient"} if name == "penalised wgan" else {}
-        run = start(MODELS[model_name], model_name, config(model_name, **changes), data, fabric, 1)
+        run = start(Task(MODELS[model_name], config(model_name, **changes), data, 1), fabric)
         # not Adam, whose first step is the sign of a gradient, also where that is but rounding
         for key, network in run.networks.items():
             run.optimizers[key] = fabric.setup_optimizers(SGD(network.parameters(), lr=0.01))
@@ -87,17 +90,14 @@ def test_batch_norm_is_over_all_processes_and_twice_differentiable() -> None:
     torch.testing.assert_close(together["evaluated"], alone["evaluated"])
 
 
-class Fragile:
+class Fragile(DCGAN):
     """A DCGAN that fails in its fourth step, or says that a loss is NaN."""
 
     def __init__(self, is_killed):
         self.is_killed = is_killed
 
-    def __getattr__(self, attribute):
-        return getattr(MODELS["dcgan"], attribute)
-
     def train_step(self, run):
-        losses = MODELS["dcgan"].train_step(run)
+        losses = super().train_step(run)
         if run.step == 3 and self.is_killed:
             raise ConnectionError("killed")
         return losses | ({"critic_real": torch.tensor(torch.nan)} if run.step == 3 else {})
@@ -105,11 +105,11 @@ class Fragile:
 
 @pytest.mark.parametrize("before, after", [(1, 2), (2, 1)])
 def test_resumed_with_another_number_of_processes(before, after, config, data, tmp_path) -> None:
-    arguments = ("dcgan", config("dcgan"), data, 1, "code")
-    whole = train(MODELS["dcgan"], *arguments, tmp_path / "whole")
+    task = Task(MODELS["dcgan"], config("dcgan"), data, 1)
+    whole = train(task, "code", tmp_path / "whole")
     with pytest.raises(Exception, match="killed"):
-        train(Fragile(is_killed=True), *arguments, tmp_path / "part", before)
-    resumed = train(MODELS["dcgan"], *arguments, tmp_path / "part", after)
+        train(replace(task, model=Fragile(is_killed=True)), "code", tmp_path / "part", before)
+    resumed = train(task, "code", tmp_path / "part", after)
     kept = torch.load(tmp_path / "part/checkpoint.pt", weights_only=True)
     assert kept["state"]["step"] == 4
     np.testing.assert_allclose(resumed.curves, whole.curves, rtol=ROUNDING, atol=1e-6)
@@ -121,7 +121,7 @@ def test_resumed_with_another_number_of_processes(before, after, config, data, t
 
 def test_a_loss_that_is_not_finite_stops_all_processes(config, data, tmp_path) -> None:
     with pytest.raises(InputError, match=r"gan\.dcgan: critic_real is nan at step 4, expected a f"):
-        train(Fragile(is_killed=False), "dcgan", config("dcgan"), data, 1, "code", tmp_path, 2)
+        train(Task(Fragile(is_killed=False), config("dcgan"), data, 1), "code", tmp_path, 2)
     assert (tmp_path / "checkpoint.pt").is_file()
 
 
@@ -129,4 +129,4 @@ def test_processes_that_cannot_share_the_batch_are_refused(config, data, tmp_pat
     with pytest.raises(
         InputError, match=r"gan\.num_processes: got 3, expected a divisor of gan\.b"
     ):
-        train(MODELS["vae"], "vae", config("vae"), data, 1, "code", tmp_path, 3)
+        train(Task(MODELS["vae"], config("vae"), data, 1), "code", tmp_path, 3)

@@ -70,13 +70,13 @@ def test_samples_have_no_frequency_that_the_filter_removes(config) -> None:
     slices = torch.rand(4, 32, 32).numpy()
     data = Data(real=positron_images(slices, slices[:, 0, 0] >= 0, 1.0))
     settings = config("edm", filter_px=1.3)
-    denoiser = edm.make_networks(settings, data)["generator"]
+    denoiser = edm.EDM().make_networks(settings, data)["generator"]
     assert denoiser.band[0, 0] == 1 and denoiser.band[0, -1] == 0  # at rest, at Nyquist
     image = torch.randn(3, 1, 32, 32)
     kept = denoiser.in_band(image)
     torch.testing.assert_close(denoiser.in_band(kept), kept)  # a projection
     assert 0.1 < float(kept.square().mean() / image.square().mean()) < 0.5  # a third of the plane
-    published = edm.make_networks({**settings, "output": "tanh"}, data)["generator"]
+    published = edm.EDM().make_networks({**settings, "output": "tanh"}, data)["generator"]
     torch.testing.assert_close(published.in_band(image), image)
 
 
@@ -107,7 +107,7 @@ def test_fastgan_shapes(size: int) -> None:
     assert image.shape == (2, 1, size, size) and image.abs().max() <= 1
     judged = fastgan.ReconstructingCritic(size, 2)(image, quadrant=1)
     assert judged.logits.shape == (2, 1, 5, 5)
-    assert judged.whole.shape == judged.part.shape == (2, 1, size // 2, size // 2)
+    assert [x.shape for x in judged.reconstructed] == [(2, 1, size // 2, size // 2)] * 2
 
 
 def test_quadrants_in_reading_order() -> None:
@@ -119,9 +119,9 @@ def test_quadrants_in_reading_order() -> None:
 def test_perfect_reconstruction_costs_nothing() -> None:
     image = torch.rand(2, 1, 8, 8)
     half = torch.nn.functional.avg_pool2d(image, 2)
-    judged = fastgan.Judged(image, half, fastgan.take_quadrant(image, 3))
+    judged = fastgan.Judged(image, (half, fastgan.take_quadrant(image, 3)))
     assert float(fastgan.reconstruction_error(judged, image, 3)) == 0
-    shifted = fastgan.Judged(image, half + 0.25, fastgan.take_quadrant(image, 3) - 0.5)
+    shifted = fastgan.Judged(image, (half + 0.25, fastgan.take_quadrant(image, 3) - 0.5))
     assert float(fastgan.reconstruction_error(shifted, image, 3)) == pytest.approx(0.75, rel=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_fastgan_refuses_slices_below_its_smallest_size(config) -> None:
     slices = torch.rand(4, 16, 16).numpy()
     small = Data(real=positron_images(slices, slices[:, 0, 0] >= 0, 1.0))
     with pytest.raises(InputError, match=r"num_pixels: got 16, expected at least 32"):
-        fastgan.make_networks(config("fastgan"), small)
+        fastgan.FastGAN().make_networks(config("fastgan"), small)
 
 
 def test_output_is_the_reconstructions_filter_of_a_non_negative_activity() -> None:

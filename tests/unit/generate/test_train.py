@@ -14,28 +14,30 @@ from torch.optim.swa_utils import AveragedModel
 
 from tubepet.errors import InputError
 from tubepet.generate import footprint
-from tubepet.generate.data import Images, positron_images, take
-from tubepet.generate.loop import average_of_images, start, train
-from tubepet.generate.models import dcgan, paper, wgan
+from tubepet.generate.data import Data, Images, positron_images, take
+from tubepet.generate.loop import average_of_images, train
 from tubepet.generate.models.catalogue import MODELS
-from tubepet.generate.run import bare
+from tubepet.generate.models.vae import VAE
+from tubepet.generate.run import Task, bare, start
 from tubepet.generate.sample import load_generator, sample_images
 from tubepet.logs import log
+from tubepet.plan import models
 from tubepet.training.processes import make_fabric
 
 ALL = sorted(MODELS)
+DCGAN, PAPER, WGAN = (MODELS[name] for name in ("dcgan", "paper", "wgan"))
 
 
-def run(model, name, config, data):
-    return start(model, name, config, data, make_fabric(), seed=1)
+def run(model, config, data):
+    return start(Task(model, config, data, 1), make_fabric())
 
 
 def test_gradients_reach_encoder_and_attention_but_not_the_bank(config, data) -> None:
-    begun = run(paper, "paper", config("paper"), data)
+    begun = run(PAPER, config("paper"), data)
     generator = begun.networks["generator"].module
     critic_before = [p.clone() for p in begun.networks["critic"].parameters()]
     bank = generator.memory.bank.clone()
-    paper.train_step(begun)
+    PAPER.train_step(begun)
     reached = {name for name, p in generator.named_parameters() if p.grad.abs().sum() > 0}
     assert "memory.alignment" in reached
     assert {"vae.mu_head.weight", "vae.log_var_head.weight", "vae.trunk.0.weight"} <= reached
@@ -51,11 +53,32 @@ def test_gradients_reach_encoder_and_attention_but_not_the_bank(config, data) ->
 
 
 def test_encoder_gets_an_adversarial_gradient_without_its_own_loss(config, data) -> None:
-    begun = run(paper, "paper", config("paper", vae_weight=0.0, prior_fraction=0.0), data)
-    paper.train_step(begun)
+    begun = run(PAPER, config("paper", vae_weight=0.0, prior_fraction=0.0), data)
+    PAPER.train_step(begun)
     generator = begun.networks["generator"].module
     assert generator.vae.mu_head.weight.grad.abs().sum() > 0
     assert generator.vae.expand.weight.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_model_needs_what_the_plan_says_and_no_more(name, config, data) -> None:
+    model, needs = MODELS[name], models.MODELS[name]
+
+    def only(*needed):
+        parts = {"ct": ("ct",), "memory": ("vae", "bank"), "drawings": ("drawn",)}
+        kept = {part: getattr(data, part) for need in needed for part in parts[need]}
+        return Data(data.real, num_pca=data.num_pca, **kept)
+
+    begun = run(model, config(name), only(*needs.training))
+    model.train_step(begun)
+    network, rng = bare(begun.networks["generator"]).eval(), torch.Generator().manual_seed(0)
+    assert len(sample_images(model, network, 3, only(*needs.sampling), rng)) == 3
+    for missing in needs.training:
+        with pytest.raises(ValueError, match="the model needs"):
+            run(model, config(name), only(*set(needs.training) - {missing}))
+    if needs.sampling:
+        with pytest.raises(ValueError, match="the model needs"):
+            sample_images(model, network, 3, only(), rng)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -74,7 +97,7 @@ def test_a_step_keeps_to_the_device_of_its_networks(name, config, data, monkeypa
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # knows no such device
     # the best assignment of a batch is found on the CPU, from values
     section = config(name, **({"pairing": "random"} if name == "paper" else {}))
-    begun = run(MODELS[name], name, section, data)
+    begun = run(MODELS[name], section, data)
     networks = {key: bare(network).to("meta") for key, network in begun.networks.items()}
     optimizers = {key: optimizer.optimizer for key, optimizer in begun.optimizers.items()}
     begun = replace(begun, fabric=Elsewhere(), networks=networks, optimizers=optimizers)
@@ -87,7 +110,7 @@ def test_a_step_keeps_to_the_device_of_its_networks(name, config, data, monkeypa
 @pytest.mark.parametrize("name", ["dcgan", "paper"])  # a plain network, and one of several parts
 def test_compiled_networks_take_the_same_steps(name, config, data, monkeypatch) -> None:
     def two_steps():
-        begun = run(MODELS[name], name, config(name), data)
+        begun = run(MODELS[name], config(name), data)
         for begun.step in (1, 2):
             MODELS[name].train_step(begun)
         return begun
@@ -113,25 +136,22 @@ def test_compiled_networks_take_the_same_steps(name, config, data, monkeypatch) 
 @pytest.mark.parametrize("name", ALL)
 def test_resumed_training_equals_an_uninterrupted_one(name, config, data, tmp_path: Path) -> None:
     model = MODELS[name]
-    whole = train(model, name, config(name), data, 1, "code", tmp_path / "whole")
+    whole = train(Task(model, config(name), data, 1), "code", tmp_path / "whole")
 
     class Killed(Exception):
         pass
 
-    class Fragile:
+    class Fragile(type(model)):
         """The model, killed in its fourth step."""
-
-        def __getattr__(self, attribute):
-            return getattr(model, attribute)
 
         def train_step(self, begun):
             if begun.step == 3:
                 raise Killed
-            return model.train_step(begun)
+            return super().train_step(begun)
 
     with pytest.raises(Killed):
-        train(Fragile(), name, config(name), data, 1, "code", tmp_path / "part")
-    resumed = train(model, name, config(name), data, 1, "code", tmp_path / "part")
+        train(Task(Fragile(), config(name), data, 1), "code", tmp_path / "part")
+    resumed = train(Task(model, config(name), data, 1), "code", tmp_path / "part")
     assert resumed.weights.keys() == whole.weights.keys()
     for key, weight in whole.weights.items():
         assert torch.equal(resumed.weights[key], weight), key  # bit for bit
@@ -140,10 +160,10 @@ def test_resumed_training_equals_an_uninterrupted_one(name, config, data, tmp_pa
 
 
 def test_checkpoint_of_other_settings_is_not_resumed(config, data, tmp_path: Path) -> None:
-    train(MODELS["dcgan"], "dcgan", config("dcgan"), data, 1, "code", tmp_path / "a")
+    train(Task(MODELS["dcgan"], config("dcgan"), data, 1), "code", tmp_path / "a")
     again = config("dcgan", learning_rate=1e-3)
-    stale = train(MODELS["dcgan"], "dcgan", again, data, 1, "code", tmp_path / "a")
-    fresh = train(MODELS["dcgan"], "dcgan", again, data, 1, "code", tmp_path / "b")
+    stale = train(Task(MODELS["dcgan"], again, data, 1), "code", tmp_path / "a")
+    fresh = train(Task(MODELS["dcgan"], again, data, 1), "code", tmp_path / "b")
     for key, weight in fresh.weights.items():
         assert torch.equal(stale.weights[key], weight), key
 
@@ -153,7 +173,7 @@ def test_weights_rebuild_the_generator_and_sampling_is_seeded(
     name, config, data, tmp_path: Path
 ) -> None:
     model = MODELS[name]
-    trained = train(model, name, config(name, num_steps=1), data, 1, "code", tmp_path)
+    trained = train(Task(model, config(name, num_steps=1), data, 1), "code", tmp_path)
     save_file(trained.weights, tmp_path / "g.safetensors")
     generator = load_generator(model, tmp_path / "g.safetensors", trained.arguments)
     first, second, other = (
@@ -167,13 +187,13 @@ def test_weights_rebuild_the_generator_and_sampling_is_seeded(
 
 
 def test_average_covers_batch_norm_statistics(config, data) -> None:
-    begun = run(paper, "paper", config("paper"), data)
+    begun = run(PAPER, config("paper"), data)
     generator = begun.networks["generator"].module
     # a batch of 4 at a half life of 0.05 x 4 x 1 images after the first step: a decay of 2^-20
     average = AveragedModel(generator, multi_avg_fn=average_of_images(40, 4), use_buffers=True)
     means = []
     for _ in range(2):
-        paper.train_step(begun)
+        PAPER.train_step(begun)
         average.update_parameters(generator)
         means.append(generator.context_norm.running_mean.clone())
     # the first update copies, the second takes all but 2^-20 of the difference; 1e-6: float32
@@ -185,15 +205,15 @@ def test_average_covers_batch_norm_statistics(config, data) -> None:
 
 
 def test_wgan_parameters_stay_clipped(config, data) -> None:
-    begun = run(wgan, "wgan", config("wgan"), data)
-    wgan.train_step(begun)
+    begun = run(WGAN, config("wgan"), data)
+    WGAN.train_step(begun)
     bound = max(float(p.detach().abs().max()) for p in begun.networks["critic"].parameters())
     assert bound <= np.float32(0.01)
 
 
 def test_wgan_gradient_penalty_replaces_clipping(config, data) -> None:
-    begun = run(wgan, "wgan", config("wgan", penalty="gradient"), data)
-    assert wgan.train_step(begun)["penalty"].item() > 0
+    begun = run(WGAN, config("wgan", penalty="gradient"), data)
+    assert WGAN.train_step(begun)["penalty"].item() > 0
     kinds = {type(m).__name__ for m in begun.networks["critic"].modules()}
     assert "BatchNorm2d" not in kinds
     assert max(float(p.detach().abs().max()) for p in begun.networks["critic"].parameters()) > 0.01
@@ -204,7 +224,7 @@ def test_almost_empty_slices_train_without_nan(config, data, tmp_path: Path) -> 
     nothing[5, 16, 16] = 1e-6
     empty = replace(data, real=positron_images(nothing, np.arange(10) >= 2, 1e-6))
     for name in ALL:
-        trained = train(MODELS[name], name, config(name), empty, 1, "code", tmp_path / name)
+        trained = train(Task(MODELS[name], config(name), empty, 1), "code", tmp_path / name)
         assert np.isfinite(trained.grid).all()
 
 
@@ -213,7 +233,7 @@ def test_constant_slices_are_refused(config, data, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="all 8 positron training slices are 7 Bq/mm3 in every pix"
     ):
-        train(MODELS["vae"], "vae", config("vae"), flat, 1, "code", tmp_path)
+        train(Task(MODELS["vae"], config("vae"), flat, 1), "code", tmp_path)
 
 
 def test_half_life_of_the_average_grows_with_the_training() -> None:
@@ -225,15 +245,15 @@ def test_half_life_of_the_average_grows_with_the_training() -> None:
 
 
 def test_anchors_follow_the_logits_and_r1_comes_every_16_steps(config, data) -> None:
-    begun = run(dcgan, "dcgan", config("dcgan", lecam_weight=0.0), data)
+    begun = run(DCGAN, config("dcgan", lecam_weight=0.0), data)
     penalties = []
     for step in (0, 1, 15, 16):
         begun.step = step
-        penalties.append(float(dcgan.train_step(begun)["penalty"].detach()))
+        penalties.append(float(DCGAN.train_step(begun)["penalty"].detach()))
     assert penalties[0] > 0 and penalties[3] > 0 and penalties[1] == penalties[2] == 0
-    begun = run(dcgan, "dcgan", config("dcgan", r1_weight=0.0), data)
-    first = dcgan.train_step(begun)["critic_real"].detach()
-    second = dcgan.train_step(begun)["critic_real"].detach()
+    begun = run(DCGAN, config("dcgan", r1_weight=0.0), data)
+    first = DCGAN.train_step(begun)["critic_real"].detach()
+    second = DCGAN.train_step(begun)["critic_real"].detach()
     torch.testing.assert_close(begun.anchors["real"], 0.99 * first + 0.01 * second)
 
 
@@ -241,20 +261,20 @@ def test_memory_by_hand_and_refused_with_the_estimate(config, data, monkeypatch,
     # 10 weights and a bias of 4 bytes: itself, gradient, two moments, and the average
     assert footprint.weight_bytes({"generator": nn.Linear(10, 1)}) == 11 * 4 * (4 + 1)
     fabric = make_fabric()
-    needed = footprint.estimate(dcgan, "dcgan", config("dcgan"), data, fabric)
+    needed = footprint.estimate(Task(DCGAN, config("dcgan"), data, 1), fabric)
     monkeypatch.setattr(footprint, "free_bytes", lambda device: needed.total - 1)
     with pytest.raises(InputError, match=r"gan\.dcgan: training needs .* a batch of 4\), exp"):
-        train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+        train(Task(DCGAN, config("dcgan"), data, 1), "code", tmp_path)
     monkeypatch.setattr(footprint, "free_bytes", lambda device: needed.weights - 1)
     with pytest.raises(InputError, match=r"for the weights, 0 GB .* free on cpu; lower gan\.b"):
-        train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+        train(Task(DCGAN, config("dcgan"), data, 1), "code", tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def test_estimate_grows_with_the_batch_alone(config, data) -> None:
     fabric = make_fabric()
     small, large = (
-        footprint.estimate(dcgan, "dcgan", config("dcgan", batch_size=b), data, fabric)
+        footprint.estimate(Task(DCGAN, config("dcgan", batch_size=b), data, 1), fabric)
         for b in (2, 8)
     )
     assert large.weights == small.weights
@@ -270,7 +290,7 @@ def test_held_activations_by_hand(config, data) -> None:
             (x * x).sum().backward()
             (x.exp().exp() * x).sum().backward()
 
-    assert footprint.activation_bytes(Squares(), run(dcgan, "dcgan", config("dcgan"), data)) == 1200
+    assert footprint.activation_bytes(Squares(), run(DCGAN, config("dcgan"), data)) == 1200
 
 
 def test_each_shuffle_uses_every_row_once() -> None:
@@ -288,30 +308,27 @@ def test_images_scale_and_clip() -> None:
 
 def test_too_few_slices_are_named(config, data, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"batch_size: got 9, expected at most 8.*positron"):
-        train(MODELS["vae"], "vae", config("vae", batch_size=9), data, 1, "code", tmp_path)
+        train(Task(MODELS["vae"], config("vae", batch_size=9), data, 1), "code", tmp_path)
 
 
 def test_nan_stops_the_training_and_keeps_the_checkpoint(config, data, tmp_path: Path) -> None:
-    class Diverging:
+    class Diverging(VAE):
         """The VAE, whose loss is NaN in step 4."""
 
-        def __getattr__(self, attribute):
-            return getattr(MODELS["vae"], attribute)
-
         def train_step(self, begun):
-            losses = MODELS["vae"].train_step(begun)
+            losses = super().train_step(begun)
             return losses | {"vae_kl": torch.tensor(float("nan"))} if begun.step == 3 else losses
 
     message = r"gan\.vae: vae_kl is nan at step 4, expected a finite number; .* is kept"
     with pytest.raises(InputError, match=message):
-        train(Diverging(), "vae", config("vae"), data, 1, "code", tmp_path)
+        train(Task(Diverging(), config("vae"), data, 1), "code", tmp_path)
     assert (tmp_path / "checkpoint.pt").is_file()
 
 
 def test_bank_of_another_data_set_is_refused(config, data, tmp_path: Path) -> None:
     other = replace(data, bank=torch.randn(7, 5))
     with pytest.raises(InputError, match="got 7 slots, expected 8"):
-        train(MODELS["paper"], "paper", config("paper"), other, 1, "code", tmp_path)
+        train(Task(MODELS["paper"], config("paper"), other, 1), "code", tmp_path)
 
 
 def test_weights_of_another_architecture_are_refused(config, data, tmp_path: Path) -> None:
@@ -330,10 +347,10 @@ def test_truncated_checkpoint_is_said_and_the_training_starts_again(
     config, data, tmp_path, caplog
 ) -> None:
     log.propagate = True  # start_log of another test may have switched it off
-    whole = train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+    whole = train(Task(DCGAN, config("dcgan"), data, 1), "code", tmp_path)
     checkpoint = tmp_path / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    again = train(dcgan, "dcgan", config("dcgan"), data, 1, "code", tmp_path)
+    again = train(Task(DCGAN, config("dcgan"), data, 1), "code", tmp_path)
     assert "checkpoint.pt is damaged" in caplog.text
     for key, weight in whole.weights.items():
         assert torch.equal(again.weights[key], weight), key

@@ -1,6 +1,7 @@
 """Every model leaves its run: images from its folder alone, and one ONNX graph where one can be."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from safetensors.torch import save_file
 
 from tubepet import io
 from tubepet.cli import main
+from tubepet.errors import InputError
 from tubepet.generate import export, sample, trained
-from tubepet.generate.data import Data
 from tubepet.generate.models import catalogue
+from tubepet.plan import models
 from tubepet.rng import derived_seed
 
 SCALE_BQ_MM3 = 600.0
@@ -30,9 +32,8 @@ def folder(tmp_path, config, data):
         settings = config(name, **changes)
         torch.manual_seed(3)
         network = catalogue.MODELS[name].make_networks(settings, data)["generator"]
-        for (
-            tensor
-        ) in network.state_dict().values():  # nothing starts at zero that would hide a step
+        # nothing starts at zero that would hide a step
+        for tensor in network.state_dict().values():
             if tensor.is_floating_point():
                 tensor.add_(0.05 * torch.rand_like(tensor))
         path = tmp_path / "results/gan" / name
@@ -73,12 +74,20 @@ def test_the_folder_makes_the_images_that_the_run_would(folder, data, tmp_path, 
     assert images.shape == (3, 32, 32) and images.std() > 0
     generator = trained.read_generator(path)
     rng = torch.Generator().manual_seed(derived_seed(5, "gan", name, "generate"))
-    ct = trained.read_queries(tmp_path / "results/ct", generator)
+    ct = trained.with_queries(generator, tmp_path / "results/ct").data.ct
     assert list(ct.rows) == [0, 1, 2, 3]  # of training patients only
-    expected = sample.sample_images(
-        catalogue.MODELS[name], generator.network, 3, Data(data.real, ct), rng
-    )
+    with_ct = replace(data, ct=ct)
+    expected = sample.sample_images(generator.model, generator.network, 3, with_ct, rng)
     np.testing.assert_array_equal(images, expected)
+
+
+def test_a_folder_of_a_former_name_is_read_as_the_present_model(folder, monkeypatch):
+    path = folder("dcgan")
+    io.write_json(path / "generator.json", io.read_json(path / "generator.json") | {"model": "old"})
+    with pytest.raises(InputError, match="got model 'old', expected one of vae, dcgan"):
+        trained.read_generator(path)
+    monkeypatch.setitem(models.FORMER_NAMES, "old", "dcgan")
+    assert trained.read_generator(path).model is catalogue.MODELS["dcgan"]
 
 
 def test_queries_come_from_the_folder_that_is_named(folder, tmp_path):
@@ -131,12 +140,13 @@ def test_the_graph_gives_the_images_of_torch(folder, tmp_path, name):
 
 
 def test_every_model_is_exported_or_refused_with_its_reason(folder, tmp_path):
-    assert export.INPUTS.keys() | onnx.REFUSED.keys() == catalogue.MODELS.keys()
-    assert catalogue.MODELS["wgan"].make_generator is catalogue.MODELS["dcgan"].make_generator
-    assert export.INPUTS["wgan"] is onnx.INPUTS["dcgan"]
-    for name, reason in export.REFUSED.items():
+    known = catalogue.MODELS
+    refused = [name for name, model in known.items() if model.why_no_graph]
+    assert known.keys() - refused == {"vae", "dcgan", "wgan", "fastgan", "ours"}  # as tested above
+    assert known["wgan"].network is known["dcgan"].network
+    for name in refused:
         done = run("export", "--model", str(folder(name)), "-o", str(tmp_path / "no.onnx"))
-        assert done.exit_code == 2 and reason in done.stderr
+        assert done.exit_code == 2 and known[name].why_no_graph in done.stderr
     done = run("export", "--model", str(folder("dcgan")), "-o", str(tmp_path / "no.pt"))
     assert done.exit_code == 2 and "expected a new NAME.onnx" in done.stderr
     assert not list(tmp_path.glob("no.*"))

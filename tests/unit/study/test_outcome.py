@@ -1,5 +1,6 @@
 """What the study asks of every model: its cost, and an outcome even if it diverges."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from tubepet.generate.data import Data
 from tubepet.generate.models.catalogue import MODELS
+from tubepet.generate.run import Task
 from tubepet.study import cost, outcome
 
 PRETRAIN = {
@@ -27,9 +29,9 @@ def test_cost_counts_flops_parameters_and_preparation(
     name: str, data: Data, config: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cost, "ROUND_S", 0.01)
-    reference = (MODELS["dcgan"], "dcgan", config("dcgan"))
     model_data = data if name == "paper" else Data(data.real)
-    found = cost.measure((MODELS[name], name, config(name)), reference, model_data, 1)
+    variant, reference = (Task(MODELS[n], config(n), model_data, 1) for n in (name, "dcgan"))
+    found = cost.measure(variant, reference)
     found["preparation_s"] += cost.preparation_s(model_data, PRETRAIN, FEATURES, 1)
     assert found["step_s"] > 0 and found["reference_step_s"] > 0 and found["flops_per_step"] > 1e5
     assert set(found["parameters"]) == {"generator", "critic"}
@@ -54,20 +56,27 @@ def test_flops_by_hand_with_a_second_derivative() -> None:
 def test_outcome_is_reproducible_and_divergence_is_one(
     data: Data, config: Any, tmp_path: Path
 ) -> None:
-    plain = config("dcgan")
-    runs = [
-        outcome.train_and_sample(
-            MODELS["dcgan"], "dcgan", plain, data, 6, 1, "c", tmp_path / str(i)
-        )
-        for i in range(2)
-    ]
+    task = Task(MODELS["dcgan"], config("dcgan"), data, 1)
+    runs = [outcome.train_and_sample(task, 6, "c", tmp_path / str(i)) for i in range(2)]
     assert runs[0].images.shape == (6, 32, 32) and np.array_equal(runs[0].images, runs[1].images)
     assert runs[0].cpu_s is not None and runs[0].cpu_s > 0 and runs[0].diverged == ""
-    wild = plain | {"learning_rate": 1e30}
-    lost = outcome.train_and_sample(
-        MODELS["dcgan"], "dcgan", wild, data, 6, 1, "c", tmp_path / "wild"
-    )
+    assert len(runs[0].labelled.images) == 0  # of a model without labels
+    wild = replace(task, config=config("dcgan", learning_rate=1e30))
+    lost = outcome.train_and_sample(wild, 6, "c", tmp_path / "wild")
     assert len(lost.images) == 0 and "expected a finite number" in lost.diverged
+
+
+def test_the_detector_gets_half_as_they_come_and_half_of_each_class_in_turn(
+    data: Data, config: Any
+) -> None:
+    task = Task(MODELS["ours"], config("ours"), data, 1)
+    network = MODELS["ours"].make_networks(task.config, data)["generator"].eval()
+    made = outcome.labelled_images(task, network, 26, torch.Generator().manual_seed(0))
+    assert made.images.shape == made.masks.shape == (13 + 6 * 2, 32, 32)
+    assert 0 <= made.images.min() < made.images.max() <= 600  # Bq/mm3
+    classes = [name for name in data.drawn.population.phantom["defects"] if name != "none"]
+    assert list(made.labels["defect"][13:]) == [name for name in classes for _ in range(2)]
+    assert made.masks[13:].any((1, 2)).all()  # a slice that cuts the defect
 
 
 def test_the_chosen_keys_hold_unless_the_variant_sets_them() -> None:

@@ -1,16 +1,12 @@
-"""Attention memories: of the paper, and of ours.
+"""The paper's attention memory: medical queries look up features of positron slices (eq. 6).
 
-The paper's: medical queries look up features of positron slices (eq. 6). The features are frozen;
-what learns is the alignment `W_a`, the query (through the encoder that made it) and everything
-after the context. Ours: a place along a tube looks up what slices of about that place have.
+The features are frozen; what learns is the alignment `W_a`, the query (through the encoder that
+made it) and everything after the context.
 """
 
 import math
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -133,73 +129,3 @@ class AttentionMemory(nn.Module):
 def mean_entropy(log_attention: Tensor) -> Tensor:
     """Return the mean entropy of the attention in nats; its exp is how many slots a query uses."""
     return -(log_attention.exp() * log_attention).sum(dim=1).mean()
-
-
-# Standard deviations of the kernel to choose from: from below the distance of two slices to where
-# ends and middle of a tube are about the same.
-KERNELS_MM = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0)
-
-
-class PlaceMemory(nn.Module):
-    """Attention whose slots have a place as key and a number as value; nothing is learned.
-
-    The score of a slot is the logarithm of a Gaussian kernel of its distance from the query, so
-    that the context is the kernel regression of Nadaraya and Watson. Without slots it is 0.
-
-    Parameters
-    ----------
-    num_slots : int
-
-    References
-    ----------
-    Watson 1964, Sankhya A 26, 359; attention in this form: Zhang et al., Dive into Deep Learning
-    (arXiv:2106.11342), section 11.2.
-    """
-
-    keys_mm: Tensor
-    values: Tensor
-    kernel_mm: Tensor
-
-    def __init__(self, num_slots: int) -> None:
-        super().__init__()
-        self.register_buffer("keys_mm", torch.zeros(num_slots))
-        self.register_buffer("values", torch.zeros(num_slots))
-        self.register_buffer("kernel_mm", torch.ones(()))
-
-    def forward(self, query_mm: Tensor) -> Tensor:
-        """Return the context of each query, (B,) -> (B,)."""
-        score = -((query_mm[:, None] - self.keys_mm) / self.kernel_mm).square() / 2
-        return (score.softmax(dim=1) * self.values).sum(1)
-
-
-def choose_kernel_mm(
-    keys_mm: NDArray[np.float64], values: NDArray[np.float64], tubes: NDArray[np.str_]
-) -> tuple[float, NDArray[np.float64]]:
-    """Choose the kernel of a `PlaceMemory` by leaving tubes out.
-
-    Parameters
-    ----------
-    keys_mm, values : array, shape (S,)
-        Of the slots.
-    tubes : array, shape (S,)
-        The tube of each slot.
-
-    Returns
-    -------
-    kernel_mm : float
-        Of `KERNELS_MM`: whose contexts are nearest to the values, mean square, when no slot of a
-        query's own tube is seen; with a single tube, the widest.
-    contexts : array, shape (S,)
-        What slots of other tubes say (with a single tube: all slots).
-    """
-    square_mm2 = np.square(keys_mm[:, None] - keys_mm)
-    is_seen, first = tubes[:, None] != tubes, 0
-    if not is_seen.any():
-        is_seen, first = ~is_seen, -1
-    found = []
-    for kernel_mm in KERNELS_MM[first:]:
-        score = np.where(is_seen, -square_mm2 / (2 * kernel_mm**2), -np.inf)
-        contexts = softmax(score, axis=1) @ values
-        found.append((float(np.square(contexts - values).mean()), kernel_mm, contexts))
-    _, kernel_mm, contexts = min(found, key=lambda one: one[0])
-    return kernel_mm, contexts

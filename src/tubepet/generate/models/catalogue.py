@@ -1,14 +1,13 @@
 """The generators that can be trained, by the name that the config and the wildcards use."""
 
-from tubepet.generate.models import dcgan, edm, fastgan, ours, paper, vae, wgan
+from tubepet.generate.models.dcgan import DCGAN
+from tubepet.generate.models.edm import EDM
+from tubepet.generate.models.fastgan import FastGAN
+from tubepet.generate.models.ours import Ours
+from tubepet.generate.models.paper import Paper
+from tubepet.generate.models.vae import VAE
+from tubepet.generate.models.wgan import WGAN
 from tubepet.generate.run import Model
 
-MODELS: dict[str, Model] = {
-    "vae": vae,
-    "dcgan": dcgan,
-    "wgan": wgan,
-    "fastgan": fastgan,
-    "edm": edm,
-    "paper": paper,
-    "ours": ours,
-}
+ALL: tuple[Model, ...] = (VAE(), DCGAN(), WGAN(), FastGAN(), EDM(), Paper(), Ours())
+MODELS = {model.name: model for model in ALL}

@@ -1,19 +1,14 @@
 """Rival: DCGAN (Radford, Metz, Chintala 2016, arXiv:1511.06434)."""
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
 
 from tubepet.generate.data import Data
 from tubepet.generate.layers.loss import ADVERSARIAL, frozen
 from tubepet.generate.layers.output import output_layer
-from tubepet.generate.run import SAMPLE_CHUNK, Config, Networks, Run, bare
+from tubepet.generate.run import Config, Model, Run, bare
 
-ADAM_BETAS = (0.5, 0.999)  # Radford et al., section 4
 INITIAL_STD = 0.02  # of all weights; the same section
 START_SIZE = 4  # pixels
 MAX_WIDENING = 8  # the narrowest maps have this many times the channels of the widest
@@ -97,66 +92,37 @@ def initialise(layer: nn.Module) -> None:
         nn.init.normal_(layer.weight, 1.0, INITIAL_STD)
 
 
-def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
-    """Return the constructor arguments of `DCGenerator`."""
-    return {
-        "image_size": data.real.image_size,
-        "latent_size": config["latent_size"],
-        "channels": config["channels"],
-        "output": config["output"],
-        "filter_px": config["filter_px"],
-    }
+class DCGAN(Model):
+    """Generator and discriminator, a step of each in turn."""
 
+    name = "dcgan"
+    network = DCGenerator
+    adam_betas = (0.5, 0.999)  # Radford et al., section 4
 
-def make_generator(arguments: Mapping[str, Any]) -> DCGenerator:
-    """Return a fresh generator."""
-    return DCGenerator(**arguments)
+    def make_critic(self, config: Config, data: Data) -> DCCritic:
+        """Return a fresh discriminator."""
+        return DCCritic(data.real.image_size, config["disc_channels"], is_normalised=True)
 
+    def train_step(self, run: Run) -> dict[str, Tensor]:
+        """One step of the discriminator, then one of the generator, on the same generated batch."""
+        generator, critic = run.networks["generator"], run.networks["critic"]
+        loss = ADVERSARIAL[run.config["loss"]]
+        transform = run.transform()
+        real = transform(run.next_batch("real", run.data.real)[0])
+        fake = transform(generator(run.noise(generator.latent_size)))
 
-def make_networks(config: Config, data: Data) -> Networks:
-    """Return generator and discriminator."""
-    return {
-        "generator": make_generator(generator_arguments(config, data)),
-        "critic": DCCritic(data.real.image_size, config["disc_channels"], is_normalised=True),
-    }
+        real_logits, fake_logits = critic(real), critic(fake.detach())
+        critic_loss = loss.critic(real_logits, fake_logits)
+        penalty = run.regularisation(bare(critic), real, real_logits, fake_logits)
+        run.update("critic", critic_loss + penalty)
 
-
-def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """Adam for both sides."""
-    return {
-        name: Adam(network.parameters(), lr=config["learning_rate"], betas=ADAM_BETAS)
-        for name, network in networks.items()
-    }
-
-
-def train_step(run: Run) -> dict[str, Tensor]:
-    """One step of the discriminator, then one of the generator, on the same generated batch."""
-    generator, critic = run.networks["generator"], run.networks["critic"]
-    loss = ADVERSARIAL[run.config["loss"]]
-    transform = run.transform()
-    real = transform(run.next_batch("real", run.data.real)[0])
-    fake = transform(generator(run.noise(generator.latent_size)))
-
-    real_logits, fake_logits = critic(real), critic(fake.detach())
-    critic_loss = loss.critic(real_logits, fake_logits)
-    penalty = run.regularisation(bare(critic), real, real_logits, fake_logits)
-    run.update("critic", critic_loss + penalty)
-
-    with frozen(critic):
-        generator_loss = loss.generator(critic(fake))
-        run.update("generator", generator_loss)
-    return {
-        "critic_loss": critic_loss,
-        "penalty": penalty,
-        "generator_loss": generator_loss,
-        "critic_real": real_logits.mean(),
-        "critic_fake": fake_logits.mean(),
-    }
-
-
-def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
-    """Generate from z ~ N(0, I)."""
-    assert isinstance(generator, DCGenerator)
-    device = next(generator.parameters()).device
-    z = torch.randn(num, generator.latent_size, generator=rng)
-    return torch.cat([generator(chunk.to(device)).cpu() for chunk in z.split(SAMPLE_CHUNK)])
+        with frozen(critic):
+            generator_loss = loss.generator(critic(fake))
+            run.update("generator", generator_loss)
+        return {
+            "critic_loss": critic_loss,
+            "penalty": penalty,
+            "generator_loss": generator_loss,
+            "critic_real": real_logits.mean(),
+            "critic_fake": fake_logits.mean(),
+        }

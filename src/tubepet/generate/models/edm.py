@@ -11,7 +11,7 @@ algorithm 1 of the source.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Adam, Optimizer
 
 from tubepet.generate.data import Data, Images
 from tubepet.generate.layers import mirror_filter as mirrored
-from tubepet.generate.run import SAMPLE_CHUNK, Config, Networks, Run
+from tubepet.generate.run import Config, Model, Run
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2  # of ln sigma in training; table 1
 # Of the sampling levels, eq. 5. Table 1 has 0.002 to 80; half of the way is spared at either end,
@@ -200,60 +199,48 @@ def data_statistics(images: Images) -> tuple[float, float]:
     return float(batch.mean()), float(batch.std())
 
 
-def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
-    """Return the constructor arguments of `Denoiser`."""
-    mean, sigma_data = data_statistics(data.real)
-    return {
-        "image_size": data.real.image_size,
-        "channels": config["channels"],
-        "mean": mean,
-        "sigma_data": sigma_data,
-        **{key: config[key] for key in ("num_sampling_steps", "output", "filter_px")},
-    }
+class EDM(Model):
+    """The denoiser is the generator; nothing here is adversarial."""
 
+    name = "edm"
+    network = Denoiser
+    argument_keys = ("channels", "num_sampling_steps", "output", "filter_px")
+    why_no_graph = "a sample of it takes many passes through its network, not one"
 
-def make_generator(arguments: Mapping[str, Any]) -> Denoiser:
-    """Return a fresh denoiser."""
-    return Denoiser(**arguments)
+    def generator_arguments(self, config: Config, data: Data) -> dict[str, Any]:
+        """Return the constructor arguments of `Denoiser`."""
+        mean, sigma_data = data_statistics(data.real)
+        arguments = super().generator_arguments(config, data)
+        return arguments | {"mean": mean, "sigma_data": sigma_data}
 
+    def train_step(self, run: Run) -> dict[str, Tensor]:
+        """One step down E lambda(sigma) || D(y + n; sigma) - y ||^2, a mean over pixels (eq. 8)."""
+        denoiser = run.networks["generator"]
+        real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
+        clean = real - denoiser.mean
+        sigma = torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_STD * run.noise())
+        noise = run.noise(*real.shape[1:]) * sigma[:, None, None, None]
+        weight = (sigma**2 + denoiser.sigma_data**2) / (sigma * denoiser.sigma_data) ** 2
+        error = (denoiser(clean + noise, sigma) - clean).square().mean((1, 2, 3))
+        loss = (weight * error).mean()
+        run.update("generator", loss)
+        return {"denoising_loss": loss}
 
-def make_networks(config: Config, data: Data) -> Networks:
-    """Return the one network."""
-    return {"generator": make_generator(generator_arguments(config, data))}
+    def draw_inputs(
+        self, network: Any, num: int, data: Data, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return noise, (num, 1, H, W)."""
+        side = network.image_size
+        return {"noise": torch.randn(num, 1, side, side, generator=rng)}
 
+    def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
+        """Solve the ODE from the noise, and keep to the band and the range of the data."""
+        (noise,) = inputs
 
-def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """Adam with its usual moments: nothing here is adversarial."""
-    return {"generator": Adam(networks["generator"].parameters(), lr=config["learning_rate"])}
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            clean: Tensor = network(x, torch.full((len(x),), sigma, device=x.device))
+            return clean
 
-
-def train_step(run: Run) -> dict[str, Tensor]:
-    """One step down E lambda(sigma) || D(y + n; sigma) - y ||^2, a mean over pixels (eq. 8)."""
-    denoiser = run.networks["generator"]
-    real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
-    clean = real - denoiser.mean
-    sigma = torch.exp(LOG_SIGMA_MEAN + LOG_SIGMA_STD * run.noise())
-    noise = run.noise(*real.shape[1:]) * sigma[:, None, None, None]
-    weight = (sigma**2 + denoiser.sigma_data**2) / (sigma * denoiser.sigma_data) ** 2
-    error = (denoiser(clean + noise, sigma) - clean).square().mean((1, 2, 3))
-    loss = (weight * error).mean()
-    run.update("generator", loss)
-    return {"denoising_loss": loss}
-
-
-def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
-    """Solve the ODE from fresh noise, and keep to the band and the range of the data."""
-    assert isinstance(generator, Denoiser)
-    device = next(generator.parameters()).device
-    side, levels = generator.image_size, noise_levels(generator.num_sampling_steps)
-
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        clean: Tensor = generator(x, torch.full((len(x),), sigma, device=device))
-        return clean
-
-    images = []
-    for start in range(0, num, SAMPLE_CHUNK):
-        noise = torch.randn(min(SAMPLE_CHUNK, num - start), 1, side, side, generator=rng)
-        clean = generator.in_band(heun(denoise, noise.to(device), levels))
-        images.append((clean + generator.mean).clamp(-1, 1).cpu())
-    return torch.cat(images)
+        clean = heun(denoise, noise, noise_levels(network.num_sampling_steps))
+        images: Tensor = (network.in_band(clean) + network.mean).clamp(-1, 1)
+        return images

@@ -8,7 +8,7 @@ absolute difference, because the published perceptual distance needs a network t
 photographs; no spectral norm in the generator, whose average would not keep it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -16,15 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
-from torch.optim import Adam, Optimizer
 
 from tubepet.errors import InputError
 from tubepet.generate.data import Data
 from tubepet.generate.layers.loss import ADVERSARIAL, frozen
 from tubepet.generate.layers.output import output_layer
-from tubepet.generate.run import SAMPLE_CHUNK, Config, Networks, Run, bare
+from tubepet.generate.run import Config, Model, Run, bare
 
-ADAM_BETAS = (0.5, 0.999)  # of the authors' code
 START_SIZE = 4  # pixels
 MIN_SIZE = 32  # pixels
 MAX_WIDENING = 16  # the narrowest maps have this many times the channels of the widest
@@ -168,11 +166,10 @@ class DownBlock(nn.Module):
 
 
 class Judged(NamedTuple):
-    """Logits (B, 1, 5, 5); the reconstructed image at half size and quadrant, (B, 1, H/2, W/2)."""
+    """Logits (B, 1, 5, 5); if asked for, image at half size and quadrant, (B, 1, H/2, W/2) each."""
 
     logits: Tensor
-    whole: Tensor | None
-    part: Tensor | None
+    reconstructed: tuple[Tensor, ...] = ()
 
 
 class ReconstructingCritic(nn.Module):
@@ -204,10 +201,9 @@ class ReconstructingCritic(nn.Module):
         at_8 = self.to_8(at_16)
         logits = self.judge(at_8)
         if quadrant is None:
-            return Judged(logits, None, None)
-        return Judged(
-            logits, self.decode_whole(at_8), self.decode_part(take_quadrant(at_16, quadrant))
-        )
+            return Judged(logits)
+        part = self.decode_part(take_quadrant(at_16, quadrant))
+        return Judged(logits, (self.decode_whole(at_8), part))
 
 
 def _decoder(channels_in: int, channels: int, size: int) -> nn.Sequential:
@@ -226,89 +222,70 @@ def take_quadrant(x: Tensor, quadrant: int) -> Tensor:
 
 def reconstruction_error(judged: Judged, image: Tensor, quadrant: int) -> Tensor:
     """Mean absolute error of both reconstructions (Liu et al. 2021, eq. 4, with this distance)."""
-    assert judged.whole is not None and judged.part is not None
-    whole = (judged.whole - functional.avg_pool2d(image, 2)).abs().mean()
-    return whole + (judged.part - take_quadrant(image, quadrant)).abs().mean()
+    whole, part = judged.reconstructed
+    error = (whole - functional.avg_pool2d(image, 2)).abs().mean()
+    return error + (part - take_quadrant(image, quadrant)).abs().mean()
 
 
-def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
-    """Return the constructor arguments of `FastGenerator`.
+class FastGAN(Model):
+    """A step of the discriminator with its reconstructions, then one of the generator."""
 
-    Raises
-    ------
-    InputError
-        If the slices are smaller than the discriminator's levels allow.
-    """
-    if data.real.image_size < MIN_SIZE:
-        raise InputError(
-            f"reconstruct.num_pixels: got {data.real.image_size}, expected at least {MIN_SIZE} "
-            "pixels for fastgan"
+    name = "fastgan"
+    network = FastGenerator
+    adam_betas = (0.5, 0.999)  # of the authors' code
+
+    def generator_arguments(self, config: Config, data: Data) -> dict[str, Any]:
+        """Return the constructor arguments of `FastGenerator`.
+
+        Raises
+        ------
+        InputError
+            If the slices are smaller than the discriminator's levels allow.
+        """
+        if data.real.image_size < MIN_SIZE:
+            raise InputError(
+                f"reconstruct.num_pixels: got {data.real.image_size}, expected at least {MIN_SIZE} "
+                "pixels for fastgan"
+            )
+        return super().generator_arguments(config, data)
+
+    def make_critic(self, config: Config, data: Data) -> ReconstructingCritic:
+        """Return a fresh discriminator."""
+        return ReconstructingCritic(data.real.image_size, config["disc_channels"])
+
+    def train_step(self, run: Run) -> dict[str, Tensor]:
+        """One step of the discriminator with its reconstructions, then one of the generator."""
+        generator, critic = run.networks["generator"], run.networks["critic"]
+        loss = ADVERSARIAL[run.config["loss"]]
+        transform = run.transform()
+        real = transform(run.next_batch("real", run.data.real)[0])
+        noise = (run.own(n) for n in generator.draw_noise(run.config["batch_size"], run.rng))
+        fake = transform(generator(*noise))
+        quadrant = int(torch.randint(NUM_QUADRANTS, (1,), generator=run.rng))
+
+        judged, fake_logits = critic(real, quadrant), critic(fake.detach()).logits
+        critic_loss = loss.critic(judged.logits, fake_logits)
+        reconstruction = reconstruction_error(judged, real, quadrant)
+        penalty = run.regularisation(
+            lambda image: bare(critic)(image).logits, real, judged.logits, fake_logits
         )
-    return {
-        "image_size": data.real.image_size,
-        "latent_size": config["latent_size"],
-        "channels": config["channels"],
-        "output": config["output"],
-        "filter_px": config["filter_px"],
-    }
+        run.update("critic", critic_loss + reconstruction + penalty)
 
+        with frozen(critic):
+            generator_loss = loss.generator(critic(fake).logits)
+            run.update("generator", generator_loss)
+        return {
+            "critic_loss": critic_loss,
+            "reconstruction_loss": reconstruction,
+            "penalty": penalty,
+            "generator_loss": generator_loss,
+            "critic_real": judged.logits.mean(),
+            "critic_fake": fake_logits.mean(),
+        }
 
-def make_generator(arguments: Mapping[str, Any]) -> FastGenerator:
-    """Return a fresh generator."""
-    return FastGenerator(**arguments)
-
-
-def make_networks(config: Config, data: Data) -> Networks:
-    """Return generator and discriminator."""
-    return {
-        "generator": make_generator(generator_arguments(config, data)),
-        "critic": ReconstructingCritic(data.real.image_size, config["disc_channels"]),
-    }
-
-
-def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """Adam for both sides."""
-    return {
-        name: Adam(network.parameters(), lr=config["learning_rate"], betas=ADAM_BETAS)
-        for name, network in networks.items()
-    }
-
-
-def train_step(run: Run) -> dict[str, Tensor]:
-    """One step of the discriminator with its reconstructions, then one of the generator."""
-    generator, critic = run.networks["generator"], run.networks["critic"]
-    loss = ADVERSARIAL[run.config["loss"]]
-    transform = run.transform()
-    real = transform(run.next_batch("real", run.data.real)[0])
-    noise = (run.own(n) for n in generator.draw_noise(run.config["batch_size"], run.rng))
-    fake = transform(generator(*noise))
-    quadrant = int(torch.randint(NUM_QUADRANTS, (1,), generator=run.rng))
-
-    judged, fake_logits = critic(real, quadrant), critic(fake.detach()).logits
-    critic_loss = loss.critic(judged.logits, fake_logits)
-    reconstruction = reconstruction_error(judged, real, quadrant)
-    penalty = run.regularisation(lambda x: bare(critic)(x).logits, real, judged.logits, fake_logits)
-    run.update("critic", critic_loss + reconstruction + penalty)
-
-    with frozen(critic):
-        generator_loss = loss.generator(critic(fake).logits)
-        run.update("generator", generator_loss)
-    return {
-        "critic_loss": critic_loss,
-        "reconstruction_loss": reconstruction,
-        "penalty": penalty,
-        "generator_loss": generator_loss,
-        "critic_real": judged.logits.mean(),
-        "critic_fake": fake_logits.mean(),
-    }
-
-
-def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
-    """Generate from z ~ N(0, I) and fresh noise maps."""
-    assert isinstance(generator, FastGenerator)
-    device = next(generator.parameters()).device
-    images = []
-    for start in range(0, num, SAMPLE_CHUNK):
-        noise = generator.draw_noise(min(SAMPLE_CHUNK, num - start), rng)
-        images.append(generator(*(n.to(device) for n in noise)).cpu())
-    return torch.cat(images)
+    def draw_inputs(
+        self, network: Any, num: int, data: Data, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return z ~ N(0, I) and fresh noise maps."""
+        z, *maps = network.draw_noise(num, rng)
+        return {"z": z} | {f"noise_{i}": noise for i, noise in enumerate(maps)}

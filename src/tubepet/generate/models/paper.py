@@ -3,31 +3,32 @@
 x_ct -> encoder -> z -> attention over the bank -> context c -> v = [BN(c); z; noise] -> generator.
 
 Where the paper is silent or contradicts itself, docs/model.md decides, and each decision is a key
-of `gan.paper`, whose values are the names of a table: `QUERIES` and `FUSIONS` here, `SLOTS` and
-`SCORES` in memory.py, `LAYOUTS` in generator.py, `PAIRINGS` in pairing.py, `REAL` and `REDUCE`
-here. config/paper_sensible.yaml holds our choices, config/paper_literal.yaml the letter of the
-text.
+of `gan.paper`, whose values are the names of a table: `QUERIES`, `FUSIONS`, `REAL`, `REDUCE` and
+`PAIRINGS` here, `SLOTS` and `SCORES` in layers/memory.py, `LAYOUTS` in layers/dense_generator.py.
+The defaults are our choices, config/paper_literal.yaml is the letter of the text.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from tubepet.errors import InputError
 from tubepet.generate.data import Data
 from tubepet.generate.layers.dense_generator import LAYOUTS
-from tubepet.generate.layers.loss import ADVERSARIAL, frozen
+from tubepet.generate.layers.loss import ADVERSARIAL, attention_perceptual, frozen
 from tubepet.generate.layers.memory import AttentionMemory, mean_entropy, memory_bank
 from tubepet.generate.layers.output import output_layer
-from tubepet.generate.layers.pairing import ATTENTIVE, PAIRINGS, Batch
 from tubepet.generate.layers.patch_critic import PatchDiscriminator
-from tubepet.generate.run import SAMPLE_CHUNK, Config, Networks, Run, bare
+from tubepet.generate.run import Config, Model, Networks, Run, bare, needed
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
+from tubepet.training.processes import mean_of_processes
 
-ADAM_BETAS = (0.5, 0.999)  # beta1: the paper, section 4.1
+Layers = Sequence[Tensor]
 
 
 class Code(NamedTuple):
@@ -86,10 +87,11 @@ class Generated(NamedTuple):
     log_var: Tensor
 
 
-class AttentionMemoryGenerator(nn.Module):
-    """Encoder, memory and dense generator: all that sampling needs, and all that the EMA covers.
+@dataclass(frozen=True)
+class Architecture:
+    """What rebuilds the generator.
 
-    Parameters
+    Attributes
     ----------
     image_size, latent_size, vae_channels : int
         The encoder's.
@@ -118,60 +120,64 @@ class AttentionMemoryGenerator(nn.Module):
         See `layers.output`.
     """
 
-    def __init__(
-        self,
-        image_size: int,
-        latent_size: int,
-        vae_channels: int,
-        bank_shape: tuple[int, int],
-        attention: str,
-        kappa: float,
-        logit_std: float,
-        is_projected: bool,
-        fuse: str,
-        layout: str,
-        stem_channels: int,
-        growth: int,
-        layers_per_block: int,
-        noise_size: int,
-        prior_fraction: float,
-        normalise_query: bool,
-        shuffle_contexts: bool,
-        sample_query: str,
-        output: str,
-        filter_px: float,
-    ) -> None:
+    image_size: int
+    latent_size: int
+    vae_channels: int
+    bank_shape: tuple[int, int]
+    attention: str
+    kappa: float
+    logit_std: float
+    is_projected: bool
+    fuse: str
+    layout: str
+    stem_channels: int
+    growth: int
+    layers_per_block: int
+    noise_size: int
+    prior_fraction: float
+    normalise_query: bool
+    shuffle_contexts: bool
+    sample_query: str
+    output: str
+    filter_px: float
+
+
+class AttentionMemoryGenerator(nn.Module):
+    """Encoder, memory and dense generator: all that sampling needs, and all that the EMA covers."""
+
+    def __init__(self, its: Architecture) -> None:
         super().__init__()
-        context_size = bank_shape[1]
+        context_size = its.bank_shape[1]
         sizes = {
             "normalised_context": context_size,
             "context": context_size,
             "attentional": context_size,
-            "query": latent_size,
-            "noise": noise_size,
+            "query": its.latent_size,
+            "noise": its.noise_size,
         }
-        self.noise_size = noise_size
-        self.prior_fraction = prior_fraction
-        self.shuffle_contexts = shuffle_contexts
-        self.sample_query = sample_query
-        self.parts = FUSIONS[fuse]
-        self.vae = ConvVAE(image_size, latent_size, vae_channels)
+        self.noise_size = its.noise_size
+        self.prior_fraction = its.prior_fraction
+        self.shuffle_contexts = its.shuffle_contexts
+        self.sample_query = its.sample_query
+        self.parts = FUSIONS[its.fuse]
+        self.vae = ConvVAE(its.image_size, its.latent_size, its.vae_channels)
         self.query_norm: nn.Module = nn.Identity()
-        if normalise_query:
-            self.query_norm = nn.BatchNorm1d(latent_size, affine=False)
+        if its.normalise_query:
+            self.query_norm = nn.BatchNorm1d(its.latent_size, affine=False)
         self.memory = AttentionMemory(
-            latent_size, bank_shape, attention, kappa, logit_std, is_projected
-        )
+            its.latent_size, its.bank_shape, its.attention, its.kappa, its.logit_std,
+            its.is_projected,
+        )  # fmt: skip
         self.context_norm = nn.BatchNorm1d(context_size, affine=False)
         if "attentional" in self.parts:
-            self.attentional = nn.Linear(context_size + latent_size, context_size)  # W_c
-        self.generator = LAYOUTS[layout](
+            self.attentional = nn.Linear(context_size + its.latent_size, context_size)  # W_c
+        self.generator = LAYOUTS[its.layout](
             sum(sizes[part] for part in self.parts),
-            image_size,
-            stem_channels,
-            growth,
-            layers_per_block,
-            output_layer(output, image_size, filter_px),
+            its.image_size,
+            its.stem_channels,
+            its.growth,
+            its.layers_per_block,
+            output_layer(its.output, its.image_size, its.filter_px),
         )
 
     def forward(
@@ -218,157 +224,253 @@ class AttentionMemoryGenerator(nn.Module):
         return code_noise, prior, noise
 
 
-def _memory(config: Config, data: Data) -> Tensor:
-    """Return the slots that the memory holds, shape (S, d_y)."""
-    assert data.bank is not None
-    return memory_bank(data.bank, data.num_pca, config["features"], config["slots"])
+class Batch(NamedTuple):
+    """What a pairing may use: the joint p(x, a) of L_APG, which eq. 9 does not say (A12).
 
+    docs/model.md, prototypes: a partner that has nothing to do with the query pulls the generator
+    to the median image.
 
-def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
-    """Return the constructor arguments of `AttentionMemoryGenerator`.
-
-    Raises
-    ------
-    InputError
-        If the bank or the encoder does not belong to the image sets.
+    Attributes
+    ----------
+    real_layers : sequence of tensor, each (B, ...)
+        Hidden layers of the discriminator for the real positron batch.
+    positions : int64 tensor, shape (B,)
+        Which training slices these are: slot s of the memory is slice s.
+    log_attention : tensor, shape (B, S)
+        Of the generated batch.
+    look : function
+        From positions of training slices to their hidden layers.
+    rng : torch.Generator
+        On the CPU.
     """
-    assert data.vae is not None and data.bank is not None and data.ct is not None
-    if len(data.bank) != len(data.real):
-        raise InputError(
-            f"bank.safetensors: got {len(data.bank)} slots, expected {len(data.real)}, one per "
-            "training slice"
-        )
-    sizes = {data.vae.image_size, data.ct.image_size, data.real.image_size}
-    if len(sizes) > 1:
-        raise InputError(
-            f"vae.json: the encoder sees {data.vae.image_size} pixels, CT slices have "
-            f"{data.ct.image_size}, positron slices {data.real.image_size}, expected one size"
-        )
-    if config["slots"] != "image" and config["pairing"] in ATTENTIVE:
-        others = ", ".join(name for name in PAIRINGS if name not in ATTENTIVE)
-        raise InputError(
-            f"gan.paper.pairing: got {config['pairing']} with slots {config['slots']}, expected "
-            f"slots image, whose attention is one over training slices, or one of {others}"
-        )
-    keys = (
+
+    real_layers: Layers
+    positions: Tensor
+    log_attention: Tensor
+    look: Callable[[Tensor], Layers]
+    rng: torch.Generator
+
+
+def assign(log_attention: Tensor) -> Tensor:
+    """Pair every query with one real image so that the summed log attention is largest.
+
+    The real images stay a uniform batch (each is used once), and each query gets the one that it
+    attends to (docs/model.md, prototypes).
+
+    Parameters
+    ----------
+    log_attention : tensor, shape (B, B)
+        Row: query; column: real image of the batch.
+
+    Returns
+    -------
+    int64 tensor, shape (B,)
+        The column of each row (Hungarian method).
+    """
+    _, columns = linear_sum_assignment(log_attention.detach().cpu().numpy(), maximize=True)
+    return torch.from_numpy(columns).to(log_attention.device)
+
+
+def _assignment(batch: Batch, fake_layers: Layers) -> Tensor:
+    partner = assign(batch.log_attention[:, batch.positions])
+    return attention_perceptual([x[partner] for x in batch.real_layers], fake_layers)
+
+
+def _attention_sample(batch: Batch, fake_layers: Layers) -> Tensor:
+    attention = batch.log_attention.detach().exp().cpu()
+    slots = torch.multinomial(attention, 1, generator=batch.rng).flatten()
+    return attention_perceptual(batch.look(slots), fake_layers)
+
+
+def _attention_weighted(batch: Batch, fake_layers: Layers) -> Tensor:
+    weights = batch.log_attention[:, batch.positions].detach().softmax(dim=1)  # rows sum to 1
+    terms = []
+    for x, f in zip(batch.real_layers, fake_layers, strict=True):
+        distance = torch.cdist(f.flatten(1), x.flatten(1), p=1) / x[0].numel()
+        terms.append((weights * distance).sum(dim=1).mean())
+    return torch.stack(terms).sum()
+
+
+def _random(batch: Batch, fake_layers: Layers) -> Tensor:
+    return attention_perceptual(batch.real_layers, fake_layers)
+
+
+def _batch_mean(batch: Batch, fake_layers: Layers) -> Tensor:
+    means = [
+        [mean_of_processes(x.mean(0, keepdim=True)) for x in side]
+        for side in (batch.real_layers, fake_layers)
+    ]
+    return attention_perceptual(*means)
+
+
+# assignment: see `assign`; attention_sample: slice s with probability a(s), one more pass of the
+# discriminator; attention_weighted: the mean over the real batch, weighted by attention; random:
+# the real batch as it comes; batch_mean: only the means of the two batches (feature matching,
+# Salimans et al. 2016, arXiv:1606.03498, section 3.1).
+PAIRINGS: dict[str, Callable[[Batch, Layers], Tensor]] = {
+    "assignment": _assignment,
+    "attention_sample": _attention_sample,
+    "attention_weighted": _attention_weighted,
+    "random": _random,
+    "batch_mean": _batch_mean,
+}
+
+# these read the attention as one over training slices
+ATTENTIVE = ("assignment", "attention_sample", "attention_weighted")
+
+
+class Paper(Model):
+    """The paper's model, queried with CT slices."""
+
+    name = "paper"
+    network = AttentionMemoryGenerator
+    argument_keys = (
         "attention", "kappa", "logit_std", "fuse", "layout", "stem_channels", "growth",
         "layers_per_block", "noise_size", "prior_fraction", "normalise_query",
         "shuffle_contexts", "sample_query", "output", "filter_px",
     )  # fmt: skip
-    return {
-        "image_size": data.real.image_size,
-        "latent_size": data.vae.latent_size,
-        "vae_channels": data.vae.channels,
-        "bank_shape": list(_memory(config, data).shape),
-        "is_projected": config["features"] == "projected",
-        **{key: config[key] for key in keys},
-    }
+    adam_betas = (0.5, 0.999)  # beta1: the paper, section 4.1
+    why_no_graph = "it is queried with CT slices, a batch of them mixed as in training"
+
+    def generator_arguments(self, config: Config, data: Data) -> dict[str, Any]:
+        """Return the fields of `Architecture`.
+
+        Raises
+        ------
+        InputError
+            If the bank or the encoder does not belong to the image sets.
+        """
+        vae, num_slots = needed(data.vae), len(needed(data.bank))
+        if num_slots != len(data.real):
+            raise InputError(
+                f"bank.safetensors: got {num_slots} slots, expected {len(data.real)}, one per "
+                "training slice"
+            )
+        ct_size, size = needed(data.ct).image_size, data.real.image_size
+        if not vae.image_size == ct_size == size:
+            raise InputError(
+                f"vae.json: the encoder sees {vae.image_size} pixels, CT slices have {ct_size}, "
+                f"positron slices {size}, expected one size"
+            )
+        if config["slots"] != "image" and config["pairing"] in ATTENTIVE:
+            others = ", ".join(name for name in PAIRINGS if name not in ATTENTIVE)
+            raise InputError(
+                f"gan.paper.pairing: got {config['pairing']} with slots {config['slots']}, "
+                "expected slots image, whose attention is one over training slices, or one of "
+                f"{others}"
+            )
+        return super().generator_arguments(config, data) | {
+            "latent_size": vae.latent_size,
+            "vae_channels": vae.channels,
+            "bank_shape": list(_slots(config, data).shape),
+            "is_projected": config["features"] == "projected",
+        }
+
+    def make_generator(self, arguments: Mapping[str, Any]) -> AttentionMemoryGenerator:
+        """Return a fresh generator, its memory still empty."""
+        return AttentionMemoryGenerator(Architecture(**arguments))
+
+    def make_critic(self, config: Config, data: Data) -> PatchDiscriminator:
+        """Return a fresh PatchGAN."""
+        return PatchDiscriminator(config["disc_channels"])
+
+    def make_networks(self, config: Config, data: Data) -> Networks:
+        """Return both, the pretrained encoder and the bank in place."""
+        networks = super().make_networks(config, data)
+        networks["generator"].vae.load_state_dict(needed(data.vae).state_dict())
+        networks["generator"].memory.bank.copy_(_slots(config, data))
+        return networks
+
+    def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:
+        """Adam for both sides; the pretrained encoder learns ten times more slowly."""
+        named = dict(networks["generator"].named_parameters())
+        encoder = [p for name, p in named.items() if name.startswith("vae.")]
+        others = [p for name, p in named.items() if not name.startswith("vae.")]
+        groups = [
+            {"params": others, "lr": config["learning_rate"]},
+            {"params": encoder, "lr": config["encoder_learning_rate"]},
+        ]
+        generator = Adam(groups, betas=self.adam_betas)
+        return super().make_optimizers(config, networks) | {"generator": generator}
+
+    def train_step(self, run: Run) -> dict[str, Tensor]:
+        """One step of the discriminator, then one of generator, attention and encoder (eq. 10).
+
+        L = L_GAN + apg_weight L_APG + vae_weight L_VAE - entropy_weight H(a). The discriminator's
+        features of the real batch serve both its own loss and L_APG.
+        """
+        config, data = run.config, run.data
+        generator, critic = run.networks["generator"], run.networks["critic"]
+        reduce, pair = REDUCE[config["reduce"]], PAIRINGS[config["pairing"]]
+        loss = ADVERSARIAL["bce"]
+
+        positron, positions = run.next_batch("real", data.real)
+        ct, _ = run.next_batch("ct", needed(data.ct))
+        transform = run.transform()
+        noise = (run.own(n) for n in generator.draw_noise(config["batch_size"], run.rng))
+        generated: Generated = generator(ct, *noise)
+        fake = transform(generated.image)
+
+        def look(slots: Tensor) -> list[Tensor]:
+            shown = transform(run.fabric.to_device(data.real.batch(slots)))
+            layers: list[Tensor] = critic(shown)[1]
+            return layers
+
+        real = transform(REAL[config["real"]](positron, ct))
+        real_logits, layers = critic(real)
+        if config["real"] != "positron":
+            layers = look(positions)
+        batch = Batch(layers, positions, generated.log_attention, look, run.rng)
+        fake_logits, fake_layers = critic(fake.detach())
+        critic_loss = loss.critic(reduce(real_logits), reduce(fake_logits))
+        if config["apg_margin"] > 0:
+            gap = torch.relu(config["apg_margin"] - pair(batch, fake_layers))
+            critic_loss = critic_loss + config["apg_weight"] * gap
+        penalty = run.regularisation(lambda x: bare(critic)(x)[0], real, real_logits, fake_logits)
+        run.update("critic", critic_loss + penalty)
+
+        with frozen(critic):
+            fake_logits, fake_layers = critic(fake)
+            perceptual = pair(batch._replace(real_layers=[x.detach() for x in layers]), fake_layers)
+            adversarial = loss.generator(reduce(fake_logits))
+            residual = (ct - generator.vae.decode(generated.code)).square().sum((1, 2, 3))
+            nll = residual.mean() / (2 * config["sigma_x"] ** 2)
+            kl = gaussian_kl(generated.mu, generated.log_var).mean()
+            entropy = mean_entropy(generated.log_attention)
+            total = (
+                adversarial
+                + config["apg_weight"] * perceptual
+                + config["vae_weight"] * (nll + config["beta"] * kl)
+                - config["entropy_weight"] * entropy
+            )
+            run.update("generator", total)
+        return {
+            "critic_loss": critic_loss,
+            "penalty": penalty,
+            "generator_loss": adversarial,
+            "perceptual_loss": perceptual,
+            "vae_nll": nll,
+            "vae_kl": kl,
+            "critic_real": real_logits.mean(),
+            "critic_fake": fake_logits.mean(),
+            "effective_slots": entropy.exp(),
+        }
+
+    def draw_inputs(
+        self, network: Any, num: int, data: Data, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return random training CT slices as queries, and what goes with them."""
+        ct = needed(data.ct)
+        slices = ct.batch(torch.randint(len(ct), (num,), generator=rng))
+        code_noise, prior, noise = network.draw_noise(num, rng)
+        return {"ct": slices, "code_noise": code_noise, "prior": prior, "noise": noise}
+
+    def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
+        """Generate with queries from where `sample_query` says."""
+        images: Tensor = network(*inputs, source=network.sample_query).image
+        return images
 
 
-def make_generator(arguments: Mapping[str, Any]) -> AttentionMemoryGenerator:
-    """Return a fresh generator, its memory still empty."""
-    return AttentionMemoryGenerator(**arguments)
-
-
-def make_networks(config: Config, data: Data) -> Networks:
-    """Return the generator with the pretrained encoder and the bank in place, and the PatchGAN."""
-    assert data.vae is not None
-    generator = make_generator(generator_arguments(config, data))
-    generator.vae.load_state_dict(data.vae.state_dict())
-    generator.memory.bank.copy_(_memory(config, data))
-    return {"generator": generator, "critic": PatchDiscriminator(config["disc_channels"])}
-
-
-def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """Adam for both sides; the pretrained encoder learns ten times more slowly."""
-    encoder = list(networks["generator"].vae.parameters())
-    others = [p for n, p in networks["generator"].named_parameters() if not n.startswith("vae.")]
-    groups = [
-        {"params": others, "lr": config["learning_rate"]},
-        {"params": encoder, "lr": config["encoder_learning_rate"]},
-    ]
-    return {
-        "generator": Adam(groups, betas=ADAM_BETAS),
-        "critic": Adam(
-            networks["critic"].parameters(), lr=config["learning_rate"], betas=ADAM_BETAS
-        ),
-    }
-
-
-def train_step(run: Run) -> dict[str, Tensor]:
-    """One step of the discriminator, then one of generator, attention and encoder (eq. 10).
-
-    L = L_GAN + apg_weight L_APG + vae_weight L_VAE - entropy_weight H(a). The discriminator's
-    features of the real batch serve both its own loss and L_APG.
-    """
-    config, data = run.config, run.data
-    generator, critic = run.networks["generator"], run.networks["critic"]
-    loss, reduce, pair = (
-        ADVERSARIAL["bce"], REDUCE[config["reduce"]], PAIRINGS[config["pairing"]]
-    )  # fmt: skip
-    assert data.ct is not None
-
-    positron, positions = run.next_batch("real", data.real)
-    ct, _ = run.next_batch("ct", data.ct)
-    transform = run.transform()
-    noise = (run.own(n) for n in generator.draw_noise(config["batch_size"], run.rng))
-    generated: Generated = generator(ct, *noise)
-    fake = transform(generated.image)
-
-    def look(slots: Tensor) -> list[Tensor]:
-        layers: list[Tensor] = critic(transform(run.fabric.to_device(data.real.batch(slots))))[1]
-        return layers
-
-    real = transform(REAL[config["real"]](positron, ct))
-    real_logits, layers = critic(real)
-    if config["real"] != "positron":
-        layers = look(positions)
-    batch = Batch(layers, positions, generated.log_attention, look, run.rng)
-    fake_logits, fake_layers = critic(fake.detach())
-    critic_loss = loss.critic(reduce(real_logits), reduce(fake_logits))
-    if config["apg_margin"] > 0:
-        gap = torch.relu(config["apg_margin"] - pair(batch, fake_layers))
-        critic_loss = critic_loss + config["apg_weight"] * gap
-    penalty = run.regularisation(lambda x: bare(critic)(x)[0], real, real_logits, fake_logits)
-    run.update("critic", critic_loss + penalty)
-
-    with frozen(critic):
-        fake_logits, fake_layers = critic(fake)
-        perceptual = pair(batch._replace(real_layers=[x.detach() for x in layers]), fake_layers)
-        adversarial = loss.generator(reduce(fake_logits))
-        residual = (ct - generator.vae.decode(generated.code)).square().sum((1, 2, 3))
-        nll = residual.mean() / (2 * config["sigma_x"] ** 2)
-        kl = gaussian_kl(generated.mu, generated.log_var).mean()
-        entropy = mean_entropy(generated.log_attention)
-        total = (
-            adversarial
-            + config["apg_weight"] * perceptual
-            + config["vae_weight"] * (nll + config["beta"] * kl)
-            - config["entropy_weight"] * entropy
-        )
-        run.update("generator", total)
-    return {
-        "critic_loss": critic_loss,
-        "penalty": penalty,
-        "generator_loss": adversarial,
-        "perceptual_loss": perceptual,
-        "vae_nll": nll,
-        "vae_kl": kl,
-        "critic_real": real_logits.mean(),
-        "critic_fake": fake_logits.mean(),
-        "effective_slots": entropy.exp(),
-    }
-
-
-def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
-    """Generate with random training CT slices as queries, or as `sample_query` says."""
-    assert data.ct is not None and isinstance(generator, AttentionMemoryGenerator)
-    device = generator.memory.bank.device
-    images = []
-    for start in range(0, num, SAMPLE_CHUNK):
-        size = min(SAMPLE_CHUNK, num - start)
-        positions = torch.randint(len(data.ct), (size,), generator=rng)
-        inputs = [data.ct.batch(positions), *generator.draw_noise(size, rng)]
-        on_device = (x.to(device) for x in inputs)
-        images.append(generator(*on_device, source=generator.sample_query).image.cpu())
-    return torch.cat(images)
+def _slots(config: Config, data: Data) -> Tensor:
+    """Return the slots that the memory holds, shape (S, d_y)."""
+    return memory_bank(needed(data.bank), data.num_pca, config["features"], config["slots"])

@@ -6,18 +6,16 @@ the draw gives the noise the correlations of the reconstruction's filter; `beta`
 the likelihood counts several times (docs/model.md, rivals).
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Adam, Optimizer
 
 from tubepet.generate.data import Data
 from tubepet.generate.layers import mirror_filter as mirrored
 from tubepet.generate.layers.output import output_layer
-from tubepet.generate.run import SAMPLE_CHUNK, Config, Networks, Run
+from tubepet.generate.run import Model, Run
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
 
 MIN_SPREAD = 0.02  # of [-1, 1], a hundredth of the scale: the empty part of a slice has no noise
@@ -63,52 +61,32 @@ class SliceVAE(ConvVAE):
         return (mean + spread * coloured).clamp(-1, 1)
 
 
-def generator_arguments(config: Config, data: Data) -> dict[str, Any]:
-    """Return the constructor arguments of `SliceVAE`."""
-    return {
-        "image_size": data.real.image_size,
-        "latent_size": config["latent_size"],
-        "channels": config["channels"],
-        "output": config["output"],
-        "filter_px": config["filter_px"],
-    }
+class VAE(Model):
+    """Its decoder is the generator; nothing here is adversarial."""
 
+    name = "vae"
+    network = SliceVAE
 
-def make_generator(arguments: Mapping[str, Any]) -> SliceVAE:
-    """Return a fresh autoencoder; its decoder is the generator."""
-    return SliceVAE(**arguments)
+    def train_step(self, run: Run) -> dict[str, Tensor]:
+        """One step down the negative ELBO, nll + beta KL, in nats per image."""
+        real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
+        generator = run.networks["generator"]
+        decoded, mu, log_var = generator(real, run.noise(generator.latent_size))
+        mean, spread = decoded.split(1, dim=1)
+        nll = (0.5 * ((real - mean) / spread).square() + spread.log()).sum((1, 2, 3)).mean()
+        kl = gaussian_kl(mu, log_var).mean()
+        run.update("generator", nll + run.config["beta"] * kl)
+        return {"vae_nll": nll, "vae_kl": kl}
 
+    def draw_inputs(
+        self, network: Any, num: int, data: Data, rng: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return z ~ N(0, I), and the numbers that become the noise of the pixels."""
+        side = network.image_size
+        inputs = super().draw_inputs(network, num, data, rng)
+        return inputs | {"noise": torch.randn(num, 1, side, side, generator=rng)}
 
-def make_networks(config: Config, data: Data) -> Networks:
-    """Return the one network."""
-    return {"generator": make_generator(generator_arguments(config, data))}
-
-
-def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """Adam with its usual moments: nothing here is adversarial."""
-    return {"generator": Adam(networks["generator"].parameters(), lr=config["learning_rate"])}
-
-
-def train_step(run: Run) -> dict[str, Tensor]:
-    """One step down the negative ELBO, nll + beta KL, in nats per image."""
-    real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
-    generator = run.networks["generator"]
-    decoded, mu, log_var = generator(real, run.noise(generator.latent_size))
-    mean, spread = decoded.split(1, dim=1)
-    nll = (0.5 * ((real - mean) / spread).square() + spread.log()).sum((1, 2, 3)).mean()
-    kl = gaussian_kl(mu, log_var).mean()
-    run.update("generator", nll + run.config["beta"] * kl)
-    return {"vae_nll": nll, "vae_kl": kl}
-
-
-def sample(generator: nn.Module, num: int, data: Data, rng: torch.Generator) -> Tensor:
-    """Draw z ~ N(0, I), then the image from the decoder's Gaussian."""
-    assert isinstance(generator, SliceVAE)
-    device = next(generator.parameters()).device
-    side, images = generator.image_size, []
-    for start in range(0, num, SAMPLE_CHUNK):
-        size = min(SAMPLE_CHUNK, num - start)
-        z = torch.randn(size, generator.latent_size, generator=rng)
-        noise = torch.randn(size, 1, side, side, generator=rng)
-        images.append(generator.draw(z.to(device), noise.to(device)).cpu())
-    return torch.cat(images)
+    def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
+        """Draw from the decoder's Gaussian."""
+        images: Tensor = network.draw(*inputs)
+        return images

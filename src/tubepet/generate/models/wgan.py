@@ -6,77 +6,12 @@ is bounded by these alone: `lecam_weight` and `r1_weight` are for critics whose 
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer, RMSprop
+from torch.optim import Optimizer, RMSprop
 
 from tubepet.generate.data import Data
 from tubepet.generate.layers.loss import ADVERSARIAL, frozen, gradient_penalty
-from tubepet.generate.models.dcgan import DCCritic, generator_arguments, make_generator, sample
+from tubepet.generate.models.dcgan import DCGAN, DCCritic
 from tubepet.generate.run import Config, Networks, Run, bare
-
-PENALTY_BETAS = (0.0, 0.9)  # of Adam; Gulrajani et al. 2017, algorithm 1
-
-__all__ = [
-    "generator_arguments",
-    "make_generator",
-    "make_networks",
-    "make_optimizers",
-    "sample",
-    "train_step",
-]
-
-
-def make_networks(config: Config, data: Data) -> Networks:
-    """DCGAN's networks; no batch norm in a penalised critic, whose penalty is per image."""
-    is_normalised = config["penalty"] == "clip"
-    return {
-        "generator": make_generator(generator_arguments(config, data)),
-        "critic": DCCritic(data.real.image_size, config["disc_channels"], is_normalised),
-    }
-
-
-def make_optimizers(config: Config, networks: Networks) -> dict[str, Optimizer]:
-    """RMSprop with clipping, Adam with the penalty: each as published."""
-    rate = config["learning_rate"]
-    if config["penalty"] == "clip":
-        return {name: RMSprop(net.parameters(), lr=rate) for name, net in networks.items()}
-    return {
-        name: Adam(net.parameters(), lr=rate, betas=PENALTY_BETAS) for name, net in networks.items()
-    }
-
-
-def train_step(run: Run) -> dict[str, Tensor]:
-    """`critic_steps` steps of the critic, then one of the generator."""
-    config = run.config
-    generator, critic = run.networks["generator"], run.networks["critic"]
-    loss = ADVERSARIAL["wasserstein"]
-
-    for _ in range(config["critic_steps"]):
-        transform = run.transform()
-        real = transform(run.next_batch("real", run.data.real)[0])
-        with torch.no_grad():
-            fake = transform(generator(run.noise(generator.latent_size)))
-        real_logits = critic(real)
-        critic_loss = loss.critic(real_logits, critic(fake))
-        penalty = torch.zeros_like(critic_loss)
-        if config["penalty"] == "gradient":
-            share = run.own(torch.rand(config["batch_size"], 1, 1, 1, generator=run.rng))
-            penalty = gradient_penalty(bare(critic), real, fake, share)
-        run.update("critic", critic_loss + config["penalty_weight"] * penalty)
-        if config["penalty"] == "clip":
-            clip(critic, config["clip"])
-
-    with frozen(critic):
-        fake = transform(generator(run.noise(generator.latent_size)))
-        fake_logits = critic(fake)
-        generator_loss = loss.generator(fake_logits)
-        run.update("generator", generator_loss)
-    return {
-        "critic_loss": critic_loss,
-        "generator_loss": generator_loss,
-        "penalty": penalty,
-        "critic_real": real_logits.mean(),
-        "critic_fake": fake_logits.mean(),
-    }
 
 
 def clip(critic: nn.Module, bound: float) -> None:
@@ -84,3 +19,56 @@ def clip(critic: nn.Module, bound: float) -> None:
     with torch.no_grad():
         for parameter in critic.parameters():
             parameter.clamp_(-bound, bound)
+
+
+class WGAN(DCGAN):
+    """The networks of DCGAN, and another distance between images."""
+
+    name = "wgan"
+    adam_betas = (0.0, 0.9)  # Gulrajani et al. 2017, algorithm 1
+
+    def make_critic(self, config: Config, data: Data) -> DCCritic:
+        """Return a fresh critic; no batch norm in a penalised one, whose penalty is per image."""
+        is_normalised = config["penalty"] == "clip"
+        return DCCritic(data.real.image_size, config["disc_channels"], is_normalised)
+
+    def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:
+        """RMSprop with clipping, Adam with the penalty: each as published."""
+        if config["penalty"] == "gradient":
+            return super().make_optimizers(config, networks)
+        rate = config["learning_rate"]
+        return {key: RMSprop(net.parameters(), lr=rate) for key, net in networks.items()}
+
+    def train_step(self, run: Run) -> dict[str, Tensor]:
+        """`critic_steps` steps of the critic, then one of the generator."""
+        config = run.config
+        generator, critic = run.networks["generator"], run.networks["critic"]
+        loss = ADVERSARIAL["wasserstein"]
+
+        for _ in range(config["critic_steps"]):
+            transform = run.transform()
+            real = transform(run.next_batch("real", run.data.real)[0])
+            with torch.no_grad():
+                fake = transform(generator(run.noise(generator.latent_size)))
+            real_logits = critic(real)
+            critic_loss = loss.critic(real_logits, critic(fake))
+            penalty = torch.zeros_like(critic_loss)
+            if config["penalty"] == "gradient":
+                share = run.own(torch.rand(config["batch_size"], 1, 1, 1, generator=run.rng))
+                penalty = gradient_penalty(bare(critic), real, fake, share)
+            run.update("critic", critic_loss + config["penalty_weight"] * penalty)
+            if config["penalty"] == "clip":
+                clip(critic, config["clip"])
+
+        with frozen(critic):
+            fake = transform(generator(run.noise(generator.latent_size)))
+            fake_logits = critic(fake)
+            generator_loss = loss.generator(fake_logits)
+            run.update("generator", generator_loss)
+        return {
+            "critic_loss": critic_loss,
+            "generator_loss": generator_loss,
+            "penalty": penalty,
+            "critic_real": real_logits.mean(),
+            "critic_fake": fake_logits.mean(),
+        }

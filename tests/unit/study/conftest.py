@@ -1,0 +1,5 @@
+"""The toy models and data of the generators' tests."""
+
+from tests.unit.generate.conftest import config, data, drawn
+
+__all__ = ["config", "data", "drawn"]
