@@ -461,7 +461,7 @@ rule conclude_study:
         study=STUDY,
         pictured=pictured_variants(),
         code=code_digest(
-            "tubepet.study.conclusions",
+            "tubepet.study.page",
             "tubepet.study.figures",
             "tubepet.study.cost",
             "tubepet.study.tuning",
