@@ -422,7 +422,7 @@ rule conclude_study:
         study=STUDY.section,
         pictured=STUDY.pictured,
         code=code_digest(
-            "tubepet.study.conclusions",
+            "tubepet.study.page",
             "tubepet.study.figures",
             "tubepet.study.cost",
             "tubepet.study.tuning",

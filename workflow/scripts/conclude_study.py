@@ -6,29 +6,28 @@ from tubepet import io, logs
 from tubepet.dataset.slices import RealSlices
 from tubepet.evaluate import figures as pictures
 from tubepet.evaluate.row_names import COPY, FLOOR
-from tubepet.study import conclusions, cost, figures, tuning
-from tubepet.study.scores import ALL, Scores
+from tubepet.study import cost, figures, page, scores, tuning
 
 logs.start_log(snakemake.log[0])
 given, output, params = snakemake.input, snakemake.output, snakemake.params
 study, real = params.study, io.read_json(given.real)
 runs = [row for path in given.scores for row in io.read_json(path)]
-floor = [{"num_train": ALL, **row} for row in real["rows"]]
-scores = Scores(runs + floor, params.seed)
+floor = [{"num_train": scores.ALL, **row} for row in real["rows"]]
+found = scores.Scores(runs + floor, params.seed)
 costs = cost.table([io.read_json(path) for path in given.costs], runs)
 detectors = pd.concat([pd.DataFrame(), *map(io.read_table, given.detectors)])
 tried = tuning.table([io.read_json(path) for path in given.choices])
-page = conclusions.page(study, scores, costs, tried, detectors, real["facts"])
-io.write_text(output.page, page)
+text = page.make_page(study, found, costs, tried, detectors, real["facts"])
+io.write_text(output.page, text)
 
 names = [FLOOR, COPY, *study["variants"]]
-metrics = list(conclusions.all_descriptions())
-io.write_table(output.table, conclusions.main_table(names, scores, metrics))
-io.write_table(output.runs, conclusions.runs_table(runs + floor))
+metrics = list(scores.all_descriptions())
+io.write_table(output.table, scores.main_table(names, found, metrics))
+io.write_table(output.runs, scores.runs_table(runs + floor))
 io.write_table(output.costs, costs)
-io.write_figure(output.variants, figures.draw_variants(names, scores))
+io.write_figure(output.variants, figures.draw_variants(names, found))
 curve, num_train = study["curve"], real["facts"]["num_train"]
-draw = figures.draw_curve(curve["variants"], curve["num_images"], num_train, scores)
+draw = figures.draw_curve(curve["variants"], curve["num_images"], num_train, found)
 io.write_figure(output.curve, draw)
 io.write_figure(output.detector, figures.draw_detector(detectors))
 rows, scale_bq_mm3 = io.read_table(given.table), io.read_json(given.info)["scale_bq_mm3"]

@@ -110,10 +110,8 @@ def draw_convergence(traces: Mapping[str, pd.DataFrame]) -> Chart:
     )
 
 
-def draw_recovery(truths: Mapping[str, float], found: Mapping[str, float]) -> Chart:
-    """Draw reconstructed against true activity of each tube, Bq."""
-    table = pd.DataFrame({"tube": list(truths), "true_bq": list(truths.values())})
-    table["reconstructed_bq"] = [found[tube] for tube in truths]
+def draw_recovery(table: pd.DataFrame) -> Chart:
+    """Draw reconstructed against true activity of each tube (tube, true_bq, reconstructed_bq)."""
     figure = _figure("true activity / Bq", "reconstructed activity / Bq", showlegend=False)
     ends = [float(table["true_bq"].min()), float(table["true_bq"].max())]
     figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": "#555", "dash": "dash"})

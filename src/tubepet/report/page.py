@@ -4,24 +4,21 @@ Last stage of the flow: it shows what the others wrote and computes no science.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
-from markdown_it import MarkdownIt
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
-from tubepet import figure_data, io
+from tubepet import figure_data
 from tubepet.errors import reading
 from tubepet.evaluate.row_names import COPY, FLOOR
-from tubepet.report import charts, tables, viewer
-from tubepet.report.charts import Chart
+from tubepet.report import sections, tables, viewer
+from tubepet.report.sections import Run
 
-MAX_SAMPLES = 500  # per model, among which the viewer looks for neighbours
 STAGES = {
     "01_phantom": "tubes with defects, drawn from the config",
     "02_simulate": "decays to coincidences, by GATE or the fast engine",
@@ -34,52 +31,10 @@ STAGES = {
     "09_report": "this page",
 }
 
-NO_STUDY = (
-    "The study over seeds, which alone can say that one generator beats another, has not run."
-)
-PICTURES = {
-    "variants.png": "Key metrics of every variant",
-    "curve.png": "Fewer training slices",
-    "detector.png": "A defect detector trained with generated slices",
-}
 
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure that is a picture: file, title, and what would be suspicious."""
-
-    title: str
-    caption: str
-    path: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A chapter of the report."""
-
-    name: str
-    title: str
-    text: str
-    charts: list[Chart] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
-    tables: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
-    html: str = ""
-
-
-def flow(
-    cost: pd.DataFrame, stage_of_rule: Mapping[str, str], notes: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Return a row per stage: name, what it does, what it made, jobs, summed seconds.
-
-    Parameters
-    ----------
-    cost : DataFrame
-        `tables.cost`.
-    stage_of_rule : mapping
-        The rule file (without suffix) of every rule.
-    notes : mapping
-        What came out, by stage.
-    """
+def flow(run: Run, stage_of_rule: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return a row per stage: name, what it does, what it made, jobs, summed seconds."""
+    cost, notes = run.tables["cost"], _made(run)
     stage = cost["rule"].map(dict(stage_of_rule))
     rows = []
     for name, what in STAGES.items():
@@ -94,6 +49,21 @@ def flow(
             }
         )
     return rows
+
+
+def _made(run: Run) -> dict[str, str]:
+    """Say what came out, by stage."""
+    counts, slices, ct = run.tables["counts"], run.records["slices"], run.records["ct"]
+    return {
+        "01_phantom": f"{len(run.traces)} tubes",
+        "02_simulate": f"{counts['decays'].sum():,} decays, {counts['prompts'].sum():,} counts",
+        "03_reconstruct": ", ".join(f"{n} {s}" for s, n in slices["num_slices"].items())
+        + " slices",
+        "04_ct": f"{ct['num_slices']} slices, "
+        + ("stand-in" if ct["is_standin"] else "real patients"),
+        "07_gan": ", ".join(run.samples),
+        "08_evaluate": f"{run.records['metrics']['num_test_tubes']} held-out tubes",
+    }
 
 
 def make_page(
@@ -121,155 +91,24 @@ def make_page(
     str
         HTML that needs no other file.
     """
-    facts, metrics, verdict, slices, ct = (
-        io.read_json(paths[name]) for name in ("facts", "metrics", "verdict", "slices", "ct")
-    )
-    table1, counts, cost = (io.read_table(paths[name]) for name in ("table1", "counts", "cost"))
-    labels, activity, image = (
-        io.read_volume(paths[name]) for name in ("labels", "activity", "image")
-    )
-    samples = {
-        model: io.read_array(path)[:MAX_SAMPLES]
-        for model, path in zip(models, paths["samples"], strict=True)
-    }
-    traces = {t: io.read_table(path) for t, path in zip(tubes, paths["traces"], strict=True)}
-    truths = {t: io.read_json(path) for t, path in zip(tubes, paths["truths"], strict=True)}
-    logs = {m: io.read_table(path) for m, path in zip(models, paths["logs"], strict=True)}
-    notes = {
-        "01_phantom": f"{len(tubes)} tubes",
-        "02_simulate": f"{counts['decays'].sum():,} decays, {counts['prompts'].sum():,} counts",
-        "03_reconstruct": ", ".join(f"{n} {s}" for s, n in slices["num_slices"].items())
-        + " slices",
-        "04_ct": f"{ct['num_slices']} slices, "
-        + ("stand-in" if ct["is_standin"] else "real patients"),
-        "07_gan": ", ".join(models),
-        "08_evaluate": f"{metrics['num_test_tubes']} held-out tubes",
-    }
-    recovery = charts.draw_recovery(
-        {t: one["activity_total_bq"] for t, one in truths.items()},
-        {t: float(trace["total_bq"].iloc[-1]) for t, trace in traces.items()},
-    )
-    truth = truths[tubes[0]]
-    defects = ", ".join(f"{d['class']} of {d['size_mm']:.1f} mm" for d in truth["defects"])
-    sections = [
-        Section(
-            "follow",
-            "One tube, from its drawing to its generated neighbour",
-            f"{tubes[0]}: family {truth['family']}, {defects or 'no defect'}. Scroll through the "
-            "tube with the slider or the wheel; the window sets which activity is darkest and "
-            "brightest.",
-            charts=[charts.draw_profile(activity, image)],
-            pictures=[
-                Picture(
-                    "The same tube in one figure",
-                    "Materials, true activity, sinogram of its coincidences, image. Suspicious: an "
-                    "image shifted against the drawing, a sinogram with gaps.",
-                    paths["follow"],
-                )
-            ],
-        ),
-        Section(
-            "physics",
-            "Is the simulation right?",
-            "Every run simulates one tube with GATE and with the fast engine and compares counts "
-            "and spectra; a disagreement stops it.",
-            charts=[charts.draw_agreement(verdict), charts.draw_counts(counts)],
-            pictures=[
-                Picture(
-                    "Spectra and profiles of both engines",
-                    "Points: GATE; steps: fast engine. Suspicious: p below 0.01.",
-                    paths["validation"],
-                ),
-                Picture(
-                    "Calibration of the scanner",
-                    "Pair efficiency against ring difference and distance from the axis, and the "
-                    "fit that all tubes use. Suspicious: points inside the source off the line.",
-                    paths["calibration"],
-                ),
-            ],
-        ),
-        Section(
-            "reconstruction",
-            "Are the images right?",
-            "List-mode MLEM with attenuation, detection, resolution, randoms and scatter in the "
-            "model; the unit is absolute, so a tube's activity can be compared with the truth.",
-            charts=[recovery, charts.draw_convergence(traces)],
-            pictures=[
-                Picture(
-                    "The paper's activity taken literally: 60 decays",
-                    "No image can be made from so few counts.",
-                    paths["literal"],
-                )
-            ],
-        ),
-        Section(
-            "learning",
-            "What the networks learnt",
-            "Trained on the slices of training tubes only, and on CT of training patients.",
-            charts=[
-                charts.draw_pretraining(io.read_table(paths["curves"])),
-                *(charts.draw_training(model, log) for model, log in logs.items()),
-            ],
-            pictures=[
-                Picture("CT slices rebuilt by the VAE", "Grey scale in HU.", paths["rebuilt"]),
-                Picture("Variance of the features", "Per cent per component.", paths["scree"]),
-            ],
-        ),
-        Section(
-            "samples",
-            "Generated beside real",
-            "Real slices are of tubes that no generator has seen. Pixels: "
-            "results/gan/<model>/samples.npy and results/reconstruct/slices.npy, in Bq/mm³.",
-            pictures=[
-                Picture(
-                    "Figure 2 of the paper: real slices above generated ones",
-                    "One grey scale. Suspicious: equal images in a row (collapse).",
-                    paths["figure2"],
-                ),
-                Picture(
-                    "The samples most like a training slice",
-                    "Below each, that slice. Suspicious: copies.",
-                    paths["neighbours"],
-                ),
-            ],
-        ),
-        Section(
-            "table1",
-            "Table 1: how good are they?",
-            "Each number compares a set with real slices of held-out tubes; the real rows say "
-            "what a perfect generator and a mere copier would score.",
-            charts=[charts.draw_table(table1, metrics["columns"])],
-            tables=[("table1", tables.with_intervals(table1))],
-        ),
-        _study(paths["study"]),
-        Section(
-            "provenance",
-            "Provenance: where the numbers come from",
-            "Versions, seeds, cross sections, and what each rule cost (sums over its jobs).",
-            tables=[
-                ("cost", cost),
-                ("counts", counts),
-                ("provenance", io.read_table(paths["provenance"]).astype(str)),
-            ],
-        ),
-    ]
+    run = sections.read_run(paths, models, tubes)
+    metrics, table1 = run.records["metrics"], run.tables["table1"]
+    no_study = [] if paths["study"] else [sections.NO_STUDY]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["png"] = _png
     environment.filters["has_numbers"] = lambda path: figure_data.of_png(path) is not None
     environment.filters["csv"] = lambda table: table.to_csv(index=False)
     environment.filters["chart"] = lambda figure: figure.to_json().replace("<", "\\u003c")
     return environment.from_string(template).render(
-        sentences=facts["sentences"]
-        + metrics["statements"]
-        + ([] if paths["study"] else [NO_STUDY]),
-        flow=flow(cost, stage_of_rule, notes),
-        sections=sections,
+        sentences=run.records["facts"]["sentences"] + metrics["statements"] + no_study,
+        flow=flow(run, stage_of_rule),
+        sections=sections.all_sections(run),
         titles=tables.TITLES,
-        short=in_short(recovery.numbers, table1),
+        short=in_short(run.recovery, table1),
         notes={key: text.partition("; median of")[0] for key, text in metrics["columns"].items()},
         draws=_draws(metrics["columns"]),
         c2st=_automatic_readers(table1),
-        viewer=viewer.viewer_data(labels, activity, image, samples),
+        viewer=viewer.viewer_data(run.labels, run.activity, run.image, run.samples),
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
     )
 
@@ -313,24 +152,6 @@ def _draws(notes: Mapping[str, str]) -> str:
     """Return what the notes of the metrics end with, all alike: of what they are medians."""
     ends = {text.partition("; median of")[2] for text in notes.values()} - {""}
     return f"Each is the median of{min(ends)}." if ends else ""
-
-
-def _study(paths: Sequence[str]) -> Section:
-    """Conclusions of the study as its own page gives them, or that it has not run."""
-    title = "What the study shows"
-    if not paths:
-        return Section("study", title, f"{NO_STUDY} It runs by `snakemake study`.")
-    conclusions, *pictures = paths
-    # the page is ours, yet no HTML in it is let through
-    shown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    text = Path(conclusions).read_text(encoding="utf-8").partition("\n")[2]
-    return Section(
-        "study",
-        title,
-        "Every variant at the same cost, over seeds; numbers in results/study/table.csv.",
-        pictures=[Picture(PICTURES[Path(p).name], "", p) for p in pictures],
-        html=shown.render(text).replace("<h2>", "<h3>").replace("</h2>", "</h3>"),
-    )
 
 
 def _png(path: str) -> str:

@@ -7,9 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from tubepet.evaluate.row_names import FLOOR
-from tubepet.study.conclusions import label
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
-from tubepet.study.scores import ALL, KEY, Scores
+from tubepet.study.scores import ALL, KEY, Scores, label
 
 
 def draw_variants(names: Sequence[str], scores: Scores) -> Figure:

@@ -1,4 +1,4 @@
-"""The scores of all runs, by variant, training slices and seed, and the claims that they decide.
+"""The scores of all runs, by variant, training slices and seed; their tables and claims.
 
 A comparison is paired by seed: both variants of a pair start from the same seed, learn from the
 same slices and are scored against the same halves of the test tubes.
@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from tubepet.evaluate.learned import LEARNED
-from tubepet.evaluate.metrics import STATISTICS, column
+from tubepet.evaluate.metrics import STATISTICS, column, descriptions
 from tubepet.rng import stream
+from tubepet.study.detector import REAL
 from tubepet.study.intervals import FAILS, HOLDS, OPEN, Estimate, estimate, verdict
+from tubepet.study.score import NEAREST_SIMILARITY
 
 SPACES = (STATISTICS, LEARNED)
 ALL = "all"  # training slices
@@ -25,8 +28,21 @@ KEY = {
     for space in SPACES
     for name, sign in (("mmd", -1), ("frechet", -1), ("coverage", 1))
 }
+LABELS = {"mmd": "KID (cubic MMD²)", "frechet": "Fréchet distance", "coverage": "coverage"}
 NUM_BOOTSTRAP = 4000
 Rows = Sequence[Mapping[str, Any]]
+
+
+def label(metric: str) -> str:
+    """Return the name of a key metric with its space, as the page prints it."""
+    base = metric.removesuffix(f"_{LEARNED}")
+    space = LEARNED if metric != base else STATISTICS
+    return f"{LABELS[base]}, {space} features" if base in LABELS else metric
+
+
+def all_descriptions() -> dict[str, str]:
+    """Return what each metric is."""
+    return descriptions(SPACES) | {"ms_ssim_nearest": NEAREST_SIMILARITY}
 
 
 class Scores:
@@ -148,3 +164,33 @@ def _claim(text: str, better: str, worse: str, scores: Scores) -> Claim:
     estimates = {m: scores.difference(better, worse, m, sign) for m, sign in KEY.items()}
     factors = {m: scores.factor(better, worse, m) for m, sign in KEY.items() if sign < 0}
     return Claim(text, estimates, factors)
+
+
+def main_table(names: Sequence[str], scores: Scores, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return one row per variant: mean, sd and 95 % interval of every metric."""
+    rows = []
+    for name in names:
+        row: dict[str, Any] = {"variant": name, "num_seeds": len(scores.seeds(name))}
+        for metric in metrics:
+            found = scores.mean(name, metric)
+            values = (found.mean, found.sd, found.low, found.high) if found else (None,) * 4
+            ends = ("", "_sd", "_low", "_high")
+            row |= {f"{metric}{end}": v for end, v in zip(ends, values, strict=True)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def runs_table(rows: Rows) -> pd.DataFrame:
+    """Return one row per run with the value of every metric."""
+    keys = ("variant", "num_train", "seed", "cpu_s", "diverged")
+    return pd.DataFrame([{k: row.get(k) for k in keys} | dict(row["values"]) for row in rows])
+
+
+def detector_gain(detector: pd.DataFrame, num_real: int, arm: str, seed: int) -> Estimate | None:
+    """Estimate the gain in AUC of an arm over real slices with classical augmentation."""
+    rows = detector[detector["num_real"] == num_real] if len(detector) else detector
+    if not len(rows) or arm not in rows or not rows[[arm, REAL]].notna().to_numpy().all():
+        return None
+    values = (rows[arm] - rows[REAL]).to_numpy(np.float64)
+    rng = stream(seed, "study", "bootstrap", "detector", num_real, arm)
+    return estimate(values, np.empty((len(values), 0)), NUM_BOOTSTRAP, rng)

@@ -1,8 +1,4 @@
-"""Tables and statements from the scores of all runs: rules turn intervals into sentences.
-
-A comparison is paired by seed: both variants of a pair start from the same seed, learn from the
-same slices and are scored against the same halves of the test tubes.
-"""
+"""The page of conclusions, written from the scores of all runs: intervals become sentences."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,56 +6,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tubepet.evaluate.learned import LEARNED
-from tubepet.evaluate.metrics import STATISTICS, column, descriptions
+from tubepet.evaluate.metrics import column
 from tubepet.evaluate.row_names import COPY, FLOOR
-from tubepet.rng import stream
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
-from tubepet.study.intervals import OPEN, Estimate, estimate, holm
-from tubepet.study.score import NEAREST_SIMILARITY
+from tubepet.study.intervals import OPEN, Estimate, holm
 from tubepet.study.scores import (
     ALL,
     KEY,
-    NUM_BOOTSTRAP,
     SPACES,
     Claim,
-    Rows,
     Scores,
+    all_descriptions,
     claims_of,
     counts,
+    detector_gain,
+    label,
 )
 
-LABELS = {"mmd": "KID (cubic MMD²)", "frechet": "Fréchet distance", "coverage": "coverage"}
 MIN_NEAREST_RATIO = 0.9  # figures asked of our generator
 MAX_OVER_FLOOR = 3.0
 DETECTOR_IMAGES = 50
-
-
-def label(metric: str) -> str:
-    """Return the name of a key metric with its space, as the page prints it."""
-    base = metric.removesuffix(f"_{LEARNED}")
-    space = LEARNED if metric != base else STATISTICS
-    return f"{LABELS[base]}, {space} features" if base in LABELS else metric
-
-
-def main_table(names: Sequence[str], scores: Scores, metrics: Sequence[str]) -> pd.DataFrame:
-    """Return one row per variant: mean, sd and 95 % interval of every metric."""
-    rows = []
-    for name in names:
-        row: dict[str, Any] = {"variant": name, "num_seeds": len(scores.seeds(name))}
-        for metric in metrics:
-            found = scores.mean(name, metric)
-            values = (found.mean, found.sd, found.low, found.high) if found else (None,) * 4
-            ends = ("", "_sd", "_low", "_high")
-            row |= {f"{metric}{end}": v for end, v in zip(ends, values, strict=True)}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def runs_table(rows: Rows) -> pd.DataFrame:
-    """Return one row per run with the value of every metric."""
-    keys = ("variant", "num_train", "seed", "cpu_s", "diverged")
-    return pd.DataFrame([{k: row.get(k) for k in keys} | dict(row["values"]) for row in rows])
+PHYSICAL = [
+    "ms_ssim", "ms_ssim_nearest", "w1_activity", "w1_radius", "w1_intensity", "noise_factor",
+]  # fmt: skip
 
 
 def number(value: float | None) -> str:
@@ -109,48 +78,44 @@ def asked_figures(
     candidate: str, rivals: Sequence[str], scores: Scores, detector: pd.DataFrame
 ) -> list[list[str]]:
     """Return what was asked of our generator, what was measured, and whether it is met."""
-    lines = []
-    for metric, sign in KEY.items():
-        found = {r: scores.difference(candidate, r, metric, sign) for r in rivals}
-        known = {r: e for r, e in found.items() if e is not None}
-        if not known:
-            lines.append([f"first in {label(metric)}", "difference > 0", "not measured", OPEN])
-            continue
-        corrected = dict(zip(known, holm([e.p for e in known.values()]), strict=True))
-        closest = min(known, key=lambda r: known[r].mean)
-        text = f"least lead: {interval(known[closest])} over `{closest}`, Holm p = "
-        text += number(corrected[closest])
-        is_met = all(e.low > 0 for e in known.values()) and len(known) == len(rivals)
-        won = sum(e.low > 0 for e in known.values())
-        lost = sum(e.high < 0 for e in known.values())
-        sure = f"ahead of {won} and behind {lost} of {len(rivals)} rivals for sure"
-        word = "met" if is_met else f"not met ({sure})"
-        found_factors = [scores.factor(candidate, r, metric) for r in rivals] if sign < 0 else []
-        factors = [e for e in found_factors if e is not None]
-        if factors and len(factors) == len(rivals):
-            text += f"; least factor {as_factor(min(factors, key=lambda e: e.mean))}"
-            word += f"; as factors {'met' if all(e.low > 0 for e in factors) else 'not met'}"
-        lines.append([f"first in {label(metric)}", "difference > 0 for every rival", text, word])
+    lines = [_first_in(metric, candidate, rivals, scores) for metric in KEY]
     ratio = scores.mean(candidate, "nearest_ratio")
-    lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO, 1))
-    for space in SPACES:
-        metric = column("frechet", space)
-        lines.append(_over_floor(candidate, metric, scores))
+    lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO))
+    lines += [_over_floor(candidate, column("frechet", space), scores) for space in SPACES]
     gain = detector_gain(detector, DETECTOR_IMAGES, BOTH, scores.seed)
     name = f"AUC gain of the detector at {DETECTOR_IMAGES} real slices"
-    lines.append(_threshold(name, gain, 0.0, 1))
-    return lines
+    return [*lines, _threshold(name, gain, 0.0)]
 
 
-def _threshold(name: str, found: Estimate | None, threshold: float, sign: int) -> list[str]:
-    needed = f"{'≥' if sign > 0 else '≤'} {threshold:g}"
+def _first_in(metric: str, candidate: str, rivals: Sequence[str], scores: Scores) -> list[str]:
+    sign, name = KEY[metric], f"first in {label(metric)}"
+    found = {r: scores.difference(candidate, r, metric, sign) for r in rivals}
+    known = {r: e for r, e in found.items() if e is not None}
+    if not known:
+        return [name, "difference > 0", "not measured", OPEN]
+    corrected = dict(zip(known, holm([e.p for e in known.values()]), strict=True))
+    closest = min(known, key=lambda r: known[r].mean)
+    text = f"least lead: {interval(known[closest])} over `{closest}`, Holm p = "
+    text += number(corrected[closest])
+    won = sum(e.low > 0 for e in known.values())
+    lost = sum(e.high < 0 for e in known.values())
+    sure = f"ahead of {won} and behind {lost} of {len(rivals)} rivals for sure"
+    word = "met" if won == len(rivals) else f"not met ({sure})"
+    found_factors = [scores.factor(candidate, r, metric) for r in rivals] if sign < 0 else []
+    factors = [e for e in found_factors if e is not None]
+    if factors and len(factors) == len(rivals):
+        text += f"; least factor {as_factor(min(factors, key=lambda e: e.mean))}"
+        word += f"; as factors {'met' if all(e.low > 0 for e in factors) else 'not met'}"
+    return [name, "difference > 0 for every rival", text, word]
+
+
+def _threshold(name: str, found: Estimate | None, threshold: float) -> list[str]:
+    needed = f"≥ {threshold:g}"
     if found is None:
         return [name, needed, "not measured", OPEN]
-    short = sign * (threshold - found.mean)
-    is_zero = threshold == 0
-    is_met = found.low > 0 if is_zero else short <= 0
-    word = "met" if is_met else f"not met (short by {number(max(short, 0))})"
-    if is_zero and not is_met:
+    short = threshold - found.mean
+    word = "met" if short <= 0 else f"not met (short by {number(short)})"
+    if threshold == 0 and found.low <= 0:
         word = "not met (interval holds 0)" if found.high > 0 else "not met (it loses)"
         needed = "> 0, interval without 0"
     return [name, needed, interval(found), word]
@@ -166,16 +131,6 @@ def _over_floor(candidate: str, metric: str, scores: Scores) -> list[str]:
     is_met = ratio <= MAX_OVER_FLOOR
     word = "met" if is_met else f"not met ({number(ratio / MAX_OVER_FLOOR)} times too large)"
     return [name, f"≤ {MAX_OVER_FLOOR:g}", text, word]
-
-
-def detector_gain(detector: pd.DataFrame, num_real: int, arm: str, seed: int) -> Estimate | None:
-    """Estimate the gain in AUC of an arm over real slices with classical augmentation."""
-    rows = detector[detector["num_real"] == num_real] if len(detector) else detector
-    if not len(rows) or arm not in rows or not rows[[arm, REAL]].notna().to_numpy().all():
-        return None
-    values = (rows[arm] - rows[REAL]).to_numpy(np.float64)
-    rng = stream(seed, "study", "bootstrap", "detector", num_real, arm)
-    return estimate(values, np.empty((len(values), 0)), NUM_BOOTSTRAP, rng)
 
 
 def memorisation_text(names: Sequence[str], scores: Scores) -> str:
@@ -268,7 +223,7 @@ def costs_text(costs: pd.DataFrame) -> str:
     )  # fmt: skip
 
 
-def page(
+def make_page(
     study: Mapping[str, Any],
     scores: Scores,
     costs: pd.DataFrame,
@@ -295,13 +250,57 @@ def page(
     """
     variants, candidate = study["variants"], study["candidate"]
     claims = claims_of(variants, scores)
-    whole = [name for name, v in variants.items() if not v["ablates"]]
-    rivals = [name for name in whole if name != candidate]
-    learned = facts["features"]
+    rivals = [n for n, variant in variants.items() if not variant["ablates"] and n != candidate]
+    parts = _introduction(study, facts)
+    if claims:
+        lines = [
+            f"- {c.text}: **{c.verdict}** (distances as factors: **{c.verdict_of_factors}**).\n"
+            for found in claims.values()
+            for c in found
+        ]
+        parts += ["## In short\n", "".join(lines)]
+    if candidate in variants:
+        parts += [
+            "## The figures asked of our generator\n",
+            markdown_table(
+                ["figure", "needed", "measured", "verdict"],
+                asked_figures(candidate, rivals, scores, detector),
+            ),
+        ]
+    for name, found in claims.items():
+        parts += [f"## Claims about `{name}`\n", "".join(claim_text(c) for c in found)]
+    names, curve = [FLOOR, COPY, *variants], study["curve"]
+    shown = [*KEY, "precision", "recall", "density", "c2st", "nearest_ratio"]
+    header = ["variant", "seeds", *(label(metric) for metric in shown)]
+    seeds = {name: [f"{len(scores.seeds(name))}"] for name in names}
+    parts += [
+        "## All variants\n",
+        markdown_table(header, _means(names, shown, scores, seeds)),
+        "## Diversity, fidelity and physics\n",
+        markdown_table(["variant", *PHYSICAL], _means(names, PHYSICAL, scores)),
+        "The wall does not emit: its thickness cannot be seen in these images.\n",
+        "## Memorisation\n",
+        memorisation_text(names, scores),
+        "## A defect detector\n",
+        detector_text(detector, scores.seed) if len(detector) else "Not run.\n",
+        "## Fewer training slices\n",
+        curve_text(curve["variants"], [*map(str, curve["num_images"]), ALL], scores),
+        "## Tuning\n",
+        tuning_text(study["tuning_steps"], tuning),
+        "## Compute\n",
+        costs_text(costs),
+        "## What the numbers are\n",
+        "".join(f"- `{name}`: {text}.\n" for name, text in all_descriptions().items()),
+    ]
+    return "\n".join(parts)
+
+
+def _introduction(study: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    learned, num_variants = facts["features"], len(study["variants"])
     preparation = "preparation (VAE, bank) included where the table of compute says so"
-    parts = [
+    return [
         "# What the study shows\n",
-        f"{len(variants)} variants, each trained for the cost of {study['budget_steps']} steps of "
+        f"{num_variants} variants, each trained for the cost of {study['budget_steps']} steps of "
         f"DCGAN, {preparation}; {facts['num_train']} training slices, scored on "
         f"{facts['num_test']} slices of {facts['num_test_tubes']} tubes that no training saw, with "
         f"{facts['num_images']} images each. Intervals are 95 % over seeds and test tubes "
@@ -317,62 +316,16 @@ def page(
         f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
         f"the bore's radius within {number(learned['radius_error_px'])} pixels.\n",
     ]
-    everything = [claim for found in claims.values() for claim in found]
-    if everything:
-        lines = [
-            f"- {c.text}: **{c.verdict}** (distances as factors: **{c.verdict_of_factors}**).\n"
-            for c in everything
-        ]
-        parts += ["## In short\n", "".join(lines)]
-    if candidate in variants:
-        parts += [
-            "## The figures asked of our generator\n",
-            markdown_table(
-                ["figure", "needed", "measured", "verdict"],
-                asked_figures(candidate, rivals, scores, detector),
-            ),
-        ]
-    for name, found in claims.items():
-        parts += [f"## Claims about `{name}`\n", "".join(claim_text(c) for c in found)]
-    names = [FLOOR, COPY, *variants]
-    shown = [*KEY, "precision", "recall", "density", "c2st", "nearest_ratio"]
-    parts += [
-        "## All variants\n",
-        markdown_table(
-            ["variant", "seeds", *(label(m) for m in shown)],
-            [
-                [f"`{n}`", f"{len(scores.seeds(n))}", *(interval(scores.mean(n, m)) for m in shown)]
-                for n in names
-            ],
-        ),
-    ]
-    physical = ["ms_ssim", "ms_ssim_nearest", "w1_activity", "w1_radius", "w1_intensity"]
-    physical += ["noise_factor"]
-    parts += [
-        "## Diversity, fidelity and physics\n",
-        markdown_table(
-            ["variant", *physical],
-            [[f"`{n}`", *(interval(scores.mean(n, m)) for m in physical)] for n in names],
-        ),
-        "The wall does not emit: its thickness cannot be seen in these images.\n",
-        "## Memorisation\n",
-        memorisation_text(names, scores),
-        "## A defect detector\n",
-        detector_text(detector, scores.seed) if len(detector) else "Not run.\n",
-        "## Fewer training slices\n",
-        curve_text(
-            study["curve"]["variants"], [*map(str, study["curve"]["num_images"]), ALL], scores
-        ),
-        "## Tuning\n",
-        tuning_text(study["tuning_steps"], tuning),
-        "## Compute\n",
-        costs_text(costs),
-        "## What the numbers are\n",
-        "".join(f"- `{name}`: {text}.\n" for name, text in all_descriptions().items()),
-    ]
-    return "\n".join(parts)
 
 
-def all_descriptions() -> dict[str, str]:
-    """Return what each metric is."""
-    return descriptions(SPACES) | {"ms_ssim_nearest": NEAREST_SIMILARITY}
+def _means(
+    names: Sequence[str],
+    metrics: Sequence[str],
+    scores: Scores,
+    more: Mapping[str, list[str]] | None = None,
+) -> list[list[str]]:
+    """Return rows of a table: name, `more` of it, and each metric with its interval."""
+    more = more or {}
+    return [
+        [f"`{n}`", *more.get(n, []), *(interval(scores.mean(n, m)) for m in metrics)] for n in names
+    ]

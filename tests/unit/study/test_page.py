@@ -9,7 +9,7 @@ import pytest
 
 from tubepet import io
 from tubepet.evaluate.row_names import COPY, FLOOR
-from tubepet.study import conclusions, figures, tuning
+from tubepet.study import figures, page, scores, tuning
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
 from tubepet.study.scores import KEY, Scores, counts
 
@@ -47,7 +47,7 @@ def run(variant: str, seed: int, quality: float, num_train: str = "all") -> dict
             "draws": draws, "cpu_s": 3.0, "diverged": ""}  # fmt: skip
 
 
-def page(ours: float, dcgan: float, no_memory: float, gain: float) -> str:
+def written(ours: float, dcgan: float, no_memory: float, gain: float) -> str:
     qualities = {"ours": ours, "dcgan": dcgan, "no_memory": no_memory, FLOOR: 12.0, COPY: 11.0}
     rows = [run(name, seed, q) for name, q in qualities.items() for seed in range(SEEDS)]
     rows += [run("ours", seed, ours - 2, "30") for seed in range(SEEDS)]
@@ -56,14 +56,14 @@ def page(ours: float, dcgan: float, no_memory: float, gain: float) -> str:
             "parameters": 5.0}  # fmt: skip
     aucs = [{"num_real": 50, "seed": s, REAL: 0.6, BOTH: 0.6 + gain + 0.01 * s, SYNTHETIC: None}
             for s in range(SEEDS)]  # fmt: skip
-    scores = Scores(rows, seed=1)
+    found = Scores(rows, seed=1)
     facts = FACTS | {"features": FEATURES}
     costs, detector = pd.DataFrame([cost]), pd.DataFrame(aucs)
-    return conclusions.page(STUDY, scores, costs, tuning.table(CHOICES), detector, facts)
+    return page.make_page(STUDY, found, costs, tuning.table(CHOICES), detector, facts)
 
 
 def test_a_clear_win_is_stated_as_one() -> None:
-    text = page(ours=10, dcgan=8, no_memory=9, gain=0.1)
+    text = written(ours=10, dcgan=8, no_memory=9, gain=0.1)
     assert "**holds** (6 of 6 differences above 0, 0 below): `ours` is better than `dcgan`" in text
     assert ": The memory carries information (`ours` is better than `no_memory`)" in text
     assert text.count("- **holds**") == 2
@@ -75,7 +75,7 @@ def test_a_clear_win_is_stated_as_one() -> None:
 
 
 def test_a_clear_loss_is_stated_as_one() -> None:
-    text = page(ours=8, dcgan=10, no_memory=9, gain=-0.1)
+    text = written(ours=8, dcgan=10, no_memory=9, gain=-0.1)
     assert "**does not hold** (0 of 6 differences above 0, 6 below): `ours` is better" in text
     assert text.count("- **does not hold**") == 2
     assert text.count("not met (ahead of 0 and behind 1 of 1 rivals for sure)") == 6
@@ -88,12 +88,12 @@ def test_distances_over_decades_are_told_apart_as_factors() -> None:
         for name, distance in (("ours", good), ("dcgan", bad)):
             values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
             rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
-    claim = conclusions._claim("x", "ours", "dcgan", Scores(rows, 1))
+    claim = scores._claim("x", "ours", "dcgan", Scores(rows, 1))
     assert counts(claim.estimates) == (0, 0)
     assert counts(claim.factors) == (4, 0)
     # geometric mean of 10, 50/3, 200, 20, 1200
     assert np.exp(claim.factors["frechet"].mean) == pytest.approx(60.3, rel=0.01)
-    assert conclusions.as_factor(claim.factors["frechet"]).startswith("60.3x [")
+    assert page.as_factor(claim.factors["frechet"]).startswith("60.3x [")
 
 
 def test_a_figure_is_met_as_factors_only_if_every_rivals_interval_is_above_0() -> None:
@@ -102,10 +102,10 @@ def test_a_figure_is_met_as_factors_only_if_every_rivals_interval_is_above_0() -
         for name, distance in (("ours", 1.0), ("dcgan", 1.5), ("wgan", uneven)):
             values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
             rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
-    scores, detector = Scores(rows, 1), pd.DataFrame({"num_real": []})
+    found, detector = Scores(rows, 1), pd.DataFrame({"num_real": []})
 
     def of_distances(*rivals: str) -> list[list[str]]:
-        lines = conclusions.asked_figures("ours", rivals, scores, detector)
+        lines = page.asked_figures("ours", rivals, found, detector)
         return [line for line in lines if "least factor" in line[2]]
 
     assert [line[3].split("; ")[1] for line in of_distances("dcgan")] == ["as factors met"] * 4
@@ -114,14 +114,14 @@ def test_a_figure_is_met_as_factors_only_if_every_rivals_interval_is_above_0() -
 
 
 def test_no_difference_is_undecided() -> None:
-    text = page(ours=10, dcgan=10, no_memory=10, gain=-0.02)
+    text = written(ours=10, dcgan=10, no_memory=10, gain=-0.02)
     assert text.count("- **undecided**") == 2
     assert "not met (interval holds 0)" in text
 
 
 def test_too_far_from_the_floor_says_by_how_much() -> None:
     # distances 20 - quality: ours 20 + 16 = 36, floor 8: 4.5 times, 1.5 times too far
-    text = page(ours=-16, dcgan=-17, no_memory=-17, gain=0.1)
+    text = written(ours=-16, dcgan=-17, no_memory=-17, gain=0.1)
     assert len(re.findall(r"not met \(1\.(49|5)\d* times too large\)", text)) == 2
 
 
@@ -135,7 +135,7 @@ def test_pairs_are_the_seeds_that_both_have() -> None:
 def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
     rows = [run(name, s, q) for name, q in (("ours", 10), ("dcgan", 8)) for s in range(SEEDS)]
     rows[0]["values"]["mmd"] = -0.01
-    claim = conclusions._claim("x", "ours", "dcgan", Scores(rows, 1))
+    claim = scores._claim("x", "ours", "dcgan", Scores(rows, 1))
     assert claim.factors["mmd"] is None and claim.factors["frechet"] is not None
     assert claim.verdict == claim.verdict_of_factors == "holds"
 
@@ -143,18 +143,18 @@ def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
 def test_a_metric_that_is_undefined_is_not_a_win() -> None:
     rows = [run(name, s, 10) for name in ("ours", "dcgan") for s in range(3)]
     rows[0]["values"]["coverage"] = None
-    claim = conclusions._claim("x", "ours", "dcgan", Scores(rows, 1))
+    claim = scores._claim("x", "ours", "dcgan", Scores(rows, 1))
     assert claim.estimates["coverage"] is None and claim.verdict == "undecided"
 
 
 def test_figures_are_drawn(tmp_path: Path) -> None:
     rows = [run(name, s, 10) for name in ("ours", FLOOR) for s in range(3)]
     rows += [run("ours", s, 8, "30") for s in range(3)]
-    scores = Scores(rows, 1)
+    found = Scores(rows, 1)
     table = pd.DataFrame({"num_real": [25, 50], "seed": 0, REAL: [0.6, 0.7], BOTH: [0.7, np.nan]})
     drawn = (
-        figures.draw_variants(["ours", FLOOR], scores),
-        figures.draw_curve(["ours"], [30], 60, scores),
+        figures.draw_variants(["ours", FLOOR], found),
+        figures.draw_curve(["ours"], [30], 60, found),
         figures.draw_detector(table),
         figures.draw_detector(pd.DataFrame()),
     )
@@ -165,4 +165,4 @@ def test_figures_are_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.01234, "0.0123"), (12345.6, "12346")])
 def test_numbers_are_short(value: float | None, text: str) -> None:
-    assert conclusions.number(value) == text
+    assert page.number(value) == text
