@@ -41,6 +41,7 @@ rule label_feature_slices:
     """What is true in these slices."""
     input:
         table=rules.collect_feature_slices.output.table,
+        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
     output:
         fluid="results/study/features/fluid.npy",
         expected="results/study/features/expected.npy",
@@ -58,9 +59,8 @@ rule label_feature_slices:
         mem_mb=1000,
         runtime=30,
     params:
-        seed=config["seed"],
+        truths=expand("results/phantom/{tube}/truth.json", tube=FEATURE_TUBES),
         phantom=phantom_ranges(),
-        tubes={},
         grid=slice_grid(),
         num_slices=config["reconstruct"]["num_slices"],
         margin_mm=config["reconstruct"]["slice_margin_mm"],
@@ -77,8 +77,9 @@ rule train_features:
         fluid=rules.label_feature_slices.output.fluid,
         masks=rules.label_feature_slices.output.defect,
         labels=rules.label_feature_slices.output.labels,
-        info=rules.collect_slices.output.info,
+        info=rules.collect_feature_slices.output.info,
         study_table=rules.collect_slices.output.table,
+        study_info=rules.collect_slices.output.info,
     output:
         weights="results/study/features/network.safetensors",
         facts="results/study/features/network.json",
@@ -96,7 +97,7 @@ rule train_features:
         seed=config["seed"],
         num_steps=STUDY["features"]["num_steps"],
         visible_mm3=STUDY["detector"]["visible_mm3"],
-        code=code_digest("tubepet.evaluate.learned"),
+        code=code_digest("tubepet.dataset.slices", "tubepet.evaluate.learned"),
     script:
         "../scripts/train_features.py"
 
@@ -263,7 +264,11 @@ rule fit_subset_features:
         runtime=120,
     params:
         features=config["features"],
-        code=code_digest("tubepet.features.bank", "tubepet.features.figures"),
+        code=code_digest(
+            "tubepet.dataset.slices",
+            "tubepet.features.bank",
+            "tubepet.features.figures",
+        ),
     script:
         "../scripts/fit_features.py"
 

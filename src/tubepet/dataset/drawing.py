@@ -185,12 +185,10 @@ def label_table(drawings: Drawings, grid: SliceGrid) -> pd.DataFrame:
 def draw_dataset(
     paths: Mapping[str, str | os.PathLike[str]],
     table: pd.DataFrame,
-    phantom: Mapping[str, Any],
-    overrides: Mapping[str, Mapping[str, Any]],
-    seed: int,
+    tubes: Mapping[str, Tube],
     grid: SliceGrid,
 ) -> pd.DataFrame:
-    """Draw every slice of the dataset, as its tube was drawn for the simulation, tube by tube.
+    """Draw every slice of the dataset, tube by tube.
 
     Parameters
     ----------
@@ -199,8 +197,8 @@ def draw_dataset(
         (uint8), all of shape (N, H, W); see `Drawings`.
     table : DataFrame
         ``slices.parquet``: the slices of a tube in consecutive rows.
-    phantom, overrides, seed
-        Config section `phantom`, its key `tubes`, and the seed of the run: they are the tubes.
+    tubes : mapping of Tube
+        By name, as they were simulated.
     grid : SliceGrid
 
     Returns
@@ -215,8 +213,7 @@ def draw_dataset(
         io.open_stack(paths["defect"], shape, "|u1") as append_defect,
     ):
         for name, rows in table.groupby("tube", sort=False):
-            tube = draw_tube(str(name), phantom, overrides.get(str(name), {}), seed)
-            drawn = draw_slices(tube, rows["z_mm"].to_numpy(), grid)
+            drawn = draw_slices(tubes[str(name)], rows["z_mm"].to_numpy(), grid)
             for i in range(len(rows)):
                 append_fluid(drawn.fluid[i])
                 append_expected(drawn.expected[i])

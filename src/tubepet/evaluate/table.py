@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tubepet import io
-from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.slices import Slices
 from tubepet.dataset.stack import by_pieces, whole
 from tubepet.errors import InputError
 from tubepet.evaluate import distances, inception, metrics, statistics
@@ -29,7 +29,7 @@ NUM_CLOSEST = 8  # samples named, those nearest to a training slice
 
 def evaluate(
     samples: Mapping[str, NDArray[np.float32]],
-    real: RealSlices,
+    real: Slices,
     num_bootstrap: int,
     inception_path: str,
     seed: int,
@@ -47,7 +47,7 @@ def evaluate(
     ----------
     samples : mapping of float32 array, shape (N, H, W)
         Generated images in Bq/mm3 by model name.
-    real : RealSlices
+    real : Slices
     num_bootstrap : int
         Draws per row.
     inception_path : str
@@ -68,8 +68,7 @@ def evaluate(
         Fewer than two test or training slices; a wrong Inception file.
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
-    train, test = real.of("train"), real.of("test")
-    test = test.of(io.evenly(np.arange(len(test)), MOST_TEST))
+    train, test = real.of("train"), real.of("test").evenly(MOST_TEST)
     for name, images in (("train", train), ("test", test)):
         if len(images) < MIN_IMAGES:
             raise InputError(
@@ -85,7 +84,7 @@ def evaluate(
     # half of the smallest set, so that draws from it differ too
     n = max(MIN_IMAGES, min(len(test), min(len(images) for images in sets.values()) // 2))
 
-    train_statistics = statistics.image_statistics(train, 1.0)
+    train_statistics = statistics.image_statistics(train)
     space = statistics.fit_space(train_statistics, min(n, len(test)))
     spaces = {metrics.STATISTICS: space.features}
     originals = distances.seen(train)  # where copies would come from
@@ -95,7 +94,7 @@ def evaluate(
         features = partial(inception.inception_features, network)
         (test_features,) = by_pieces([features], test)
     rows, statements, closest = [], [], {}
-    tubes = real.tube[real.split == "train"]
+    tubes = real.tube[train.rows]
     for name, images in sets.items():
         log.info("%s: %d images against %d test slices", name, len(images), len(test))
         pairs = stream(seed, "evaluate", name, "pairs")
@@ -131,7 +130,7 @@ def evaluate(
         "statements": statements,
         "closest": closest,
         "num_train": len(train),
-        "num_test_tubes": len(np.unique(real.tube[real.split == "test"])),
+        "num_test_tubes": len(np.unique(real.tube[real.rows("test")])),
         "scale_bq_mm3": real.scale_bq_mm3,
     }
     return table, facts
