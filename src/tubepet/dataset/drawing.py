@@ -6,7 +6,8 @@ a reconstructed slice, and to ask a generator for new ones.
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -207,25 +208,16 @@ def draw_dataset(
         i_slice, tube, and the columns of `label_table`.
     """
     labels, shape = [], (len(table), grid.num_pixels, grid.num_pixels)
-    with (
-        io.open_stack(paths["fluid"], shape) as append_fluid,
-        io.open_stack(paths["expected"], shape) as append_expected,
-        io.open_stack(paths["defect"], shape, "|u1") as append_defect,
-    ):
+    kinds = {"fluid": "<f4", "expected": "<f4", "defect": "|u1"}
+    with ExitStack() as files:
+        appends = {n: files.enter_context(io.open_stack(paths[n], shape, kinds[n])) for n in kinds}
         for name, rows in table.groupby("tube", sort=False):
             drawn = draw_slices(tubes[str(name)], rows["z_mm"].to_numpy(), grid)
-            for i in range(len(rows)):
-                append_fluid(drawn.fluid[i])
-                append_expected(drawn.expected[i])
-                append_defect(drawn.defect[i])
+            for kind, append in appends.items():
+                for image in getattr(drawn, kind):
+                    append(image)
             labels.append(label_table(drawn, grid))
     return pd.concat([table[["i_slice", "tube"]], pd.concat(labels, ignore_index=True)], axis=1)
-
-
-def joined(parts: Sequence[Drawings]) -> Drawings:
-    """Return drawings one after the other."""
-    names = [field.name for field in fields(Drawings)]
-    return Drawings(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
 
 
 @dataclass(frozen=True)
@@ -303,7 +295,8 @@ def draw_new(
         row = {"family": tube.family, "defect": tube.defect, "z_mm": z_mm}
         rows.append(row | {"defect_size_mm": size_mm})
         drawn.append(drawing)
-    drawings = joined(drawn)
+    names = [field.name for field in fields(Drawings)]
+    drawings = Drawings(*(np.concatenate([getattr(one, n) for one in drawn]) for n in names))
     return drawings, pd.concat([pd.DataFrame(rows), label_table(drawings, population.grid)], axis=1)
 
 

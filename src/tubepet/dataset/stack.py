@@ -25,7 +25,7 @@ class Stack:
     low, high : float
         What becomes 0 and 1: 0 and the data set's scale (or a window of HU).
     is_clipped : bool
-        Whether what lies outside becomes 0 or 1, as for training.
+        Whether what lies outside becomes 0 or 1, as for training; not where activity must add up.
     """
 
     array: NDArray[Any]
@@ -65,10 +65,6 @@ class Stack:
     def evenly(self, most: int) -> "Stack":
         """Return all images, or every second, third, .. of them, for at most `most`."""
         return replace(self, rows=io.evenly(self.rows, most))
-
-    def unclipped(self) -> "Stack":
-        """Return the same images as they are beyond the range: where activity must add up."""
-        return replace(self, is_clipped=False)
 
 
 Images = NDArray[np.float32] | Stack

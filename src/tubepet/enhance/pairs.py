@@ -72,5 +72,5 @@ def collect_pairs(
 
 def select(short: Slices, long: Slices, split: str) -> Pairs:
     """Return the pairs of one split; not clipped, so that a tube keeps its activity."""
-    images = [slices.of(split).unclipped()[:] for slices in (short, long)]
-    return Pairs(images[0], images[1], short.tube[short.rows(split)])
+    images = [slices.of(split, is_clipped=False)[:] for slices in (short, long)]
+    return Pairs(images[0], images[1], short.tube[short.split == split])

@@ -37,11 +37,12 @@ def image_statistics(images: Images) -> Array:
     float64 array, shape (N, 30)
         8 quantiles, mean, standard deviation, 8 quantiles of the gradient's size, 12 log10 powers.
     """
-    (statistics,) = by_pieces([lambda piece: _statistics(np.asarray(piece, np.float64))], images)
+    (statistics,) = by_pieces([_statistics], images)
     return statistics
 
 
-def _statistics(unit: Array) -> Array:
+def _statistics(images: NDArray[np.float32]) -> Array:
+    unit = images.astype(np.float64)
     dy, dx = np.gradient(unit, axis=(1, 2))
     pixels, steps = (a.reshape(len(unit), -1) for a in (unit, np.hypot(dy, dx)))
     columns = [

@@ -87,6 +87,7 @@ def evaluate(
     train_statistics = statistics.image_statistics(train)
     space = statistics.fit_space(train_statistics, min(n, len(test)))
     spaces = {metrics.STATISTICS: space.features}
+    size, k = test.shape[-1], len(space.components)
     originals = distances.seen(train)  # where copies would come from
     nearest, _ = distances.nearest_training(test, originals)
     real_side = metrics.describe(test, nearest, spaces, stream(seed, "evaluate", "test"))
@@ -103,8 +104,12 @@ def evaluate(
         described = metrics.describe(images, nearest, spaces, pairs)
         if name in samples:
             closest[name] = np.argsort(nearest, kind="stable")[:NUM_CLOSEST].tolist()
-        draws = _draws(described, real_side, n, num_bootstrap, name, seed)
-        intervals, missing = _intervals(draws)
+        chosen = stream(seed, "evaluate", name)
+        draws = [
+            metrics.measure(described.subset(chosen.permutation(len(described))[:n]), real_side)
+            for _ in Bar(range(num_bootstrap), desc=name)
+        ]
+        intervals, missing = _intervals(pd.DataFrame(draws).astype(float))
         if missing:
             statements.append(
                 f"{name}: {', '.join(missing)} cannot be computed from {n} images against "
@@ -115,42 +120,20 @@ def evaluate(
             (image_features,) = by_pieces([features], images)
             row["fid"] = distances.frechet(image_features, test_features)
         row |= {"num_images": len(images), "n": n, "num_test": len(test)}
-        row |= {
-            "image_size_px": test.shape[-1],
-            "feature_space": f"statistics-{len(space.components)}",
-        }
+        row |= {"image_size_px": size, "feature_space": f"statistics-{k}"}
         row |= {"paper_ms_ssim": PAPER_MS_SSIM.get(name), "paper_fid": PAPER_FID.get(name)}
         rows.append(row)
     table = pd.DataFrame(rows)
     facts = {
         "rows": [{k: v for k, v in row.items() if v is not None} for row in rows],
-        "columns": _descriptions(
-            test.shape[-1], len(space.components), n, len(test), num_bootstrap
-        ),
+        "columns": _descriptions(size, k, n, len(test), num_bootstrap),
         "statements": statements,
         "closest": closest,
         "num_train": len(train),
-        "num_test_tubes": len(np.unique(real.tube[real.rows("test")])),
+        "num_test_tubes": len(np.unique(real.tube[real.split == "test"])),
         "scale_bq_mm3": real.scale_bq_mm3,
     }
     return table, facts
-
-
-def _draws(
-    described: metrics.Described,
-    real_side: metrics.Described,
-    n: int,
-    num_bootstrap: int,
-    name: str,
-    seed: int,
-) -> pd.DataFrame:
-    """One row of metrics per draw of n images."""
-    rng = stream(seed, "evaluate", name)
-    values = [
-        metrics.measure(described.subset(rng.permutation(len(described))[:n]), real_side)
-        for _ in Bar(range(num_bootstrap), desc=name)
-    ]
-    return pd.DataFrame(values).astype(float)
 
 
 def _intervals(draws: pd.DataFrame) -> tuple[dict[str, float | None], list[str]]:

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -292,9 +291,3 @@ def _last_validation(
         "val_kl_nats": float(last["kl_nats"]),
         "val_rmse_hu": float(np.sqrt(mean_square) * (window_hu[1] - window_hu[0]) / 2),
     }
-
-
-def write_weights(path: str | os.PathLike[str], model: ConvVAE) -> None:
-    """Write the model's weights as safetensors."""
-    with io.atomic(path) as part:
-        save_model(model, str(part))

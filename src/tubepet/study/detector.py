@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from tubepet.evaluate import network
 
 Images = NDArray[np.float32]
-Labels = NDArray[np.bool_]
 
 REAL, BOTH, SYNTHETIC = "real", "real + generated", "generated"
-
 
 CELL_PX = 4  # side of the cells that are judged
 WIDTHS = (16, 32, 32, 32)
@@ -42,7 +40,7 @@ class Labelled:
     """
 
     images: Images
-    has_defect: Labels
+    has_defect: NDArray[np.bool_]
     masks: NDArray[Any]
 
 

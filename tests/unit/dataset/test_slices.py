@@ -50,18 +50,18 @@ def test_a_split_by_hand(read: Read) -> None:
     assert test.shape == (2, 4, 4) and test[:].dtype == np.float32
     assert test[0].flat[:3].tolist() == [40 / 64, 41 / 64, 42 / 64]
     assert test[:].max() == 1 and slices.of("train")[:].min() == 0  # clipped: 71 and -8 Bq/mm3
-    assert test.unclipped()[:].max() == 71 / 64
-    assert slices.of("train").unclipped()[0].min() == -8 / 64
+    assert slices.of("test", is_clipped=False)[:].max() == 71 / 64
+    assert slices.of("train", is_clipped=False)[0].min() == -8 / 64
     assert len(slices.of("val")) == 0
-    assert list(slices.tube[slices.rows("test")]) == ["tube_0001"] * 2
+    assert list(slices.tube[test.rows]) == ["tube_0001"] * 2
 
 
 def test_all_splits_together_are_all_rows(read: Read) -> None:
     slices = read()
-    rows = np.concatenate([slices.rows(split) for split in ("train", "val", "test")])
-    assert sorted(rows) == list(range(9))
-    assert list(slices.tubes) == ["tube_0004", "tube_0001", "tube_0002"]
-    assert np.concatenate(list(slices.tubes.values())).tolist() == list(range(9))
+    splits = [slices.of(split).rows for split in ("train", "val", "test")]
+    assert sorted(np.concatenate(splits)) == list(range(9))
+    assert set(slices.tubes) == set(TABLE["tube"])
+    assert sorted(np.concatenate(list(slices.tubes.values()))) == list(range(9))
 
 
 def test_a_volume_is_the_rows_of_its_tube_upwards(read: Read) -> None:
@@ -100,26 +100,32 @@ def test_drawings_and_labels_belong_to_the_slices(read: Read, tmp_path: Path) ->
     assert slices.labels(tmp_path / "labels.parquet").equals(TABLE)
     with pytest.raises(InputError, match=r"fluid\.npy: got shape \(8, 4, 4\), expected \(9, 4, 4"):
         slices.drawn(tmp_path / "fluid.npy")
-    with pytest.raises(InputError, match=r"other\.parquet: expected the tubes of the slices row"):
+    with pytest.raises(InputError, match=r"other\.parquet: got other tubes, expected those of"):
         slices.labels(tmp_path / "other.parquet")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": IMAGES[:8]}, r"slices\.npy: got shape \(8, 4, 4\), expected 9 slices, one per"),
-        ({"images": IMAGES[0]}, r"slices\.npy: got shape \(4, 4\), expected 9 slices"),
-        ({"table": TABLE[:7]}, r"slices\.parquet: got 7 rows, expected 9, as .*slices\.json says"),
-        ({"scale_bq_mm3": 0.0}, r"slices\.json: got scale_bq_mm3 0, expected more than 0 Bq/mm3"),
+        (
+            {"images": IMAGES[:8]},
+            r"npy: got shape \(8, 4, 4\) and 9 rows",
+        ),
+        ({"images": IMAGES[0]}, r"npy: got shape \(4, 4\) and 9 rows in"),
+        (
+            {"table": TABLE[:7]},
+            r"and 7 rows in .*slices\.parquet, expected 9 slices as .*json says",
+        ),
+        ({"scale_bq_mm3": 0.0}, r"slices\.json: got scale_bq_mm3 0, expected > 0"),
         (
             {"table": TABLE.iloc[[0, 1, 2, 3, 5, 4, 6, 7, 8]]},
-            r"slices\.parquet: row 5 is of tube_0001 again, expected the slices of a tube in cons",
+            r"parquet: got tube_0001 at z_mm -1 in row 3 and next at 1 in row 5, expected",
         ),
         (
             {"table": TABLE.iloc[[0, 1, 2, 4, 3, 5, 6, 7, 8]]},
-            r"slices\.parquet: z_mm of tube_0001 goes from 1 to -1 at row 4, expected steps of 2",
+            r"parquet: got tube_0001 at z_mm 1 in row 3 and next at -1 in row 4, .*, 2 mm upw",
         ),
-        ({"slice_mm": 1.0}, r"slices\.parquet: z_mm of tube_0004 goes from -2 to 0 at row 1, exp"),
+        ({"slice_mm": 1.0}, r"parquet: got tube_0001 at z_mm -1 in row 3 and next at 1 in row 4"),
     ],
     ids=["too few", "one image", "short table", "no scale", "apart", "downwards", "another grid"],
 )

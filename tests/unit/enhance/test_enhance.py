@@ -176,10 +176,10 @@ def test_filters_smooth_and_are_tuned_where_noise_is() -> None:
     raw = tube_means(score(val.short, val))["psnr"].mean()
     for name in evaluate.FILTERS:
         strength = evaluate.tune(name, val)
-        found = tube_means(score(evaluate.filtered(name, strength, val.short), val))
+        found = tube_means(score(evaluate.filtered(name, strength, val), val))
         assert found["psnr"].mean() > raw, name
         trials = [
-            tube_means(score(evaluate.filtered(name, s, val.short), val))["psnr"].mean()
+            tube_means(score(evaluate.filtered(name, s, val), val))["psnr"].mean()
             for s in evaluate.FILTERS[name].strengths
         ]
         assert found["psnr"].mean() == max(trials)
