@@ -14,7 +14,7 @@ def game(tmp_path, num_real: int):
     sizes = (30, num_real, 30, 30)
     train, test, vae, ours = (rng.random((num, 16, 16), np.float32) for num in sizes)
     template = (ROOT / "workflow/report/turing.html").read_text()
-    page, key = turing.make_page(template, train, test, {"vae": vae, "ours": ours}, 1.0, 7)
+    page, key = turing.make_page(template, train, test, {"vae": vae, "ours": ours}, 7)
     path = tmp_path / "turing.html"
     path.write_text(page)
     return path, key

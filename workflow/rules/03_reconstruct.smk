@@ -299,6 +299,8 @@ rule label_slices:
     """What is true in each slice: fluid, the image expected of it, mask and box of the defect."""
     input:
         table=rules.collect_slices.output.table,
+        truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
     output:
         fluid="results/reconstruct/fluid.npy",
         expected="results/reconstruct/expected.npy",
@@ -316,9 +318,8 @@ rule label_slices:
         mem_mb=memory(1500),
         runtime=30,
     params:
-        seed=config["seed"],
+        truths=all_tubes("results/phantom/{tube}/truth.json"),
         phantom=phantom_ranges(),
-        tubes=config["phantom"]["tubes"],
         grid=slice_grid(),
         num_slices=config["reconstruct"]["num_slices"],
         margin_mm=config["reconstruct"]["slice_margin_mm"],

@@ -43,6 +43,10 @@ rule fit_features:
         runtime=round(120 + images_mb(MOST_SLICES) / 12),
     params:
         features=config["features"],
-        code=code_digest("tubepet.features.bank", "tubepet.features.figures"),
+        code=code_digest(
+            "tubepet.dataset.slices",
+            "tubepet.features.bank",
+            "tubepet.features.figures",
+        ),
     script:
         "../scripts/fit_features.py"

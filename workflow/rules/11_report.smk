@@ -57,7 +57,7 @@ rule make_turing:
     params:
         models=lookup("gan/models", within=config),
         seed=config["seed"],
-        code=code_digest("tubepet.report.turing"),
+        code=code_digest("tubepet.dataset.slices", "tubepet.report.turing"),
     script:
         "../scripts/make_turing.py"
 

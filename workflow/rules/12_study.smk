@@ -28,6 +28,8 @@ use rule collect_slices as collect_feature_slices with:
 use rule label_slices as label_feature_slices with:
     input:
         table=rules.collect_feature_slices.output.table,
+        truths=STUDY.of_feature_tubes("phantom/{tube}/truth.json"),
+        shards=[],
     output:
         fluid="results/study/features/fluid.npy",
         expected="results/study/features/expected.npy",
@@ -39,7 +41,7 @@ use rule label_slices as label_feature_slices with:
     benchmark:
         "results/benchmarks/label_feature_slices.tsv"
     params:
-        tubes={},
+        truths=STUDY.of_feature_tubes("phantom/{tube}/truth.json"),
 
 
 rule train_features:
@@ -50,8 +52,9 @@ rule train_features:
         fluid=rules.label_feature_slices.output.fluid,
         masks=rules.label_feature_slices.output.defect,
         labels=rules.label_feature_slices.output.labels,
-        info=rules.collect_slices.output.info,
+        info=rules.collect_feature_slices.output.info,
         study_table=rules.collect_slices.output.table,
+        study_info=rules.collect_slices.output.info,
     output:
         weights="results/study/features/network.safetensors",
         facts="results/study/features/network.json",
@@ -69,7 +72,7 @@ rule train_features:
         seed=config["seed"],
         num_steps=STUDY.section["features"]["num_steps"],
         visible_mm3=STUDY.section["detector"]["visible_mm3"],
-        code=code_digest("tubepet.evaluate.learned"),
+        code=code_digest("tubepet.dataset.slices", "tubepet.evaluate.learned"),
     script:
         "../scripts/train_features.py"
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from tubepet import io, logs
-from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.slices import Slices
 from tubepet.evaluate import figures as pictures
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.study import cost, figures, page, scores, tuning
@@ -30,10 +30,8 @@ curve, num_train = study["curve"], real["facts"]["num_train"]
 draw = figures.draw_curve(curve["variants"], curve["num_images"], num_train, found)
 io.write_figure(output.curve, draw)
 io.write_figure(output.detector, figures.draw_detector(detectors))
-rows, scale_bq_mm3 = io.read_table(given.table), io.read_json(given.info)["scale_bq_mm3"]
-columns = (rows[key].to_numpy(str) for key in ("split", "tube"))
-slices = RealSlices(io.read_array(given.images), *columns, scale_bq_mm3)
-test, train = slices.of("test"), slices.of("train")
+slices = Slices.read(given.images, given.table, given.info)
+test, train, scale_bq_mm3 = slices.of("test"), slices.of("train"), slices.scale_bq_mm3
 samples = {n: io.read_array(p)[:100] for n, p in zip(params.pictured, given.samples, strict=True)}
 io.write_figure(output.samples, pictures.draw_samples(test, samples, scale_bq_mm3))
 io.write_figure(output.neighbours, pictures.draw_neighbours(train, samples, scale_bq_mm3))

@@ -3,15 +3,15 @@
 import torch
 
 from tubepet import io, logs, rng
+from tubepet.dataset.slices import Slices
 from tubepet.enhance import evaluate, figures, pairs, quality
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 torch.set_num_threads(1)  # the same sums in the same order on every machine
-arrays = (io.read_array(files.short), io.read_array(files.long), io.read_table(files.table))
-info = io.read_json(files.info)
-scale_bq_mm3 = info["scale_bq_mm3"]
-val, test = (pairs.select(*arrays, scale_bq_mm3, split) for split in ("val", "test"))
+both = [Slices.read(images, files.table, files.info) for images in (files.short, files.long)]
+scale_bq_mm3 = both[0].scale_bq_mm3
+val, test = (pairs.select(*both, split) for split in ("val", "test"))
 infos = {name: io.read_json(path) for name, path in zip(params.names, files.infos, strict=True)}
 networks = {
     name: quality.load_enhancer(path, infos[name]["arguments"])
@@ -22,7 +22,9 @@ table, metrics, images = evaluate.compare(networks, val, test, draws)
 costs = ("num_steps", "operations_per_step", "num_parameters")
 about = {name: {key: facts[key] for key in costs} for name, facts in infos.items()}
 facts = {"durations_s": params.durations_s, "scale_bq_mm3": scale_bq_mm3, "networks": about}
-io.write_json(output.metrics, facts | {"num_tubes": info["num_tubes"]} | metrics)
+io.write_json(
+    output.metrics, facts | {"num_tubes": io.read_json(files.info)["num_tubes"]} | metrics
+)
 io.write_table(output.table, table)
 io.write_figure(output.figure, figures.draw_methods(images, test, scale_bq_mm3))
 logs.log.info("%d networks in, %d methods compared", len(networks), len(table))

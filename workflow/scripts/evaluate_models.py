@@ -1,18 +1,12 @@
 """Compare all generators with held-out real slices (rule evaluate_models)."""
 
 from tubepet import io, logs
-from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.slices import Slices
 from tubepet.evaluate import figures, table
 
 logs.start_log(snakemake.log[0])
 given, output, params = snakemake.input, snakemake.output, snakemake.params
-info, slices = io.read_json(given.info), io.read_table(given.table)
-real = RealSlices(
-    images=io.read_array(given.images),
-    split=slices["split"].to_numpy(str),
-    tube=slices["tube"].to_numpy(str),
-    scale_bq_mm3=info["scale_bq_mm3"],
-)
+real = Slices.read(given.images, given.table, given.info)
 samples = {m: io.read_array(p) for m, p in zip(params.models, given.samples, strict=True)}
 
 table1, facts = table.evaluate(samples, real, **params.evaluate, seed=params.seed)
@@ -25,4 +19,4 @@ io.write_figure(output.bars, figures.draw_table(table1))
 io.write_figure(output.neighbours, figures.draw_neighbours(train, closest, real.scale_bq_mm3))
 for statement in facts["statements"]:
     logs.log.warning(statement)
-logs.log.info("%d sets of samples and %d slices in, 1 table out", len(samples), len(slices))
+logs.log.info("%d sets of samples and %d slices in, 1 table out", len(samples), len(real.images))

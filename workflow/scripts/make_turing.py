@@ -3,20 +3,19 @@
 from pathlib import Path
 
 from tubepet import io, logs
+from tubepet.dataset.slices import Slices
+from tubepet.dataset.stack import whole
 from tubepet.report import turing
 
 logs.start_log(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
-images, split = io.read_array(given.images), io.read_table(given.table)["split"].to_numpy(str)
-samples = {m: io.read_array(p) for m, p in zip(params.models, given.samples, strict=True)}
-page, key = turing.make_page(
-    Path(given.template).read_text(encoding="utf-8"),
-    images[split == "train"],
-    images[split == "test"],
-    samples,
-    io.read_json(given.info)["scale_bq_mm3"],
-    params.seed,
-)
+real = Slices.read(given.images, given.table, given.info)
+samples = {
+    model: whole(io.read_array(path), real.scale_bq_mm3)
+    for model, path in zip(params.models, given.samples, strict=True)
+}
+template = Path(given.template).read_text(encoding="utf-8")
+page, key = turing.make_page(template, real.of("train"), real.of("test"), samples, params.seed)
 io.write_text(snakemake.output.page, page)
 io.write_table(snakemake.output.key, key)
 logs.log.info("%d sets of samples in, %d trials out", len(samples), len(key))

@@ -1,33 +1,31 @@
 """Train defect detectors with and without generated slices (rule train_detectors)."""
 
-import numpy as np
+from dataclasses import replace
+
 import pandas as pd
 
 from tubepet import io, logs
-from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.slices import Slices
+from tubepet.dataset.stack import whole
 from tubepet.rng import derived_seed
 from tubepet.study import detector
 
 logs.start_log(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
-labels = io.read_table(given.labels)
-change_mm3, masks = labels["fluid_change_mm3"].abs().to_numpy(), io.read_array(given.masks)
-scale_bq_mm3 = io.read_json(given.info)["scale_bq_mm3"]
-images = io.read_array(given.images)
+slices = Slices.read(given.images, given.tables[0], given.info)
+change_mm3 = slices.labels(given.labels)["fluid_change_mm3"].abs().to_numpy()
+masks = slices.drawn(given.masks)
 rows = []
 for i_seed, path in enumerate(given.tables):
-    split = io.read_table(path)["split"].to_numpy(str)
-    real = RealSlices(images, split, labels["tube"].to_numpy(str), scale_bq_mm3)
+    real = replace(slices, table=io.read_table(path))
     train, test = (
-        detector.labelled(
-            real.of(s)[:], masks[split == s], change_mm3[split == s], params.visible_mm3
-        )
-        for s in ("train", "test")
+        detector.labelled(s[:], masks[s.rows], change_mm3[s.rows], params.visible_mm3)
+        for s in (real.of("train"), real.of("test"))
     )
     generated = None
     if given.generated:
         made = io.read_table(given.generated_labels[i_seed])["fluid_change_mm3"].abs().to_numpy()
-        unit = np.clip(io.read_array(given.generated[i_seed]) / np.float32(scale_bq_mm3), 0, 1)
+        unit = whole(io.read_array(given.generated[i_seed]), slices.scale_bq_mm3)[:]
         drawn = io.read_array(given.generated_masks[i_seed])
         generated = detector.labelled(unit, drawn, made, params.visible_mm3)
     seed = derived_seed(params.seed, "study", "detector", i_seed)

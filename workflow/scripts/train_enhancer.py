@@ -3,13 +3,13 @@
 from safetensors.torch import save_file
 
 from tubepet import io, logs
+from tubepet.dataset.slices import Slices
 from tubepet.enhance import pairs, train
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
-arrays = (io.read_array(files.short), io.read_array(files.long), io.read_table(files.table))
-scale_bq_mm3 = io.read_json(files.info)["scale_bq_mm3"]
-fit, val = (pairs.select(*arrays, scale_bq_mm3, split) for split in ("train", "val"))
+both = [Slices.read(images, files.table, files.info) for images in (files.short, files.long)]
+fit, val = (pairs.select(*both, split) for split in ("train", "val"))
 result = train.train(snakemake.wildcards.network, params.settings, fit, val, params.seed)
 with io.atomic(output.weights) as part:
     save_file(result.weights, part)

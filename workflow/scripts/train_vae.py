@@ -1,6 +1,7 @@
 """Train the VAE of CT slices (rule train_vae)."""
 
 import numpy as np
+from safetensors.torch import save_model
 
 from tubepet import io, logs
 from tubepet.pretrain import figures, train
@@ -31,7 +32,8 @@ draw = figures.draw_samples(trained.model, window_hu, 3, 10, params.seed, source
 io.write_figure(output.samples, draw)
 io.write_figure(output.curves_figure, figures.draw_curves(trained.curves, source))
 io.write_table(output.curves, trained.curves)
-train.write_weights(output.weights, trained.model)
+with io.atomic(output.weights) as part:
+    save_model(trained.model, str(part))
 facts = {"seed": params.seed, "code": params.code, "is_standin": info["is_standin"]}
 io.write_json(output.info, trained.facts | facts)
 logs.log.info("%d slices in, 1 model out", len(images))

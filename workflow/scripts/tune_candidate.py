@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 
 from tubepet import io, logs
-from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.slices import Slices
 from tubepet.generate import read
 from tubepet.generate.models import catalogue
 from tubepet.generate.run import Task
@@ -21,9 +21,7 @@ facts = cost.measure(task, Task(catalogue.MODELS["dcgan"], params.reference, dat
 settings |= {"num_steps": cost.num_steps(facts, params.budget_steps, False, name)}
 task = replace(task, config=settings)
 result = outcome.train_and_sample(task, params.num_samples, params.code, params.progress)
-rows, scale_bq_mm3 = io.read_table(given.table), io.read_json(given.info)["scale_bq_mm3"]
-split, tube = rows["split"].to_numpy(str), rows["tube"].to_numpy(str)
-real = RealSlices(io.read_array(given.images), split, tube, scale_bq_mm3)
+real = Slices.read(given.images, given.table, given.info)
 score = {"set": params.candidate, "num_steps": settings["num_steps"], "cpu_s": result.cpu_s}
 score |= tuning.judge(result.images, real, params.seed)
 io.write_json(snakemake.output.score, score)

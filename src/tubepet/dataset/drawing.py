@@ -6,7 +6,8 @@ a reconstructed slice, and to ask a generator for new ones.
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -185,12 +186,10 @@ def label_table(drawings: Drawings, grid: SliceGrid) -> pd.DataFrame:
 def draw_dataset(
     paths: Mapping[str, str | os.PathLike[str]],
     table: pd.DataFrame,
-    phantom: Mapping[str, Any],
-    overrides: Mapping[str, Mapping[str, Any]],
-    seed: int,
+    tubes: Mapping[str, Tube],
     grid: SliceGrid,
 ) -> pd.DataFrame:
-    """Draw every slice of the dataset, as its tube was drawn for the simulation, tube by tube.
+    """Draw every slice of the dataset, tube by tube.
 
     Parameters
     ----------
@@ -199,8 +198,8 @@ def draw_dataset(
         (uint8), all of shape (N, H, W); see `Drawings`.
     table : DataFrame
         ``slices.parquet``: the slices of a tube in consecutive rows.
-    phantom, overrides, seed
-        Config section `phantom`, its key `tubes`, and the seed of the run: they are the tubes.
+    tubes : mapping of Tube
+        By name, as they were simulated.
     grid : SliceGrid
 
     Returns
@@ -209,26 +208,16 @@ def draw_dataset(
         i_slice, tube, and the columns of `label_table`.
     """
     labels, shape = [], (len(table), grid.num_pixels, grid.num_pixels)
-    with (
-        io.open_stack(paths["fluid"], shape) as append_fluid,
-        io.open_stack(paths["expected"], shape) as append_expected,
-        io.open_stack(paths["defect"], shape, "|u1") as append_defect,
-    ):
+    kinds = {"fluid": "<f4", "expected": "<f4", "defect": "|u1"}
+    with ExitStack() as files:
+        appends = {n: files.enter_context(io.open_stack(paths[n], shape, kinds[n])) for n in kinds}
         for name, rows in table.groupby("tube", sort=False):
-            tube = draw_tube(str(name), phantom, overrides.get(str(name), {}), seed)
-            drawn = draw_slices(tube, rows["z_mm"].to_numpy(), grid)
-            for i in range(len(rows)):
-                append_fluid(drawn.fluid[i])
-                append_expected(drawn.expected[i])
-                append_defect(drawn.defect[i])
+            drawn = draw_slices(tubes[str(name)], rows["z_mm"].to_numpy(), grid)
+            for kind, append in appends.items():
+                for image in getattr(drawn, kind):
+                    append(image)
             labels.append(label_table(drawn, grid))
     return pd.concat([table[["i_slice", "tube"]], pd.concat(labels, ignore_index=True)], axis=1)
-
-
-def joined(parts: Sequence[Drawings]) -> Drawings:
-    """Return drawings one after the other."""
-    names = [field.name for field in fields(Drawings)]
-    return Drawings(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
 
 
 @dataclass(frozen=True)
@@ -306,7 +295,8 @@ def draw_new(
         row = {"family": tube.family, "defect": tube.defect, "z_mm": z_mm}
         rows.append(row | {"defect_size_mm": size_mm})
         drawn.append(drawing)
-    drawings = joined(drawn)
+    names = [field.name for field in fields(Drawings)]
+    drawings = Drawings(*(np.concatenate([getattr(one, n) for one in drawn]) for n in names))
     return drawings, pd.concat([pd.DataFrame(rows), label_table(drawings, population.grid)], axis=1)
 
 

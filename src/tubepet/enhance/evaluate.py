@@ -1,6 +1,7 @@
 """Networks beside filters, on test tubes; every choice is made on validation tubes."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,16 +50,22 @@ FILTERS = {
 }
 
 
-def filtered(name: str, strength: float, short: Slice) -> Slice:
-    """Apply a filter of `FILTERS` to slices (N, H, W)."""
-    return np.stack([FILTERS[name].apply(image, strength) for image in short]).astype(np.float32)
+def filtered(name: str, strength: float, pairs: Pairs) -> Slice:
+    """Apply a filter of `FILTERS` to the short slices."""
+    made = [FILTERS[name].apply(image, strength) for image in pairs.short]
+    return np.stack(made).astype(np.float32)
+
+
+def rescaled(network: nn.Module, pairs: Pairs) -> Slice:
+    """Apply a network to the short slices; each tube keeps its measured total."""
+    return with_measured_total(enhanced(network, pairs.short), pairs.short, pairs.tubes)
 
 
 def tune(name: str, val: Pairs) -> float:
     """Return the strength with the highest PSNR on validation tubes."""
     strengths = FILTERS[name].strengths
     psnr = [
-        tube_means(score(filtered(name, strength, val.short), val))["psnr"].mean()
+        tube_means(score(filtered(name, strength, val), val))["psnr"].mean()
         for strength in strengths
     ]
     best = int(np.argmax(psnr))
@@ -98,8 +105,8 @@ def compare(
     strengths: dict[str, float] = {name: tune(name, val) for name in FILTERS}
     makers: dict[str, Callable[[Pairs], Slice]] = {
         "short": lambda pairs: pairs.short,
-        **{name: _filter_of(name, strength) for name, strength in strengths.items()},
-        **{name: _network_of(network) for name, network in networks.items()},
+        **{name: partial(filtered, name, strength) for name, strength in strengths.items()},
+        **{name: partial(rescaled, network) for name, network in networks.items()},
     }
     on_val = {
         name: float(tube_means(score(make(val), val))["psnr"].mean())
@@ -141,13 +148,3 @@ def compare(
         "is_activity_preserved": bool(abs(bias.mean()) <= ACTIVITY_TOLERANCE),
     }
     return pd.DataFrame(rows), metrics, images
-
-
-def _filter_of(name: str, strength: float) -> Callable[[Pairs], Slice]:
-    return lambda pairs: filtered(name, strength, pairs.short)
-
-
-def _network_of(network: nn.Module) -> Callable[[Pairs], Slice]:
-    return lambda pairs: with_measured_total(
-        enhanced(network, pairs.short), pairs.short, pairs.tubes
-    )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tubepet import rng
 from tubepet.dataset.collect import SPLITS, collect_slices
+from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
 from tubepet.types import Volume
 
@@ -69,14 +70,7 @@ def collect_pairs(
     return table, info
 
 
-def select(
-    short: NDArray[np.float32],
-    long: NDArray[np.float32],
-    table: pd.DataFrame,
-    scale_bq_mm3: float,
-    split: str,
-) -> Pairs:
-    """Return the pairs of one split."""
-    rows = (table["split"] == split).to_numpy()
-    tubes = table["tube"].to_numpy(str)[rows]
-    return Pairs(short[rows] / scale_bq_mm3, long[rows] / scale_bq_mm3, tubes)
+def select(short: Slices, long: Slices, split: str) -> Pairs:
+    """Return the pairs of one split; not clipped, so that a tube keeps its activity."""
+    images = [slices.of(split, is_clipped=False)[:] for slices in (short, long)]
+    return Pairs(images[0], images[1], short.tube[short.split == split])

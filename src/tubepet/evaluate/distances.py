@@ -5,20 +5,20 @@ the kernel of KID (Binkowski et al. 2018, arXiv:1801.01401). Precision and recal
 al. 2019, arXiv:1904.06991; density and coverage: Naeem et al. 2020, arXiv:2002.09797.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from tubepet.dataset.stack import Images
+from tubepet.dataset.symmetries import NUM_SYMMETRIES, turned
 
 Array = NDArray[np.float64]
 
 CHUNK = 512  # images compared at once by blocks, which bounds the memory
 NUM_PAIRS = 64  # images compared at once pixel by pixel
 BLOCKS = 64  # at least so many along each side of an image
-NUM_TURNS = 8  # of a square
 NUM_KEPT = 8  # pairs that are looked at pixel by pixel, at most, at the first attempt
 ROUNDING = 1e-4  # of the squares' sum, by which float32 may be wrong in 64 x 64 products
 
@@ -133,7 +133,7 @@ def _nearest(
             break
         pair = pairs[is_open, k]
         square = _squares(own.images, is_open, theirs.images, pair)
-        before, index = best[is_open], pair // NUM_TURNS
+        before, index = best[is_open], pair // NUM_SYMMETRIES
         is_better = (square < before) | ((square == before) & (index < found[is_open]))
         best[is_open[is_better]], found[is_open[is_better]] = square[is_better], index[is_better]
     distance = np.sqrt(best / np.prod(own.images.shape[1:]))
@@ -163,13 +163,13 @@ def _closest_bounds(
         cut = slice(start, start + CHUNK)
         blocks, rest = theirs.blocks[cut], theirs.rest[cut]
         squares = own.square[:, None] + theirs.square[cut]
-        for turn in range(NUM_TURNS):
+        for turn in range(NUM_SYMMETRIES):
             turned_blocks = turned(blocks, turn).reshape(len(blocks), -1)
             product = flat @ turned_blocks.T + own.rest[:, None] * rest
             new = squares * np.float32(1 - ROUNDING) - 2 * product
             if is_own is not None:
                 new[is_own[:, cut]] = np.inf
-            pair = NUM_TURNS * (start + np.arange(len(turned_blocks))) + turn
+            pair = NUM_SYMMETRIES * (start + np.arange(len(turned_blocks))) + turn
             all_bounds = np.concatenate([bounds, new], axis=1)
             all_pairs = np.concatenate([pairs, np.broadcast_to(pair, new.shape)], axis=1)
             kept = np.argpartition(all_bounds, num_kept, axis=1)[:, : num_kept + 1]
@@ -185,16 +185,10 @@ def _squares(
     squares = np.empty(len(rows))
     for start in range(0, len(rows), NUM_PAIRS):
         cut = slice(start, start + NUM_PAIRS)
-        index, turns = np.divmod(pairs[cut], NUM_TURNS)
+        index, turns = np.divmod(pairs[cut], NUM_SYMMETRIES)
         first = np.asarray(images[rows[cut]], np.float64)
         second = np.asarray(training[index], np.float64)
         for turn in np.unique(turns):
             second[turns == turn] = turned(second[turns == turn], turn)
         squares[cut] = np.square(first - second).sum((1, 2))
     return squares
-
-
-def turned(images: NDArray[Any], turn: int) -> NDArray[Any]:
-    """Return images (N, H, W) turned by quarters, from the fifth on mirrored too."""
-    image = np.rot90(images, turn % 4, axes=(1, 2))
-    return image[:, :, ::-1] if turn >= 4 else image

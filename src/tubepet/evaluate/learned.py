@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_model
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 from tubepet.errors import InputError
 from tubepet.evaluate import network
@@ -158,17 +159,14 @@ def _loss(net: network.SliceNet, batch: Tensor, targets: Tensor) -> Tensor:
     outputs, maps = net(image)
     classes, shapes, sizes = outputs.split([len(DEFECTS), len(SHAPES), NUM_SIZES], dim=1)
     where_fluid, where_defect = maps.split(1, dim=1)
-    entropy, binary = (
-        nn.functional.cross_entropy,
-        nn.functional.binary_cross_entropy_with_logits,
-    )
+    entropy, binary = functional.cross_entropy, functional.binary_cross_entropy_with_logits
     weight = torch.tensor(DEFECT_WEIGHT)
     return (
         entropy(classes, targets[:, 0].long())
         + entropy(shapes, targets[:, 1].long())
-        + nn.functional.mse_loss(sizes, targets[:, 2:])
-        + binary(where_fluid, nn.functional.avg_pool2d(fluid, CELL_PX))
-        + binary(where_defect, nn.functional.max_pool2d(mask, CELL_PX), pos_weight=weight)
+        + functional.mse_loss(sizes, targets[:, 2:])
+        + binary(where_fluid, functional.avg_pool2d(fluid, CELL_PX))
+        + binary(where_defect, functional.max_pool2d(mask, CELL_PX), pos_weight=weight)
     )
 
 

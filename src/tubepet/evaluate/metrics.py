@@ -162,14 +162,10 @@ def _diversity(fake: Described, real: Described) -> Values:
     return {"ms_ssim": float(fake.similarity.mean())}
 
 
-def _frechet(fake: Array, real: Array) -> Values:
-    enough = min(len(fake), len(real)) >= 2
-    return {"frechet": distances.frechet(fake, real) if enough else None}
-
-
-def _mmd(fake: Array, real: Array) -> Values:
-    enough = min(len(fake), len(real)) >= 2
-    return {"mmd": distances.mmd_cubic(fake, real) if enough else None}
+def _distances(fake: Array, real: Array) -> Values:
+    if min(len(fake), len(real)) < 2:
+        return {"frechet": None, "mmd": None}
+    return {"frechet": distances.frechet(fake, real), "mmd": distances.mmd_cubic(fake, real)}
 
 
 def _prdc(fake: Array, real: Array) -> Values:
@@ -240,13 +236,12 @@ def _mean_noise(noise: Array) -> Array:
 
 METRICS = (
     Metric(
-        _frechet,
-        {"frechet": "Frechet distance ({space} features), lower is better"},
-        is_in_space=True,
-    ),
-    Metric(
-        _mmd,
-        {"mmd": "unbiased MMD^2 with the cubic kernel of KID ({space} features), lower is better"},
+        _distances,
+        {
+            "frechet": "Frechet distance ({space} features), lower is better",
+            "mmd": "unbiased MMD^2 with the cubic kernel of KID ({space} features), lower is "
+            "better",
+        },
         is_in_space=True,
     ),
     Metric(

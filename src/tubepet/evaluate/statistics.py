@@ -24,28 +24,25 @@ LOG_POWER_FLOOR = 0.1  # of log10, a quarter of the power
 SAMPLES_PER_DIMENSION = 10  # the covariance of k components needs many more than k images
 
 
-def image_statistics(images: Images, scale_bq_mm3: float) -> Array:
+def image_statistics(images: Images) -> Array:
     """Describe each image.
 
     Parameters
     ----------
-    images : array, shape (N, H, W)
-        Bq/mm3.
-    scale_bq_mm3 : float
-        Intensity that counts as 1.
+    images : array or Stack, shape (N, H, W)
+        Units of the scale.
 
     Returns
     -------
     float64 array, shape (N, 30)
         8 quantiles, mean, standard deviation, 8 quantiles of the gradient's size, 12 log10 powers.
     """
-    (statistics,) = by_pieces(
-        [lambda piece: _statistics(np.asarray(piece, np.float64) / scale_bq_mm3)], images
-    )
+    (statistics,) = by_pieces([_statistics], images)
     return statistics
 
 
-def _statistics(unit: Array) -> Array:
+def _statistics(images: NDArray[np.float32]) -> Array:
+    unit = images.astype(np.float64)
     dy, dx = np.gradient(unit, axis=(1, 2))
     pixels, steps = (a.reshape(len(unit), -1) for a in (unit, np.hypot(dy, dx)))
     columns = [
@@ -89,7 +86,7 @@ class FeatureSpace:
 
     def features(self, images: Images) -> Array:
         """Return the coordinates (N, k) of images (N, H, W) in units of the scale."""
-        return self.transform(image_statistics(images, 1.0))
+        return self.transform(image_statistics(images))
 
 
 def fit_space(statistics: Array, num_compared: int) -> FeatureSpace:

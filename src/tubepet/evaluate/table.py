@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tubepet import io
-from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.slices import Slices
 from tubepet.dataset.stack import by_pieces, whole
 from tubepet.errors import InputError
 from tubepet.evaluate import distances, inception, metrics, statistics
@@ -29,7 +29,7 @@ NUM_CLOSEST = 8  # samples named, those nearest to a training slice
 
 def evaluate(
     samples: Mapping[str, NDArray[np.float32]],
-    real: RealSlices,
+    real: Slices,
     num_bootstrap: int,
     inception_path: str,
     seed: int,
@@ -47,7 +47,7 @@ def evaluate(
     ----------
     samples : mapping of float32 array, shape (N, H, W)
         Generated images in Bq/mm3 by model name.
-    real : RealSlices
+    real : Slices
     num_bootstrap : int
         Draws per row.
     inception_path : str
@@ -68,8 +68,7 @@ def evaluate(
         Fewer than two test or training slices; a wrong Inception file.
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
-    train, test = real.of("train"), real.of("test")
-    test = test.of(io.evenly(np.arange(len(test)), MOST_TEST))
+    train, test = real.of("train"), real.of("test").evenly(MOST_TEST)
     for name, images in (("train", train), ("test", test)):
         if len(images) < MIN_IMAGES:
             raise InputError(
@@ -85,9 +84,10 @@ def evaluate(
     # half of the smallest set, so that draws from it differ too
     n = max(MIN_IMAGES, min(len(test), min(len(images) for images in sets.values()) // 2))
 
-    train_statistics = statistics.image_statistics(train, 1.0)
+    train_statistics = statistics.image_statistics(train)
     space = statistics.fit_space(train_statistics, min(n, len(test)))
     spaces = {metrics.STATISTICS: space.features}
+    size, k = test.shape[-1], len(space.components)
     originals = distances.seen(train)  # where copies would come from
     nearest, _ = distances.nearest_training(test, originals)
     real_side = metrics.describe(test, nearest, spaces, stream(seed, "evaluate", "test"))
@@ -95,7 +95,7 @@ def evaluate(
         features = partial(inception.inception_features, network)
         (test_features,) = by_pieces([features], test)
     rows, statements, closest = [], [], {}
-    tubes = real.tube[real.split == "train"]
+    tubes = real.tube[train.rows]
     for name, images in sets.items():
         log.info("%s: %d images against %d test slices", name, len(images), len(test))
         pairs = stream(seed, "evaluate", name, "pairs")
@@ -104,8 +104,12 @@ def evaluate(
         described = metrics.describe(images, nearest, spaces, pairs)
         if name in samples:
             closest[name] = np.argsort(nearest, kind="stable")[:NUM_CLOSEST].tolist()
-        draws = _draws(described, real_side, n, num_bootstrap, name, seed)
-        intervals, missing = _intervals(draws)
+        chosen = stream(seed, "evaluate", name)
+        draws = [
+            metrics.measure(described.subset(chosen.permutation(len(described))[:n]), real_side)
+            for _ in Bar(range(num_bootstrap), desc=name)
+        ]
+        intervals, missing = _intervals(pd.DataFrame(draws).astype(float))
         if missing:
             statements.append(
                 f"{name}: {', '.join(missing)} cannot be computed from {n} images against "
@@ -116,18 +120,13 @@ def evaluate(
             (image_features,) = by_pieces([features], images)
             row["fid"] = distances.frechet(image_features, test_features)
         row |= {"num_images": len(images), "n": n, "num_test": len(test)}
-        row |= {
-            "image_size_px": test.shape[-1],
-            "feature_space": f"statistics-{len(space.components)}",
-        }
+        row |= {"image_size_px": size, "feature_space": f"statistics-{k}"}
         row |= {"paper_ms_ssim": PAPER_MS_SSIM.get(name), "paper_fid": PAPER_FID.get(name)}
         rows.append(row)
     table = pd.DataFrame(rows)
     facts = {
         "rows": [{k: v for k, v in row.items() if v is not None} for row in rows],
-        "columns": _descriptions(
-            test.shape[-1], len(space.components), n, len(test), num_bootstrap
-        ),
+        "columns": _descriptions(size, k, n, len(test), num_bootstrap),
         "statements": statements,
         "closest": closest,
         "num_train": len(train),
@@ -135,23 +134,6 @@ def evaluate(
         "scale_bq_mm3": real.scale_bq_mm3,
     }
     return table, facts
-
-
-def _draws(
-    described: metrics.Described,
-    real_side: metrics.Described,
-    n: int,
-    num_bootstrap: int,
-    name: str,
-    seed: int,
-) -> pd.DataFrame:
-    """One row of metrics per draw of n images."""
-    rng = stream(seed, "evaluate", name)
-    values = [
-        metrics.measure(described.subset(rng.permutation(len(described))[:n]), real_side)
-        for _ in Bar(range(num_bootstrap), desc=name)
-    ]
-    return pd.DataFrame(values).astype(float)
 
 
 def _intervals(draws: pd.DataFrame) -> tuple[dict[str, float | None], list[str]]:

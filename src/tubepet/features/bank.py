@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet import io
+from tubepet.dataset.stack import Stack
 from tubepet.features.pca import Pca, fit_pca, positive_std, scores, whitened
 from tubepet.features.pcanet import fit_pcanet, histogram_features
 from tubepet.logs import Bar
@@ -22,53 +22,31 @@ Tensors = dict[str, NDArray[np.float32]]
 MAX_FITTED = 2000  # slices: some dozen components need no more, and memory holds no more
 
 
-def activity_fraction(slices_bq_mm3: NDArray[np.float32], scale_bq_mm3: float) -> Array:
-    """Return slices divided by the stored scale and clipped to [0, 1].
-
-    The network's x = 2 f - 1 is an affine map of this f: its PCA is the same up to the factor 2.
-    """
-    return np.clip(np.asarray(slices_bq_mm3, np.float64) / scale_bq_mm3, 0, 1)
-
-
 def _histograms(fractions: Iterable[Array], first: Array, second: Array, num_blocks: int) -> Array:
     return np.stack([histogram_features(f, first, second, num_blocks) for f in fractions])
 
 
-def fitted(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the rows that are fitted: at most `MAX_FITTED`."""
-    return io.evenly(rows, MAX_FITTED)
+def make_bank(train: Stack, settings: Mapping[str, Any]) -> tuple[Tensors, Pca]:
+    """Fit to at most `MAX_FITTED` training slices, and make a bank with one slot for each of all.
 
-
-def make_bank(
-    slices_bq_mm3: NDArray[np.float32],
-    rows: NDArray[np.intp],
-    scale_bq_mm3: float,
-    settings: Mapping[str, Any],
-) -> tuple[Tensors, Pca]:
-    """Fit to training slices, and make a bank with one slot for each of them.
-
-    Where not all are `fitted`, all are described afterwards piece by piece: memory does not grow
+    Where not all are fitted, all are described afterwards piece by piece: memory does not grow
     with their number.
 
     Parameters
     ----------
-    slices_bq_mm3 : float32 array, shape (N, H, W)
-        May be mapped from a file.
-    rows : int array, shape (S,)
-        The training slices among them.
-    scale_bq_mm3 : float
-        See `activity_fraction`.
+    train : Stack, shape (S, H, W)
+        The training slices in units of the scale, clipped to it. The network's x = 2 f - 1 is an
+        affine map of this f: its PCA is the same up to the factor 2.
     settings : mapping
         See `fit_bank`, as for what is returned and raised.
     """
-    some = io.take(slices_bq_mm3, fitted(rows))
-    tensors, pca = fit_bank(activity_fraction(some, scale_bq_mm3), settings)
-    if len(some) < len(rows):
+    some = train.evenly(MAX_FITTED)
+    tensors, pca = fit_bank(some.exact(), settings)
+    if len(some) < len(train):
         slots = []
-        with Bar(total=len(rows), desc="bank", unit="slice") as bar:
-            for piece in io.pieces(slices_bq_mm3, rows):
-                fractions = activity_fraction(piece, scale_bq_mm3)
-                slots.append(transform(fractions, tensors, settings["pcanet_num_blocks"]))
+        with Bar(total=len(train), desc="bank", unit="slice") as bar:
+            for piece in train.pieces():
+                slots.append(transform(piece, tensors, settings["pcanet_num_blocks"]))
                 bar.update(len(piece))
         tensors["bank"] = np.concatenate(slots).astype(np.float32)
     return tensors, pca
@@ -80,7 +58,7 @@ def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pc
     Parameters
     ----------
     fractions : float64 array, shape (S, H, W)
-        Training slices, see `activity_fraction`.
+        Training slices, see `make_bank`.
     settings : mapping
         The config section `features`: num_components, pcanet_filter_size, pcanet_num_filters,
         pcanet_num_blocks, pcanet_components.
@@ -146,7 +124,7 @@ def transform(
     Parameters
     ----------
     fractions : float64 array, shape (N, H, W)
-        See `activity_fraction`.
+        In units of the scale.
     tensors : mapping
         From `fit_bank`, or read back from bank.safetensors.
     num_blocks : int

@@ -12,31 +12,12 @@ from torch import Tensor
 
 from tubepet import io
 from tubepet.dataset.drawing import Population
-from tubepet.errors import InputError
+from tubepet.dataset.stack import Stack
 from tubepet.pretrain.vae import ConvVAE
 
 
-@dataclass(frozen=True)
-class Images:
-    """Some rows of an array of slices, and the range that becomes [-1, 1].
-
-    Attributes
-    ----------
-    array : float32 array, shape (N, H, W)
-        Physical units (Bq/mm3 or HU); may be mapped from a file.
-    rows : int array, shape (n,)
-        The rows in use.
-    low, high : float
-        The values that become -1 and +1; what lies outside is clipped.
-    """
-
-    array: NDArray[np.float32]
-    rows: NDArray[np.intp]
-    low: float
-    high: float
-
-    def __len__(self) -> int:
-        return len(self.rows)
+class Images(Stack):
+    """Slices of which `low` becomes -1 and `high` +1; what lies outside is clipped."""
 
     @property
     def image_size(self) -> int:
@@ -45,9 +26,7 @@ class Images:
 
     def batch(self, positions: Tensor) -> Tensor:
         """Return the slices at these positions among `rows`, shape (B, 1, H, W), in [-1, 1]."""
-        slices = io.take(self.array, self.rows[positions.numpy()]).astype(np.float32, copy=False)
-        unit = np.clip((slices - self.low) / (self.high - self.low), 0.0, 1.0)
-        return torch.from_numpy(2 * unit - 1).unsqueeze(1)
+        return torch.from_numpy(2 * self[positions.numpy()] - 1).unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -112,8 +91,6 @@ class Data:
 
 def positron_images(slices: NDArray[np.float32], is_used: NDArray, scale_bq_mm3: float) -> Images:
     """Return the chosen positron slices, scaled as the dataset says (Bq/mm3 in)."""
-    if not scale_bq_mm3 > 0:
-        raise InputError(f"slices.json: got scale_bq_mm3 {scale_bq_mm3}, expected > 0 Bq/mm3")
     return Images(slices, np.flatnonzero(is_used), 0.0, scale_bq_mm3)
 
 

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 from tubepet import io
 from tubepet.dataset.drawing import read_population
-from tubepet.errors import InputError
+from tubepet.dataset.slices import Slices
 from tubepet.generate.data import Data, Drawn, ct_images, positron_images
 from tubepet.pretrain.vae import load_vae
 
@@ -27,9 +27,8 @@ def read_data(paths: Mapping[str, str]) -> Data:
     InputError
         If a file is damaged or belongs to something else.
     """
-    is_train = io.read_table(paths["table"])["split"].to_numpy(str) == "train"
-    scale_bq_mm3 = io.read_json(paths["info"])["scale_bq_mm3"]
-    real = positron_images(io.read_array(paths["images"]), is_train, scale_bq_mm3)
+    slices = Slices.read(paths["images"], paths["table"], paths["info"])
+    real = positron_images(slices.images, slices.split == "train", slices.scale_bq_mm3)
     ct = vae = bank = None
     num_pca = 0
     if "ct_images" in paths:
@@ -43,14 +42,8 @@ def read_data(paths: Mapping[str, str]) -> Data:
         bank, num_pca = torch.from_numpy(tensors["bank"]), len(tensors["pca_components"])
     drawn = None
     if "fluid" in paths:
-        fluid, expected = (io.read_array(paths[name]) for name in ("fluid", "expected"))
-        for name, array in (("fluid", fluid), ("expected", expected)):
-            if array.shape != real.array.shape:
-                raise InputError(
-                    f"{paths[name]}: got shape {array.shape}, expected {real.array.shape}, that of "
-                    f"{paths['images']}"
-                )
-        labels, population = io.read_table(paths["labels"]), io.read_json(paths["population"])
-        end_mm, tube = labels["end_mm"].to_numpy(float), labels["tube"].to_numpy(str)
-        drawn = Drawn(fluid, expected, end_mm, tube, read_population(population))
+        fluid, expected = (slices.drawn(paths[name]) for name in ("fluid", "expected"))
+        end_mm = slices.labels(paths["labels"])["end_mm"].to_numpy(float)
+        population = read_population(io.read_json(paths["population"]))
+        drawn = Drawn(fluid, expected, end_mm, slices.tube, population)
     return Data(real, ct, vae, bank, num_pca, drawn)

@@ -71,6 +71,7 @@ def truth(
         "defect": tube.defect,
         "length_mm": tube.length_mm,
         "geometry": tube.meaningful(),
+        "drawn": asdict(tube),  # with what does not shape it: `Tube` again
         "defects": defects,
         "fluid_volume_mm3": voxels.fluid_volume_mm3(),
         "activity_total_bq": float(activity.sum(dtype=np.float64) * voxels.grid.voxel_volume_mm3),

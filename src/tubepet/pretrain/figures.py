@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tubepet import io
-from tubepet.pretrain.train import evenly, normalised
+from tubepet.pretrain.train import normalised
 from tubepet.pretrain.vae import ConvVAE
 from tubepet.rng import derived_seed
 
@@ -83,13 +83,13 @@ def draw_reconstructions(
     model : ConvVAE
     images_hu : float32 array, shape (N, H, W)
     rows : int array
-        Validation slices; `num_shown` of them, evenly spaced, are drawn.
+        Validation slices; at most `num_shown` of them, evenly taken, are drawn.
     window_hu : tuple of float
     num_shown : int
     source : str
         What the slices are, for the title.
     """
-    originals = io.take(images_hu, evenly(rows, num_shown))
+    originals = io.take(images_hu, io.evenly(rows, num_shown))
     mu, _ = model.encode(torch.from_numpy(normalised(originals, window_hu))[:, None])
     rebuilt = _hu(model.decode(mu), window_hu)
     lines = [("held out", originals), ("rebuilt", rebuilt)]

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from safetensors.torch import save_model
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
@@ -37,7 +36,9 @@ from tubepet.training.processes import (
 # nats per image; the terms sum over thousands of pixels, so this bites in the first steps only
 MAX_GRADIENT_NORM = 1e4
 EVALUATION_BATCH = 64
-MAX_VALIDATION = 512  # slices, evenly spaced over the validation patients: enough for a curve
+MAX_VALIDATION = (
+    512  # slices at most, evenly taken from the validation patients: enough for a curve
+)
 MAX_CODES = 10_000  # of training slices, for q(z): leaves D^2 / 4e4 nats of bias, 0.4 at D = 128
 CURVE_COLUMNS = ["step", "split", "kl_weight", "reconstruction_nats", "kl_nats"]
 
@@ -78,11 +79,6 @@ def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> NDA
     )
     start = first - rounds[0] * num_images
     return order[start : start + batch_size]
-
-
-def evenly(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """Return all rows, or as many as `most` of them, evenly spaced."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
 
 
 def _generator(model: nn.Module, seed: int, *items: str | int) -> torch.Generator:
@@ -182,16 +178,16 @@ def train_vae(
     torch.use_deterministic_algorithms(True, warn_only=True)  # not all GPU kernels have such a form
     i_train, i_val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
     begun = load_checkpoint(checkpoint_path, digest)
+    val_hu = io.take(images_hu, io.evenly(i_val, MAX_VALIDATION))
     state = launch(
-        make_fabric(num_processes=num_processes), _take_steps, images_hu, i_train,
-        io.take(images_hu, evenly(i_val, MAX_VALIDATION)), window_hu, settings, seed, digest, begun,
-        checkpoint_path,
+        make_fabric(num_processes=num_processes), _take_steps, images_hu, i_train, val_hu,
+        window_hu, settings, seed, digest, begun, checkpoint_path,
     )  # fmt: skip
     trained = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"]).eval()
     trained.load_state_dict(state["model"])
     curves = pd.DataFrame(state["rows"], columns=CURVE_COLUMNS)
     # over the training slices: the codes that the GAN draws, and the only set much larger than D
-    i_coded = evenly(i_train, MAX_CODES)
+    i_coded = io.evenly(i_train, MAX_CODES)
     gap = aggregate_gap(*encode_all(trained, images_hu, i_coded, window_hu))
     facts = {
         "image_size": trained.image_size,
@@ -295,9 +291,3 @@ def _last_validation(
         "val_kl_nats": float(last["kl_nats"]),
         "val_rmse_hu": float(np.sqrt(mean_square) * (window_hu[1] - window_hu[0]) / 2),
     }
-
-
-def write_weights(path: str | os.PathLike[str], model: ConvVAE) -> None:
-    """Write the model's weights as safetensors."""
-    with io.atomic(path) as part:
-        save_model(model, str(part))

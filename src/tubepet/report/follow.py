@@ -1,9 +1,5 @@
 """One tube followed through the chain, in one figure: drawing, activity, sinogram, MLEM image."""
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -38,9 +34,8 @@ def sinogram(
     column1, column2 = events.crystal1 % num_columns, events.crystal2 % num_columns
     turns, total = np.divmod(column1 + column2, num_columns)
     step = num_columns // 2 - np.abs(column2 - column1)
-    step = np.where(
-        turns == 0, step, -step
-    )  # half a turn further, the same line is on the other side
+    # half a turn further, the same line is on the other side
+    step = np.where(turns == 0, step, -step)
     is_near = np.abs(step) <= reach
     counts = np.zeros(((num_columns + 1) // 2, 2 * reach + 1), np.int64)
     np.add.at(counts, (total[is_near] // 2, step[is_near] + reach), 1)
@@ -67,7 +62,8 @@ def draw_follow(
     Figure
         Top row: central cross sections and sinogram; bottom row: long sections and the profile.
     """
-    figure, axes = plt.subplots(2, 4, figsize=(15, 7.2), layout="constrained")
+    figure = Figure(figsize=(15, 7.2), layout="constrained")
+    axes = figure.subplots(2, 4)
     limit = float(max(activity.array.max(), np.quantile(image.array, 0.999), 1e-9))
     for column, (volume, title) in enumerate(
         [(labels, "materials"), (activity, "true activity"), (image, "MLEM image")]

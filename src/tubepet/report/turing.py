@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tubepet import io
+from tubepet.dataset.stack import Images
 from tubepet.errors import InputError
 from tubepet.rng import stream
-
-Images = NDArray[np.float32]
 
 FORMAT = "tubepet-turing-1"
 NUM_TRIALS = 50
@@ -41,8 +40,8 @@ MAX_MS = 10**9  # of one answer: eleven days
 MAX_BYTES = 1 << 20  # of a reader's file: a real one has 2 kB
 
 
-def _png(image: Images, top_bq_mm3: float) -> str:
-    grey = np.rint(np.clip(image / top_bq_mm3, 0, 1) * 255).astype(np.uint8)
+def _png(image: NDArray[np.float32]) -> str:
+    grey = np.rint(image * 255).astype(np.uint8)
     file = BytesIO()
     Image.fromarray(grey).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
@@ -84,7 +83,6 @@ def make_page(
     train: Images,
     test: Images,
     samples: Mapping[str, Images],
-    top_bq_mm3: float,
     seed: int,
 ) -> tuple[str, pd.DataFrame]:
     """Make the page and its key.
@@ -93,11 +91,10 @@ def make_page(
     ----------
     template : str
         `workflow/report/turing.html` (Jinja2).
-    train, test : float32 arrays, shape (N, H, W), Bq/mm3
-        Slices of training tubes (shown as examples) and of held-out tubes.
-    samples : mapping of float32 array, shape (N, H, W), Bq/mm3
-    top_bq_mm3 : float
-        Activity shown white.
+    train, test : array or Stack, shape (N, H, W)
+        Slices of training tubes (shown as examples) and of held-out tubes; 0 is black, 1 white.
+    samples : mapping of array or Stack, shape (N, H, W)
+        Likewise.
     seed : int
 
     Returns
@@ -111,8 +108,7 @@ def make_page(
     key = choose_trials(len(test), {name: len(s) for name, s in samples.items()}, rng)
     sets = {REAL: test, **samples}
     images = [
-        _png(sets[source][i], top_bq_mm3)
-        for source, i in key[["source", "i_image"]].itertuples(index=False)
+        _png(sets[source][i]) for source, i in key[["source", "i_image"]].itertuples(index=False)
     ]
     page = hashlib.sha256("".join(images).encode()).hexdigest()[:16]
     numbers = [list(sets).index(source) for source in key["source"]]
@@ -125,7 +121,7 @@ def make_page(
         "page": page,
         "sources": list(sets),
         "images": images,
-        "examples": [_png(train[i], top_bq_mm3) for i in chosen],
+        "examples": [_png(train[i]) for i in chosen],
         "code": disguised.hex(),
     }
     environment = Environment(autoescape=True, undefined=StrictUndefined)

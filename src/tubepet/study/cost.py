@@ -159,8 +159,7 @@ def preparation_s(
         step_s = (times[1] - times[0]) / (VAE_STEPS[1] - VAE_STEPS[0])
         total_s += times[0] + max(step_s, 0) * max(pretrain["num_steps"] - VAE_STEPS[0], 0)
     if data.bank is not None:
-        real = data.real
-        total_s += spent_s(lambda: make_bank(real.array, real.rows, real.high, features))
+        total_s += spent_s(lambda: make_bank(data.real, features))
     return total_s
 
 

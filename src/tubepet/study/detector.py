@@ -17,10 +17,8 @@ from torch import Tensor, nn
 from tubepet.evaluate import network
 
 Images = NDArray[np.float32]
-Labels = NDArray[np.bool_]
 
 REAL, BOTH, SYNTHETIC = "real", "real + generated", "generated"
-
 
 CELL_PX = 4  # side of the cells that are judged
 WIDTHS = (16, 32, 32, 32)
@@ -29,8 +27,8 @@ PRIOR_LOGIT = -3.0  # of every cell at the start
 
 
 @dataclass(frozen=True)
-class Slices:
-    """Labelled slices.
+class Labelled:
+    """Slices, and where their defects are.
 
     Attributes
     ----------
@@ -42,7 +40,7 @@ class Slices:
     """
 
     images: Images
-    has_defect: Labels
+    has_defect: NDArray[np.bool_]
     masks: NDArray[Any]
 
 
@@ -69,17 +67,17 @@ class DefectNet(nn.Module):
 
 def labelled(
     images: Images, masks: NDArray[Any], change_mm3: NDArray[np.float64], visible_mm3: float
-) -> Slices:
+) -> Labelled:
     """Label slices by the volume of fluid that a defect changes in them.
 
     Slices with less than `visible_mm3`, which no image can show, are left out; 0 is no defect.
     """
     is_clear = (change_mm3 == 0) | (change_mm3 >= visible_mm3)
     has_defect = change_mm3[is_clear] >= visible_mm3
-    return Slices(images[is_clear], has_defect, masks[is_clear] * has_defect[:, None, None])
+    return Labelled(images[is_clear], has_defect, masks[is_clear] * has_defect[:, None, None])
 
 
-def joined(sets: Sequence[Slices]) -> tuple[Slices, NDArray[np.float64]]:
+def joined(sets: Sequence[Labelled]) -> tuple[Labelled, NDArray[np.float64]]:
     """Put sets together; return them and weights that draw every set and class equally often."""
     weights = []
     for s in sets:
@@ -88,11 +86,13 @@ def joined(sets: Sequence[Slices]) -> tuple[Slices, NDArray[np.float64]]:
         for c in present:
             weight[c] = 1 / (c.sum() * len(present) * len(sets))
         weights.append(weight)
-    parts = [np.concatenate([getattr(s, f.name) for s in sets]) for f in fields(Slices)]
-    return Slices(*parts), np.concatenate(weights)
+    parts = [np.concatenate([getattr(s, f.name) for s in sets]) for f in fields(Labelled)]
+    return Labelled(*parts), np.concatenate(weights)
 
 
-def detector_auc(sets: Sequence[Slices], test: Slices, num_steps: int, seed: int) -> float | None:
+def detector_auc(
+    sets: Sequence[Labelled], test: Labelled, num_steps: int, seed: int
+) -> float | None:
     """Train a detector on some sets and return its AUC on the test slices, by their worst cell.
 
     None if a class is missing in the training or the test slices.
@@ -114,7 +114,7 @@ def _loss(net: nn.Module, batch: Tensor, rows: Tensor) -> Tensor:
 
 
 def compare(
-    real: Slices, generated: Slices | None, test: Slices, num_steps: int, seed: int
+    real: Labelled, generated: Labelled | None, test: Labelled, num_steps: int, seed: int
 ) -> Mapping[str, float | None]:
     """Return the AUC of each arm: real slices alone, with generated ones, generated alone."""
     arms = {REAL: [real]}

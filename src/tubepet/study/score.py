@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from tubepet import io
 from tubepet.dataset.stack import Images
+from tubepet.dataset.symmetries import NUM_SYMMETRIES, turned
 from tubepet.evaluate import distances, metrics
 from tubepet.evaluate.metrics import Described
 from tubepet.evaluate.row_names import COPY, FLOOR
@@ -47,9 +48,9 @@ def nearest_similarity(images: Images, real: Images) -> float:
     """Return the mean MS-SSIM of images with their nearest real slice, aligned."""
     _, index = distances.nearest_training(images, real)
     nearest = real[index]
-    turned = np.stack([distances.turned(nearest, turn) for turn in range(distances.NUM_TURNS)])
-    best = np.square(turned - images).mean((2, 3)).argmin(0)
-    aligned = turned[best, np.arange(len(images))]
+    every = np.stack([turned(nearest, element) for element in range(NUM_SYMMETRIES)])
+    best = np.square(every - images).mean((2, 3)).argmin(0)
+    aligned = every[best, np.arange(len(images))]
     chunks = range(0, len(images), metrics.SSIM_CHUNK)
     cuts = [slice(i, i + metrics.SSIM_CHUNK) for i in chunks]
     return float(np.concatenate([metrics.ms_ssim(images[c], aligned[c]) for c in cuts]).mean())

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.slices import Slices
+from tubepet.dataset.stack import whole
 from tubepet.errors import InputError
 from tubepet.evaluate.distances import frechet
 from tubepet.evaluate.statistics import fit_space, image_statistics
@@ -15,14 +16,14 @@ from tubepet.evaluate.table import MIN_IMAGES
 from tubepet.rng import stream
 
 
-def judge(images: NDArray[np.float32], real: RealSlices, seed: int) -> dict[str, float | None]:
+def judge(images: NDArray[np.float32], real: Slices, seed: int) -> dict[str, float | None]:
     """Return the distance of generated images, and of training slices, to the validation slices.
 
     Parameters
     ----------
     images : float32 array, shape (N, H, W)
         Bq/mm3; N is 0 if the training diverged.
-    real : RealSlices
+    real : Slices
     seed : int
         The run's seed; it chooses the training slices.
 
@@ -43,13 +44,13 @@ def judge(images: NDArray[np.float32], real: RealSlices, seed: int) -> dict[str,
             f"reconstruct.split: got {len(val)} validation slices, expected at least {MIN_IMAGES}, "
             "by which study.variants chooses among candidates"
         )
-    raw = image_statistics(train, 1.0)
+    raw = image_statistics(train)
     num_images = min(len(images), len(raw)) or len(raw)
     space = fit_space(raw, min(num_images, len(val)))
     target = space.features(val)
     chosen = stream(seed, "study", "tuning").permutation(len(raw))[:num_images]
     floor = frechet(space.transform(raw[chosen]), target)
-    unit = images[:num_images] / np.float32(real.scale_bq_mm3)
+    unit = whole(images, real.scale_bq_mm3)[:num_images]
     return {"frechet": frechet(space.features(unit), target) if len(unit) else None, "floor": floor}
 
 

@@ -12,13 +12,14 @@ from tests.conftest import ROOT
 USE_METRIC = """
 import numpy as np
 from tests.conftest import ROOT
-from tubepet.dataset import slices
+import pandas as pd
+from tubepet.dataset.slices import Slices
 from tubepet.evaluate import metrics, table
 from tubepet.report import card, charts
 
 images = np.random.default_rng(0).random((24, 32, 32), np.float32)
 split, tube = np.repeat(["train", "test"], 12), np.repeat(["a", "b"], 12)
-real = slices.RealSlices(images, split, tube, 1.0)
+real = Slices(images, pd.DataFrame({"split": split, "tube": tube}), 1.0, 0.5, 1.0)
 rows, facts = table.evaluate({"dcgan": 2 * images[:12]}, real, 3, "", 1)
 assert {"spread", "spread_low", "spread_high"} <= set(rows)
 assert facts["columns"]["spread"].startswith("standard deviation of the activity")

@@ -89,7 +89,7 @@ def test_box_of_a_mask_by_hand() -> None:
     assert drawing.boxes_px(masks).tolist() == [[2, 1, 5, 3], [0, 0, 0, 0]]
 
 
-def test_dataset_rows_are_drawn_with_their_own_tube_and_overrides(tmp_path) -> None:
+def test_dataset_rows_are_drawn_with_their_own_tube(tmp_path) -> None:
     table = pd.DataFrame(
         {
             "i_slice": range(4),
@@ -97,18 +97,18 @@ def test_dataset_rows_are_drawn_with_their_own_tube_and_overrides(tmp_path) -> N
             "z_mm": [-0.5, 0.5, -0.5, 0.5],
         }
     )
-    fixed = {"tube_0007": {"family": "round", "defect": "bubble", "defect_z_mm": 0.0}}
+    first = draw_tube("tube_0001", PHANTOM, {}, 2020)
+    fixed = {"family": "round", "defect": "bubble", "defect_z_mm": 0.0}
+    bubble = draw_tube("tube_0007", PHANTOM, fixed, 2020)
     paths = {name: tmp_path / f"{name}.npy" for name in ("fluid", "expected", "defect")}
-    labels = draw_dataset(paths, table, PHANTOM, fixed, 2020, GRID)
+    labels = draw_dataset(paths, table, {"tube_0007": bubble, "tube_0001": first}, GRID)
     drawn = {name: io.read_array(path) for name, path in paths.items()}
     assert list(labels["i_slice"]) == [0, 1, 2, 3] and list(labels["tube"]) == list(table["tube"])
-    bubble = draw_tube("tube_0007", PHANTOM, fixed["tube_0007"], 2020)
     alone = draw_slices(bubble, np.array([0.5]), GRID)
     for name, array in drawn.items():
         assert len(array) == 4 and array.dtype == getattr(alone, name).dtype
         assert np.array_equal(array[3], getattr(alone, name)[0])
     assert labels["is_cut"].tolist()[2:] == [True, True]
-    first = draw_tube("tube_0001", PHANTOM, {}, 2020)
     half_mm = np.repeat([first.length_mm, bubble.length_mm], 2) / 2
     np.testing.assert_allclose(labels["end_mm"], half_mm - 0.5)  # each 0.5 mm from the middle
 

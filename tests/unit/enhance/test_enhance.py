@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio
 
 from tubepet import io
+from tubepet.dataset.slices import Slices
 from tubepet.enhance import evaluate, pairs, train
 from tubepet.enhance.network import BlockMemory, Enhancer
 from tubepet.enhance.pairs import Pairs
@@ -64,10 +65,11 @@ def test_pairs_are_the_same_slices_of_both_images(tmp_path) -> None:
     assert len(table) == 5 * 4 and sum(info["num_tubes"].values()) == 5
     # the scale is that of long training slices
     assert info["scale_bq_mm3"] == pytest.approx(np.quantile(long[table["split"] == "train"], 0.5))
-    test = pairs.select(short, long, table, 2.0, "test")
+    one, other = (Slices(array, table, 2.0, 1.0, 1.0) for array in (short, long))
+    test = pairs.select(one, other, "test")
     assert set(test.tubes) == set(table.loc[table["split"] == "test", "tube"])
-    np.testing.assert_array_equal(test.short, -test.long)
-    assert test.long.max() <= 1.0  # in units of the scale
+    np.testing.assert_array_equal(test.short, -test.long)  # below 0 too: nothing is clipped
+    assert 0.5 <= test.long.min() and test.long.max() <= 1.0  # in units of the scale
 
 
 def test_too_few_tubes_for_three_splits_are_named(tmp_path) -> None:
@@ -174,10 +176,10 @@ def test_filters_smooth_and_are_tuned_where_noise_is() -> None:
     raw = tube_means(score(val.short, val))["psnr"].mean()
     for name in evaluate.FILTERS:
         strength = evaluate.tune(name, val)
-        found = tube_means(score(evaluate.filtered(name, strength, val.short), val))
+        found = tube_means(score(evaluate.filtered(name, strength, val), val))
         assert found["psnr"].mean() > raw, name
         trials = [
-            tube_means(score(evaluate.filtered(name, s, val.short), val))["psnr"].mean()
+            tube_means(score(evaluate.filtered(name, s, val), val))["psnr"].mean()
             for s in evaluate.FILTERS[name].strengths
         ]
         assert found["psnr"].mean() == max(trials)

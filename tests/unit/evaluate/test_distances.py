@@ -10,6 +10,7 @@ from scipy.linalg import sqrtm
 from sklearn.metrics.pairwise import polynomial_kernel
 from torchmetrics.image.fid import _compute_fid
 
+from tubepet.dataset.symmetries import turned
 from tubepet.evaluate import distances
 
 RNG = np.random.default_rng(0)
@@ -118,5 +119,5 @@ def test_bounds_lie_below_distances(seed: int, noise: float) -> None:
     assert own.blocks.shape == (3, 64, 64)
     bounds, pairs = distances._closest_bounds(own, theirs, None, 3 * 8 - 1)
     for bound, pair, image in zip(bounds, pairs, images, strict=True):
-        turned = np.stack([distances.turned(training, p % 8)[p // 8] for p in pair])
-        assert (bound <= np.square(image - turned).sum((1, 2))).all()
+        nearest = np.stack([turned(training, p % 8)[p // 8] for p in pair])
+        assert (bound <= np.square(image - nearest).sum((1, 2))).all()

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tubepet import io
-from tubepet.dataset import slices
+from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
 from tubepet.evaluate import figures, inception, metrics, statistics, table
 from tubepet.evaluate.row_names import COPY, FLOOR
@@ -25,11 +26,12 @@ def discs(num: int, seed: int, noise: float = 0.1) -> np.ndarray:
     return np.clip(np.array(images) * (1 + noise * rng.normal(size=(num, SIZE, SIZE))), 0, None)
 
 
-def real_slices(images: np.ndarray, num_train: int) -> slices.RealSlices:
+def real_slices(images: np.ndarray, num_train: int) -> Slices:
     num_test = len(images) - num_train
     split = np.repeat(["train", "test"], [num_train, num_test])
     tube = np.array([f"tube_{i // 10:04d}" for i in range(len(images))])
-    return slices.RealSlices(images.astype(np.float32), split, tube, 800.0)
+    rows = pd.DataFrame({"split": split, "tube": tube})
+    return Slices(images.astype(np.float32), rows, 800.0, pixel_mm=0.5, slice_mm=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +138,8 @@ def test_ms_ssim_fits_the_image(size: int, scales: int) -> None:
 
 
 def test_statistics_by_hand_on_a_flat_and_a_striped_image() -> None:
-    flat = np.full((1, 32, 32), 300.0, np.float32)
-    values = statistics.image_statistics(flat, 600.0)[0]
+    flat = np.full((1, 32, 32), 0.5, np.float32)
+    values = statistics.image_statistics(flat)[0]
     num = len(statistics.QUANTILES)
     assert np.array_equal(values[:num], np.full(num, 0.5))
     assert values[num] == 0.5 and values[num + 1] == 0  # mean, standard deviation

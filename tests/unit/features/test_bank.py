@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from tubepet import io
+from tubepet.dataset.stack import whole
 from tubepet.features import bank, figures
 
 SETTINGS = {
@@ -33,13 +35,8 @@ def drawn(tensors, pca) -> tuple[Figure, ...]:
 
 @pytest.fixture(scope="module")
 def fitted():
-    fractions = bank.activity_fraction(tubes(40, 0), 650.0)
+    fractions = whole(tubes(40, 0), 650.0).exact()
     return fractions, *bank.fit_bank(fractions, SETTINGS)
-
-
-def test_fraction_by_hand():
-    slices = np.array([[-3.0, 325.0, 650.0, 700.0]], np.float32)
-    assert bank.activity_fraction(slices, 650.0).tolist() == [[0, 0.5, 1, 1]]
 
 
 def test_bank_is_standardised_and_pca_scores_are_white(fitted):
@@ -63,7 +60,7 @@ def test_transform_of_the_training_slices_is_the_bank(fitted):
 
 def test_new_slices_fall_among_the_old_ones(fitted):
     _, tensors, _ = fitted
-    features = bank.transform(bank.activity_fraction(tubes(30, 1), 650.0), tensors, 2)
+    features = bank.transform(whole(tubes(30, 1), 650.0).exact(), tensors, 2)
     assert features.shape == (30, 11)
     assert 0.3 < features[:, 0].std() < 3  # the first component is size: as variable as before
 
@@ -76,10 +73,10 @@ def test_same_slices_same_bank(fitted):
 
 def test_of_many_slices_some_are_fitted_and_all_get_a_slot(monkeypatch):
     monkeypatch.setattr(bank, "MAX_FITTED", 20)
-    monkeypatch.setattr(bank.io, "PIECE_BYTES", 7 * 24 * 24 * 4)  # seven slices at a time
-    slices, rows = tubes(50, 0), np.arange(5, 46)  # 41: every third
-    tensors, pca = bank.make_bank(slices, rows, 650.0, SETTINGS)
-    some, pca_of_some = bank.fit_bank(bank.activity_fraction(slices[5:46:3], 650.0), SETTINGS)
+    monkeypatch.setattr(io, "PIECE_BYTES", 7 * 24 * 24 * 4)  # seven slices at a time
+    train = whole(tubes(50, 0), 650.0).of(np.arange(5, 46))  # 41: every third
+    tensors, pca = bank.make_bank(train, SETTINGS)
+    some, pca_of_some = bank.fit_bank(train.of(np.arange(0, 41, 3)).exact(), SETTINGS)
     assert np.array_equal(pca.components, pca_of_some.components)
     assert tensors["bank"].shape == (41, 11)
     # see the test above: some bits of a hash may flip
@@ -88,14 +85,14 @@ def test_of_many_slices_some_are_fitted_and_all_get_a_slot(monkeypatch):
 
 
 def test_few_slices_are_all_fitted():
-    slices = tubes(40, 0)
-    tensors, _ = bank.make_bank(slices, np.arange(40), 650.0, SETTINGS)
-    same, _ = bank.fit_bank(bank.activity_fraction(slices, 650.0), SETTINGS)
+    train = whole(tubes(40, 0), 650.0)
+    tensors, _ = bank.make_bank(train, SETTINGS)
+    same, _ = bank.fit_bank(train.exact(), SETTINGS)
     assert all(np.array_equal(tensors[name], same[name]) for name in same)
 
 
 def test_few_slices_give_few_features():
-    fractions = bank.activity_fraction(tubes(4, 0), 650.0)
+    fractions = whole(tubes(4, 0), 650.0).exact()
     tensors, pca = bank.fit_bank(fractions, SETTINGS)
     assert tensors["bank"].shape == (4, 6)  # 4 slices carry 3 components, twice
     facts = bank.facts(tensors, pca)

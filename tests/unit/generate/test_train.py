@@ -354,8 +354,3 @@ def test_truncated_checkpoint_is_said_and_the_training_starts_again(
     assert "checkpoint.pt is damaged" in caplog.text
     for key, weight in whole.weights.items():
         assert torch.equal(again.weights[key], weight), key
-
-
-def test_dataset_without_a_scale_is_refused() -> None:
-    with pytest.raises(InputError, match="scale_bq_mm3 0"):
-        positron_images(np.zeros((1, 8, 8), np.float32), np.ones(1, bool), 0.0)

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,7 @@ def test_truth_and_picture(make_tube: MakeTube, defect: str) -> None:
     voxels = voxelise(tube, 1.0, 4)
     activity = maps.activity_bq_mm3(voxels, 600.0)
     facts: dict[str, Any] = maps.truth("tube_0007", tube, voxels, activity, seed=1)
+    assert Tube(**json.loads(json.dumps(facts))["drawn"]) == tube
     assert [d["class"] for d in facts["defects"]] == ([] if defect == "none" else [defect])
     row = maps.table_row(facts)
     assert row["defect"] == defect and (row["defect_volume_mm3"] > 0) == (defect != "none")

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch.distributions import Independent, Normal, kl_divergence
 
+from tubepet import io
 from tubepet.errors import InputError
-from tubepet.pretrain.train import write_weights
 from tubepet.pretrain.vae import ConvVAE, elbo_terms, gaussian_kl, load_vae
 
 
@@ -75,7 +75,8 @@ def test_one_code_does_not_depend_on_the_batch(model):
 
 def test_weights_survive_the_disk(model, tmp_path):
     path = tmp_path / "vae.safetensors"
-    write_weights(path, model)
+    with io.atomic(path) as part:
+        save_model(model, str(part))
     facts = {"image_size": 32, "latent_size": 16, "channels": 8, "seed": 3}
     x = torch.rand(2, 1, 32, 32)
     loaded = load_vae(path, facts)

@@ -53,7 +53,7 @@ def test_wilson_as_published():
 def test_the_page_hides_the_truth_and_the_key_tells_it():
     rng = np.random.default_rng(0)
     test, one, two = (rng.random((40, 8, 8), np.float32) for _ in range(3))
-    page, key = turing.make_page("{{ test | tojson }}", test, test, {"a": one, "b": two}, 1.0, 5)
+    page, key = turing.make_page("{{ test | tojson }}", test, test, {"a": one, "b": two}, 5)
     content = json.loads(page)
     masks = [zlib.crc32(f"{content['page']}:{i}".encode()) & 255 for i in range(50)]
     numbers = [

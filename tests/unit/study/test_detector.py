@@ -10,7 +10,7 @@ from tubepet.study import detector
 STEPS = 60
 
 
-def blobs(num: int, seed: int) -> detector.Slices:
+def blobs(num: int, seed: int) -> detector.Labelled:
     """Noisy discs; half of them with a hole anywhere."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:24, :24] - 11.5
@@ -22,7 +22,7 @@ def blobs(num: int, seed: int) -> detector.Slices:
         masks[i] = np.hypot(x - 4 * np.cos(angle), y - 4 * np.sin(angle)) < 3
         images[i][masks[i] > 0] = 0
     noise = rng.normal(0, 0.05, images.shape)
-    return detector.Slices((images + noise).astype(np.float32), has_hole, masks)
+    return detector.Labelled((images + noise).astype(np.float32), has_hole, masks)
 
 
 def test_separable_slices_are_told_apart() -> None:
@@ -34,7 +34,7 @@ def test_separable_slices_are_told_apart() -> None:
 def test_shuffled_labels_teach_nothing() -> None:
     train, test = blobs(100, 0), blobs(200, 1)
     order = np.random.default_rng(2).permutation(100)
-    shuffled = detector.Slices(train.images, train.has_defect[order], train.masks[order])
+    shuffled = detector.Labelled(train.images, train.has_defect[order], train.masks[order])
     aucs = [detector.detector_auc([shuffled], test, STEPS, seed) for seed in range(3)]
     # one feature decides all 200 slices alike, so single AUCs swing; a mean of .8 would be a leak
     assert 0.1 < np.mean(aucs) < 0.8
@@ -43,7 +43,7 @@ def test_shuffled_labels_teach_nothing() -> None:
 def test_a_missing_class_has_no_auc() -> None:
     only = blobs(20, 0)
     rows = only.has_defect
-    only = detector.Slices(only.images[rows], only.has_defect[rows], only.masks[rows])
+    only = detector.Labelled(only.images[rows], only.has_defect[rows], only.masks[rows])
     assert detector.detector_auc([only], blobs(10, 1), 2, 0) is None
 
 
@@ -56,8 +56,8 @@ def test_labels_leave_out_what_no_image_can_show() -> None:
 
 def test_sets_and_classes_are_drawn_equally_often() -> None:
     empty = np.zeros((10, 2, 2), np.float32)
-    first = detector.Slices(empty[:4], np.array([1, 0, 0, 0], bool), empty[:4])
-    second = detector.Slices(empty, np.arange(10) < 5, empty)
+    first = detector.Labelled(empty[:4], np.array([1, 0, 0, 0], bool), empty[:4])
+    second = detector.Labelled(empty, np.arange(10) < 5, empty)
     whole, weights = detector.joined([first, second])
     assert weights[:4].sum() == pytest.approx(0.5) and weights[0] == pytest.approx(0.25)
     assert weights[whole.has_defect].sum() == pytest.approx(0.5)

@@ -1,9 +1,10 @@
 """The choice among candidates: the one nearest to the validation slices."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from tubepet.dataset.slices import RealSlices
+from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
 from tubepet.study import tuning
 
@@ -20,10 +21,15 @@ def discs(num: int, blur: float, seed: int) -> np.ndarray:
     return (SCALE_BQ_MM3 * images).astype(np.float32)
 
 
+def real_slices(images: np.ndarray, split: np.ndarray) -> Slices:
+    rows = pd.DataFrame({"split": split, "tube": split})
+    return Slices(images, rows, SCALE_BQ_MM3, pixel_mm=0.5, slice_mm=1.0)
+
+
 def test_images_like_the_real_ones_are_nearer_than_blurred_ones() -> None:
     split = np.array(["train"] * 60 + ["val"] * 40 + ["test"] * 20)
     images = np.concatenate([discs(100, 0.3, 0), np.zeros((20, 16, 16), np.float32)])
-    real = RealSlices(images, split, split, SCALE_BQ_MM3)
+    real = real_slices(images, split)
     alike, blurred = (tuning.judge(discs(50, blur, 1), real, 1) for blur in (0.3, 2.0))
     # the test slices are empty: a word of them would make the floor as far as the blurred images
     assert alike["frechet"] < 2 * alike["floor"] + 1 < blurred["frechet"] / 10
@@ -40,6 +46,6 @@ def test_the_nearest_is_chosen_and_a_diverged_one_never() -> None:
 
 def test_without_validation_slices_there_is_no_choice() -> None:
     split = np.array(["train"] * 8 + ["test"] * 8)
-    real = RealSlices(discs(16, 0.3, 0), split, split, SCALE_BQ_MM3)
+    real = real_slices(discs(16, 0.3, 0), split)
     with pytest.raises(InputError, match=r"reconstruct\.split: got 0 validation slices"):
         tuning.judge(discs(4, 0.3, 1), real, 1)
