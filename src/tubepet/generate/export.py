@@ -17,6 +17,7 @@ import tubepet
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.generate.models.catalogue import MODELS
+from tubepet.generate.run import Inputs
 from tubepet.generate.sample import Generator
 
 OPSET = 20  # the first whose DFT serves both directions of the output filter
@@ -38,7 +39,7 @@ class Physical(nn.Module):
         return (image + 1) / 2 * self.scale_bq_mm3
 
 
-def example(generator: Generator, num: int, rng: torch.Generator) -> dict[str, Tensor]:
+def example(generator: Generator, num: int, rng: torch.Generator) -> Inputs:
     """Return inputs of the graph for `num` images, by name.
 
     Raises

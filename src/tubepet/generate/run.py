@@ -31,6 +31,7 @@ R1_EVERY = 16  # steps; lazy regularisation, Karras et al. 2020, arXiv:1912.0495
 
 Config = Mapping[str, Any]
 Networks = dict[str, Any]  # modules, later in Fabric's wrapper, which hides their types
+Inputs = dict[str, Tensor]  # of images, by name; on the CPU
 Part = TypeVar("Part")
 
 
@@ -215,16 +216,13 @@ class Model(ABC):
     def train_step(self, run: Run) -> dict[str, Tensor]:
         """Take one generator step (and the critic's); return scalars for the log."""
 
-    def draw_inputs(
-        self, network: Any, num: int, data: Data, rng: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Return the inputs of `num` images by name, on the CPU; here z ~ N(0, I)."""
+    def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
+        """Return what `num` images are made of; here z ~ N(0, I)."""
         return {"z": torch.randn(num, network.latent_size, generator=rng)}
 
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
-        """Return the images (B, 1, H, W), in [-1, 1], of the inputs that were drawn."""
-        images: Tensor = network(*inputs)
-        return images
+        """Return images (B, 1, H, W), in [-1, 1], of inputs that were drawn."""
+        return network(*inputs)
 
     def sample(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Tensor:
         """Return generated images, shape (num, 1, H, W), in [-1, 1]."""

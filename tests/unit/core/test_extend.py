@@ -56,6 +56,48 @@ print("used")
 """
 
 
+USE_MODEL = """
+import tempfile
+from pathlib import Path
+import numpy as np
+import yaml
+from safetensors.torch import save_file
+from tests.conftest import ROOT
+from tubepet import io
+from tubepet.generate import export, loop, trained
+from tubepet.generate.data import Data, positron_images
+from tubepet.generate.models import catalogue
+from tubepet.generate.run import Task
+from tubepet.plan import config, models
+
+assert models.MODELS.keys() == catalogue.MODELS.keys()
+text = (ROOT / "config/config.yaml").read_text()
+whole = config.checked_config(
+    yaml.safe_load(text), ROOT / "workflow/schemas/config.schema.yaml"
+)
+section = whole["gan"] | {"pixels": {"num_steps": 200, "learning_rate": 0.02}}
+slices = np.full((16, 8, 8), 2.0, np.float32)
+slices[:, 2:6, 2:6] = 6.0
+slices[::2] += 1.0
+data = Data(positron_images(slices, np.ones(16, bool), 10.0))
+task = Task(catalogue.MODELS["pixels"], models.settings_of("pixels", section, whole), data, 1)
+with tempfile.TemporaryDirectory() as name:
+    folder = Path(name)
+    made = loop.train(task, "code", folder / "progress")
+    save_file(made.weights, folder / "generator.safetensors")
+    facts = {"format": 1, "model": "pixels", "arguments": made.arguments, "code": "abc"}
+    facts |= {"scale_bq_mm3": 10.0, "pixel_mm": 1.0, "slice_mm": 1.0}
+    io.write_json(folder / "generator.json", facts)
+    generator = trained.read_generator(folder)
+    (batch,) = trained.generate(generator, 200, {}, seed=1)
+    export.write_onnx(folder / "pixels.onnx", generator)
+# means of 2.5 and 6.5 with a spread of 0.5; 200 images
+assert np.abs(batch.images.mean(0) - slices.mean(0)).max() < 0.3
+assert abs(batch.images.std(0).mean() - 0.5) < 0.1
+print("used")
+"""
+
+
 def changes(heading: str) -> str:
     page = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
     section = re.search(rf"^## {heading}.*?(?=^## |\Z)", page, re.M | re.S).group(0)
@@ -80,6 +122,10 @@ def used(folder: Path, heading: str, program: str) -> int:
 
 def test_a_metric_is_one_file(tmp_path):
     assert used(tmp_path, "A new metric", USE_METRIC) == 1
+
+
+def test_a_generator_is_one_file_and_three_lines(tmp_path):
+    assert used(tmp_path, "A new generator", USE_MODEL) == 3
 
 
 def test_a_defect_class_is_two_files(tmp_path):

@@ -102,8 +102,7 @@ class DenseGenerator(nn.Module):
     def forward(self, vector: Tensor) -> Tensor:
         """(B, input_size) -> (B, 1, image_size, image_size) in [-1, 1]."""
         stem = self.stem(vector).view(len(vector), -1, START_SIZE, START_SIZE)
-        image: Tensor = self.out(self.blocks(stem.contiguous(memory_format=torch.channels_last)))
-        return image
+        return self.out(self.blocks(stem.contiguous(memory_format=torch.channels_last)))
 
 
 class TiramisuGenerator(nn.Module):
@@ -162,8 +161,7 @@ class TiramisuGenerator(nn.Module):
         x = self.bottom(x)
         for widen, block in zip(self.widen, self.up, strict=True):
             x = block(torch.cat([widen(x), skips.pop()], dim=1))
-        image: Tensor = self.out(x)
-        return image
+        return self.out(x)
 
 
 LAYOUTS = {"up": DenseGenerator, "tiramisu": TiramisuGenerator}

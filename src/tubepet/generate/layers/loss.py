@@ -91,8 +91,7 @@ def gradient_penalty(
     """
     between = (share * real + (1 - share) * fake.detach()).requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    penalty: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-    return penalty
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def lecam(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:

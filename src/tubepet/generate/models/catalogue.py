@@ -9,5 +9,5 @@ from tubepet.generate.models.vae import VAE
 from tubepet.generate.models.wgan import WGAN
 from tubepet.generate.run import Model
 
-ALL: tuple[Model, ...] = (VAE(), DCGAN(), WGAN(), FastGAN(), EDM(), Paper(), Ours())
-MODELS = {model.name: model for model in ALL}
+ALL: tuple[type[Model], ...] = (VAE, DCGAN, WGAN, FastGAN, EDM, Paper, Ours)
+MODELS = {kind.name: kind() for kind in ALL}

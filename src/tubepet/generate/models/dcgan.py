@@ -54,8 +54,7 @@ class DCGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, latent_size) -> (B, 1, H, W) in [-1, 1]."""
-        image: Tensor = self.layers(z[:, :, None, None])
-        return image
+        return self.layers(z[:, :, None, None])
 
 
 class DCCritic(nn.Module):

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from tubepet.generate.data import Data, Images
 from tubepet.generate.layers import mirror_filter as mirrored
-from tubepet.generate.run import Config, Model, Run
+from tubepet.generate.run import Config, Inputs, Model, Run
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2  # of ln sigma in training; table 1
 # Of the sampling levels, eq. 5. Table 1 has 0.002 to 80; half of the way is spared at either end,
@@ -92,8 +92,7 @@ class ResidualBlock(nn.Module):
         scale, shift = self.affine(embedding)[:, :, None, None].chunk(2, dim=1)
         h = self.first(functional.silu(self.norm_in(x)))
         h = self.second(functional.silu(self.norm(h) * (1 + scale) + shift))
-        out: Tensor = self.skip(x) + h
-        return out
+        return self.skip(x) + h
 
 
 class UNet(nn.Module):
@@ -183,8 +182,7 @@ class Denoiser(nn.Module):
         """Noisy centred images (B, 1, H, W), levels (B,) -> expected clean centred images."""
         c_skip, c_out, c_in, c_noise = preconditioning(sigma, self.sigma_data)
         c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
-        clean: Tensor = c_skip * noisy + c_out * self.net(c_in * noisy, c_noise)
-        return clean
+        return c_skip * noisy + c_out * self.net(c_in * noisy, c_noise)
 
     def in_band(self, images: Tensor) -> Tensor:
         """Remove from images (B, 1, H, W) the frequencies where `band` (H, W) is 0."""
@@ -226,9 +224,7 @@ class EDM(Model):
         run.update("generator", loss)
         return {"denoising_loss": loss}
 
-    def draw_inputs(
-        self, network: Any, num: int, data: Data, rng: torch.Generator
-    ) -> dict[str, Tensor]:
+    def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
         """Return noise, (num, 1, H, W)."""
         side = network.image_size
         return {"noise": torch.randn(num, 1, side, side, generator=rng)}
@@ -238,9 +234,7 @@ class EDM(Model):
         (noise,) = inputs
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
-            clean: Tensor = network(x, torch.full((len(x),), sigma, device=x.device))
-            return clean
+            return network(x, torch.full((len(x),), sigma, device=x.device))
 
         clean = heun(denoise, noise, noise_levels(network.num_sampling_steps))
-        images: Tensor = (network.in_band(clean) + network.mean).clamp(-1, 1)
-        return images
+        return (network.in_band(clean) + network.mean).clamp(-1, 1)

@@ -21,7 +21,7 @@ from tubepet.errors import InputError
 from tubepet.generate.data import Data
 from tubepet.generate.layers.loss import ADVERSARIAL, frozen
 from tubepet.generate.layers.output import output_layer
-from tubepet.generate.run import Config, Model, Run, bare
+from tubepet.generate.run import Config, Inputs, Model, Run, bare
 
 START_SIZE = 4  # pixels
 MIN_SIZE = 32  # pixels
@@ -138,8 +138,7 @@ class FastGenerator(nn.Module):
             if str(i) in self.excitations:
                 x = self.excitations[str(i)](maps[self.sizes.index(x.shape[-1] // EXCITATION)], x)
             maps.append(x)
-        image: Tensor = self.out(maps[-1])
-        return image
+        return self.out(maps[-1])
 
 
 def _normed(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -161,8 +160,7 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H/2, W/2)."""
-        mean: Tensor = 0.5 * (self.main(x) + self.direct(x))
-        return mean
+        return 0.5 * (self.main(x) + self.direct(x))
 
 
 class Judged(NamedTuple):
@@ -283,9 +281,7 @@ class FastGAN(Model):
             "critic_fake": fake_logits.mean(),
         }
 
-    def draw_inputs(
-        self, network: Any, num: int, data: Data, rng: torch.Generator
-    ) -> dict[str, Tensor]:
+    def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
         """Return z ~ N(0, I) and fresh noise maps."""
         z, *maps = network.draw_noise(num, rng)
         return {"z": z} | {f"noise_{i}": noise for i, noise in enumerate(maps)}

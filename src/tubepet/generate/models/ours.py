@@ -29,7 +29,7 @@ from tubepet.dataset.drawing import Drawings, draw_new, read_population
 from tubepet.generate.data import Data
 from tubepet.generate.layers.loss import ADVERSARIAL, frozen
 from tubepet.generate.layers.mean_and_noise import MAX_FITTED, Surrogate, fit_mean, fit_noise
-from tubepet.generate.run import SAMPLE_CHUNK, Config, Model, Networks, Run, bare, needed
+from tubepet.generate.run import SAMPLE_CHUNK, Config, Inputs, Model, Networks, Run, bare, needed
 from tubepet.training.processes import mean_of_processes
 
 NUM_CHANNELS = 2  # of a drawing: fluid, expected
@@ -122,8 +122,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """(B, C, H, W) and (B, 1, H, W) -> (B, channels_out, H, W)."""
-        result: Tensor = self.layers(torch.cat([x, noise], dim=1))
-        return result
+        return self.layers(torch.cat([x, noise], dim=1))
 
 
 class DrawingGenerator(nn.Module):
@@ -209,8 +208,7 @@ class DrawingGenerator(nn.Module):
         """Make images of drawings with fresh noise."""
         device = self.out.weight.device
         noise = [n.to(device) for n in self.draw_noise(len(drawing), rng)]
-        image: Tensor = self(drawing.to(device), end_mm.to(device), noise)
-        return image
+        return self(drawing.to(device), end_mm.to(device), noise)
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -306,7 +304,7 @@ def _draw_new(
     return draw_new(network.population, num, np.random.default_rng(seed), wanted)
 
 
-def _as_inputs(drawings: Drawings) -> dict[str, Tensor]:
+def _as_inputs(drawings: Drawings) -> Inputs:
     """Return what a generator sees of drawings, shapes (n, 2, H, W) and (n,)."""
     return {
         "drawing": torch.from_numpy(np.stack([drawings.fluid, drawings.expected], axis=1)),
@@ -394,9 +392,7 @@ class Ours(Model):
             "critic_fake": fake_logits.mean(),
         }
 
-    def draw_inputs(
-        self, network: Any, num: int, data: Data, rng: torch.Generator
-    ) -> dict[str, Tensor]:
+    def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
         """Return drawings of new tubes, their places, and fresh noise."""
         drawings, _ = _draw_new(network, num, rng, {})
         maps = {f"noise_{i}": noise for i, noise in enumerate(network.draw_noise(num, rng))}
@@ -405,8 +401,7 @@ class Ours(Model):
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
         """Make images of drawings."""
         drawing, end_mm, *noise = inputs
-        images: Tensor = network(drawing, end_mm, noise)
-        return images
+        return network(drawing, end_mm, noise)
 
     def sample(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Tensor:
         """Generate slices of new tubes, drawn as those of the dataset."""

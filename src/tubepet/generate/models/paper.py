@@ -24,7 +24,7 @@ from tubepet.generate.layers.loss import ADVERSARIAL, attention_perceptual, froz
 from tubepet.generate.layers.memory import AttentionMemory, mean_entropy, memory_bank
 from tubepet.generate.layers.output import output_layer
 from tubepet.generate.layers.patch_critic import PatchDiscriminator
-from tubepet.generate.run import Config, Model, Networks, Run, bare, needed
+from tubepet.generate.run import Config, Inputs, Model, Networks, Run, bare, needed
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
 from tubepet.training.processes import mean_of_processes
 
@@ -413,8 +413,7 @@ class Paper(Model):
 
         def look(slots: Tensor) -> list[Tensor]:
             shown = transform(run.fabric.to_device(data.real.batch(slots)))
-            layers: list[Tensor] = critic(shown)[1]
-            return layers
+            return critic(shown)[1]
 
         real = transform(REAL[config["real"]](positron, ct))
         real_logits, layers = critic(real)
@@ -456,9 +455,7 @@ class Paper(Model):
             "effective_slots": entropy.exp(),
         }
 
-    def draw_inputs(
-        self, network: Any, num: int, data: Data, rng: torch.Generator
-    ) -> dict[str, Tensor]:
+    def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
         """Return random training CT slices as queries, and what goes with them."""
         ct = needed(data.ct)
         slices = ct.batch(torch.randint(len(ct), (num,), generator=rng))
@@ -467,8 +464,7 @@ class Paper(Model):
 
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
         """Generate with queries from where `sample_query` says."""
-        images: Tensor = network(*inputs, source=network.sample_query).image
-        return images
+        return network(*inputs, source=network.sample_query).image
 
 
 def _slots(config: Config, data: Data) -> Tensor:

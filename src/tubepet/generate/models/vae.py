@@ -15,7 +15,7 @@ from torch.nn import functional
 from tubepet.generate.data import Data
 from tubepet.generate.layers import mirror_filter as mirrored
 from tubepet.generate.layers.output import output_layer
-from tubepet.generate.run import Model, Run
+from tubepet.generate.run import Inputs, Model, Run
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
 
 MIN_SPREAD = 0.02  # of [-1, 1], a hundredth of the scale: the empty part of a slice has no noise
@@ -78,9 +78,7 @@ class VAE(Model):
         run.update("generator", nll + run.config["beta"] * kl)
         return {"vae_nll": nll, "vae_kl": kl}
 
-    def draw_inputs(
-        self, network: Any, num: int, data: Data, rng: torch.Generator
-    ) -> dict[str, Tensor]:
+    def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
         """Return z ~ N(0, I), and the numbers that become the noise of the pixels."""
         side = network.image_size
         inputs = super().draw_inputs(network, num, data, rng)
@@ -88,5 +86,4 @@ class VAE(Model):
 
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
         """Draw from the decoder's Gaussian."""
-        images: Tensor = network.draw(*inputs)
-        return images
+        return network.draw(*inputs)
