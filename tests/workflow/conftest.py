@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -9,9 +10,33 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ROOT / "config" / "smoke.yaml"
+SNAKEFILES = (ROOT / "Snakefile", *(ROOT / "workflow").glob("Snakefile"))
+RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
+RULE = re.compile(r"^(?:use )?rule (?:\w+ as )?(\w+)(?: with)?:\n(.*?)(?=^\S|\Z)", re.M | re.S)
+RULES = {
+    name: body
+    for path in (*SNAKEFILES, *RULE_FILES)
+    for name, body in RULE.findall(path.read_text())
+}
+
+
+def rules(*names: str) -> set[str]:
+    """Return names of rules; a name that no rule has is an error of the test that gives it."""
+    unknown = set(names) - RULES.keys()
+    assert not unknown, f"no such rule: {', '.join(sorted(unknown))}"
+    return set(names)
+
+
+class Jobs(Counter[str]):
+    """Numbers of jobs by rule."""
+
+    def __missing__(self, rule: str) -> int:
+        rules(rule)
+        return 0
 
 
 def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
@@ -25,7 +50,7 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Compl
     )  # fmt: skip
 
 
-def planned(folder: Path, change: dict[str, object], *targets: str) -> Counter[str]:
+def planned(folder: Path, change: dict[str, object], *targets: str) -> Jobs:
     """Return how many jobs of each rule a dry run with a changed config plans."""
     changed = folder / "changed.yaml"
     changed.write_text(yaml.safe_dump(change))
@@ -34,13 +59,27 @@ def planned(folder: Path, change: dict[str, object], *targets: str) -> Counter[s
     assert done.returncode == 0, done.stdout
     table = re.search(r"^job +count\n-+ +-+\n(.*?)\ntotal", done.stdout, re.M | re.S)
     lines = table.group(1).splitlines() if table else []
-    return Counter({line.split()[0]: int(line.split()[1]) for line in lines})
+    return Jobs({line.split()[0]: int(line.split()[1]) for line in lines})
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of one undisturbed smoke run on two cores."""
-    folder = tmp_path_factory.mktemp("smoke")
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout[-5000:]
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return the folder of one undisturbed smoke run on two cores, to be read and copied only.
+
+    The first worker that asks makes it, the others wait for it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    folder, made = shared / "smoke", shared / "smoke.made"
+    with FileLock(shared / "smoke.lock"):
+        if not made.is_file():
+            done = snakemake(folder)
+            assert done.returncode == 0, done.stdout[-5000:]
+            made.touch()
     return folder
+
+
+@pytest.fixture
+def copy(smoke: Path, tmp_path: Path) -> Path:
+    """Return a copy of the smoke run for one test alone; there is nothing to do in it."""
+    return shutil.copytree(smoke, tmp_path / "copy", symlinks=True)  # keeps times

@@ -17,7 +17,7 @@ from tests.chaos.runs import (
 )
 from tests.workflow.content import content
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 # All phantoms and the CT slices: eight jobs without a network.
 TUBES = ("tube_0000", "tube_0001", "literal")
@@ -47,8 +47,8 @@ def test_killed_jobs_and_a_killed_snakemake_change_nothing(smoke, tmp_path):
     assert parts(folder, "phantom", "ct") == parts(smoke, "phantom", "ct")
 
 
-def test_damaged_artefacts_are_named(smoke, tmp_path):
-    batch = max(damage.batches(smoke), key=len)[:4]
+def test_damaged_artefacts_are_named(smoke, copy, tmp_path):
+    batch = max(damage.batches(copy), key=len)[:4]
     kinds = ["one bit flipped", "cut short", "emptied", "one bit flipped"][: len(batch)]
     rng = np.random.default_rng(5)
     faults = damage.damage_batch(smoke, tmp_path / "run", batch, kinds, rng)

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.browser.fixtures import url
 from tubepet import io
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 
 def download(tab, selector: str, folder) -> bytes:

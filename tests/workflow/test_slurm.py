@@ -24,7 +24,7 @@ MANIFEST = "results/shards/tubes_0001-0001.json"
 PROFILE = ["--profile", str(ROOT / "profiles/slurm"), "--slurm-status-command", "squeue"]
 PROFILE += ["--latency-wait", "20"]
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("slurm")]
 full = pytest.mark.skipif("TUBEPET_SLURM" not in os.environ, reason="run by make slurm-smoke")
 
 
@@ -44,10 +44,8 @@ def slurm(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(smoke, tmp_path):
+def folder(copy, tmp_path):
     """Return a copy of the smoke run without its second tube, which is a shard of its own."""
-    copy = tmp_path / "copy"
-    shutil.copytree(smoke, copy, symlinks=True)
     for stage in ("phantom", "simulate", "reconstruct"):
         shutil.rmtree(copy / "results" / stage / "tube_0001")
     (tmp_path / "shards.yaml").write_text("phantom: {tubes_per_job: 2}\n")

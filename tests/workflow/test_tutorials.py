@@ -1,13 +1,11 @@
 """The tutorials, run as they stand, on copies of the smoke run."""
 
-import shutil
-
 import pytest
 
 from tests import documents
 from tests.workflow.conftest import ROOT
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("smoke")]
+pytestmark = pytest.mark.workflow
 
 TUTORIALS = sorted(p for p in (ROOT / "docs/tutorials").glob("*.md") if p.stem != "index")
 
@@ -19,10 +17,9 @@ def test_there_are_six():
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda p: p.stem)
-def test_a_tutorial_does_what_it_says(smoke, tmp_path, monkeypatch, page):
+def test_a_tutorial_does_what_it_says(copy, tmp_path, monkeypatch, page):
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
-    copy, folder = tmp_path / "copy", tmp_path / "reader"
-    shutil.copytree(smoke, copy, symlinks=True)  # keeps mtimes: nothing to do in it
+    folder = tmp_path / "reader"
     folder.mkdir()
     path = documents.reader_folder(folder, copy)
     found = documents.steps(page)

@@ -19,50 +19,51 @@ from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.report import sections, tables, viewer
 from tubepet.report.sections import Run
 
-STAGES = {
-    "01_phantom": "tubes with defects, drawn from the config",
-    "02_simulate": "decays to coincidences, by GATE or the fast engine",
-    "03_reconstruct": "list-mode MLEM, images in Bq/mm³",
-    "04_ct": "CT slices",
-    "05_pretrain": "a VAE learns CT",
-    "06_features": "PCA and PCANet of the positron slices",
-    "07_gan": "generators learn the positron slices",
-    "08_evaluate": "against tubes that no model has seen",
-    "09_report": "this page",
+STAGES = {  # by what their rule files are called, whose numbers are the order
+    "phantom": "tubes with defects, drawn from the config",
+    "simulate": "decays to coincidences, by GATE or the fast engine",
+    "reconstruct": "list-mode MLEM, images in Bq/mm³",
+    "ct": "CT slices",
+    "pretrain": "a VAE learns CT",
+    "features": "PCA and PCANet of the positron slices",
+    "gan": "generators learn the positron slices",
+    "evaluate": "against tubes that no model has seen",
+    "report": "this page",
 }
 
 
 def flow(run: Run, stage_of_rule: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return a row per stage: name, what it does, what it made, jobs, summed seconds."""
-    cost, notes = run.tables["cost"], _made(run)
-    stage = cost["rule"].map(dict(stage_of_rule))
+    cost, made = run.tables["cost"], _made(run)
+    stages = cost["rule"].map(dict(stage_of_rule))
     rows = []
-    for name, what in STAGES.items():
-        mine = cost[stage == name]
-        rows.append(
-            {
-                "name": name.replace("_", " "),
-                "what": what,
-                "made": notes.get(name, ""),
-                "jobs": int(mine["jobs"].sum()),
-                "seconds": float(mine["wall_s"].sum()),
-            }
-        )
+    for stage in sorted(set(stage_of_rule.values())):
+        number, _, name = stage.partition("_")
+        if name in STAGES:
+            mine = cost[stages == stage]
+            rows.append(
+                {
+                    "name": f"{number} {name}",
+                    "what": STAGES[name],
+                    "made": made.get(name, ""),
+                    "jobs": int(mine["jobs"].sum()),
+                    "seconds": float(mine["wall_s"].sum()),
+                }
+            )
     return rows
 
 
 def _made(run: Run) -> dict[str, str]:
     """Say what came out, by stage."""
     counts, slices, ct = run.tables["counts"], run.records["slices"], run.records["ct"]
+    numbers = ", ".join(f"{number} {split}" for split, number in slices["num_slices"].items())
     return {
-        "01_phantom": f"{len(run.traces)} tubes",
-        "02_simulate": f"{counts['decays'].sum():,} decays, {counts['prompts'].sum():,} counts",
-        "03_reconstruct": ", ".join(f"{n} {s}" for s, n in slices["num_slices"].items())
-        + " slices",
-        "04_ct": f"{ct['num_slices']} slices, "
-        + ("stand-in" if ct["is_standin"] else "real patients"),
-        "07_gan": ", ".join(run.samples),
-        "08_evaluate": f"{run.records['metrics']['num_test_tubes']} held-out tubes",
+        "phantom": f"{len(run.traces)} tubes",
+        "simulate": f"{counts['decays'].sum():,} decays, {counts['prompts'].sum():,} counts",
+        "reconstruct": f"{numbers} slices",
+        "ct": f"{ct['num_slices']} slices, {'stand-in' if ct['is_standin'] else 'real patients'}",
+        "gan": ", ".join(run.samples),
+        "evaluate": f"{run.records['metrics']['num_test_tubes']} held-out tubes",
     }
 
 
