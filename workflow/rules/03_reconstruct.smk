@@ -161,7 +161,7 @@ rule reconstruct_tube:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
-            "tubepet.reconstruct.acquisition",
+            "tubepet.reconstruct.image",
             "tubepet.reconstruct.figures",
         ),
     script:
@@ -209,7 +209,7 @@ rule bootstrap_tube:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
-            "tubepet.reconstruct.acquisition",
+            "tubepet.reconstruct.image",
         ),
     script:
         "../scripts/bootstrap_tube.py"
@@ -248,7 +248,7 @@ rule reconstruct_frames:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
-            "tubepet.reconstruct.frames",
+            "tubepet.reconstruct.image",
         ),
     script:
         "../scripts/reconstruct_frames.py"
