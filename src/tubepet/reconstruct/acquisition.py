@@ -71,40 +71,18 @@ def model_acquisition(
         If events or attenuation cannot belong to this scanner or any object.
     """
     scanner, grid, mu = instrument.scanner, instrument.grid, measured.mu
-    points = geometry.crystal_points_mm(scanner)
-    checks.check_crystals(measured.events, scanner)
-    checks.check_ends("scanner", points, grid)
-    checks.check_attenuation("attenuation map", mu, points, grid)
-    if settings.tof:
-        _check_times(measured)
-    events = _allowed(measured.events, scanner)
-    measured = replace(measured, events=events)
-    if measured.delayed is None:
-        additive, background_counts = _tail_fit(measured, instrument)
-    else:
-        additive, background_counts = _randoms(events, measured.delayed, instrument)
-    lines = settings.kind_of_lines(grid, points, events.crystal1, events.crystal2, additive)
-    if settings.tof:
-        lines = replace(
-            lines,
-            additive=additive / time_of_flight.reach_mm(scanner),
-            tof_mm=time_of_flight.positions_mm(events.time_difference_ns).astype(np.float32),
-            tof_table=tof_table(time_of_flight.sigma_mm(scanner)),
-        )
-    length_mm = lines.forward(np.ones(grid.shape))
-    is_used = _field(instrument).meets(lors.of_events(events, scanner))
-    is_used &= (length_mm > 0) | (lines.additive > 0)
-    log.info("%d coincidences in, %d through the image", len(events), is_used.sum())
-
-    order = _in_order(events, np.flatnonzero(is_used), scanner)
-    lines, measured = lines.part(order), replace(measured, events=events.at(order))
+    _check(measured, instrument, settings)
+    measured = replace(measured, events=_allowed(measured.events, scanner))
+    lines, background_counts = _lines(measured, instrument, settings)
+    order = _in_order(lines, measured.events, instrument)
+    lines, measured = lines.part(order), replace(measured, events=measured.events.at(order))
     areas_mm2 = _areas_mm2(measured.events, instrument)
     if (areas_mm2 <= 0).any():
         raise InputError(
             f"coincidences: got {int((areas_mm2 <= 0).sum())} on crystal pairs of efficiency 0, "
             "where the sensitivity is 0 too, expected the calibration of their scanner"
         )
-    through_mu = Lines(mu.grid, points, lines.first, lines.second).forward(mu.array)
+    through_mu = Lines(mu.grid, lines.points, lines.first, lines.second).forward(mu.array)
     scale = measured.duration_s * areas_mm2 * np.exp(-through_mu)  # m_i of `em`, mm2 s
     seen = measured.duration_s * attenuated_sensitivity(instrument, mu, settings.sensitivity_stride)
 
@@ -128,6 +106,16 @@ def model_acquisition(
         model = modelled(lines.additive + counts, background_counts + total)
     log.info("%.1f randoms and %.1f scattered", background_counts, total)
     return model
+
+
+def _check(measured: Measurement, instrument: Instrument, settings: Settings) -> None:
+    """Refuse what cannot belong together."""
+    points = geometry.crystal_points_mm(instrument.scanner)
+    checks.check_crystals(measured.events, instrument.scanner)
+    checks.check_ends("scanner", points, instrument.grid)
+    checks.check_attenuation("attenuation map", measured.mu, points, instrument.grid)
+    if settings.tof:
+        _check_times(measured)
 
 
 def _check_times(measured: Measurement) -> None:
@@ -154,8 +142,32 @@ def _allowed(events: Listmode, scanner: Scanner) -> Listmode:
     return events.at(is_allowed)
 
 
-def _in_order(events: Listmode, rows: NDArray[np.integer], scanner: Scanner) -> NDArray[np.integer]:
-    """Sort rows so that neighbours touch the same voxels."""
+def _lines(
+    measured: Measurement, instrument: Instrument, settings: Settings
+) -> tuple[Lines, float]:
+    """Lines of all events with their background in counts, and that of all LORs of the field."""
+    events, scanner = measured.events, instrument.scanner
+    if measured.delayed is None:
+        additive, total = _tail_fit(measured, instrument)
+    else:
+        additive, total = _randoms(events, measured.delayed, instrument)
+    ends = geometry.crystal_points_mm(scanner), events.crystal1, events.crystal2
+    if not settings.tof:
+        return settings.kind_of_lines(instrument.grid, *ends, additive), total
+    tof_mm = time_of_flight.positions_mm(events.time_difference_ns).astype(np.float32)
+    times = tof_mm, tof_table(time_of_flight.sigma_mm(scanner))
+    additive = additive / time_of_flight.reach_mm(scanner)
+    return settings.kind_of_lines(instrument.grid, *ends, additive, *times), total
+
+
+def _in_order(lines: Lines, events: Listmode, instrument: Instrument) -> NDArray[np.int64]:
+    """Rows of the events through the image, so that neighbours touch the same voxels."""
+    scanner = instrument.scanner
+    length_mm = lines.forward(np.ones(lines.grid.shape))
+    is_used = _field(instrument).meets(lors.of_events(events, scanner))
+    is_used &= (length_mm > 0) | (lines.additive > 0)
+    log.info("%d coincidences in, %d through the image", len(events), is_used.sum())
+    rows = np.flatnonzero(is_used)
     columns = (events.crystal2 % scanner.num_columns, events.crystal1 % scanner.num_columns)
     return rows[np.lexsort([column[rows] for column in columns])]
 

@@ -164,7 +164,7 @@ def _sums(
     tasks, shares = _tasks(scanner, _steps_through(grid, scanner), is_symmetric)
     is_wanted, num = (mu is None or stride > 1, mu is not None), kernels.num_padded(grid)
     plain, weakened = (np.zeros(num if wanted else 0) for wanted in is_wanted)
-    through = mu or Volume(np.zeros(grid.shape), grid)
+    through = Volume(np.zeros(grid.shape), grid) if mu is None else mu
     kernels.lor_sums(
         geometry.crystal_points_mm(scanner), geometry.lor_areas_mm2(scanner, efficiency),
         tasks, shares, scanner.num_rings, scanner.num_columns, is_symmetric, stride,
