@@ -1,4 +1,4 @@
-"""One list-mode MLEM iteration against parallelproj, and its cost with few and with many events.
+"""One list-mode MLEM iteration against parallelproj, and its cost with many events.
 
 Set-up of the field's comparisons: 184 x 64 crystals, radius 125 mm, pitch 4 mm; image 128 x 128 x
 64 of 1.5 x 1.5 x 2 mm; 3e5 events of a warm cylinder with two hot spheres, sorted by direction;
@@ -18,13 +18,14 @@ import statistics
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from record import record
 
 from tubepet.errors import InputError
-from tubepet.reconstruct.projection import joseph, parallelproj, sparse
-from tubepet.reconstruct.projection.lines import Lines, em_sums, forward_sums
+from tubepet.reconstruct.projection import kernels, parallelproj
+from tubepet.reconstruct.projection.lines import TOF_REACH_SIGMAS, Lines, tof_table
 from tubepet.types import Grid
 
 NUM_LINES, NUM_REPEATS = 300_000, 7
@@ -58,7 +59,7 @@ def decays(num: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def measured_lines(num_lines: int, rng: np.random.Generator) -> Lines:
-    """Straight lines from decays to crystals, sorted as `mlem` sorts them, with positions."""
+    """Straight lines from decays to crystals, sorted as the model sorts them, with positions."""
     places = decays(12 * num_lines, rng)
     cosine = rng.uniform(-1, 1, len(places))
     azimuth = rng.uniform(0, 2 * np.pi, len(places))
@@ -85,7 +86,8 @@ def measured_lines(num_lines: int, rng: np.random.Generator) -> Lines:
     middle, line = (points[first] + points[second]) / 2, points[second] - points[first]
     tof_mm = ((places[seen] - middle) * line).sum(axis=1) / np.linalg.norm(line, axis=1)
     tof_mm += rng.normal(0, SIGMA_MM, num_lines)
-    return Lines(points, first, second, np.full(num_lines, ADDITIVE), tof_mm.astype(np.float32))
+    additive = np.full(num_lines, ADDITIVE)
+    return Lines(GRID, points, first, second, additive, tof_mm.astype(np.float32))
 
 
 def cpu_us(task: Callable[[], object], num_lines: int) -> float:
@@ -118,17 +120,17 @@ def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
     """Time one iteration, without and with time of flight, against every build."""
     prepared = parallelproj.prepare(GRID, lines.points, lines.first, lines.second)
     moved = np.ascontiguousarray(activity.transpose(2, 1, 0), np.float32)
-    table = joseph.tof_table(SIGMA_MM)
     found = peers()
     for name, targets in TARGETS.items():
         is_tof = name == "mlem_tof"
-        own = Lines(lines.points, lines.first, lines.second, lines.additive, lines.tof_mm, table)
-        own = own if is_tof else lines
-        theirs = parallelproj.tof_arguments(lines.tof_mm, SIGMA_MM) if is_tof else ()
+        own, theirs = lines, ()
+        if is_tof:
+            own = replace(lines, tof_table=tof_table(SIGMA_MM))
+            theirs = parallelproj.tof_arguments(lines.tof_mm, SIGMA_MM, TOF_REACH_SIGMAS)
         for peer, library in found.items():
 
             def fused(own: Lines = own) -> np.ndarray:
-                return em_sums(activity, GRID, own, 0, 1)
+                return own.em_sums(activity)[0]
 
             def separate(library: object = library, theirs: tuple = theirs) -> np.ndarray:
                 sums = parallelproj.joseph_forward(library, moved, prepared, theirs)
@@ -139,7 +141,7 @@ def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
             ours, others = medians(fused, separate)
             if not is_tof:
                 expected = parallelproj.joseph_forward(library, moved, prepared)
-                error = forward_sums(activity, GRID, own) - expected
+                error = own.forward(activity) - expected
                 nrmse = float(np.sqrt((error**2).mean() / (expected**2).mean()))
                 # rounding decides along which axis either follows lines of exactly 45 degrees
                 median = np.median(np.abs(error / expected.mean()))
@@ -149,26 +151,6 @@ def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
             record(name, others / ours, targets[peer], unit, f"libparallelproj 2, {peer}")
 
 
-def with_few_events(lines: Lines, activity: np.ndarray) -> None:
-    """Find where the sparse matrix stops being quicker; time 60 events."""
-    for num in (60, 1000, 2000, 5000, 10_000, 20_000):
-        rows = np.linspace(0, NUM_LINES - 1, num).astype(int)
-        part = Lines(lines.points, lines.first[rows], lines.second[rows], lines.additive[rows])
-        matrix, touched = sparse.system_matrix(part, GRID)
-        transposed, image = matrix.T.tocsr(), activity.ravel()[touched]
-
-        def by_matrix(matrix=matrix, transposed=transposed, image=image, part=part) -> np.ndarray:  # type: ignore[no-untyped-def]
-            return transposed @ (1 / (matrix @ image + part.additive))
-
-        def fused(part: Lines = part) -> np.ndarray:
-            return em_sums(activity, GRID, part, 0, 1)
-
-        sparse_ms, fused_ms = (us * 1e-3 for us in medians(by_matrix, fused, num_lines=1))
-        print(f"{num} events: matrix {sparse_ms:.3f} ms CPU per iteration, fused {fused_ms:.3f}")
-        if num == 60:
-            record("mlem_60", 0.5 / sparse_ms, 1.0, "of 0.5 ms per iteration, 60 events", "limit")
-
-
 def with_many_events(activity: np.ndarray) -> None:
     """Cost per line and memory at 1e5 to 1e7 events."""
     lines = measured_lines(100_000, np.random.default_rng(3))
@@ -176,9 +158,9 @@ def with_many_events(activity: np.ndarray) -> None:
     for num in (100_000, 1_000_000, 10_000_000):
         rows = np.sort(np.random.default_rng(4).integers(0, 100_000, num))
         first, second = lines.first[rows], lines.second[rows]
-        many = Lines(lines.points, first, second, np.full(num, ADDITIVE))
+        many = Lines(GRID, lines.points, first, second, np.full(num, ADDITIVE))
         tracemalloc.start()
-        costs[num] = cpu_us(lambda many=many: em_sums(activity, GRID, many, 0, 1), num)
+        costs[num] = cpu_us(lambda many=many: many.em_sums(activity), num)
         peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
         tracemalloc.stop()
         event_mb = (first.nbytes + second.nbytes + many.additive.nbytes) / 1e6
@@ -194,12 +176,11 @@ def with_many_events(activity: np.ndarray) -> None:
 
 
 def main() -> None:
-    joseph.use_threads(2)
+    kernels.use_threads(2)
     lines = measured_lines(NUM_LINES, np.random.default_rng(1))
     activity = np.zeros(GRID.shape)  # dark rim: see `parallelproj` on lines that pass closely
     inner = (slice(2, -2),) * 3
     activity[inner] = np.random.default_rng(2).uniform(0.5, 1.5, activity[inner].shape)
-    with_few_events(lines, activity)
     with_many_events(activity)
     against_parallelproj(lines, activity)
 

@@ -12,7 +12,8 @@ import numpy as np
 import yaml
 from record import record
 
-from tubepet.reconstruct.projection import blur, joseph, kernels, sensitivity
+from tubepet.reconstruct.problem import Instrument
+from tubepet.reconstruct.projection import blur, kernels, sensitivity
 from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Grid, Scanner, Volume
 
@@ -39,21 +40,21 @@ def per_line_us(scanner: Scanner) -> float:
     tasks, shares = sensitivity._tasks(scanner, sensitivity._steps_through(grid, scanner), False)
     tasks, shares = tasks[::64], shares[::64]
     efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
-    numbers, times = joseph.grid_numbers(grid), []
+    numbers, times = kernels.grid_numbers(grid), []
     for _ in range(NUM_REPEATS):
-        total = np.zeros(joseph.num_padded(grid))
+        total = np.zeros(kernels.num_padded(grid))
         start = time.process_time()
         kernels.lor_sums(
             geometry.crystal_points_mm(scanner), geometry.lor_areas_mm2(scanner, efficiency),
             tasks, shares, scanner.num_rings, scanner.num_columns, False, 1, numbers,
-            joseph.padded(mu), numbers, joseph.private_images(grid), total[:0], total,
+            kernels.padded(mu), numbers, kernels.private_images(grid), total[:0], total,
         )  # fmt: skip
         times.append(time.process_time() - start)
     return statistics.median(times) / len(tasks) / scanner.num_rings**2 * 1e6
 
 
 def main() -> None:
-    joseph.use_threads(1)
+    kernels.use_threads(1)
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     image, scanner = config["reconstruct"], Scanner(**config["scanner"])
     grid = Grid.centred(
@@ -62,13 +63,13 @@ def main() -> None:
     )
     efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     geometric = sensitivity.geometric_sensitivity(scanner, grid, efficiency)
+    instrument = Instrument(scanner, efficiency, Volume(geometric, grid))
     steps = sensitivity._steps_through(grid, scanner)
     num_pairs = geometry.num_column_pairs(scanner)[steps].sum() * scanner.num_rings**2
 
     def plain(is_symmetric: bool) -> float:
-        start, total = time.process_time(), np.zeros(joseph.num_padded(grid))
-        nothing = Volume(np.zeros(grid.shape), grid), total, total[:0]
-        sensitivity._run(scanner, grid, efficiency, is_symmetric, 1, *nothing)
+        start = time.process_time()
+        sensitivity._sums(scanner, grid, efficiency, None, 1, is_symmetric)
         return time.process_time() - start
 
     times = [(plain(False), plain(True)) for _ in range(NUM_REPEATS)]
@@ -76,9 +77,7 @@ def main() -> None:
 
     def attenuated(n: int) -> tuple[np.ndarray, float]:
         start = time.process_time()
-        found = sensitivity.attenuated_sensitivity(
-            geometric, scanner, grid, efficiency, tube_mu(), n
-        )
+        found = sensitivity.attenuated_sensitivity(instrument, tube_mu(), n)
         return blur.blurred(found, grid, CORE), time.process_time() - start
 
     attenuated(1)  # compiled

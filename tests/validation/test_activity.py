@@ -10,11 +10,14 @@ import yaml
 from tubepet import io, rng
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
-from tubepet.reconstruct import acquisition, calibration
+from tubepet.reconstruct import calibration
+from tubepet.reconstruct.acquisition import model_acquisition
 from tubepet.reconstruct.background import tail_fit
-from tubepet.reconstruct.background.tail_fit import Cylinder
+from tubepet.reconstruct.image import reconstruct
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
-from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.scanner import geometry, lors
+from tubepet.reconstruct.scanner.lors import Cylinder
 from tubepet.simulate import sources
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.simulate.geant4 import em_tables, gate
@@ -87,10 +90,10 @@ def run(config, tmp_path_factory):
     geometric = Volume(sensitivity.geometric_sensitivity(scanner, grid, efficiency), grid)
     mu = Volume(maps.mu_per_mm(voxels), voxels.grid)
     keys = ("num_iterations", "num_subsets", "sensitivity_stride", "filter_fwhm_mm")
-    mlem_settings = {key: image[key] for key in keys} | {"psf": CORE}
-    result, trace = acquisition.reconstruct(
-        events["tube"], scanner, efficiency, geometric, mu, DURATION_S, **mlem_settings
-    )
+    settings = Settings(**{key: image[key] for key in keys}, psf=CORE)
+    instrument = Instrument(scanner, efficiency, geometric)
+    model = model_acquisition(Measurement(events["tube"], mu, DURATION_S), instrument, settings)
+    result, trace = reconstruct(model, settings, SEED)
     return {
         "scanner": scanner, "events": events["tube"], "efficiency": efficiency, "mu": mu,
         "activity": activity, "decays": stats["tube"]["decays"], "image": result, "trace": trace,
@@ -123,11 +126,11 @@ def test_likelihood_never_falls_on_real_data(run):
 def test_estimated_scatter_and_randoms_are_near_the_true_ones(run):
     scanner, events, mu = run["scanner"], run["events"], run["mu"]
     areas_mm2 = geometry.lor_areas_mm2(scanner, run["efficiency"])
-    cylinder = tail_fit.enclosing_cylinder(mu.array > 0, mu.grid)
+    cylinder = lors.enclosing_cylinder(mu.array > 0, mu.grid)
     fitted = tail_fit.fit_background(events, scanner, areas_mm2, cylinder)
     core = cylinder.widened(tail_fit.MARGIN_MM)
     estimated = tail_fit.total_counts(fitted, scanner, areas_mm2, core)
-    is_core = tail_fit.touches(*tail_fit.event_coordinates(events, scanner), core)
+    is_core = core.meets(lors.of_events(events, scanner))
     true = int((is_core & (events.truth > 0)).sum())
     print(f"scatter and randoms on core lines: estimated {estimated:.0f}, true {true}, "
           f"of {is_core.sum()} prompts")  # fmt: skip

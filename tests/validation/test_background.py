@@ -12,10 +12,14 @@ import yaml
 from tubepet import io
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
-from tubepet.reconstruct import acquisition, calibration
-from tubepet.reconstruct.background import randoms, scatter, tail_fit
-from tubepet.reconstruct.background.tail_fit import Cylinder
+from tubepet.reconstruct import calibration
+from tubepet.reconstruct.acquisition import model_acquisition
+from tubepet.reconstruct.background import randoms, scatter
+from tubepet.reconstruct.image import reconstruct
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.reconstruct.scanner import lors
+from tubepet.reconstruct.scanner.lors import Cylinder
 from tubepet.simulate import sources
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.simulate.fast import transport
@@ -56,12 +60,13 @@ def known(root, tmp_path_factory):
     fixed = {"family": "round", "defect": "none", "bore_radius_mm": 9.0, "wall_mm": 3.0}
     tube = spec.draw_tube("tube_0000", config["phantom"], fixed, SEED)
     voxels = phantom_geometry.voxelise(tube, 0.5, config["phantom"]["supersampling"])
-    return folder, scanner, efficiency, geometric, voxels, image
+    return folder, Instrument(scanner, efficiency, geometric), voxels, image
 
 
 @pytest.mark.parametrize("concentration", [600.0, 1900.0, 6000.0])
 def test_activity_scatter_and_randoms(known, concentration):
-    folder, scanner, efficiency, geometric, voxels, image = known
+    folder, instrument, voxels, image = known
+    scanner = instrument.scanner
     activity = Volume(maps.activity_bq_mm3(voxels, concentration), voxels.grid)
     mu = Volume(maps.mu_per_mm(voxels), voxels.grid)
     labels_path, activity_path = folder / "labels.nii.gz", folder / "activity.nii.gz"
@@ -76,17 +81,16 @@ def test_activity_scatter_and_randoms(known, concentration):
     )  # fmt: skip
     events, delayed = read_coincidences(path, scanner), read_delayed(path, scanner)
     keys = ("num_iterations", "num_subsets", "sensitivity_stride", "filter_fwhm_mm")
-    settings = {key: image[key] for key in keys} | {"psf": CORE}
-    found, _ = acquisition.reconstruct(
-        events, scanner, efficiency, geometric, mu, duration_s, **settings, delayed=delayed
-    )
+    settings = Settings(**{key: image[key] for key in keys}, psf=CORE)
+    measured = Measurement(events, mu, duration_s, delayed)
+    found, _ = reconstruct(model_acquisition(measured, instrument, settings), settings, SEED)
     found_bq = float(found.array.sum(dtype=float)) * found.grid.voxel_volume_mm3
     detection = scatter.detection_table(scanner)
-    rate = scatter.simulate(found.array, found.grid, mu, scanner, efficiency, detection)
+    rate = scatter.moments(found, mu, instrument, detection, 1)[0]
     scattered = duration_s * scatter.lor_counts(rate, scanner).sum()
     random = randoms.lor_counts(randoms.fit_singles(delayed, scanner), scanner).sum()
-    field = tail_fit.enclosing_cylinder(np.ones(found.grid.shape, bool), found.grid)
-    is_seen = tail_fit.touches(*tail_fit.event_coordinates(events, scanner), field)
+    field = lors.enclosing_cylinder(np.ones(found.grid.shape, bool), found.grid)
+    is_seen = field.meets(lors.of_events(events, scanner))
     by_place = stats["singles_by_ring"], stats["singles_by_column"]
     counted = randoms.from_singles(*by_place, duration_s, scanner)
     from_singles = randoms.lor_counts(counted, scanner).sum()

@@ -145,7 +145,7 @@ rule reconstruct_tube:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
-            "tubepet.reconstruct.acquisition",
+            "tubepet.reconstruct.image",
             "tubepet.reconstruct.figures",
         ),
     script:
@@ -182,7 +182,7 @@ rule bootstrap_tube:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
-            "tubepet.reconstruct.acquisition",
+            "tubepet.reconstruct.image",
         ),
     script:
         "../scripts/bootstrap_tube.py"
@@ -221,7 +221,7 @@ rule reconstruct_frames:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
-            "tubepet.reconstruct.frames",
+            "tubepet.reconstruct.image",
         ),
     script:
         "../scripts/reconstruct_frames.py"

@@ -47,7 +47,7 @@ rule reconstruct_pair:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
-            "tubepet.reconstruct.frames",
+            "tubepet.reconstruct.image",
         ),
     script:
         "../scripts/reconstruct_pair.py"

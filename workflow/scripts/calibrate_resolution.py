@@ -2,14 +2,15 @@
 
 from tubepet import io, logs
 from tubepet.reconstruct import calibration, resolution
-from tubepet.reconstruct.projection import blur, joseph
+from tubepet.reconstruct.projection import blur
+from tubepet.reconstruct.projection.kernels import use_threads
 from tubepet.reconstruct.scanner import fingerprint
 from tubepet.simulate.water_phantoms import Engine
 from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
 params = snakemake.params
-joseph.use_threads(snakemake.threads)
+use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
 found = resolution.fit(
     Engine(scanner, params.delay_ns, params.seed, snakemake.threads),

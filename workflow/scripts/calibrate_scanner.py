@@ -2,8 +2,8 @@
 
 from tubepet import io, logs
 from tubepet.reconstruct import calibration, figures
-from tubepet.reconstruct.background.tail_fit import Cylinder
 from tubepet.reconstruct.scanner import fingerprint, geometry
+from tubepet.reconstruct.scanner.lors import Cylinder
 from tubepet.simulate.coincidences import read_coincidences
 from tubepet.types import Scanner
 

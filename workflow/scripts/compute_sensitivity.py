@@ -4,7 +4,8 @@ import numpy as np
 
 from tubepet import io, logs
 from tubepet.reconstruct import calibration
-from tubepet.reconstruct.projection import joseph, sensitivity
+from tubepet.reconstruct.projection import sensitivity
+from tubepet.reconstruct.projection.kernels import use_threads
 from tubepet.reconstruct.scanner import fingerprint
 from tubepet.types import Grid, Scanner, Volume
 
@@ -14,7 +15,7 @@ grid = Grid.centred(
     (image["num_slices"], image["num_pixels"], image["num_pixels"]),
     (image["slice_mm"], image["pixel_mm"], image["pixel_mm"]),
 )
-joseph.use_threads(snakemake.threads)
+use_threads(snakemake.threads)
 facts = io.read_json(snakemake.input.calibration)
 scanner = Scanner(**snakemake.params.scanner)
 fingerprint.check_calibration(snakemake.input.calibration, facts, scanner)

@@ -1,7 +1,8 @@
 """`tubepet reconstruct`: reconstruction alone, from files of other programs."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
@@ -12,24 +13,74 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.formats import castor, dicom_pet, gate, petsird, tables
 from tubepet.logs import log
-from tubepet.reconstruct import acquisition, frames, generic
+from tubepet.reconstruct import frames, image
+from tubepet.reconstruct.acquisition import any_scanner, model_acquisition
 from tubepet.reconstruct.calibration import pair_efficiency
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import checks, crystals, fingerprint
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
-Ends = tuple[NDArray[np.float64], NDArray[np.integer], NDArray[np.integer]]
 SENSITIVITY_STRIDE = 16  # as the workflow's default
 SEED = 2020
+SETTINGS = (
+    "num_iterations", "num_subsets", "algorithm", "prior_strength", "stopping", "filter_fwhm_mm",
+    "tof", "backend",
+)  # fmt: skip
 
 
-class Timing(NamedTuple):
-    """Duration and frames of an acquisition, s; no frames: all of it is one image."""
+@dataclass(frozen=True)
+class Request:
+    """What the command was asked for; a field that is no option is made of some.
 
+    Attributes
+    ----------
+    frames_s : list of (float, float)
+        Start and stop of each frame, s; empty: all of the acquisition is one image.
+    """
+
+    events_path: Path
+    scanner_path: Path | None
+    mu_path: Path | None
+    calibration: Path | None
+    randoms: str
+    num_pairs: int
+    output: Path
+    force: bool
     duration_s: float
-    frames_s: list[frames.Interval]
     half_life_s: float
+    frames_s: list[frames.Interval]
+    grid: Grid
+    settings: Settings
+
+    @property
+    def is_nifti(self) -> bool:
+        """Whether the output is one file, not a folder of DICOM."""
+        return self.output.name.endswith(".nii.gz")
+
+    @property
+    def sidecar(self) -> Path:
+        """Where the settings go."""
+        return self.output.with_name(self.output.name.removesuffix(".nii.gz") + ".json")
+
+
+def request(options: dict[str, Any]) -> Request:
+    """Put the options of the command line together."""
+    rest = dict(options)
+    settings = Settings(
+        psf=blur.gaussian(rest.pop("psf_mm")), sensitivity_stride=SENSITIVITY_STRIDE,
+        **{key: rest.pop(key) for key in SETTINGS},
+    )  # fmt: skip
+    grid = Grid.centred(rest.pop("shape"), rest.pop("voxel_mm"))
+    start_s, stop_s, frame_s = (rest.pop(key) for key in ("start_s", "stop_s", "frame_s"))
+    frames_s = []
+    if not (start_s is None and stop_s is None and frame_s is None):
+        start_s, stop_s = start_s or 0.0, stop_s or rest["duration_s"]
+        frame_s = frame_s or stop_s - start_s
+        frames_s = frames.intervals(start_s, stop_s, frame_s, rest["duration_s"])
+    return Request(settings=settings, grid=grid, frames_s=frames_s, **rest)
 
 
 def read_scanner(path: Path) -> Scanner | Crystals:
@@ -64,40 +115,41 @@ def read_events(path: Path, ring: Crystals) -> Listmode:
     return gate.read_gate(path, ring.points_mm)
 
 
-def _cylinder_images(
-    events: Listmode, scanner: Scanner, grid: Grid, mu: Volume, calibration: Path | None,
-    delayed: Listmode | None, timing: Timing, settings: dict[str, Any],
-) -> list[Volume]:  # fmt: skip
+def _cylinder_images(asked: Request, measured: Measurement, scanner: Scanner) -> list[Volume]:
     efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
-    if calibration is not None:
-        content = io.read_json(calibration)
-        fingerprint.check_calibration(str(calibration), content, scanner)
+    if asked.calibration is not None:
+        content = io.read_json(asked.calibration)
+        fingerprint.check_calibration(str(asked.calibration), content, scanner)
         efficiency = pair_efficiency(content)
-    plain = sensitivity.geometric_sensitivity(scanner, grid, efficiency).astype(np.float32)
-    model = (events, scanner, efficiency, Volume(plain, grid), mu, timing.duration_s)
-    settings = {**settings, "sensitivity_stride": SENSITIVITY_STRIDE, "delayed": delayed}
-    if not timing.frames_s:
-        return [acquisition.reconstruct(*model, **settings)[0]]
-    return frames.reconstruct(*model, timing.frames_s, timing.half_life_s, **settings)
+    plain = sensitivity.geometric_sensitivity(scanner, asked.grid, efficiency).astype(np.float32)
+    instrument = Instrument(scanner, efficiency, Volume(plain, asked.grid))
+    if not asked.frames_s:
+        model = model_acquisition(measured, instrument, asked.settings)
+        return [image.reconstruct(model, asked.settings, SEED)[0]]
+    return image.reconstruct_frames(
+        measured, instrument, asked.settings, asked.frames_s, asked.half_life_s, SEED
+    )
 
 
 def _table_images(
-    path: Path, ends: Ends, time_s: NDArray[np.float64], ring: Crystals, grid: Grid, mu: Volume,
-    num_pairs: int, timing: Timing, settings: dict[str, Any],
-) -> list[Volume]:  # fmt: skip
-    settings = {key: value for key, value in settings.items() if key != "tof"}
-    checks.check_ends(path, ends[0], grid)
-    checks.check_attenuation("--mu", mu, ends[0], grid)
-    seen = Volume(sensitivity.of_pairs(ring, grid, mu, num_pairs, SEED), grid)
-    points_mm, first, second = ends
-    if not timing.frames_s:
-        return [generic.reconstruct(path, *ends, seen, timing.duration_s, **settings)[0]]
+    asked: Request, lines: Lines, time_s: NDArray[np.float64], ring: Crystals, mu: Volume
+) -> list[Volume]:
+    checks.check_ends(asked.events_path, lines.points, asked.grid)
+    checks.check_attenuation("--mu", mu, lines.points, asked.grid)
+    seen = Volume(sensitivity.of_pairs(ring, asked.grid, mu, asked.num_pairs, SEED), asked.grid)
+
+    def image_of(part: Lines, duration_s: float) -> Volume:
+        model = any_scanner(asked.events_path, part, seen, duration_s)
+        return image.reconstruct(model, asked.settings, SEED)[0]
+
+    if not asked.frames_s:
+        return [image_of(lines, asked.duration_s)]
     images = []
-    for interval in timing.frames_s:
-        rows = frames.is_within(time_s, len(first), timing.duration_s, interval)
-        part = (points_mm, first[rows], second[rows])
-        image, _ = generic.reconstruct(path, *part, seen, interval[1] - interval[0], **settings)
-        images.append(frames.corrected(image, interval, timing.half_life_s))
+    for interval in asked.frames_s:
+        is_inside = frames.is_within(time_s, len(lines), asked.duration_s, interval)
+        part = lines.part(np.flatnonzero(is_inside))
+        found = image_of(part, interval[1] - interval[0])
+        images.append(frames.corrected(found, interval, asked.half_life_s))
     return images
 
 
@@ -213,6 +265,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--iterations",
+    "num_iterations",
     type=click.IntRange(min=1),
     default=12,
     show_default=True,
@@ -220,6 +273,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--subsets",
+    "num_subsets",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
@@ -234,6 +288,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--filter-mm",
+    "filter_fwhm_mm",
     type=click.FloatRange(min=0),
     default=1.5,
     show_default=True,
@@ -256,14 +311,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--calibration); the settings go beside it as NAME.json.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing NIfTI image.")  # fmt: skip
-def reconstruct(
-    events_path: Path, scanner_path: Path | None, mu_path: Path | None, calibration: Path | None,
-    duration_s: float, voxel_mm: tuple[float, float, float], shape: tuple[int, int, int],
-    iterations: int, subsets: int, psf_mm: float, filter_mm: float, num_pairs: int, output: Path,
-    force: bool, randoms: str, algorithm: str, prior_strength: float, stopping: str,
-    tof: bool, backend: str, frame_s: float | None, start_s: float | None, stop_s: float | None,
-    half_life_s: float,
-) -> None:  # fmt: skip
+def reconstruct(**options: Any) -> None:
     """Make an image from coincidences.
 
     EVENTS is a ROOT file of GATE 9 or 10 (tree Coincidences), a CASToR header (.cdh), a PETSIRD
@@ -271,26 +319,32 @@ def reconstruct(
     z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and
     randoms are fitted; with a crystal table they stay in the image.
     """
-    timing = Timing(duration_s, _frames(duration_s, frame_s, start_s, stop_s), half_life_s)
-    _run(
-        events_path, scanner_path, mu_path, calibration, Grid.centred(shape, voxel_mm),
-        num_pairs, output, force, randoms, timing,
-        {
-            "algorithm": algorithm, "prior_strength": prior_strength, "stopping": stopping,
-            "seed": SEED, "tof": tof, "backend": backend,
-            "num_iterations": iterations, "num_subsets": subsets,
-            "psf": blur.gaussian(psf_mm), "filter_fwhm_mm": filter_mm,
-        },
-    )  # fmt: skip
+    asked = request(options)
+    _check(asked)
+    scanner, images = _images(asked)
+    _write(asked, scanner, images)
 
 
-def _frames(
-    duration_s: float, frame_s: float | None, start_s: float | None, stop_s: float | None
-) -> list[frames.Interval]:
-    if frame_s is None and start_s is None and stop_s is None:
-        return []
-    start_s, stop_s = start_s or 0.0, stop_s or duration_s
-    return frames.intervals(start_s, stop_s, frame_s or stop_s - start_s, duration_s)
+def _check(asked: Request) -> None:
+    """Refuse options that do not go together."""
+    if not asked.is_nifti and asked.output.suffix:
+        raise InputError(
+            f"--output: got {asked.output}, expected NAME.nii.gz or a folder without a dot"
+        )
+    for path in (asked.output, asked.sidecar):
+        if path.exists() and not (asked.force and asked.is_nifti):
+            raise InputError(f"{path}: exists already, expected a new name or --force")
+    if not asked.is_nifti and asked.calibration is None:
+        raise InputError("--output: got a folder, for DICOM in Bq/ml, expected --calibration too")
+    if not asked.is_nifti and asked.frames_s:
+        raise InputError("--output: got a folder (DICOM) with frames, expected NAME.nii.gz")
+    if asked.randoms == "delayed" and (
+        asked.mu_path is None or asked.calibration is None or asked.events_path.suffix != ".root"
+    ):
+        raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
+    if asked.settings.tof and asked.randoms != "delayed":
+        raise InputError("--tof: expected --randoms delayed too, a background with times")
+    checks.check_memory(asked.grid)
 
 
 def _check_any(path: Path, num_events: int) -> None:
@@ -298,81 +352,65 @@ def _check_any(path: Path, num_events: int) -> None:
         raise InputError(f"{path}: got no coincidences, expected at least one")
 
 
-def _run(
-    events_path: Path, scanner_path: Path | None, mu_path: Path | None, calibration: Path | None,
-    grid: Grid, num_pairs: int, output: Path, force: bool, randoms: str, timing: Timing,
-    settings: dict[str, Any],
-) -> None:  # fmt: skip
-    is_nifti = output.name.endswith(".nii.gz")
-    if not is_nifti and output.suffix:
-        raise InputError(f"--output: got {output}, expected NAME.nii.gz or a folder without a dot")
-    sidecar = output.with_name(output.name.removesuffix(".nii.gz") + ".json")
-    for path in (output, sidecar):
-        if path.exists() and not (force and is_nifti):
-            raise InputError(f"{path}: exists already, expected a new name or --force")
-    if not is_nifti and calibration is None:
-        raise InputError("--output: got a folder, for DICOM in Bq/ml, expected --calibration too")
-    if not is_nifti and timing.frames_s:
-        raise InputError("--output: got a folder (DICOM) with frames, expected NAME.nii.gz")
-    is_modelled = randoms == "delayed"
-    if is_modelled and (mu_path is None or calibration is None or events_path.suffix != ".root"):
-        raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
-    if settings["tof"] and not is_modelled:
-        raise InputError("--tof: expected --randoms delayed too, a background with times")
-    checks.check_memory(grid)
-    mu, is_petsird = read_mu(mu_path, grid), events_path.suffix == ".petsird"
+def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
+    """Read the files and make one image, or one of every frame."""
+    path, mu = asked.events_path, read_mu(asked.mu_path, asked.grid)
+    is_petsird, is_table = path.suffix == ".petsird", path.suffix in (".csv", ".parquet")
     scanner: Scanner | Crystals
-    if is_petsird and scanner_path is None:
-        scanner, prompts, _ = petsird.read_petsird(events_path)
-    elif scanner_path is None or is_petsird:
+    if is_petsird and asked.scanner_path is None:
+        scanner, prompts, _ = petsird.read_petsird(path)
+    elif asked.scanner_path is None or is_petsird:
         raise InputError("--scanner: expected one, but for PETSIRD files, which bring their own")
     else:
-        scanner = read_scanner(scanner_path)
-    is_table = events_path.suffix in (".csv", ".parquet")
+        scanner = read_scanner(asked.scanner_path)
+    ring = crystals.cylinder(scanner) if isinstance(scanner, Scanner) else scanner
     if isinstance(scanner, Scanner) and not is_table:
-        ring = crystals.cylinder(scanner)
-        events = read_events(events_path, ring)
-        _check_any(events_path, len(events))
-        delayed = gate.read_gate(events_path, ring.points_mm, "Delayed") if is_modelled else None
-        images = _cylinder_images(
-            events, scanner, grid, mu, calibration, delayed, timing, settings
-        )  # fmt: skip
+        events, delayed = read_events(path, ring), None
+        _check_any(path, len(events))
+        if asked.randoms == "delayed":
+            delayed = gate.read_gate(path, ring.points_mm, "Delayed")
+        measured = Measurement(events, mu, asked.duration_s, delayed)
+        return scanner, _cylinder_images(asked, measured, scanner)
+    if asked.calibration is not None:
+        raise InputError("--calibration: expected a config scanner with coincidences")
+    if is_table:
+        pairs_mm, time_s = tables.read_lines(path)
+        points, first = pairs_mm.reshape(-1, 3), np.arange(0, 2 * len(pairs_mm), 2, dtype=np.int32)
+        second = first + np.int32(1)
     else:
-        if calibration is not None:
-            raise InputError("--calibration: expected a config scanner with coincidences")
-        ring = crystals.cylinder(scanner) if isinstance(scanner, Scanner) else scanner
-        if is_table:
-            pairs_mm, time_s = tables.read_lines(events_path)
-            points, first = pairs_mm.reshape(-1, 3), np.arange(0, 2 * len(pairs_mm), 2)
-            ends: Ends = (points, first, first + 1)
-        else:
-            events = prompts if is_petsird else read_events(events_path, ring)
-            ends, time_s = (ring.points_mm, events.crystal1, events.crystal2), events.time_s
-        _check_any(events_path, len(ends[1]))
-        images = _table_images(
-            events_path, ends, time_s, ring, grid, mu, num_pairs, timing, settings
-        )  # fmt: skip
-    unit = "Bq/mm3" if calibration is not None else "counts-scaled"
-    if calibration is None:
+        events = prompts if is_petsird else read_events(path, ring)
+        points, first, second = ring.points_mm, events.crystal1, events.crystal2
+        time_s = events.time_s
+    _check_any(path, len(first))
+    lines = asked.settings.kind_of_lines(asked.grid, points, first, second, np.zeros(len(first)))
+    return scanner, _table_images(asked, lines, time_s, ring, mu)
+
+
+def _write(asked: Request, scanner: Scanner | Crystals, images: list[Volume]) -> None:
+    """Write the images, and how they were made beside them."""
+    unit = "Bq/mm3" if asked.calibration is not None else "counts-scaled"
+    if asked.calibration is None:
         log.warning("no calibration: unit %s, Bq/mm3 only if efficiencies are absolute", unit)
+    grid = asked.grid
     facts = {
-        "events": events_path.name, "scanner": fingerprint.scanner_hash(scanner), "unit": unit,
-        "mu": mu_path.name if mu_path else None, "shape": grid.shape, "voxel_mm": grid.voxel_mm,
-        "origin_mm": grid.origin_mm, "pairs": num_pairs, "randoms": randoms,
-        "duration_s": timing.duration_s, **settings,
+        "events": asked.events_path.name, "scanner": fingerprint.scanner_hash(scanner),
+        "unit": unit, "mu": asked.mu_path.name if asked.mu_path else None, "shape": grid.shape,
+        "voxel_mm": grid.voxel_mm, "origin_mm": grid.origin_mm, "pairs": asked.num_pairs,
+        "randoms": asked.randoms, "duration_s": asked.duration_s, "seed": SEED,
+        **vars(asked.settings),
     }  # fmt: skip
-    if timing.frames_s:
-        factors = [frames.decay_factor(f, timing.half_life_s) for f in timing.frames_s]
+    if asked.frames_s:
+        factors = [frames.decay_factor(f, asked.half_life_s) for f in asked.frames_s]
         facts |= {
-            "frames_s": timing.frames_s, "half_life_s": timing.half_life_s,
-            "decay_factors": factors,
+            "frames_s": asked.frames_s, "half_life_s": asked.half_life_s, "decay_factors": factors,
         }  # fmt: skip
-    images = [Volume(image.array, grid, unit) for image in images]
+    images = [Volume(found.array, grid, unit) for found in images]
     if len(images) > 1:
-        first_s = timing.frames_s[0]
-        io.write_frames(output, images, first_s[0], first_s[1] - first_s[0])
-    elif is_nifti:
-        io.write_volume(output, images[0])
+        first_s = asked.frames_s[0]
+        io.write_frames(asked.output, images, first_s[0], first_s[1] - first_s[0])
+    elif asked.is_nifti:
+        io.write_volume(asked.output, images[0])
     else:
-        dicom_pet.write_series(output, images[0], dicom_pet.Component(events_path.stem), facts)
-    io.write_json(sidecar, facts)
+        component = dicom_pet.Component(asked.events_path.stem)
+        dicom_pet.write_series(asked.output, images[0], component, facts)
+    io.write_json(asked.sidecar, facts)

@@ -18,8 +18,8 @@ from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct.background import tail_fit
 from tubepet.reconstruct.background.log_linear import fit_log_linear
-from tubepet.reconstruct.background.tail_fit import Cylinder
-from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.scanner import geometry, lors
+from tubepet.reconstruct.scanner.lors import Cylinder, Lors
 from tubepet.types import Listmode, Scanner
 
 RING_ORDER = 3  # in (ring difference)^2; the chi-square of the residuals is logged
@@ -59,26 +59,6 @@ def pair_efficiency(calibration: Mapping[str, Any]) -> NDArray[np.float64]:
     return np.outer(calibration["by_step"], calibration["by_difference"])
 
 
-def chord_mm(
-    distance_mm: NDArray[np.float64],
-    middle_mm: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    cylinder: Cylinder,
-) -> NDArray[np.float64]:
-    """Length of LORs inside a cylinder around the scanner axis.
-
-    Parameters
-    ----------
-    distance_mm, middle_mm, slope : float64 arrays
-        As `tail_fit.lor_coordinates`; broadcast together.
-    """
-    half_mm = np.sqrt(np.maximum(cylinder.radius_mm**2 - distance_mm**2, 0.0))
-    rise = np.maximum(slope, 1e-12)  # lines within a ring: the ends are then far away
-    enter_mm = np.maximum(-half_mm, (cylinder.z_low_mm - middle_mm) / rise)
-    leave_mm = np.minimum(half_mm, (cylinder.z_high_mm - middle_mm) / rise)
-    return np.maximum(leave_mm - enter_mm, 0.0) * np.sqrt(1 + slope**2)
-
-
 def expected_counts(
     scanner: Scanner, cylinder: Cylinder, decays_per_mm3: float
 ) -> NDArray[np.float64]:
@@ -89,8 +69,8 @@ def expected_counts(
     float64 array, shape (num_columns // 2 + 1, num_rings)
         By column step and ring difference.
     """
-    distance_mm, middle_mm, slope = tail_fit.lor_coordinates(scanner)
-    exposure_mm2 = tail_fit.lor_exposures_mm2(scanner, _unit_areas_mm2(scanner))
+    distance_mm, middle_mm, slope = lors.of_scanner(scanner)
+    exposure_mm2 = lors.exposures_mm2(scanner, _unit_areas_mm2(scanner))
     spacing_mm = np.pi * geometry.detection_radius_mm(scanner) / scanner.num_columns
     across_mm = _offsets_mm(NUM_SUBLINES, spacing_mm)
     along_mm = _offsets_mm(NUM_AXIAL_SUBLINES, scanner.axial_pitch_mm)
@@ -98,7 +78,7 @@ def expected_counts(
     near = np.flatnonzero(distance_mm.ravel() < cylinder.radius_mm + spacing_mm)
     chords_mm[near] = np.mean(
         [
-            chord_mm(distance_mm[near] + s, middle_mm + z, slope[near], cylinder)
+            cylinder.chord_mm(Lors(distance_mm[near] + s, middle_mm + z, slope[near]))
             for s in across_mm
             for z in along_mm
         ],
@@ -130,8 +110,7 @@ def fit_efficiency(
     InputError
         If there are too few coincidences.
     """
-    coordinates = tail_fit.event_coordinates(events, scanner)
-    is_core = tail_fit.is_core(*coordinates, cylinder)
+    is_core = tail_fit.is_core(lors.of_events(events, scanner), cylinder)
     if is_core.sum() < MIN_COUNTS:
         raise InputError(
             f"{name}: got {is_core.sum()} coincidences from the source, expected at least "
@@ -195,12 +174,9 @@ def _floor_counts(events: Listmode, scanner: Scanner, cylinder: Cylinder) -> NDA
     """Scatter and randoms on the LORs of the source, by column step and ring difference."""
     areas_mm2 = _unit_areas_mm2(scanner)
     fitted = tail_fit.fit_background(events, scanner, areas_mm2, cylinder)
-    distance_mm, middle_mm, slope = tail_fit.lor_coordinates(scanner)
-    counts = tail_fit.lor_exposures_mm2(scanner, areas_mm2)
-    counts = counts * fitted.density(distance_mm, middle_mm)
-    return _by_difference(
-        np.where(tail_fit.is_core(distance_mm, middle_mm, slope, cylinder), counts, 0.0)
-    )
+    every = lors.of_scanner(scanner)
+    counts = lors.exposures_mm2(scanner, areas_mm2) * fitted.density(every)
+    return _by_difference(np.where(tail_fit.is_core(every, cylinder), counts, 0.0))
 
 
 def _by_difference(table: NDArray[np.float64]) -> NDArray[np.float64]:

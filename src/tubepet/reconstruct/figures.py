@@ -22,7 +22,7 @@ def draw_convergence(trace: pd.DataFrame, name: str) -> Figure:
     Parameters
     ----------
     trace : DataFrame
-        iteration, log_likelihood, total_bq (`algorithms.iterate`).
+        iteration, log_likelihood, total_bq (`em.iterate`).
     """
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     axes[0].plot(trace["iteration"], trace["log_likelihood"], "o-", ms=3)

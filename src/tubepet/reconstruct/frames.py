@@ -14,16 +14,12 @@ unless they overlap.
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tubepet.errors import InputError
-from tubepet.logs import log
-from tubepet.reconstruct import acquisition
-from tubepet.types import Listmode, Scanner, Volume
+from tubepet.types import Listmode, Volume
 
 Interval = tuple[float, float]  # start and stop, s
 F18_HALF_LIFE_S = 6586.2  # 109.77 min, ENSDF
@@ -99,80 +95,3 @@ def corrected(image: Volume, interval: Interval, half_life_s: float) -> Volume:
     """Divide an image by `decay_factor`."""
     array = (image.array / decay_factor(interval, half_life_s)).astype(np.float32)
     return Volume(array, image.grid, image.note)
-
-
-def reconstruct(
-    events: Listmode,
-    scanner: Scanner,
-    efficiency: NDArray[np.float64],
-    geometric: Volume,
-    mu: Volume,
-    duration_s: float,
-    frames_s: Sequence[Interval],
-    half_life_s: float = F18_HALF_LIFE_S,
-    delayed: Listmode | None = None,
-    **settings: Any,
-) -> list[Volume]:
-    """Reconstruct frames of one acquisition.
-
-    Parameters
-    ----------
-    events, delayed : Listmode
-        Of the whole acquisition, with times.
-    duration_s : float
-        Of the whole acquisition.
-    frames_s : sequence of (float, float)
-        Start and stop of each frame, s (`intervals`); they may overlap.
-    half_life_s : float
-        Of the nuclide; 0: no decay, as in simulations of constant activity.
-    settings
-        The other parameters of `acquisition.reconstruct`.
-
-    Returns
-    -------
-    list of Volume of float32
-        Activity at the start of the acquisition, Bq/mm3.
-
-    Raises
-    ------
-    InputError
-        As `is_within` and `acquisition.reconstruct`.
-    """
-    images = []
-    for interval in frames_s:
-        log.info("frame %g to %g s", *interval)
-        part = cut(events, duration_s, interval)
-        part_delayed = None if delayed is None else cut(delayed, duration_s, interval)
-        length_s = interval[1] - interval[0]
-        fixed = (scanner, efficiency, geometric, mu, length_s)
-        image, _ = acquisition.reconstruct(part, *fixed, **settings, delayed=part_delayed)
-        images.append(corrected(image, interval, half_life_s))
-    return images
-
-
-def short_and_long(
-    events: Listmode,
-    scanner: Scanner,
-    efficiency: NDArray[np.float64],
-    geometric: Volume,
-    mu: Volume,
-    duration_s: float,
-    short_s: float,
-    **settings: Any,
-) -> tuple[Volume, Volume]:
-    """Reconstruct the first `short_s` of an acquisition, and the rest: a pair to learn from.
-
-    They share no event, so that what is noise in one is not in the other. Parameters and errors as
-    `reconstruct`.
-
-    Returns
-    -------
-    Volume, Volume
-        Short and long, Bq/mm3.
-    """
-    first = intervals(0.0, duration_s, short_s, duration_s)[0]
-    frames_s = [first, (first[1], duration_s)]
-    short, long = reconstruct(
-        events, scanner, efficiency, geometric, mu, duration_s, frames_s, **settings
-    )
-    return short, long

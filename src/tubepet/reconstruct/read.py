@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from numpy.typing import NDArray
-
 from tubepet import io
 from tubepet.reconstruct import calibration
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.scanner import fingerprint
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
-from tubepet.types import Scanner, Volume
+from tubepet.types import Scanner
 
 
-def read_calibrated(paths: Mapping[str, str], scanner: Scanner) -> tuple[NDArray, Volume]:
+def read_instrument(paths: Mapping[str, str], scanner: Scanner) -> Instrument:
     """Read what is known of the scanner before there is an acquisition.
 
     Parameters
@@ -21,13 +20,6 @@ def read_calibrated(paths: Mapping[str, str], scanner: Scanner) -> tuple[NDArray
     paths : mapping
         Paths by the names of the rules' inputs: `calibration` and `sensitivity`.
     scanner : Scanner
-
-    Returns
-    -------
-    float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency.
-    Volume
-        Geometric sensitivity, mm3.
 
     Raises
     ------
@@ -39,38 +31,35 @@ def read_calibrated(paths: Mapping[str, str], scanner: Scanner) -> tuple[NDArray
     fingerprint.check_sensitivity(
         paths["sensitivity"], geometric.note, scanner, geometric.grid, efficiency
     )
-    return efficiency, geometric
+    return Instrument(scanner, efficiency, geometric)
 
 
-def read_acquisition(paths: Mapping[str, str], scanner: Scanner, background: str) -> dict[str, Any]:
-    """Read one acquisition and its scanner, as `mlem.reconstruct` names them.
+def read_acquisition(
+    paths: Mapping[str, str], scanner: Scanner, background: str, duration_s: float
+) -> tuple[Measurement, Instrument]:
+    """Read one acquisition and its instrument.
 
     Parameters
     ----------
     paths : mapping
-        As `read_calibrated`, and `coincidences`, `mu` and `resolution`.
+        As `read_instrument`, and `coincidences` and `mu`.
     scanner : Scanner
     background : str
         As in the config section `reconstruct`: `modelled` reads the delayed window too.
-
-    Returns
-    -------
-    dict
-        events, scanner, efficiency, geometric, mu, psf, delayed.
+    duration_s : float
 
     Raises
     ------
     InputError
-        As `read_calibrated`.
+        As `read_instrument`.
     """
-    efficiency, geometric = read_calibrated(paths, scanner)
+    instrument = read_instrument(paths, scanner)
+    events = read_coincidences(paths["coincidences"], scanner)
     is_modelled = background == "modelled"
-    return {
-        "events": read_coincidences(paths["coincidences"], scanner),
-        "scanner": scanner,
-        "efficiency": efficiency,
-        "geometric": geometric,
-        "mu": io.read_volume(paths["mu"]),
-        "psf": blur.from_rows(io.read_json(paths["resolution"])["kernel"]),
-        "delayed": read_delayed(paths["coincidences"], scanner) if is_modelled else None,
-    }
+    delayed = read_delayed(paths["coincidences"], scanner) if is_modelled else None
+    return Measurement(events, io.read_volume(paths["mu"]), duration_s, delayed), instrument
+
+
+def read_settings(paths: Mapping[str, str], keys: Mapping[str, Any]) -> Settings:
+    """Put settings together: keys of the config, and the fitted resolution in `resolution`."""
+    return Settings(**keys, psf=blur.from_rows(io.read_json(paths["resolution"])["kernel"]))

@@ -19,8 +19,9 @@ from scipy.optimize import minimize
 
 from tubepet import rng
 from tubepet.logs import log
-from tubepet.reconstruct import acquisition
-from tubepet.reconstruct.algorithms import em
+from tubepet.reconstruct.acquisition import model_acquisition
+from tubepet.reconstruct.algorithms.em import Objective
+from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.simulate import water_phantoms
 from tubepet.simulate.water_phantoms import Engine
@@ -83,7 +84,7 @@ def fit(
     ----------
     engine : Engine
     efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency (`calibrate`).
+        Pair efficiency (`calibration`).
     half_width_mm, half_length_mm : float
         Of the image.
     decays : float
@@ -104,26 +105,27 @@ def fit(
             is_point |= (away < VOXEL_MM / 2).all(axis=-1)
         return np.where(is_point, concentration, 0.0)
 
-    labels, source, mu = water_phantoms.painted(
+    phantom = water_phantoms.painted(
         half_width_mm, 2 * half_length_mm, 0.0, VOXEL_MM, activity,
         lambda x, y, z: np.zeros(x.shape, bool),
     )  # fmt: skip
     margin = round(MARGIN_MM / VOXEL_MM)
-    shape = [n + 2 * margin for n in labels.grid.shape]
+    shape = [n + 2 * margin for n in phantom.mu.grid.shape]
     grid = Grid.centred((shape[0], shape[1], shape[2]), (VOXEL_MM,) * 3)
     duration_s = decays / ACTIVITY_BQ
-    events, delayed = water_phantoms.acquire(engine, "points", labels, source, duration_s)
+    events, delayed = water_phantoms.acquire(engine, "points", phantom, duration_s)
     geometric = Volume(sensitivity.geometric_sensitivity(engine.scanner, grid, efficiency), grid)
-    model = acquisition.model_acquisition(
-        events, engine.scanner, efficiency, geometric, mu, duration_s, SENSITIVITY_STRIDE,
-        blur.gaussian(START_FWHM_MM), delayed,
-    )  # fmt: skip
-    log.info("%d points, %d events through the image", len(places), len(model.lines.first))
-    truth = water_phantoms.centred_onto(source, grid)
-    return fit_kernel(model, truth, grid, engine.scanner.crystal_width_mm)
+    model = model_acquisition(
+        Measurement(events, phantom.mu, duration_s, delayed),
+        Instrument(engine.scanner, efficiency, geometric),
+        Settings(0, psf=blur.gaussian(START_FWHM_MM), sensitivity_stride=SENSITIVITY_STRIDE),
+    )
+    log.info("%d points, %d events through the image", len(places), len(model.lines))
+    truth = water_phantoms.centred_onto(phantom.activity, grid)
+    return fit_kernel(model, truth, engine.scanner.crystal_width_mm)
 
 
-def fit_kernel(model: acquisition.Acquisition, truth: Array, grid: Grid, crystal_mm: float) -> Fit:
+def fit_kernel(model: Acquisition, truth: Array, crystal_mm: float) -> Fit:
     """Fit the kernel to events of a known activity.
 
     Free are the core's widths across and along the axis, the tail's share and its width, and, as a
@@ -137,11 +139,11 @@ def fit_kernel(model: acquisition.Acquisition, truth: Array, grid: Grid, crystal
     crystal_mm : float
         Width of a crystal: where the search starts.
     """
+    # the kernel is its own adjoint: the sensitivity need not be blurred
+    objective = Objective(model, Settings(num_iterations=0))
 
     def misfit(kernel: blur.Kernel, scale: float) -> float:
-        blurred = scale * blur.blurred(truth, grid, kernel)
-        # the kernel is its own adjoint: the sensitivity need not be blurred
-        return -em.log_likelihood(blurred, blurred, grid, model.lines, model.sensitivity_s)
+        return -objective.log_likelihood(scale * blur.blurred(truth, model.grid, kernel))
 
     def mixture(core_mm: float, axial_mm: float, share: float, tail_mm: float) -> blur.Kernel:
         core = blur.Gaussian(1 - share, core_mm, axial_mm)

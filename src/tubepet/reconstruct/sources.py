@@ -7,7 +7,7 @@ Nucl. Instrum. Methods A 326, 592). A source of activity A (Bq) spread over plac
 
     y_i / m_i = A mean_p exp(-d_i(p)^2 / (2 sigma^2)) / (2 pi sigma^2) + r_i / m_i
 
-with d_i the distance of p from the line, sigma the resolution, and m_i, r_i as in `algorithms`. The
+with d_i the distance of p from the line, sigma the resolution, and m_i, r_i as in `em`. The
 log-likelihood is sum_events log(y_i / m_i) - A mean_p S(p), with S the expected counts per Bq.
 Covariance is the inverse of the curvature of the log-likelihood at its maximum.
 """
@@ -24,8 +24,8 @@ from scipy.stats import chi2
 from tubepet.constants import FWHM_PER_SIGMA
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct.algorithms.em import smoothed
-from tubepet.reconstruct.projection.lines import Lines
+from tubepet.reconstruct.problem import Acquisition
+from tubepet.reconstruct.projection.blur import smoothed
 from tubepet.types import Grid
 
 Vector = NDArray[np.float64]
@@ -97,17 +97,12 @@ class _Problem:
     sigma_mm: float
 
 
-def locate(
-    lines: Lines, grid: Grid, sensitivity_s: Vector, fwhm_mm: float, smallest_additive: float = 1e-9
-) -> Source:
+def locate(model: Acquisition, fwhm_mm: float, smallest_additive: float = 1e-9) -> Source:
     """Fit one point source and one line source, and say which of them the counts support.
 
     Parameters
     ----------
-    lines : Lines
-        Events through the image.
-    sensitivity_s : float64 array, shape (nz, ny, nx)
-        Expected counts per Bq/mm3 in a voxel, mm3 s.
+    model : Acquisition
     fwhm_mm : float
         Resolution.
     smallest_additive : float
@@ -126,19 +121,17 @@ def locate(
     InputError
         If there are more than `MAX_LINES` events.
     """
-    if len(lines.first) > MAX_LINES:
-        raise InputError(
-            f"sources: got {len(lines.first)} counts, expected at most {MAX_LINES}: make an image"
-        )
+    num, grid = len(model.lines), model.grid
+    if num > MAX_LINES:
+        raise InputError(f"sources: got {num} counts, expected at most {MAX_LINES}: make an image")
     volume_mm3 = np.prod(grid.shape) * grid.voxel_volume_mm3
     needed = float(chi2.isf(min(FALSE_ALARMS * fwhm_mm**3 / volume_mm3, FALSE_ALARMS), 1))
-    problem = _problem(lines, grid, sensitivity_s, fwhm_mm, smallest_additive)
-    if len(lines.first) < 4:  # fewer counts than parameters
+    problem = _problem(model, fwhm_mm, smallest_additive)
+    if num < 4:  # fewer counts than parameters
         return Source("unresolved", np.empty((0, 3)), 0.0, np.empty(0), 0.0, needed)
     nothing = float(np.log(problem.additive).sum())
     point, point_fit = _best(problem, _point_starts(problem))
     line, line_fit = _best(problem, _line_starts(problem, point))
-    num = len(lines.first)
     is_line = 2 * (line_fit - point_fit) > 3 * np.log(num)
     best, fit = (line, line_fit) if is_line else (point, point_fit)
     gain = 2 * (fit - nothing)
@@ -146,25 +139,20 @@ def locate(
     ends = best[:-1].reshape(-1, 3)
     verdict = "line" if is_line else "point"
     if gain <= needed or not np.isfinite(errors).all():
-        verdict, ends, errors, best = (
-            "unresolved",
-            np.empty((0, 3)),
-            np.empty(0),
-            np.array([-np.inf]),
-        )
+        verdict, ends, errors = "unresolved", np.empty((0, 3)), np.empty(0)
+        best = np.array([-np.inf])
     log.info("%d counts: %s, likelihood ratio %.1f (needed %.1f)", num, verdict, gain, needed)
     return Source(verdict, ends, float(np.exp(best[-1])), errors, gain, needed)
 
 
-def _problem(
-    lines: Lines, grid: Grid, sensitivity_s: Vector, fwhm_mm: float, smallest_additive: float
-) -> _Problem:
+def _problem(model: Acquisition, fwhm_mm: float, smallest_additive: float) -> _Problem:
+    lines, grid = model.lines, model.grid
     starts = lines.points[lines.first]
     ways = lines.points[lines.second] - starts
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     additive = np.maximum(lines.additive, smallest_additive)
     # the sum of m_i times the Gaussian over all LORs
-    per_bq = smoothed(sensitivity_s, grid, fwhm_mm) / grid.voxel_volume_mm3
+    per_bq = smoothed(model.sensitivity_s, grid, fwhm_mm) / grid.voxel_volume_mm3
     return _Problem(starts, ways, additive, per_bq, grid, fwhm_mm / FWHM_PER_SIGMA)
 
 

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,26 @@ class Engine:
     num_threads: int
 
 
+class Phantom(NamedTuple):
+    """What is simulated, on one grid.
+
+    Attributes
+    ----------
+    labels : Volume of uint8
+        0 air, 1 water, 2 aluminium.
+    activity : Volume
+        Bq/mm3.
+    mu : Volume
+        Attenuation at 511 keV, 1/mm.
+    """
+
+    labels: Volume
+    activity: Volume
+    mu: Volume
+
+
 def acquire(
-    engine: Engine, name: str, labels: Volume, activity: Volume, duration_s: float
+    engine: Engine, name: str, phantom: Phantom, duration_s: float
 ) -> tuple[Listmode, Listmode]:
     """Simulate one acquisition by the fast engine: prompts and delayed pairs.
 
@@ -47,19 +66,15 @@ def acquire(
     ----------
     name : str
         Of the random stream.
-    labels : Volume of uint8
-        0 air, 1 water, 2 aluminium.
-    activity : Volume
-        Bq/mm3 on the grid of the labels.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / part for part in ("labels.nii.gz", "activity.nii.gz", "c.root")]
-        io.write_volume(paths[0], labels)
-        io.write_volume(paths[1], activity)
+        io.write_volume(paths[0], phantom.labels)
+        io.write_volume(paths[1], phantom.activity)
         seed = rng.derived_seed(engine.seed, "phantoms", name)
         transport.simulate(
-            name, sources.tube_source(paths[0], paths[1], labels.grid),
-            sources.total_activity_bq(activity), duration_s, engine.scanner, seed,
+            name, sources.tube_source(paths[0], paths[1], phantom.labels.grid),
+            sources.total_activity_bq(phantom.activity), duration_s, engine.scanner, seed,
             engine.num_threads, paths[2], engine.delay_ns, "cpu",
         )  # fmt: skip
         return read_coincidences(paths[2], engine.scanner), read_delayed(paths[2], engine.scanner)
@@ -69,8 +84,8 @@ def painted(
     radius_mm: float, length_mm: float, x_mm: float, voxel_mm: float,
     activity: Callable[[Array, Array, Array], Array],
     is_air: Callable[[Array, Array, Array], NDArray[np.bool_]],
-) -> tuple[Volume, Volume, Volume]:  # fmt: skip
-    """Labels, activity and attenuation of a water cylinder along z around (x_mm, 0).
+) -> Phantom:  # fmt: skip
+    """Paint a water cylinder along z around (x_mm, 0).
 
     Parameters
     ----------
@@ -90,7 +105,7 @@ def painted(
     values = np.where(water, activity(x, y, z), 0.0).astype(np.float32)
     mu = np.where(water, maps.MU_WATER_PER_MM, 0.0).astype(np.float32)
     labels = np.where(water, FLUID, AIR).astype(np.uint8)
-    return Volume(labels, grid), Volume(values, grid), Volume(mu, grid)
+    return Phantom(Volume(labels, grid), Volume(values, grid), Volume(mu, grid))
 
 
 def centred_onto(volume: Volume, grid: Grid) -> Array:

@@ -8,7 +8,7 @@ answers.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
@@ -23,10 +23,13 @@ from numpy.typing import NDArray
 from tubepet.logs import Bar, log
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
-from tubepet.reconstruct import acquisition, resolution
+from tubepet.reconstruct import resolution
+from tubepet.reconstruct.acquisition import model_acquisition
+from tubepet.reconstruct.image import reconstruct
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import sensitivity
 from tubepet.simulate import sources
-from tubepet.simulate.water_phantoms import Engine, acquire, centred_onto, painted
+from tubepet.simulate.water_phantoms import Engine, Phantom, acquire, centred_onto, painted
 from tubepet.types import Grid, Listmode, Volume
 from tubepet.validate import nema
 
@@ -58,65 +61,38 @@ class Bench:
     Attributes
     ----------
     engine : Engine
-    efficiency : float64 array
-        `calibrate.pair_efficiency`.
-    settings : dict
-        Keyword arguments of `acquisition.reconstruct` from the config.
+    instrument : Instrument
+    settings : Settings
+        Of the config.
     is_modelled : bool
         Whether the background is modelled (`reconstruct.background`).
     """
 
     engine: Engine
-    efficiency: Array
-    settings: dict[str, Any]
+    instrument: Instrument
+    settings: Settings
     is_modelled: bool
 
 
-def measure(
-    bench: Bench,
-    name: str,
-    labels: Volume,
-    activity: Volume,
-    mu: Volume,
-    duration_s: float,
-    geometric: Volume,
-) -> Volume:
-    """Simulate one acquisition and reconstruct it, Bq/mm3.
-
-    Parameters
-    ----------
-    labels, activity
-        As `phantoms.acquire`.
-    mu : Volume
-        1/mm.
-    geometric : Volume
-        `sensitivity.geometric_sensitivity` on the grid of the image.
-    """
-    events, delayed = acquire(bench.engine, name, labels, activity, duration_s)
-    return image_of(bench, events, delayed, mu, duration_s, geometric)
+def measure(bench: Bench, name: str, phantom: Phantom, duration_s: float) -> Volume:
+    """Simulate one acquisition and reconstruct it, Bq/mm3."""
+    events, delayed = acquire(bench.engine, name, phantom, duration_s)
+    return image_of(bench, Measurement(events, phantom.mu, duration_s, delayed))
 
 
-def image_of(
-    bench: Bench,
-    events: Listmode,
-    delayed: Listmode,
-    mu: Volume,
-    duration_s: float,
-    geometric: Volume,
-) -> Volume:
+def image_of(bench: Bench, measured: Measurement) -> Volume:
     """Reconstruct an acquisition as configured, Bq/mm3."""
-    image, _ = acquisition.reconstruct(
-        events, bench.engine.scanner, bench.efficiency, geometric, mu, duration_s,
-        **bench.settings, seed=bench.engine.seed, delayed=delayed if bench.is_modelled else None,
-    )  # fmt: skip
-    return image
+    if not bench.is_modelled:
+        measured = replace(measured, delayed=None)
+    model = model_acquisition(measured, bench.instrument, bench.settings)
+    return reconstruct(model, bench.settings, bench.engine.seed)[0]
 
 
-def geometric_of(bench: Bench, grid: Grid) -> Volume:
-    """Sensitivity without attenuation on any grid."""
-    return Volume(
-        sensitivity.geometric_sensitivity(bench.engine.scanner, grid, bench.efficiency), grid
-    )
+def onto(bench: Bench, grid: Grid) -> Bench:
+    """Return the bench for images on another grid."""
+    scanner, efficiency = bench.instrument.scanner, bench.instrument.efficiency
+    geometric = Volume(sensitivity.geometric_sensitivity(scanner, grid, efficiency), grid)
+    return replace(bench, instrument=Instrument(scanner, efficiency, geometric))
 
 
 def point_grid(place_mm: float) -> Grid:
@@ -129,8 +105,8 @@ def point_grid(place_mm: float) -> Grid:
     )
 
 
-def point_volumes(place_mm: float, warm: float, point: float) -> tuple[Volume, Volume, Volume]:
-    """Labels, activity and attenuation of a water cylinder with a point in its middle.
+def point_phantom(place_mm: float, warm: float, point: float) -> Phantom:
+    """Paint a water cylinder with a point in its middle.
 
     Parameters
     ----------
@@ -166,25 +142,27 @@ def measure_points(bench: Bench) -> tuple[pd.DataFrame, pd.DataFrame]:
         distance_mm, core_mm, axial_mm, tail_share, tail_mm, single_mm: `resolution.fit_kernel` to
         the point's events.
     """
-    sharp = dataclasses.replace(bench, settings={**bench.settings, "filter_fwhm_mm": 0.0})
     rows, kernels = [], []
+    sharp = replace(bench, settings=replace(bench.settings, filter_fwhm_mm=0.0))
     for place_mm in POINT_PLACES_MM:
-        geometric = geometric_of(sharp, point_grid(place_mm))
-        labels, warm, mu = point_volumes(place_mm, CONCENTRATION, 0.0)
-        duration_s = POINT_DECAYS / sources.total_activity_bq(warm)
-        level = POINT_SHARES[0] * sources.total_activity_bq(warm) / VOXEL_MM**3
-        _, point, _ = point_volumes(place_mm, 0.0, level)
-        names = (f"warm {place_mm}", f"point {place_mm}")
+        here = onto(sharp, point_grid(place_mm))
+        warm = point_phantom(place_mm, CONCENTRATION, 0.0)
+        total_bq = sources.total_activity_bq(warm.activity)
+        point = point_phantom(place_mm, 0.0, POINT_SHARES[0] * total_bq / VOXEL_MM**3)
+        duration_s = POINT_DECAYS / total_bq
         parts = [
-            acquire(bench.engine, name, labels, activity, duration_s)
-            for name, activity in zip(names, (warm, point), strict=True)
+            acquire(bench.engine, f"{name} {place_mm}", phantom, duration_s)
+            for name, phantom in (("warm", warm), ("point", point))
         ]
-        kernels.append((place_mm, *_fitted(bench, *parts[1], point, mu, duration_s, geometric)))
-        plain = image_of(sharp, *parts[0], mu, duration_s, geometric)
+        warm_only, point_only = (
+            Measurement(events, warm.mu, duration_s, delayed) for events, delayed in parts
+        )
+        kernels.append((place_mm, *_fitted(here, point_only, point.activity)))
+        plain = image_of(here, warm_only)
         for share in POINT_SHARES:
             kept = (_first(part, share / POINT_SHARES[0]) for part in parts[1])
-            both = [_joined(*pair) for pair in zip(parts[0], kept, strict=True)]
-            image = image_of(sharp, both[0], both[1], mu, duration_s, geometric)
+            events, delayed = (_joined(*pair) for pair in zip(parts[0], kept, strict=True))
+            image = image_of(here, replace(warm_only, events=events, delayed=delayed))
             alone = Volume(image.array - plain.array, image.grid)
             half, tenth = (nema.point_widths_mm(alone, level) for level in (0.5, 0.1))
             contrast = float(alone.array.max()) / CONCENTRATION
@@ -212,23 +190,13 @@ def _joined(one: Listmode, other: Listmode) -> Listmode:
     )
 
 
-def _fitted(
-    bench: Bench,
-    events: Listmode,
-    delayed: Listmode,
-    activity: Volume,
-    mu: Volume,
-    duration_s: float,
-    geometric: Volume,
-) -> tuple[float, ...]:
+def _fitted(bench: Bench, measured: Measurement, activity: Volume) -> tuple[float, ...]:
     """Widths and share of the kernel that fits a known activity, and of a single Gaussian."""
-    scanner = bench.engine.scanner
-    model = acquisition.model_acquisition(
-        events, scanner, bench.efficiency, geometric, mu, duration_s, 16, bench.settings["psf"],
-        delayed,
-    )  # fmt: skip
-    truth = centred_onto(activity, geometric.grid)
-    found = resolution.fit_kernel(model, truth, geometric.grid, scanner.crystal_width_mm)
+    instrument = bench.instrument
+    settings = Settings(0, psf=bench.settings.psf, sensitivity_stride=16)
+    model = model_acquisition(measured, instrument, settings)
+    truth = centred_onto(activity, instrument.grid)
+    found = resolution.fit_kernel(model, truth, instrument.scanner.crystal_width_mm)
     core, tail = found.kernel
     return core.transaxial_mm, core.axial_mm, tail.share, tail.transaxial_mm, found.fwhm_mm
 
@@ -242,7 +210,7 @@ def rod_places_mm() -> list[tuple[float, float, float]]:
     ]
 
 
-def measure_quality(bench: Bench, geometric: Volume) -> tuple[dict[str, Any], Volume]:
+def measure_quality(bench: Bench) -> tuple[dict[str, Any], Volume]:
     """Uniformity, recovery of hot rods in cold water, spill-over into cold water and air.
 
     Returns
@@ -266,9 +234,9 @@ def measure_quality(bench: Bench, geometric: Volume) -> tuple[dict[str, Any], Vo
     def is_air(x: Array, y: Array, z: Array) -> NDArray[np.bool_]:
         return (z < first) & (np.hypot(x - CHAMBER_MM, y) < CHAMBER_RADIUS_MM)
 
-    volumes = painted(QUALITY_RADIUS_MM, high - low, 0.0, 0.25, activity, is_air)
-    duration_s = QUALITY_DECAYS / sources.total_activity_bq(volumes[1])
-    image = measure(bench, "quality", *volumes, duration_s, geometric)
+    phantom = painted(QUALITY_RADIUS_MM, high - low, 0.0, 0.25, activity, is_air)
+    duration_s = QUALITY_DECAYS / sources.total_activity_bq(phantom.activity)
+    image = measure(bench, "quality", phantom, duration_s)
     uniform = image.array[
         nema.cylinder_mask(image, 0, 0, 0.75 * QUALITY_RADIUS_MM, first + 1.5, second - 1.5)
     ].astype(np.float64)
@@ -297,19 +265,17 @@ def measure_quality(bench: Bench, geometric: Volume) -> tuple[dict[str, Any], Vo
     return found, image
 
 
-def tube_volumes(
-    phantom: dict[str, Any], name: str, fixed: dict[str, Any], seed: int
-) -> tuple[Volume, Volume, Volume]:
-    """Labels, activity and attenuation of a default tube, or one with fixed sizes."""
-    tube = spec.draw_tube(name, phantom, fixed, seed)
-    voxels = phantom_geometry.voxelise(tube, phantom["voxel_mm"], phantom["supersampling"])
+def tube_phantom(ranges: dict[str, Any], name: str, fixed: dict[str, Any], seed: int) -> Phantom:
+    """Voxelise a tube of the config section `phantom`, or one with fixed sizes."""
+    tube = spec.draw_tube(name, ranges, fixed, seed)
+    voxels = phantom_geometry.voxelise(tube, ranges["voxel_mm"], ranges["supersampling"])
     grid = voxels.grid
     activity = maps.activity_bq_mm3(voxels, CONCENTRATION)
     mu = Volume(maps.mu_per_mm(voxels), grid)
-    return Volume(voxels.labels(), grid), Volume(activity, grid), mu
+    return Phantom(Volume(voxels.labels(), grid), Volume(activity, grid), mu)
 
 
-def measure_bores(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> pd.DataFrame:
+def measure_bores(bench: Bench, ranges: dict[str, Any]) -> pd.DataFrame:
     """Diameter of the circle as large as the bore, slice by slice, against the truth.
 
     The wall shows only by its inside: there is no activity outside it.
@@ -322,12 +288,12 @@ def measure_bores(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> p
     rows = []
     for number in range(NUM_TUBES):
         name = f"tube_{number:04d}"
-        volumes = tube_volumes(phantom, name, {"defect": "none"}, bench.engine.seed)
-        truth = volumes[1]
+        phantom = tube_phantom(ranges, name, {"defect": "none"}, bench.engine.seed)
+        truth = phantom.activity
         z_mm = truth.grid.axes_mm()[0]
         area_mm2 = (truth.array / CONCENTRATION).sum(axis=(1, 2)) * np.prod(truth.grid.voxel_mm[1:])
         for duration_s in DURATIONS_S[:2]:
-            image = measure(bench, f"{name} {duration_s}", *volumes, duration_s, geometric)
+            image = measure(bench, f"{name} {duration_s}", phantom, duration_s)
             differences = []
             for k, place in enumerate(image.grid.axes_mm()[0]):
                 if abs(place) > np.abs(z_mm[area_mm2 > 0]).max() - 3:
@@ -342,7 +308,7 @@ def measure_bores(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> p
     return pd.DataFrame(rows, columns=columns)
 
 
-def measure_pits(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> pd.DataFrame:
+def measure_pits(bench: Bench, ranges: dict[str, Any]) -> pd.DataFrame:
     """Contrast-to-noise of pits of known place in the wall of a round tube.
 
     Signal: mean over a ball at the pit (its diameter, at least `PIT_REGION_MM`) minus that around
@@ -359,22 +325,20 @@ def measure_pits(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> pd
         "family": "round", "bore_radius_mm": 8.0, "wall_mm": 5.0, "length_mm": 24.0,
         "orientation_deg": 0.0,
     }  # fmt: skip
-    plain = tube_volumes(phantom, "tube_0000", {**fixed, "defect": "none"}, bench.engine.seed)
-
-    def image_of(name: str, volumes: tuple[Volume, Volume, Volume], duration_s: float) -> Volume:
-        return measure(bench, f"pits {name}", *volumes, duration_s, geometric)
-
+    plain = tube_phantom(ranges, "tube_0000", {**fixed, "defect": "none"}, bench.engine.seed)
     noisy = {
-        duration_s: [image_of(f"{duration_s} {n}", plain, duration_s) for n in range(num)]
+        duration_s: [
+            measure(bench, f"pits {duration_s} {n}", plain, duration_s) for n in range(num)
+        ]
         for duration_s, num in Bar(NUM_NOISE.items(), desc="noise")
     }
     rows = []
     for pit_mm in PITS_MM:
         pit = {**fixed, "defect": "pit", "defect_size_mm": pit_mm, "defect_z_mm": 0.0,
                "defect_deg": 0.0}  # fmt: skip
-        volumes = tube_volumes(phantom, "tube_0000", pit, bench.engine.seed)
-        extra = _onto(volumes[1], plain[1])
-        found = image_of(f"{pit_mm}", volumes, PIT_SIGNAL_S)
+        phantom = tube_phantom(ranges, "tube_0000", pit, bench.engine.seed)
+        extra = _centre_of_extra(phantom.activity, plain.activity)
+        found = measure(bench, f"pits {pit_mm}", phantom, PIT_SIGNAL_S)
         radius_mm = max(pit_mm, PIT_REGION_MM) / 2
         regions = [_ball(found.grid, place, radius_mm) for place in _turned(extra)]
         signal = float(found.array[regions[0]].mean() - _means(noisy[PIT_SIGNAL_S], regions).mean())
@@ -406,7 +370,7 @@ def _means(images: list[Volume], regions: list[NDArray[np.bool_]]) -> Array:
     return np.array([[image.array[region].mean() for region in regions] for image in images])
 
 
-def _onto(with_pit: Volume, without: Volume) -> Array:
+def _centre_of_extra(with_pit: Volume, without: Volume) -> Array:
     """Centre (x, y, z) of the activity that one tube has and the other has not, mm."""
     total = np.zeros(3)
     weight = 0.0
@@ -430,15 +394,18 @@ def smallest_pits_mm(pits: pd.DataFrame) -> dict[str, float | None]:
     return found
 
 
-def prove(bench: Bench, phantom: dict[str, Any], geometric: Volume) -> dict[str, Any]:
-    """Make all measurements: plain data, but for ``image``, that of the quality phantom."""
+def prove(bench: Bench, ranges: dict[str, Any]) -> dict[str, Any]:
+    """Make all measurements: plain data, but for ``image``, that of the quality phantom.
+
+    `ranges` is the config section `phantom`.
+    """
     points, kernels = measure_points(bench)
     log.info("points\n%s\n%s", points.to_string(index=False), kernels.to_string(index=False))
-    quality, image = measure_quality(bench, geometric)
+    quality, image = measure_quality(bench)
     log.info("quality %s", quality)
-    bores = measure_bores(bench, phantom, geometric)
+    bores = measure_bores(bench, ranges)
     log.info("bores\n%s", bores.to_string(index=False))
-    pits = measure_pits(bench, phantom, geometric)
+    pits = measure_pits(bench, ranges)
     log.info("pits\n%s", pits.to_string(index=False))
     return {
         "points": points.to_dict("records"),

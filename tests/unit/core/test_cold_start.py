@@ -9,7 +9,9 @@ import pytest
 PROJECT = """
 import numpy as np
 import yaml
-from tubepet.reconstruct.projection import joseph, kernels, sensitivity
+from tubepet.reconstruct.problem import Instrument
+from tubepet.reconstruct.projection import sensitivity
+from tubepet.reconstruct.projection.lines import Lines, tof_table
 from tubepet.types import Grid, Scanner, Volume
 
 rng, grid = np.random.default_rng(1), Grid.centred((10, 54, 54), (2.0, 1.0, 1.0))
@@ -19,21 +21,17 @@ first = rng.integers(0, 400, 20000)
 second = (first + rng.integers(150, 250, 20000)) % 400
 image, tof_mm = rng.uniform(1, 2, grid.shape), rng.uniform(-9, 9, 20000).astype(np.float32)
 made = []
-for tof in ((joseph.NO_TOF, joseph.NO_TOF), (tof_mm, joseph.tof_table(5.0))):
-    ends = points, first, second, *tof
-    made.append(joseph.forward(image, grid, *ends))
-    made.append(joseph.back(np.sqrt(made[-1]), grid, *ends))
-    private, total = joseph.private_images(grid), np.zeros(joseph.num_padded(grid))
-    kernels.em_sums(
-        joseph.padded(image), *ends[:3], np.ones(20000), *tof, joseph.grid_numbers(grid),
-        0, 1, private, total,
-    )
-    made.append(total)
+for tof in ((), (tof_mm, tof_table(5.0))):
+    lines = Lines(grid, points, first, second, np.ones(20000), *tof)
+    made.append(lines.forward(image))
+    made.append(lines.back(np.sqrt(made[-1])))
+    made.extend(lines.em_sums(image))
 section = yaml.safe_load(open("config/config.yaml"))["scanner"]
 scanner = Scanner(**{**section, "num_rings": 16, "num_columns": 48})
 efficiency, mu = np.ones((25, 16)), Volume(0.01 * image, grid)
 made.append(sensitivity.geometric_sensitivity(scanner, grid, efficiency))
-made.append(sensitivity.attenuated_sensitivity(made[-1], scanner, grid, efficiency, mu, 1))
+instrument = Instrument(scanner, efficiency, Volume(made[-1], grid))
+made.append(sensitivity.attenuated_sensitivity(instrument, mu, 1))
 print(digest(*made))
 """
 TRANSPORT = """

@@ -14,7 +14,9 @@ from tubepet.cli import main
 from tubepet.formats import petsird, tables
 from tubepet.formats.gate import read_gate
 from tubepet.formats.tables import LINE_COLUMNS
-from tubepet.reconstruct import acquisition
+from tubepet.reconstruct.acquisition import model_acquisition
+from tubepet.reconstruct.image import reconstruct
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import sensitivity
 from tubepet.reconstruct.projection.blur import gaussian
 from tubepet.reconstruct.scanner import crystals, fingerprint
@@ -72,9 +74,10 @@ def test_equals_the_workflows_function(folder, tmp_path, scanner, grid) -> None:
     ones = np.ones((25, 10))
     plain = sensitivity.geometric_sensitivity(scanner, grid, ones).astype(np.float32)
     mu = Volume(np.full(grid.shape, 1e-9, np.float32), grid)
-    expected, _ = acquisition.reconstruct(
-        events, scanner, ones, Volume(plain, grid), mu, 1.0, 3, 1, 16, gaussian(2.1), 1.5
-    )
+    settings = Settings(3, psf=gaussian(2.1), filter_fwhm_mm=1.5, sensitivity_stride=16)
+    instrument = Instrument(scanner, ones, Volume(plain, grid))
+    model = model_acquisition(Measurement(events, mu, 1.0), instrument, settings)
+    expected, _ = reconstruct(model, settings, 0)
     np.testing.assert_allclose(image.array, expected.array, rtol=1e-6)  # the same sums
     assert image.grid == grid and image.note == "counts-scaled"
     assert io.read_json(tmp_path / "a.json")["num_iterations"] == 3

@@ -6,12 +6,14 @@ import pytest
 
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct import acquisition, figures
+from tubepet.reconstruct import figures
+from tubepet.reconstruct.acquisition import model_acquisition
 from tubepet.reconstruct.algorithms import em
-from tubepet.reconstruct.background import tail_fit
-from tubepet.reconstruct.projection import blur, joseph, parallelproj, sensitivity, sparse
-from tubepet.reconstruct.projection.lines import Lines
-from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.image import reconstruct as reconstructed
+from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
+from tubepet.reconstruct.projection import blur, kernels, parallelproj, sensitivity
+from tubepet.reconstruct.projection.lines import Lines, tof_table
+from tubepet.reconstruct.scanner import geometry, lors
 from tubepet.types import Grid, Listmode, Volume
 
 MIXTURE = (blur.Gaussian(0.7, 2.0, 4.0), blur.Gaussian(0.3, 6.0, 6.0))
@@ -36,33 +38,21 @@ def events(simulate, cylinder_points):
     return simulate(cylinder_points(60_000, 6.0, 6.0, rng), rng)
 
 
+SETTINGS = Settings(num_iterations=10, psf=blur.gaussian(3.0))
+
+
+def image_of(events, mu, instrument, settings):
+    """Return image and trace of two seconds."""
+    model = model_acquisition(Measurement(events, mu, 2.0), instrument, settings)
+    return reconstructed(model, settings, 0)
+
+
 @pytest.fixture(scope="module")
 def reconstruct(scanner, efficiency, geometric):
-    def run(
-        events,
-        mu=None,
-        duration_s=2.0,
-        num_subsets=1,
-        num_iterations=10,
-        fwhm=3.0,
-        post=0.0,
-        **more,
-    ):
+    def run(events, mu=None, **settings):
         mu = mu or Volume(np.zeros(geometric.grid.shape), geometric.grid)
-        return acquisition.reconstruct(
-            events,
-            scanner,
-            efficiency,
-            geometric,
-            mu,
-            duration_s,
-            num_iterations,
-            num_subsets,
-            1,
-            blur.gaussian(fwhm),
-            post,
-            **more,
-        )
+        instrument = Instrument(scanner, efficiency, geometric)
+        return image_of(events, mu, instrument, dataclasses.replace(SETTINGS, **settings))
 
     return run
 
@@ -70,10 +60,9 @@ def reconstruct(scanner, efficiency, geometric):
 def random_lines(scanner, grid, num, additive, seed=0):
     rng = np.random.default_rng(seed)
     points = geometry.crystal_points_mm(scanner)
-    first, second = rng.integers(0, scanner.num_crystals, (2, 20 * num))
-    hits = joseph.forward(np.ones(grid.shape), grid, points, first, second) > 0
-    first, second = first[hits][:num].astype(np.int32), second[hits][:num].astype(np.int32)
-    return Lines(points, first, second, np.full(len(first), additive))
+    first, second = rng.integers(0, scanner.num_crystals, (2, 20 * num)).astype(np.int32)
+    lines = Lines(grid, points, first, second, np.full(len(first), additive))
+    return lines.part(np.flatnonzero(lines.forward(np.ones(grid.shape)) > 0)[:num])
 
 
 @pytest.mark.parametrize("additive", [0.0, 0.3])
@@ -81,7 +70,8 @@ def random_lines(scanner, grid, num, additive, seed=0):
 def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, kernel):
     lines = random_lines(scanner, grid, 500, additive)
     sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
-    image, trace = em.iterate(lines, grid, sens, np.ones(grid.shape), 15, 1, kernel)
+    model = Acquisition(lines, sens, np.ones(grid.shape))
+    image, trace = em.iterate(model, Settings(15, psf=kernel))
     rise = np.diff(trace["log_likelihood"])
     # projections are float32
     assert (rise >= -1e-7 * np.abs(trace["log_likelihood"]).max()).all()
@@ -89,13 +79,13 @@ def test_likelihood_never_falls_and_counts_are_kept(scanner, grid, additive, ker
     expected = (blur.blurred(sens, grid, kernel) * image).sum()
     if additive == 0:
         # exact for the MLEM update, but for projections in float32
-        assert expected == pytest.approx(len(lines.first), rel=1e-6)
+        assert expected == pytest.approx(len(lines), rel=1e-6)
     else:
-        assert expected < len(lines.first)
+        assert expected < len(lines)
     assert list(trace["iteration"]) == list(range(16))
 
 
-def test_two_rays_through_two_voxels_by_hand(monkeypatch):
+def test_two_rays_through_two_voxels_by_hand():
     """One count along both voxels, a + b, and one across the first, a; s = (2, 1).
 
     From (1, 1): a = (1/2 + 1/1) / 2 = 0.75, b = 1/2. Then the rays see 1.25 and 0.75:
@@ -108,45 +98,29 @@ def test_two_rays_through_two_voxels_by_hand(monkeypatch):
     sens = np.array([[[2.0, 1.0]]])
 
     def run(num_iterations, additive=(0.0, 0.0)):
-        lines = Lines(points, first, second, np.array(additive))
-        image, trace = em.iterate(lines, pair, sens, np.ones(pair.shape), num_iterations, 1, ())
+        lines = Lines(pair, points, first, second, np.array(additive))
+        model = Acquisition(lines, sens, np.ones(pair.shape))
+        image, trace = em.iterate(model, Settings(num_iterations))
         return image.ravel(), trace["log_likelihood"].to_numpy()
 
-    for few_lines in (sparse.FEW_LINES, 0):  # by the matrix of few lines, and by the fused kernel
-        monkeypatch.setattr(sparse, "FEW_LINES", few_lines)
-        # projections are float32
-        assert run(1)[0] == pytest.approx([0.75, 0.5], rel=1e-6)
-        image, fit = run(2)
-        assert image == pytest.approx([0.8, 0.4], rel=1e-6)
-        by_hand = [np.log(2) - 3, np.log(1.25 * 0.75) - 2, np.log(1.2 * 0.8) - 2]
-        assert fit == pytest.approx(by_hand, rel=1e-6)
-        # b falls as 1 / iteration: its likelihood is flat at the border
-        image, fit = run(2000)
-        assert image == pytest.approx([1.0, 0.0], abs=2e-3)
-        assert fit[-1] == pytest.approx(-2.0, abs=1e-5)
-        # a background of 1 on the second ray: a = (1/2 + 1/2) / 2
-        assert run(1, (0.0, 1.0))[0] == pytest.approx([0.5, 0.5], rel=1e-6)
-
-
-def test_few_lines_give_the_same_image_by_matrix(scanner, grid, monkeypatch):
-    lines = random_lines(scanner, grid, 60, 0.2)
-    sens = np.random.default_rng(1).uniform(0.5, 1.5, grid.shape)
-    start = np.random.default_rng(2).uniform(0.5, 1.5, grid.shape)
-    for num_iterations in (0, 5):
-        arguments = (lines, grid, sens, start, num_iterations, 1, ())
-        few, sparse_trace = em.iterate(*arguments)
-        with monkeypatch.context() as patch:
-            patch.setattr(sparse, "FEW_LINES", 0)
-            fused, fused_trace = em.iterate(*arguments)
-        # float32 weights and coordinates on both sides
-        assert np.allclose(few, fused, rtol=1e-4, atol=1e-5)
-        assert np.allclose(sparse_trace, fused_trace, rtol=1e-5)
+    # projections are float32
+    assert run(1)[0] == pytest.approx([0.75, 0.5], rel=1e-6)
+    image, fit = run(2)
+    assert image == pytest.approx([0.8, 0.4], rel=1e-6)
+    by_hand = [np.log(2) - 3, np.log(1.25 * 0.75) - 2, np.log(1.2 * 0.8) - 2]
+    assert fit == pytest.approx(by_hand, rel=1e-6)
+    assert run(0)[1] == pytest.approx(by_hand[:1], rel=1e-6)
+    # b falls as 1 / iteration: its likelihood is flat at the border
+    image, fit = run(2000)
+    assert image == pytest.approx([1.0, 0.0], abs=2e-3)
+    assert fit[-1] == pytest.approx(-2.0, abs=1e-5)
+    # a background of 1 on the second ray: a = (1/2 + 1/2) / 2
+    assert run(1, (0.0, 1.0))[0] == pytest.approx([0.5, 0.5], rel=1e-6)
 
 
 def test_time_of_flight_places_a_point_on_its_lines(scanner, grid):
     """Few lines cannot tell where on them a point is; time of flight of 3 mm can."""
     place_mm, num = np.array([6.0, 0.0, 0.0]), 200
-    lines = random_lines(scanner, grid, num, 0.01)
     points = geometry.crystal_points_mm(scanner)
     columns = np.random.default_rng(0).integers(-1, 2, num) % scanner.num_columns  # near +x
     first = columns + scanner.num_columns * (scanner.num_rings // 2)
@@ -154,10 +128,10 @@ def test_time_of_flight_places_a_point_on_its_lines(scanner, grid):
     second = second + scanner.num_columns * (scanner.num_rings // 2)
     middle, way = (points[first] + points[second]) / 2, points[second] - points[first]
     tof_mm = ((place_mm - middle) * way).sum(axis=1) / np.linalg.norm(way, axis=1)
-    table = joseph.tof_table(3.0)
-    lines = Lines(points, first, second, np.full(num, 1e-3), tof_mm.astype(np.float32), table)
+    times = tof_mm.astype(np.float32), tof_table(3.0)
+    lines = Lines(grid, points, first, second, np.full(num, 1e-3), *times)
     ones = np.ones(grid.shape)
-    image, _ = em.iterate(lines, grid, ones, ones, 10, 1, ())
+    image, _ = em.iterate(Acquisition(lines, ones, ones), Settings(10))
     x_mm = grid.axes_mm()[2]
     assert (image.sum(axis=(0, 1)) * x_mm).sum() / image.sum() == pytest.approx(6, abs=1)
 
@@ -187,7 +161,7 @@ def test_attenuated_counts_give_the_same_activity(reconstruct, events, scanner, 
     z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
     mu = Volume(np.where((np.hypot(x - 1, y) < 9) & (np.abs(z) < 9), 0.02, 0.0), grid)
     ends = (geometry.crystal_points_mm(scanner), events.crystal1, events.crystal2)
-    survival = np.exp(-joseph.forward(mu.array, grid, *ends))
+    survival = np.exp(-Lines(grid, *ends).forward(mu.array))
     kept = np.random.default_rng(0).uniform(size=len(events)) < survival
     assert kept.mean() < 0.8
     thinned = Listmode(
@@ -203,7 +177,7 @@ def test_scatter_and_randoms_are_explained_and_not_put_into_the_image(
     """Add as many counts as the object has, evenly over the LORs' areas."""
     rng = np.random.default_rng(9)
     areas = geometry.lor_areas_mm2(scanner, efficiency)
-    exposure = tail_fit.lor_exposures_mm2(scanner, areas)
+    exposure = lors.exposures_mm2(scanner, areas)
     counts = rng.poisson(exposure * 2 * len(events) / exposure.sum())
     step, ring1, ring2 = (np.repeat(i.ravel(), counts.ravel()) for i in np.indices(counts.shape))
     column = rng.integers(0, scanner.num_columns, len(step))
@@ -230,8 +204,8 @@ def test_scatter_and_randoms_are_explained_and_not_put_into_the_image(
 def test_one_and_two_threads_give_the_same_bytes(reconstruct, events):
     images = []
     for num_threads in (1, 2):
-        joseph.use_threads(num_threads)
-        images.append(reconstruct(events, num_iterations=3, post=1.0)[0].array.tobytes())
+        kernels.use_threads(num_threads)
+        images.append(reconstruct(events, num_iterations=3, filter_fwhm_mm=1.0)[0].array.tobytes())
     assert images[0] == images[1]
 
 
@@ -287,11 +261,11 @@ def test_five_coincidences_are_enough(reconstruct, events, grid):
 def test_filter_keeps_the_total_and_has_its_width(grid):
     rng = np.random.default_rng(0)
     image = rng.uniform(size=grid.shape)
-    assert em.smoothed(image, grid, 6.0).sum() == pytest.approx(image.sum(), rel=1e-12)
+    assert blur.smoothed(image, grid, 6.0).sum() == pytest.approx(image.sum(), rel=1e-12)
     fine = Grid.centred((1, 1, 401), (1.0, 1.0, 0.1))
     point = np.zeros(fine.shape)
     point[0, 0, 200] = 1
-    profile = em.smoothed(point, fine, 4.0)[0, 0]
+    profile = blur.smoothed(point, fine, 4.0)[0, 0]
     assert (profile > profile.max() / 2).sum() * 0.1 == pytest.approx(4.0, abs=0.15)
 
 
@@ -327,7 +301,7 @@ def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
     dead[steps.min()] = 0
     mu = Volume(np.zeros(geometric.grid.shape), geometric.grid)
     with pytest.raises(InputError, match=r"got \d+ on crystal pairs of efficiency 0"):
-        acquisition.reconstruct(events, scanner, dead, geometric, mu, 2.0, 2, 1, 1, (), 0.0)
+        image_of(events, mu, Instrument(scanner, dead, geometric), Settings(2))
     near = geometry.is_allowed_step(scanner).argmax() - 1
     extra = events.crystal1 // scanner.num_columns * scanner.num_columns
     column = events.crystal1 % scanner.num_columns
@@ -338,8 +312,8 @@ def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
     )  # fmt: skip
     wide = Grid.centred((10, 54, 54), (2.0, 1.0, 1.0))  # such lines pass its corners
     seen = Volume(sensitivity.geometric_sensitivity(scanner, wide, efficiency), wide)
-    fixed = (scanner, efficiency, seen, mu, 2.0, 2, 1, 1, (), 0.0)
-    (with_them, _), (without, _) = (acquisition.reconstruct(e, *fixed) for e in (both, events))
+    fixed = mu, Instrument(scanner, efficiency, seen), Settings(2)
+    (with_them, _), (without, _) = (image_of(e, *fixed) for e in (both, events))
     np.testing.assert_array_equal(with_them.array, without.array)
 
 
@@ -347,7 +321,7 @@ def test_line_ends_inside_the_image_and_too_large_an_image_are_refused(events, s
     wide = Grid.centred((10, 80, 80), (2.0, 1.0, 1.0))
     seen = Volume(np.ones(wide.shape), wide)
     with pytest.raises(InputError, match="scanner: got 48 line ends inside the image"):
-        acquisition.reconstruct(events, scanner, efficiency, seen, seen, 2.0, 2, 1, 1, (), 0.0)
+        image_of(events, seen, Instrument(scanner, efficiency, seen), Settings(2))
     huge = Grid.centred((1024, 10**6, 10**6), (1.0, 1.0, 1.0))
     with pytest.raises(InputError, match=r"voxels need about .* GB of this machine"):
         sensitivity.geometric_sensitivity(scanner, huge, efficiency)

@@ -3,28 +3,11 @@ import pytest
 
 from tubepet.errors import InputError
 from tubepet.reconstruct import calibration, figures
-from tubepet.reconstruct.background import tail_fit
-from tubepet.reconstruct.background.tail_fit import Cylinder
-from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.scanner import geometry, lors
+from tubepet.reconstruct.scanner.lors import Cylinder
 from tubepet.types import Listmode
 
 SOURCE = Cylinder(9.0, -12.0, 12.0)
-
-
-def test_chord_equals_the_sampled_length():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        distance, middle, slope = (
-            rng.uniform(0, 10),
-            rng.uniform(-20, 20),
-            rng.choice([0, rng.uniform(0, 2)]),
-        )
-        way = np.linspace(-30, 30, 60001)
-        z = middle + slope * way
-        inside = (way**2 + distance**2 < 81) & (z > -12) & (z < 12)
-        sampled = inside.sum() * (way[1] - way[0]) * np.sqrt(1 + slope**2)
-        got = calibration.chord_mm(*map(np.array, (distance, middle, slope)), SOURCE)
-        assert got == pytest.approx(sampled, abs=5e-3)  # two ends, a step of 1e-3 mm each
 
 
 def test_efficiency_of_a_gap_free_detector(scanner, simulate, cylinder_points):
@@ -49,7 +32,7 @@ def test_efficiency_of_a_gap_free_detector(scanner, simulate, cylinder_points):
 
 def test_expected_counts_follow_the_sum_over_pairs(scanner):
     """One sub-line: the table must equal a plain sum over a list of events, one per pair."""
-    distance, middle, slope = tail_fit.lor_coordinates(scanner)
+    distance, middle, slope = lors.of_scanner(scanner)
     per_pair = calibration.expected_counts(scanner, SOURCE, 1.0)
     volume = np.pi * 81 * 24
     half = scanner.num_rings * scanner.axial_pitch_mm / 2

@@ -4,6 +4,7 @@ from tests.unit.reconstruct.conftest import listmode
 
 from tubepet.errors import InputError
 from tubepet.reconstruct import sources
+from tubepet.reconstruct.problem import Acquisition
 from tubepet.reconstruct.projection import sensitivity
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry
@@ -25,8 +26,8 @@ def seen(scanner, grid, efficiency):
 
 
 @pytest.fixture(scope="module")
-def measured(scanner, simulate, efficiency):
-    """Return a function: places of decays, numbers of trues and randoms -> lines."""
+def measured(scanner, simulate, efficiency, grid, seen):
+    """Return a function: places of decays, numbers of trues and randoms -> the acquisition."""
 
     def make(points_mm, num_true, num_random, rng):
         events = simulate(points_mm, rng)
@@ -45,19 +46,19 @@ def measured(scanner, simulate, efficiency):
         events = listmode(first, second)
         ring1, ring2 = geometry.rings(events, scanner)
         scale = areas[geometry.column_steps(events, scanner), np.abs(ring1 - ring2)]
-        return Lines(points, first, second, per_pair / scale)
+        lines = Lines(grid, points, first, second, per_pair / scale)
+        return Acquisition(lines, seen, np.ones(grid.shape))
 
     return make
 
 
-def test_sixty_counts_place_a_point(measured, grid, seen):
+def test_sixty_counts_place_a_point(measured):
     """Twelve measurements of 60 counts and 20 % randoms."""
     pulls, errors = [], []
     for seed in range(12):
         rng = np.random.default_rng(seed)
         place = rng.uniform(-6, 6, 3)
-        lines = measured(np.tile(place, (2000, 1)), 60, 12, rng)
-        found = sources.locate(lines, grid, seen, FWHM_MM)
+        found = sources.locate(measured(np.tile(place, (2000, 1)), 60, 12, rng), FWHM_MM)
         assert found.verdict == "point"
         error = found.ends_mm[0] - place
         errors.append(np.linalg.norm(error))
@@ -67,41 +68,41 @@ def test_sixty_counts_place_a_point(measured, grid, seen):
     assert 0.5 < np.sqrt(np.mean(np.square(pulls))) < 2.0
 
 
-def test_activity_is_absolute(measured, grid, seen, simulate):
+def test_activity_is_absolute(measured, simulate):
     rng = np.random.default_rng(1)
     place = np.array([2.0, -3.0, 1.0])
     events = simulate(np.tile(place, (3000, 1)), rng)
-    lines = measured(np.tile(place, (3000, 1)), len(events), 10, np.random.default_rng(1))
-    found = sources.locate(lines, grid, seen, FWHM_MM)
+    model = measured(np.tile(place, (3000, 1)), len(events), 10, np.random.default_rng(1))
+    found = sources.locate(model, FWHM_MM)
     # 3000 decays in one second; 4 % of counting, the rest is crystals as points
     assert found.activity_bq == pytest.approx(3000, rel=0.15)
     assert found.errors[-1] < 0.1 * found.activity_bq
 
 
-def test_randoms_alone_are_unresolved(measured, grid, seen):
+def test_randoms_alone_are_unresolved(measured):
     verdicts = []
     for seed in range(20):
-        lines = measured(np.zeros((100, 3)), 0, 60, np.random.default_rng(seed))
-        verdicts.append(sources.locate(lines, grid, seen, FWHM_MM).verdict)
+        model = measured(np.zeros((100, 3)), 0, 60, np.random.default_rng(seed))
+        verdicts.append(sources.locate(model, FWHM_MM).verdict)
     assert verdicts.count("unresolved") >= 19
 
 
-def test_a_line_is_found_with_its_ends(measured, grid, seen):
+def test_a_line_is_found_with_its_ends(measured):
     rng = np.random.default_rng(5)
     ends = np.array([[-6.0, -2.0, -4.0], [5.0, 3.0, 4.0]])
     places = ends[0] + rng.uniform(size=(20_000, 1)) * (ends[1] - ends[0])
-    found = sources.locate(measured(places, 800, 100, rng), grid, seen, FWHM_MM)
+    found = sources.locate(measured(places, 800, 100, rng), FWHM_MM)
     assert found.verdict == "line"
     got = found.ends_mm[np.argsort(found.ends_mm[:, 0])]
     assert np.abs(got - ends).max() < 1.0
 
 
-def test_three_counts_are_unresolved(measured, grid, seen):
-    lines = measured(np.zeros((100, 3)), 3, 0, np.random.default_rng(0))
-    assert sources.locate(lines, grid, seen, FWHM_MM).verdict == "unresolved"
+def test_three_counts_are_unresolved(measured):
+    few = measured(np.zeros((100, 3)), 3, 0, np.random.default_rng(0))
+    assert sources.locate(few, FWHM_MM).verdict == "unresolved"
     too_many = measured(np.zeros((100, 3)), 0, sources.MAX_LINES + 1, np.random.default_rng(0))
     with pytest.raises(InputError, match="got 20001 counts, expected at most 20000: make an image"):
-        sources.locate(too_many, grid, seen, FWHM_MM)
+        sources.locate(too_many, FWHM_MM)
 
 
 def test_sentences():

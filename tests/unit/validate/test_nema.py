@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tubepet.constants import FWHM_PER_SIGMA
 from tubepet.errors import InputError
 from tubepet.reconstruct.projection import blur
 from tubepet.simulate import water_phantoms
@@ -31,7 +32,7 @@ def test_widths_of_a_gaussian():
     square = sum(((a - 0.2) / s) ** 2 for a, s in zip((Z, Y, X), sigma, strict=True))
     image = Volume(np.exp(-square / 2), GRID)
     # linear interpolation between samples of 0.5 mm is good to 2 %, in the curved tail to 5 %
-    assert nema.point_widths_mm(image) == pytest.approx(2.3548 * sigma, rel=0.02)
+    assert nema.point_widths_mm(image) == pytest.approx(FWHM_PER_SIGMA * sigma, rel=0.02)
     assert nema.point_widths_mm(image, 0.1) == pytest.approx(4.2919 * sigma, rel=0.05)
 
 

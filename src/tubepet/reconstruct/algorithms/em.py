@@ -1,7 +1,7 @@
 """Iterations over measured lines: MLEM, OSEM and MAP with a resolution model.
 
 Expected counts of LOR i in the whole acquisition: y_i = T area_i att_i (P G x)_i + r_i with x the
-activity (Bq/mm3), G the resolution (`psf`: finite crystals; without it, pixels smaller than the
+activity (Bq/mm3), G the resolution (`blur`: finite crystals; without it, pixels smaller than the
 distance of neighbouring lines turn that distance into rings), P Joseph's line integrals, T the
 duration (s), r scatter and randoms. With m_i = T area_i att_i one update is
 
@@ -25,65 +25,80 @@ from numpy.typing import NDArray
 from tubepet.errors import InputError
 from tubepet.logs import Bar
 from tubepet.reconstruct.algorithms import priors
-from tubepet.reconstruct.projection import sparse
-from tubepet.reconstruct.projection.blur import Kernel, blurred, gaussian
-from tubepet.reconstruct.projection.lines import Lines, em_sums, forward_sums
-from tubepet.types import Grid
+from tubepet.reconstruct.problem import Acquisition, Settings
+from tubepet.reconstruct.projection.blur import blurred
+
+Image = NDArray[np.float64]
+Fits = tuple[float, float]  # log-likelihood and objective of an image
 
 MAX_HALVINGS = 6
 SMALLEST_SHARE = 1e-4
-Watch = Callable[[NDArray[np.float64]], bool]
+COLUMNS = ["iteration", "log_likelihood", "objective", "total_bq"]  # of a trace
 
 
-def smoothed(image: NDArray[np.floating], grid: Grid, fwhm_mm: float) -> NDArray[np.float64]:
-    """Convolve with one Gaussian; 0: as it is."""
-    return blurred(image, grid, gaussian(fwhm_mm))
+class Objective:
+    """What the iterations climb: the list-mode Poisson log-likelihood, minus a prior.
 
-
-def log_likelihood(
-    image: NDArray[np.float64],
-    image_seen: NDArray[np.float64],
-    grid: Grid,
-    lines: Lines,
-    seen: NDArray[np.float64],
-) -> float:
-    """List-mode Poisson log-likelihood of an image x, without the terms that no image changes.
-
-    `image_seen` is G x, `seen` is G s.
+    Attributes
+    ----------
+    seen : float64 array, shape (nz, ny, nx)
+        G s.
+    strength : float
+        Of the prior; 0: none.
     """
-    sums = forward_sums(image_seen, grid, lines)
-    expected = float((seen * image).sum())
-    return float(np.log(sums + lines.additive).sum()) - expected
+
+    def __init__(self, model: Acquisition, settings: Settings) -> None:
+        self.model, self.psf, self.algorithm = model, settings.psf, settings.algorithm
+        self.seen = blurred(model.sensitivity_s, model.grid, settings.psf)
+        self.is_seen = self.seen > 0
+        self.strength = 0.0
+        if settings.has_prior:
+            self.strength = settings.prior_strength * float(self.seen[self.is_seen].mean())
+
+    def log_likelihood(self, image: Image, expected: Image | None = None) -> float:
+        """Log-likelihood without the terms that no image changes.
+
+        `expected` is (P G x)_i + additive_i of every line, where a pass has it already.
+        """
+        if expected is None:
+            lines = self.model.lines
+            expected = lines.forward(blurred(image, lines.grid, self.psf)) + lines.additive
+        total = float((self.seen * image).sum())
+        return float(np.log(expected).sum()) - total
+
+    def __call__(self, image: Image, expected: Image | None = None) -> Fits:
+        """Log-likelihood and objective; parameters as `log_likelihood`."""
+        fit = self.log_likelihood(image, expected)
+        if self.strength == 0:
+            return fit, fit
+        if self.algorithm == "map_rdp":
+            return fit, fit - self.strength * priors.relative_differences(image, self.model.grid)[0]
+        return fit, fit - self.strength * priors.total_variation(image, self.model.grid)
+
+    def over_seen(self, image: Image) -> Image:
+        """Divide by G s; 0 where that is 0."""
+        return np.divide(image, self.seen, out=np.zeros(image.shape), where=self.is_seen)
+
+    def way(self, image: Image, update: Image) -> Image:
+        """Gradient, preconditioned so that without a prior it is the EM step.
+
+        Nuyts et al. (2002), equation 16: x / (s + strength x R'') times the gradient.
+        """
+        _, slope, curvature = priors.relative_differences(image, self.model.grid)
+        below = self.seen + self.strength * image * curvature
+        gradient = update - self.seen - self.strength * slope
+        return np.divide(image * gradient, below, out=np.zeros(image.shape), where=self.is_seen)
 
 
 def iterate(
-    lines: Lines,
-    grid: Grid,
-    sensitivity_s: NDArray[np.float64],
-    start: NDArray[np.float64],
-    num_iterations: int,
-    num_subsets: int,
-    psf: Kernel,
-    algorithm: str = "mlem",
-    prior_strength: float = 0.0,
-    watch: Watch | None = None,
-) -> tuple[NDArray[np.float64], pd.DataFrame]:
+    model: Acquisition, settings: Settings, watch: Callable[[Image], bool] | None = None
+) -> tuple[Image, pd.DataFrame]:
     """Run MLEM (one subset), OSEM, or one of them with a prior.
 
     Parameters
     ----------
-    lines : Lines
-        Every line must be explained: its integral through `start` or its additive term is > 0.
-    sensitivity_s : float64 array, shape (nz, ny, nx)
-        s of the module's formula: expected counts per Bq/mm3 in the voxel, mm3 s.
-    start : float64 array, shape (nz, ny, nx)
-        First image, >= 0.
-    psf : Kernel
-        Of G; empty: no G.
-    algorithm : str
-        ``mlem``, ``map_rdp`` or ``tv`` (see `priors`).
-    prior_strength : float
-        Weight of the prior, in units of the mean of G s where it is not 0; 0: none.
+    model : Acquisition
+    settings : Settings
     watch : function of an image, optional
         Called with every image; stops the iterations when it returns True.
 
@@ -92,91 +107,56 @@ def iterate(
     float64 array, shape (nz, ny, nx)
         Bq/mm3; 0 where the sensitivity is 0.
     DataFrame
-        iteration (0: first image), log_likelihood (as the function above), objective (that minus
-        the prior), total_bq.
+        iteration (0: first image), log_likelihood, objective, total_bq.
 
     Raises
     ------
     InputError
         If a prior is combined with subsets.
     """
-    has_prior = algorithm != "mlem" and prior_strength > 0
-    if has_prior and num_subsets > 1:
+    if settings.has_prior and settings.num_subsets > 1:
         raise InputError(
-            f"reconstruct.num_subsets: got {num_subsets} with algorithm {algorithm}, expected 1"
+            f"reconstruct.num_subsets: got {settings.num_subsets} with algorithm "
+            f"{settings.algorithm}, expected 1"
         )
-    is_few = len(lines.first) <= sparse.FEW_LINES and num_subsets == 1 and not psf
-    if is_few and not has_prior and watch is None and lines.backend == "numba":
-        return sparse.iterate(lines, grid, sensitivity_s, start, num_iterations)
-    seen = blurred(sensitivity_s, grid, psf)
-    is_seen = seen > 0
-    strength = prior_strength * float(seen[is_seen].mean()) if has_prior else 0.0
-    image, dual = np.where(is_seen, start, 0.0), np.zeros((3, *grid.shape))
+    grid, psf, num_subsets = model.grid, settings.psf, settings.num_subsets
+    objective = Objective(model, settings)
+    climbs = settings.has_prior and settings.algorithm == "map_rdp"
+    image, dual = np.where(objective.is_seen, model.start, 0.0), np.zeros((3, *grid.shape))
+    fits: Fits | None = None  # of the image, once a pass has told them
+    trace: list[tuple[float, ...]] = []
 
-    def fit_of(image: NDArray[np.float64]) -> tuple[float, float]:
-        fit = log_likelihood(image, blurred(image, grid, psf), grid, lines, seen)
-        return fit, fit - strength * _prior(image, grid, algorithm) if has_prior else fit
+    def note(fits: Fits) -> None:
+        trace.append((len(trace), *fits, float(image.sum()) * grid.voxel_volume_mm3))
 
-    fit, objective = fit_of(image)
-    trace = [(0, fit, objective, float(image.sum()) * grid.voxel_volume_mm3)]
-    for iteration in Bar(range(1, num_iterations + 1), desc=algorithm):
+    for _ in Bar(range(settings.num_iterations), desc=settings.algorithm):
         if watch is not None and watch(image):
             break
         for subset in range(num_subsets):
-            ratio = em_sums(blurred(image, grid, psf), grid, lines, subset, num_subsets)
-            update = blurred(ratio, grid, psf) * num_subsets
-            if algorithm == "map_rdp" and has_prior:
-                way = _map_way(image, update, seen, is_seen, grid, strength)
-                image, fit, objective = _climb(image, way, fit_of, fit, objective)
+            sums, expected = model.lines.em_sums(blurred(image, grid, psf), subset, num_subsets)
+            update = blurred(sums, grid, psf) * num_subsets
+            if subset == 0:  # its expected values are those of all lines if there is one subset
+                fits = fits or objective(image, expected if num_subsets == 1 else None)
+                note(fits)
+            if fits is not None and climbs:
+                image, fits = _climb(image, objective.way(image, update), objective, fits)
                 continue
-            image *= np.divide(update, seen, out=np.zeros(grid.shape), where=is_seen)
-            if algorithm == "tv" and has_prior:
+            image *= objective.over_seen(update)
+            if settings.has_prior:
                 # the image before the update in Sawatzky's weights; after it they are as good
-                weights = np.divide(strength * image, seen, out=np.zeros(grid.shape), where=is_seen)
+                weights = objective.over_seen(objective.strength * image)
                 image = priors.denoise(image, weights, grid, dual)
-        if not (algorithm == "map_rdp" and has_prior):
-            fit, objective = fit_of(image)
-        trace.append((iteration, fit, objective, float(image.sum()) * grid.voxel_volume_mm3))
-    columns = ["iteration", "log_likelihood", "objective", "total_bq"]
-    return image, pd.DataFrame(trace, columns=columns)
+            fits = None
+    note(fits or objective(image))
+    return image, pd.DataFrame(trace, columns=COLUMNS)
 
 
-def _prior(image: NDArray[np.float64], grid: Grid, algorithm: str) -> float:
-    if algorithm == "map_rdp":
-        return priors.relative_differences(image, grid)[0]
-    return priors.total_variation(image, grid)
-
-
-def _map_way(
-    image: NDArray[np.float64],
-    update: NDArray[np.float64],
-    seen: NDArray[np.float64],
-    is_seen: NDArray[np.bool_],
-    grid: Grid,
-    strength: float,
-) -> NDArray[np.float64]:
-    """Gradient of the objective, preconditioned so that without a prior it is the EM step.
-
-    Nuyts et al. (2002), equation 16: x / (s + strength x R'') times the gradient.
-    """
-    _, slope, curvature = priors.relative_differences(image, grid)
-    below = seen + strength * image * curvature
-    gradient = update - seen - strength * slope
-    return np.divide(image * gradient, below, out=np.zeros(grid.shape), where=is_seen)
-
-
-def _climb(
-    image: NDArray[np.float64],
-    way: NDArray[np.float64],
-    fit_of: Callable[[NDArray[np.float64]], tuple[float, float]],
-    fit: float,
-    objective: float,
-) -> tuple[NDArray[np.float64], float, float]:
+def _climb(image: Image, way: Image, objective: Objective, fits: Fits) -> tuple[Image, Fits]:
     """Go along `way`, half as far until the objective does not fall; stay where nothing helps."""
     for halvings in range(MAX_HALVINGS):
         # a step never takes a voxel to 0, from where it could not come back
         new = np.maximum(image + way / 2**halvings, SMALLEST_SHARE * image)
-        new_fit, new_objective = fit_of(new)
-        if new_objective >= objective:
-            return new, new_fit, new_objective
-    return image, fit, objective
+        new_fits = objective(new)
+        if new_fits[1] >= fits[1]:
+            return new, new_fits
+    return image, fits

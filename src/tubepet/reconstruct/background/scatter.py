@@ -27,11 +27,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from tubepet import rng
-from tubepet.reconstruct.projection import joseph, kernels
+from tubepet.constants import PHOTON_KEV
+from tubepet.reconstruct.problem import Instrument
+from tubepet.reconstruct.projection import kernels
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry, time_of_flight
-from tubepet.types import Grid, Listmode, Scanner, Volume
+from tubepet.types import Listmode, Scanner, Volume
 
-PHOTON_KEV = 511.0
 NUM_POINTS = 250
 # Of the scattered coincidences of a round tube of the default size 92.6 % had one Compton
 # scattering only, 6.4 % several and 1.0 % one Rayleigh scattering (fast engine, 2e7 decays).
@@ -153,53 +155,35 @@ def scatter_points(mu: Volume, num: int) -> tuple[NDArray[np.float64], float]:
     return np.stack([x, y, z], axis=1), float(sums[-1]) * mu.grid.voxel_volume_mm3 / num
 
 
-def simulate(
-    activity: NDArray[np.floating],
-    grid: Grid,
-    mu: Volume,
-    scanner: Scanner,
-    efficiency: NDArray[np.float64],
-    detection: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Compute the scatter of crystals in all columns and in some rings.
-
-    Parameters
-    ----------
-    activity : array, shape (nz, ny, nx)
-        Bq/mm3 on `grid`.
-    mu : Volume
-        Attenuation at 511 keV on its own grid, 1/mm.
-    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency by column step and ring difference (`calibrate`).
-    detection : float64 array
-        `detection_table` of the scanner.
-
-    Returns
-    -------
-    float64 array, shape (num_columns, num_columns, coarse rings, coarse rings)
-        Counts per second by both columns and both rings of `coarse_rings`, symmetric.
-    """
-    return moments(activity, grid, mu, scanner, efficiency, detection, 1)[0]
-
-
 def moments(
-    activity: NDArray[np.floating],
-    grid: Grid,
+    activity: Volume,
     mu: Volume,
-    scanner: Scanner,
-    efficiency: NDArray[np.float64],
+    instrument: Instrument,
     detection: NDArray[np.float64],
-    num_moments: int = 3,
+    num_moments: int,
 ) -> NDArray[np.float64]:
     """Compute counts, and counts times position and squared position by time of flight.
 
-    Parameters as `simulate`; `num_moments` is 1 or 3.
+    Of crystals in all columns and in some rings.
+
+    Parameters
+    ----------
+    activity : Volume
+        Bq/mm3.
+    mu : Volume
+        Attenuation at 511 keV on its own grid, 1/mm.
+    detection : float64 array
+        `detection_table` of the scanner.
+    num_moments : int
+        1 (counts only) or 3.
 
     Returns
     -------
     float64 array, shape (num_moments, num_columns, num_columns, coarse rings, coarse rings)
-        1/s, mm/s and mm2/s; positions from the middle of the line toward its second end.
+        1/s, mm/s and mm2/s, by both columns and both rings of `coarse_rings`, symmetric; positions
+        from the middle of the line toward its second end.
     """
+    scanner, grid = instrument.scanner, activity.grid
     rings, columns = coarse_rings(scanner), np.arange(0, scanner.num_columns, COLUMN_STRIDE)
     crystals = (columns[:, None] + rings * scanner.num_columns).ravel()
     ends = geometry.crystal_points_mm(scanner)[crystals]
@@ -208,14 +192,15 @@ def moments(
     first, second = np.indices((len(points), len(ends))).reshape(2, -1)
     second += len(points)
     shape = len(points), len(ends)
-    emission = joseph.forward(activity, grid, everything, first, second).reshape(shape)
+    through = Lines(grid, everything, first, second)
+    emission = through.forward(activity.array).reshape(shape)
     travel = np.zeros(shape)
     if num_moments > 1:
         for axis, places in enumerate(np.meshgrid(*grid.axes_mm(), indexing="ij")[::-1]):
-            weighted = joseph.forward(activity * places, grid, everything, first, second)
+            weighted = through.forward(activity.array * places)
             way = ends[:, axis] - points[:, axis, None]
             travel += (weighted.reshape(shape) - emission * points[:, axis, None]) * way
-    depth = joseph.forward(mu.array, mu.grid, everything, first, second).reshape(shape)
+    depth = Lines(mu.grid, everything, first, second).forward(mu.array).reshape(shape)
     away = ends - points[:, None]
     distance_mm = np.linalg.norm(away, axis=2)
     away /= distance_mm[:, :, None]
@@ -223,7 +208,7 @@ def moments(
     normals = ends * [1, 1, 0] / geometry.detection_radius_mm(scanner)
     faces = (away * normals).sum(axis=2) / distance_mm**2
     for i, point in enumerate(points):
-        faces[i] *= _leg_efficiency(point, away[i], scanner, efficiency)
+        faces[i] *= _leg_efficiency(point, away[i], instrument)
     chance, stretch = angle_tables(detection)
     total = kernels.scatter_sums(
         away, faces, emission, depth, chance, stretch, distance_mm, travel
@@ -238,17 +223,17 @@ def moments(
 def _leg_efficiency(
     point: NDArray[np.float64],
     away: NDArray[np.float64],
-    scanner: Scanner,
-    efficiency: NDArray[np.float64],
+    instrument: Instrument,
 ) -> NDArray[np.float64]:
     """Root of the pair efficiency of lines as oblique as those from a point, shape (num ends,)."""
+    scanner = instrument.scanner
     across = np.hypot(away[:, 0], away[:, 1])
     distance_mm = np.abs(point[0] * away[:, 1] - point[1] * away[:, 0]) / across
     half_angle = np.arccos(np.minimum(distance_mm / geometry.detection_radius_mm(scanner), 1.0))
     chord_mm = 2 * geometry.detection_radius_mm(scanner) * np.sin(half_angle)
     difference = np.abs(away[:, 2]) / across * chord_mm / scanner.axial_pitch_mm
     place = np.stack([half_angle / np.pi * scanner.num_columns, difference])
-    return np.sqrt(map_coordinates(efficiency, place, order=1, mode="nearest"))
+    return np.sqrt(map_coordinates(instrument.efficiency, place, order=1, mode="nearest"))
 
 
 def angle_tables(
@@ -301,7 +286,7 @@ def event_counts(
     Parameters
     ----------
     scatter : float64 array
-        From `simulate`.
+        Counts of `moments`.
     """
     weights = ring_weights(scanner)
     ring1, ring2 = geometry.rings(events, scanner)

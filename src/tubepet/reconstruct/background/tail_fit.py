@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from tubepet.logs import log
 from tubepet.reconstruct.background.log_linear import fit_log_linear
-from tubepet.reconstruct.scanner import geometry
-from tubepet.types import Grid, Listmode, Scanner
+from tubepet.reconstruct.scanner import geometry, lors
+from tubepet.reconstruct.scanner.lors import Cylinder, Lors
+from tubepet.types import Listmode, Scanner
 
 # Two crystals: photons that scatter between neighbouring crystals shift true LORs by one or two.
 MARGIN_MM = 8.0
@@ -25,19 +26,6 @@ MARGIN_MM = 8.0
 REACH_MM = 40.0
 # Three coefficients from fewer counts would be noise, larger than what they describe.
 MIN_TAIL_COUNTS = 100
-
-
-@dataclass(frozen=True)
-class Cylinder:
-    """What surely holds the object: a cylinder around the scanner axis, mm."""
-
-    radius_mm: float
-    z_low_mm: float
-    z_high_mm: float
-
-    def widened(self, by_mm: float) -> "Cylinder":
-        """Return the cylinder with this much more on all sides."""
-        return Cylinder(self.radius_mm + by_mm, self.z_low_mm - by_mm, self.z_high_mm + by_mm)
 
 
 @dataclass(frozen=True)
@@ -56,110 +44,36 @@ class Background:
     coefficients: NDArray[np.float64]
     z_mm: float
 
-    def density(
-        self, distance_mm: NDArray[np.float64], middle_mm: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Return counts per mm2 of LOR area, at a distance from the axis and an axial middle."""
+    def density(self, where: Lors) -> NDArray[np.float64]:
+        """Return counts per mm2 of LOR area; slopes do not count."""
         if len(self.coefficients) == 0:
-            return np.zeros(np.broadcast(distance_mm, middle_mm).shape)
-        return np.exp(_design(distance_mm, middle_mm - self.z_mm) @ self.coefficients)
+            return np.zeros(np.broadcast(where.distance_mm, where.middle_mm).shape)
+        return np.exp(_design(where.distance_mm, where.middle_mm - self.z_mm) @ self.coefficients)
 
 
-def enclosing_cylinder(is_object: NDArray[np.bool_], grid: Grid) -> Cylinder:
-    """Return the smallest cylinder around the axis that holds all marked voxels."""
-    z, y, x = grid.axes_mm()
-    if not is_object.any():
-        return Cylinder(0.0, 0.0, 0.0)
-    z_used = z[is_object.any(axis=(1, 2))]
-    half_z, half_y, half_x = (size / 2 for size in grid.voxel_mm)
-    corner_mm = np.hypot(np.abs(y)[:, None] + half_y, np.abs(x)[None, :] + half_x)
-    return Cylinder(
-        float(corner_mm[is_object.any(axis=0)].max()),
-        float(z_used[0] - half_z),
-        float(z_used[-1] + half_z),
-    )
+def is_core(where: Lors, cylinder: Cylinder) -> NDArray[np.bool_]:
+    """Which LORs come closer to a cylinder than the margin."""
+    return cylinder.widened(MARGIN_MM).meets(where)
 
 
-def touches(
-    distance_mm: NDArray[np.float64],
-    middle_mm: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    cylinder: Cylinder,
-) -> NDArray[np.bool_]:
-    """Which LORs meet a cylinder.
-
-    Parameters
-    ----------
-    distance_mm, middle_mm, slope : float64 arrays
-        Distance from the axis, z half-way, |dz| per mm of transaxial path; broadcast together.
-    """
-    half_mm = np.sqrt(np.maximum(cylinder.radius_mm**2 - distance_mm**2, 0.0))
-    return (
-        (distance_mm <= cylinder.radius_mm)
-        & (middle_mm - slope * half_mm <= cylinder.z_high_mm)
-        & (middle_mm + slope * half_mm >= cylinder.z_low_mm)
-    )
-
-
-def is_core(
-    distance_mm: NDArray[np.float64],
-    middle_mm: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    cylinder: Cylinder,
-) -> NDArray[np.bool_]:
-    """Which LORs come closer to a cylinder than the margin; parameters as `touches`."""
-    return touches(distance_mm, middle_mm, slope, cylinder.widened(MARGIN_MM))
-
-
-def is_tail(
-    distance_mm: NDArray[np.float64],
-    middle_mm: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    cylinder: Cylinder,
-) -> NDArray[np.bool_]:
-    """Which LORs are not core and still within reach; parameters as `touches`."""
+def is_tail(where: Lors, cylinder: Cylinder) -> NDArray[np.bool_]:
+    """Which LORs are not core and still within reach."""
     outer = cylinder.widened(MARGIN_MM + REACH_MM)
     is_near = (
-        (distance_mm <= outer.radius_mm)
-        & (middle_mm <= outer.z_high_mm)
-        & (middle_mm >= outer.z_low_mm)
+        (where.distance_mm <= outer.radius_mm)
+        & (where.middle_mm <= outer.z_high_mm)
+        & (where.middle_mm >= outer.z_low_mm)
     )
-    return is_near & ~is_core(distance_mm, middle_mm, slope, cylinder)
-
-
-def event_coordinates(
-    events: Listmode, scanner: Scanner
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Distance from the axis, axial middle (mm) and slope of the LOR of every event."""
-    step = geometry.column_steps(events, scanner)
-    ring1, ring2 = geometry.rings(events, scanner)
-    return _coordinates(scanner, step, ring1, ring2)
-
-
-def lor_coordinates(
-    scanner: Scanner,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the same for all LORs, shape (num_columns // 2 + 1, num_rings, num_rings)."""
-    step, ring1, ring2 = np.ogrid[
-        : scanner.num_columns // 2 + 1, : scanner.num_rings, : scanner.num_rings
-    ]
-    return _coordinates(scanner, step, ring1, ring2)
-
-
-def lor_exposures_mm2(scanner: Scanner, areas_mm2: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the total area of all LORs of a kind, shape (num_columns // 2 + 1, rings, rings)."""
-    ring = np.arange(scanner.num_rings)
-    number = geometry.num_column_pairs(scanner)[:, None, None]
-    return number * areas_mm2[:, np.abs(ring[:, None] - ring)]
+    return is_near & ~is_core(where, cylinder)
 
 
 def total_counts(
     fitted: Background, scanner: Scanner, areas_mm2: NDArray[np.float64], cylinder: Cylinder
 ) -> float:
     """Sum of the background over all LORs that meet a cylinder, in counts."""
-    distance_mm, middle_mm, slope = lor_coordinates(scanner)
-    counts = lor_exposures_mm2(scanner, areas_mm2) * fitted.density(distance_mm, middle_mm)
-    return float(counts[touches(distance_mm, middle_mm, slope, cylinder)].sum())
+    every = lors.of_scanner(scanner)
+    counts = lors.exposures_mm2(scanner, areas_mm2) * fitted.density(every)
+    return float(counts[cylinder.meets(every)].sum())
 
 
 def fit_background(
@@ -180,9 +94,8 @@ def fit_background(
         None at all (with a line in the log) if the tail has fewer than `MIN_TAIL_COUNTS` counts.
     """
     z_mm = (cylinder.z_low_mm + cylinder.z_high_mm) / 2
-    distance_mm, middle_mm, slope = lor_coordinates(scanner)
-    in_tail = is_tail(distance_mm, middle_mm, slope, cylinder)
-    exposure_mm2 = np.where(in_tail, lor_exposures_mm2(scanner, areas_mm2), 0.0)
+    in_tail = is_tail(lors.of_scanner(scanner), cylinder)
+    exposure_mm2 = np.where(in_tail, lors.exposures_mm2(scanner, areas_mm2), 0.0)
     step, (ring1, ring2) = geometry.column_steps(events, scanner), geometry.rings(events, scanner)
     counts = np.zeros(exposure_mm2.shape)
     np.add.at(counts, (step, ring1, ring2), 1.0)
@@ -191,9 +104,8 @@ def fit_background(
     if num_tail < MIN_TAIL_COUNTS:
         log.warning(
             "background: %d counts beside the object, fewer than %d: set to zero",
-            num_tail,
-            MIN_TAIL_COUNTS,
-        )
+            num_tail, MIN_TAIL_COUNTS,
+        )  # fmt: skip
         return Background(np.empty(0), z_mm)
     # pool LORs with equal distance and middle: the model ignores their slope
     ring = np.arange(scanner.num_rings)
@@ -213,22 +125,6 @@ def fit_background(
     )
     log.info("background: fitted to %d counts beside the object", num_tail)
     return Background(coefficients, z_mm)
-
-
-def _coordinates(
-    scanner: Scanner,
-    step: NDArray[np.integer],
-    ring1: NDArray[np.integer],
-    ring2: NDArray[np.integer],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    z_mm = geometry.ring_positions_mm(scanner)
-    chord_mm = (
-        2 * geometry.detection_radius_mm(scanner) * np.sin(np.pi * step / scanner.num_columns)
-    )
-    # step 0 is no LOR (its area is 0); any finite slope will do
-    slope = np.abs(z_mm[ring2] - z_mm[ring1]) / np.where(step > 0, chord_mm, 1.0)
-    middle_mm = (z_mm[ring1] + z_mm[ring2]) / 2
-    return geometry.axis_distances_mm(scanner)[step], middle_mm, slope
 
 
 def _design(

@@ -76,3 +76,8 @@ def blurred(image: NDArray[np.floating], grid: Grid, kernel: Kernel) -> NDArray[
         sigma = [w / FWHM_PER_SIGMA / d for w, d in zip(widths_mm, grid.voxel_mm, strict=True)]
         total += part.share * gaussian_filter(sharp, sigma, mode="reflect")
     return total
+
+
+def smoothed(image: NDArray[np.floating], grid: Grid, fwhm_mm: float) -> NDArray[np.float64]:
+    """Convolve with one Gaussian; 0: as it is."""
+    return blurred(image, grid, gaussian(fwhm_mm))

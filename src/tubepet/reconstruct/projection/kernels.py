@@ -1,8 +1,8 @@
 """All compiled loops of the stage: walks along lines through padded images.
 
 They are in one file because numba's cache looks at the file of a kernel only: a kernel elsewhere
-would go on with old code after an edit here. What they compute is described in `projector`,
-`sensitivity` and `algorithms`, which are their only callers.
+would go on with old code after an edit here. What they compute is described in `lines`,
+`sensitivity` and `scatter`, which are their only callers.
 
 What makes them fast, by Joseph's method (1982, doi:10.1109/TMI.1982.4307572):
 
@@ -21,6 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.types import Grid
 
 MAX_CHUNK_LINES = 1 << 15  # float32 sums of so many terms are good to 1e-5
 MIN_CHUNK_LINES = 1 << 11
@@ -44,6 +47,39 @@ Ray = tuple[int, int, int, int, int, float, float, float, float, float, float]
 # Steps of Roberts' R3 sequence (powers of 1/1.2207..., the root of x^4 = x + 1): the subset's first
 # ring runs through all residues evenly over rings, column steps and columns.
 R3 = (0.8191725134, 0.6710436067, 0.5497004779)
+
+
+def use_threads(num_threads: int) -> None:
+    """Let the kernels use this many threads (or as many as there are)."""
+    numba.set_num_threads(min(num_threads, numba.config.NUMBA_NUM_THREADS))
+
+
+def grid_numbers(grid: Grid) -> NDArray[np.float64]:
+    """Return a grid as the kernels take it: shape, voxel size and origin (mm), each (z, y, x)."""
+    return np.array([*grid.shape, *grid.voxel_mm, *grid.origin_mm], dtype=np.float64)
+
+
+def padded(image: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the image flat, as the kernels take it: float32, axes (y, x, z), zeros around."""
+    moved = np.asarray(image, dtype=np.float32).transpose(1, 2, 0)
+    return np.pad(moved, (1, 2)).ravel()
+
+
+def unpadded(flat: NDArray[np.floating], grid: Grid) -> NDArray[np.float64]:
+    """Return an image as the kernels make it with axes (z, y, x) and without padding."""
+    nz, ny, nx = grid.shape
+    image = flat.reshape(ny + 3, nx + 3, nz + 3)[1:-2, 1:-2, 1:-2].transpose(2, 0, 1)
+    return np.ascontiguousarray(image, dtype=np.float64)
+
+
+def num_padded(grid: Grid) -> int:
+    """Return the length of a padded image."""
+    return math.prod(n + 3 for n in grid.shape)
+
+
+def private_images(grid: Grid, num_images: int | None = None) -> NDArray[np.float32]:
+    """One empty padded image per thread, or as many as are asked for."""
+    return np.zeros((num_images or numba.get_num_threads(), num_padded(grid)), np.float32)
 
 
 @numba.njit(cache=True, inline="always")
@@ -284,31 +320,37 @@ def back_sums(  # type: ignore[no-untyped-def]
 
 @part_of
 def em_part(  # type: ignore[no-untyped-def]
-    flat, points, first, second, additive, tof_mm, tof_table, grid, subset, num_subsets, begin, end,
-    image,
+    flat, points, first, second, additive, tof_mm, tof_table, grid, subset, num_subsets, expected,
+    begin, end, image,
 ):  # fmt: skip
     """Project, divide, backproject events begin, ..., end - 1 of a subset."""
     weights = empty_weights(grid)
     for i in range(begin, end):
         n = subset + i * num_subsets
         walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
-        expected = gather(flat, walk, weights) + additive[n]
-        if expected > 0.0:
-            scatter(image, walk, weights, 1.0 / expected)
+        value = gather(flat, walk, weights) + additive[n]
+        expected[i] = value
+        if value > 0.0:
+            scatter(image, walk, weights, 1.0 / value)
 
 
 def em_sums(  # type: ignore[no-untyped-def]
     flat, points, first, second, additive, tof_mm, tof_table, grid, subset, num_subsets, private,
     total,
 ):  # fmt: skip
-    """Project, divide, backproject events subset, subset + num_subsets, ... in one pass."""
+    """Project, divide, backproject events subset, subset + num_subsets, ... in one pass.
+
+    Returns what was divided by: the line integral and additive term of every one of these events.
+    """
     lines = flat, points, first, second, additive, tof_mm, tof_table, grid, subset, num_subsets
+    num = (len(first) - subset + num_subsets - 1) // num_subsets
+    expected = np.empty(num)
 
     def fill(begin: int, end: int, i_image: int) -> None:
-        em_part(*lines, begin, end, private[i_image])
+        em_part(*lines, expected, begin, end, private[i_image])
 
-    num = (len(first) - subset + num_subsets - 1) // num_subsets
     by_chunks(fill, num, num_chunks(num), private, total)
+    return expected
 
 
 def by_chunks(fill, num, num_parts, private, *totals):  # type: ignore[no-untyped-def]
@@ -390,31 +432,6 @@ def lor_sums(  # type: ignore[no-untyped-def]
     per_chunk = max(1, stride * MAX_CHUNK_LINES // num_rings**2)
     num_parts = math.ceil(len(tasks) / per_chunk)
     by_chunks(fill, len(tasks), num_parts, private, *totals)
-
-
-@numba.njit(cache=True, fastmath=REORDER)
-def matrix_rows(  # type: ignore[no-untyped-def]
-    points, first, second, tof_mm, tof_table, grid, starts, voxels, values
-):
-    """Fill a CSR matrix of all weights (padded voxels); only count them if `values` is empty."""
-    weights = empty_weights(grid)
-    for n in range(len(first)):
-        walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
-        start, stop, stride0, stride1, stride2, u0, du, v0, dv, _, _ = walk
-        at = starts[n]
-        starts[n + 1] = at + 4 * max(stop - start + 1, 0)
-        if len(values) == 0:
-            continue
-        for k in range(stop - start + 1):
-            u, v = u0 + du * (start + k), v0 + dv * (start + k)
-            iu, iv = int(u), int(v)
-            fu, fv = u - iu, v - iv
-            corner = (start + k + 1) * stride0 + iu * stride1 + iv * stride2
-            voxels[at], values[at] = corner, weights[k] * (1 - fu) * (1 - fv)
-            voxels[at + 1], values[at + 1] = corner + stride2, weights[k] * (1 - fu) * fv
-            voxels[at + 2], values[at + 2] = corner + stride1, weights[k] * fu * (1 - fv)
-            voxels[at + 3], values[at + 3] = corner + stride1 + stride2, weights[k] * fu * fv
-            at += 4
 
 
 @numba.njit(cache=True, parallel=True)

@@ -1,9 +1,9 @@
-"""libparallelproj as another projector, where it is installed: `forward`, `back` as in `joseph`.
+"""libparallelproj as another projector, where it is installed: line integrals and their adjoint.
 
 libparallelproj 2 (Apache-2.0, https://github.com/KUL-recon-lab/libparallelproj; conda-forge) is the
 reference implementation of the field. It has no wheel; its C library is found by the system's
 loader or by the environment variable `TUBEPET_PARALLELPROJ`, a path. It drops lines that pass the
-image by less than a voxel, where `joseph` interpolates toward zero: compare images inside.
+image by less than a voxel, where `Lines` interpolates toward zero: compare images inside.
 """
 
 import ctypes
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubepet.errors import InputError
-from tubepet.reconstruct.projection import joseph
 from tubepet.types import Grid
 
 TOF_BIN_MM = 0.1  # positions are binned; finer than any resolution
@@ -73,44 +72,35 @@ def prepare(
     return (*ends, *numbers, np.array(grid.shape[::-1], np.int32))
 
 
-def tof_arguments(tof_mm: NDArray[np.floating], sigma_mm: float) -> tuple[object, ...]:
+def tof_arguments(
+    tof_mm: NDArray[np.floating], sigma_mm: float, reach_sigmas: float
+) -> tuple[object, ...]:
     """Time-of-flight arguments: bin width, sigma, offset, reach, bins, their number, two flags."""
     half = int(np.ceil(np.abs(tof_mm).max(initial=0) / TOF_BIN_MM)) + 1
     if 2 * half + 1 > np.iinfo(np.int16).max:
         raise InputError(f"tof_mm: got positions up to {half * TOF_BIN_MM:.0f} mm, expected 1600")
     bins = (np.rint(tof_mm / TOF_BIN_MM) + half).astype(np.int16)
     sigma, offset = np.array([sigma_mm], np.float32), np.zeros(1, np.float32)
-    return (TOF_BIN_MM, sigma, offset, float(joseph.TOF_REACH_SIGMAS), bins, 2 * half + 1, 0, 0)
+    return (TOF_BIN_MM, sigma, offset, float(reach_sigmas), bins, 2 * half + 1, 0, 0)
 
 
 def forward(
     image: NDArray[np.floating],
-    grid: Grid,
-    points: NDArray[np.float64],
-    first: NDArray[np.integer],
-    second: NDArray[np.integer],
-    tof_mm: NDArray[np.floating] = joseph.NO_TOF,
-    table: NDArray[np.float32] = joseph.NO_TOF,
+    prepared: tuple[NDArray[np.generic], ...],
+    tof: tuple[object, ...],
 ) -> NDArray[np.float64]:
-    """Integrate an image along lines, as `joseph.forward`."""
+    """Integrate an image with axes (z, y, x) along prepared lines, shape (n,)."""
     moved = np.ascontiguousarray(np.transpose(image), np.float32)
-    tof = tof_arguments(tof_mm, joseph.tof_sigma_mm(table)) if len(table) else ()
-    sums = joseph_forward(load(), moved, prepare(grid, points, first, second), tof)
+    sums = joseph_forward(load(), moved, prepared, tof)
     return sums.astype(np.float64) / (TOF_BIN_MM if tof else 1.0)
 
 
 def back(
     values: NDArray[np.float64],
-    grid: Grid,
-    points: NDArray[np.float64],
-    first: NDArray[np.integer],
-    second: NDArray[np.integer],
-    tof_mm: NDArray[np.floating] = joseph.NO_TOF,
-    table: NDArray[np.float32] = joseph.NO_TOF,
+    prepared: tuple[NDArray[np.generic], ...],
+    tof: tuple[object, ...],
 ) -> NDArray[np.float64]:
-    """Spread values along lines, as `joseph.back`."""
-    tof = tof_arguments(tof_mm, joseph.tof_sigma_mm(table)) if len(table) else ()
-    prepared = prepare(grid, points, first, second)
+    """Spread values along prepared lines, shape (nz, ny, nx): the adjoint of `forward`."""
     image = joseph_back(load(), np.ascontiguousarray(values, np.float32), prepared, tof)
     return image.T.astype(np.float64, order="C") / (TOF_BIN_MM if tof else 1.0)
 

@@ -1,7 +1,7 @@
 """Sensitivity image: expected counts per Bq/mm3 and second of every voxel, over all allowed pairs.
 
 s_v = sum over LORs of area(LOR) * attenuation(LOR) * weight(LOR, v), with the area of
-`geometry.lor_areas_mm2` and the Joseph weights of `joseph`. No list of LORs is made.
+`geometry.lor_areas_mm2` and the weights of `lines`. No list of LORs is made.
 
 For a tube the exact sum without attenuation, shared by all tubes, is multiplied by the ratio of
 the attenuated to the plain sum over the same regular subset of LORs (a control variate: the
@@ -18,7 +18,9 @@ from scipy.ndimage import gaussian_filter
 from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct.projection import joseph, kernels
+from tubepet.reconstruct.problem import Instrument
+from tubepet.reconstruct.projection import kernels
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import checks, geometry
 from tubepet.reconstruct.scanner.crystals import Crystals, pair_areas_mm2
 from tubepet.types import Grid, Scanner, Volume
@@ -50,7 +52,7 @@ def geometric_sensitivity(
     Parameters
     ----------
     efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency by column step and ring difference (`calibrate`).
+        Pair efficiency by column step and ring difference (`calibration`).
 
     Returns
     -------
@@ -64,10 +66,7 @@ def geometric_sensitivity(
     """
     checks.check_memory(grid)
     is_symmetric = _is_symmetric(scanner, grid)
-    plain = np.zeros(joseph.num_padded(grid))
-    no_mu = Volume(np.zeros(grid.shape), grid)
-    _run(scanner, grid, efficiency, is_symmetric, 1, no_mu, plain, plain[:0])
-    image = joseph.unpadded(plain, grid)
+    image, _ = _sums(scanner, grid, efficiency, None, 1, is_symmetric)
     if is_symmetric:
         for flip in (lambda i: i[::-1], lambda i: i[:, ::-1], lambda i: np.rot90(i, 2, (1, 2))):
             image = image + flip(image)
@@ -82,20 +81,11 @@ def geometric_sensitivity(
     return image
 
 
-def attenuated_sensitivity(
-    geometric: NDArray[np.floating],
-    scanner: Scanner,
-    grid: Grid,
-    efficiency: NDArray[np.float64],
-    mu: Volume,
-    stride: int,
-) -> NDArray[np.float64]:
+def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> NDArray[np.float64]:
     """Sensitivity with an attenuating object.
 
     Parameters
     ----------
-    geometric : array, shape (nz, ny, nx)
-        From `geometric_sensitivity`.
     mu : Volume
         Attenuation at 511 keV on its own grid, 1/mm.
     stride : int
@@ -111,16 +101,11 @@ def attenuated_sensitivity(
     InputError
         If the subset leaves out voxels.
     """
-    weakened_sum = np.zeros(joseph.num_padded(grid))
-    plain_sum = np.zeros(joseph.num_padded(grid) if stride > 1 else 0)
-    _run(scanner, grid, efficiency, False, stride, mu, plain_sum, weakened_sum)
-    weakened = joseph.unpadded(weakened_sum, grid)
+    geometric, grid = instrument.geometric.array, instrument.grid
+    sums = _sums(instrument.scanner, grid, instrument.efficiency, mu, stride)
     if stride == 1:
-        return weakened
-    plain, weakened = (
-        gaussian_filter(total, RATIO_SIGMA_VOXELS, mode="reflect")
-        for total in (joseph.unpadded(plain_sum, grid), weakened)
-    )
+        return sums[1]
+    plain, weakened = (gaussian_filter(s, RATIO_SIGMA_VOXELS, mode="reflect") for s in sums)
     if np.any((plain <= 0) & (geometric > 0)):
         raise InputError(
             f"reconstruct.sensitivity_stride: got {stride}, which leaves voxels without any line, "
@@ -164,34 +149,33 @@ def _tasks(
     return np.concatenate(tasks), np.concatenate(shares)
 
 
-def _run(
+def _sums(
     scanner: Scanner,
     grid: Grid,
     efficiency: NDArray[np.float64],
-    is_symmetric: bool,
+    mu: Volume | None,
     stride: int,
-    mu: Volume,
-    plain: NDArray[np.float64],
-    weakened: NDArray[np.float64],
-) -> None:
+    is_symmetric: bool = False,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum plainly and with attenuation; zero what is not asked for.
+
+    Without `mu` there is no attenuated sum, and with it the plain one only if `stride` is > 1.
+    """
     tasks, shares = _tasks(scanner, _steps_through(grid, scanner), is_symmetric)
-    num_images = numba.get_num_threads() * ((len(plain) > 0) + (len(weakened) > 0))
+    is_wanted, num = (mu is None or stride > 1, mu is not None), kernels.num_padded(grid)
+    plain, weakened = (np.zeros(num if wanted else 0) for wanted in is_wanted)
+    through = Volume(np.zeros(grid.shape), grid) if mu is None else mu
     kernels.lor_sums(
-        geometry.crystal_points_mm(scanner),
-        geometry.lor_areas_mm2(scanner, efficiency),
-        tasks,
-        shares,
-        scanner.num_rings,
-        scanner.num_columns,
-        is_symmetric,
-        stride,
-        joseph.grid_numbers(grid),
-        joseph.padded(mu.array),
-        joseph.grid_numbers(mu.grid),
-        joseph.private_images(grid, num_images),
-        plain,
-        weakened,
+        geometry.crystal_points_mm(scanner), geometry.lor_areas_mm2(scanner, efficiency),
+        tasks, shares, scanner.num_rings, scanner.num_columns, is_symmetric, stride,
+        kernels.grid_numbers(grid), kernels.padded(through.array),
+        kernels.grid_numbers(through.grid),
+        kernels.private_images(grid, numba.get_num_threads() * sum(is_wanted)), plain, weakened,
+    )  # fmt: skip
+    plain, weakened = (
+        kernels.unpadded(s, grid) if len(s) > 0 else np.zeros(grid.shape) for s in (plain, weakened)
     )
+    return plain, weakened
 
 
 def of_pairs(
@@ -230,10 +214,11 @@ def of_pairs(
         size = min(PAIRS_PER_CHUNK, number - start)
         numbers = np.arange(start, start + size) if is_all else generator.integers(total, size=size)
         first, second = _pair(numbers)
+        ends = crystals.points_mm, first, second
         weights = pair_areas_mm2(crystals, first, second)
         if mu is not None:
-            weights *= np.exp(-joseph.forward(mu.array, mu.grid, crystals.points_mm, first, second))
-        image += joseph.back(weights, grid, crystals.points_mm, first, second)
+            weights *= np.exp(-Lines(mu.grid, *ends).forward(mu.array))
+        image += Lines(grid, *ends).back(weights)
     return image * (total / number)
 
 

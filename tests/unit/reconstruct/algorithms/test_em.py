@@ -1,48 +1,51 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from skimage.restoration import denoise_tv_chambolle
 
 from tubepet.errors import InputError
 from tubepet.reconstruct.algorithms import em, priors, stopping
-from tubepet.reconstruct.projection import joseph
-from tubepet.reconstruct.projection.blur import gaussian
+from tubepet.reconstruct.problem import Acquisition, Settings
+from tubepet.reconstruct.projection import blur, kernels
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Grid
 
+SETTINGS = Settings(num_iterations=5, psf=blur.gaussian(2.0))
 CUBE = Grid.centred((4, 5, 6), (2.0, 1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
 def model(scanner, grid):
-    """Return a function: counts wanted -> lines of a disc, the sensitivity, the true image."""
+    """Return a function: counts wanted -> the acquisition of a disc, the true image."""
     rng = np.random.default_rng(11)
     points = geometry.crystal_points_mm(scanner)
     first, second = rng.integers(0, scanner.num_crystals, (2, 400_000)).astype(np.int32)
     z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
     truth = np.where((np.hypot(x, y) < 8) & (np.abs(z) < 7), 1.0, 0.0)
     truth[(np.hypot(x - 3, y) < 2) & (np.abs(z) < 7)] = 3.0
-    blurred = em.smoothed(truth, grid, 2.0)
-    sums = joseph.forward(blurred, grid, points, first, second)
-    hits = joseph.forward(np.ones(grid.shape), grid, points, first, second) > 0
-    first, second, sums = first[hits], second[hits], sums[hits]
-    plain = joseph.back(np.ones(len(first)), grid, points, first, second)
+    lines = Lines(grid, points, first, second)
+    hits = np.flatnonzero(lines.forward(np.ones(grid.shape)) > 0)
+    lines = Lines(grid, points, first[hits], second[hits], np.full(len(hits), 1e-3))
+    sums = lines.forward(blur.smoothed(truth, grid, 2.0))
+    plain = lines.back(np.ones(len(lines)))
 
     def make(num_counts, seed=0):
         scale = num_counts / sums.sum()
         draws = np.random.default_rng(seed).poisson(sums * scale)
         rows = np.repeat(np.arange(len(sums)), draws)
-        lines = Lines(points, first[rows], second[rows], np.full(len(rows), 1e-3))
-        return lines, plain * scale, truth
+        return Acquisition(lines.part(rows), plain * scale, np.full(grid.shape, 0.5)), truth
 
     return make
 
 
-def run(model, num_counts, num_iterations, *prior, seed=0, grid=None):
-    lines, sens, truth = model(num_counts, seed)
-    start = np.full(truth.shape, 0.5)
-    image, trace = em.iterate(lines, grid, sens, start, num_iterations, 1, gaussian(2.0), *prior)
-    return image, trace, truth
+def run(model, num_counts, num_iterations, algorithm="mlem", strength=0.0, **more):
+    settings = replace(
+        SETTINGS, num_iterations=num_iterations, algorithm=algorithm, prior_strength=strength,
+        **more,
+    )  # fmt: skip
+    return em.iterate(model(num_counts)[0], settings)
 
 
 def test_relative_differences_by_hand():
@@ -84,10 +87,10 @@ def test_denoise_of_two_steps_by_hand():
 
 
 def test_map_never_falls_and_smooths(model, grid):
-    image, trace, _ = run(model, 20_000, 25, "map_rdp", 1.0, grid=grid)
+    image, trace = run(model, 20_000, 25, "map_rdp", 1.0)
     assert (np.diff(trace["objective"]) >= 0).all()
     assert trace["objective"].iloc[-1] > trace["objective"].iloc[0]
-    plain, _, _ = run(model, 20_000, 25, grid=grid)
+    plain, _ = run(model, 20_000, 25)
     z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
     flat = (np.hypot(x, y) < 5) & (np.hypot(x - 3, y) > 5) & (np.abs(z) < 5)
     assert image[flat].std() < 0.7 * plain[flat].std()
@@ -95,50 +98,78 @@ def test_map_never_falls_and_smooths(model, grid):
 
 
 @pytest.mark.parametrize("algorithm", ["map_rdp", "tv"])
-def test_no_strength_is_mlem(model, grid, algorithm):
-    prior, _, _ = run(model, 5_000, 3, algorithm, 0.0, grid=grid)
-    plain, _, _ = run(model, 5_000, 3, grid=grid)
+def test_no_strength_is_mlem(model, algorithm):
+    prior, _ = run(model, 5_000, 3, algorithm)
+    plain, _ = run(model, 5_000, 3)
     assert (prior == plain).all()
     # and a hair of it nearly
-    prior, _, _ = run(model, 5_000, 3, algorithm, 1e-9, grid=grid)
+    prior, _ = run(model, 5_000, 3, algorithm, 1e-9)
     assert np.allclose(prior, plain, rtol=1e-4, atol=1e-6)
 
 
 def test_tv_flattens(model, grid):
-    image, _, _ = run(model, 20_000, 25, "tv", 0.1, grid=grid)
-    plain, _, _ = run(model, 20_000, 25, grid=grid)
+    image, _ = run(model, 20_000, 25, "tv", 0.1)
+    plain, _ = run(model, 20_000, 25)
     assert priors.total_variation(image, grid) < 0.7 * priors.total_variation(plain, grid)
     # the totals stay: the denoising moves activity, it does not make any
     assert image.sum() == pytest.approx(plain.sum(), rel=0.05)
 
 
-def test_priors_refuse_subsets(model, grid):
-    lines, sens, truth = model(1_000)
+@pytest.mark.parametrize(
+    ("algorithm", "num_subsets"), [("mlem", 1), ("mlem", 4), ("map_rdp", 1), ("tv", 1)]
+)
+def test_trace_tells_the_likelihood_of_every_image(model, algorithm, num_subsets):
+    """Wherever the expected counts come from, they are those of that very image."""
+    acquisition, _ = model(5_000)
+    settings = replace(SETTINGS, algorithm=algorithm, prior_strength=0.1, num_subsets=num_subsets)
+    seen = []
+
+    def watch(image):
+        seen.append(image.copy())
+        return False
+
+    last, trace = em.iterate(acquisition, settings, watch)
+    fits = [em.Objective(acquisition, settings)(image) for image in [*seen, last]]
+    np.testing.assert_allclose(trace[["log_likelihood", "objective"]], fits, rtol=1e-12)
+    assert list(trace["iteration"]) == list(range(6))
+
+
+def test_stopped_iterations_end_with_the_image_they_return(model):
+    acquisition, _ = model(5_000)
+    image, trace = em.iterate(acquisition, SETTINGS, lambda image: image.max() > 1.0)
+    assert 0 < len(trace) - 1 < SETTINGS.num_iterations
+    fit = em.Objective(acquisition, SETTINGS).log_likelihood(image)
+    assert trace["log_likelihood"].iloc[-1] == pytest.approx(fit, rel=1e-12)
+
+
+def test_threads_do_not_change_a_bit_of_image_or_trace(model):
+    made = []
+    for num_threads in (1, 2):
+        kernels.use_threads(num_threads)
+        image, trace = run(model, 20_000, 3)
+        made.append((image.tobytes(), trace.to_numpy().tobytes()))
+    assert made[0] == made[1]
+
+
+def test_priors_refuse_subsets(model):
     with pytest.raises(InputError, match="num_subsets: got 4 with algorithm tv, expected 1"):
-        em.iterate(lines, grid, sens, truth + 1, 3, 4, gaussian(2.0), "tv", 0.1)
+        run(model, 1_000, 3, "tv", 0.1, num_subsets=4)
 
 
-def test_fewer_events_stop_earlier(model, grid):
-    found = []
-    for num_counts in (1_000, 100_000):
-        lines, sens, truth = model(num_counts)
-        start = np.full(truth.shape, 0.5)
-        fixed = (40, 1, gaussian(2.0), "mlem", 0.0, np.random.default_rng(3))
-        found.append(stopping.best_iteration(lines, grid, sens, start, *fixed))
+def test_fewer_events_stop_earlier(model):
+    settings = replace(SETTINGS, num_iterations=40)
+    found = [
+        stopping.best_iteration(model(num_counts)[0], settings, np.random.default_rng(3))
+        for num_counts in (1_000, 100_000)
+    ]
     assert 1 <= found[0] < found[1] <= 40
 
 
 def test_bootstrap_agrees_with_repeated_measurements(model, grid):
-    fixed = (5, 1, gaussian(2.0))
-    images = []
-    for seed in range(24):
-        lines, sens, truth = model(20_000, seed)
-        start = np.full(truth.shape, 0.5)
-        images.append(em.iterate(lines, grid, sens, start, *fixed)[0])
+    images = [em.iterate(model(20_000, seed)[0], SETTINGS)[0] for seed in range(24)]
     repeated = np.std(images, axis=0, ddof=1)
-    lines, sens, truth = model(20_000, 99)
-    rng = np.random.default_rng(5)
-    got = stopping.error_image(lines, grid, sens, start, *fixed, "mlem", 0.0, 0.0, 24, rng)
-    inside = em.smoothed(truth, grid, 3.0) > 0.9
+    acquisition, truth = model(20_000, 99)
+    got = stopping.error_image(acquisition, SETTINGS, 24, np.random.default_rng(5))
+    inside = blur.smoothed(truth, grid, 3.0) > 0.9
     # both are good to 15 % per voxel; over many, neighbours correlated, to a few percent
     assert got[inside].mean() == pytest.approx(repeated[inside].mean(), rel=0.1)

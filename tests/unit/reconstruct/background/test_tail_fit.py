@@ -6,9 +6,10 @@ import pytest
 from tubepet.logs import log
 from tubepet.reconstruct.background import tail_fit
 from tubepet.reconstruct.background.log_linear import fit_log_linear
-from tubepet.reconstruct.background.tail_fit import Background, Cylinder
-from tubepet.reconstruct.scanner import geometry
-from tubepet.types import Grid, Listmode
+from tubepet.reconstruct.background.tail_fit import Background
+from tubepet.reconstruct.scanner import geometry, lors
+from tubepet.reconstruct.scanner.lors import Cylinder, Lors
+from tubepet.types import Listmode
 
 OBJECT = Cylinder(6.0, -8.0, 8.0)
 
@@ -34,14 +35,14 @@ def areas(scanner):
 
 def test_fit_continues_a_known_density_under_the_object(scanner, areas):
     true = Background(np.array([3.0, -4e-4, -2e-3]), 0.0)
-    distance, middle, slope = tail_fit.lor_coordinates(scanner)
-    mean = tail_fit.lor_exposures_mm2(scanner, areas) * true.density(distance, middle)
+    every = lors.of_scanner(scanner)
+    mean = lors.exposures_mm2(scanner, areas) * true.density(every)
     events = draw_events(scanner, np.random.default_rng(1).poisson(mean))
     found = tail_fit.fit_background(events, scanner, areas, OBJECT)
-    core = tail_fit.is_core(distance, middle, slope, OBJECT)
-    exposure = tail_fit.lor_exposures_mm2(scanner, areas)
+    core = tail_fit.is_core(every, OBJECT)
+    exposure = lors.exposures_mm2(scanner, areas)
     expected = mean[core].sum()
-    got = (exposure * found.density(distance, middle))[core].sum()
+    got = (exposure * found.density(every))[core].sum()
     # the tail here holds about 1e4 counts; the extrapolation errs a few times their 1 %
     assert got == pytest.approx(expected, rel=0.05)
     assert tail_fit.total_counts(true, scanner, areas, OBJECT.widened(tail_fit.MARGIN_MM)) == (
@@ -50,11 +51,11 @@ def test_fit_continues_a_known_density_under_the_object(scanner, areas):
 
 
 def test_counts_of_the_object_do_not_enter(scanner, areas):
-    distance, middle, slope = tail_fit.lor_coordinates(scanner)
+    every = lors.of_scanner(scanner)
     flat = Background(np.array([2.5, 0.0, 0.0]), 0.0)
-    mean = tail_fit.lor_exposures_mm2(scanner, areas) * flat.density(distance, middle)
+    mean = lors.exposures_mm2(scanner, areas) * flat.density(every)
     counts = np.random.default_rng(2).poisson(mean)
-    core = tail_fit.is_core(distance, middle, slope, OBJECT)
+    core = tail_fit.is_core(every, OBJECT)
     allowed = np.broadcast_to(geometry.is_allowed_step(scanner)[:, None, None], counts.shape)
     alone = tail_fit.fit_background(draw_events(scanner, counts), scanner, areas, OBJECT)
     counts[core & allowed] += 50
@@ -71,18 +72,8 @@ def test_few_counts_give_no_background_and_say_so(scanner, areas, caplog, monkey
     with caplog.at_level(logging.WARNING, "tubepet"):
         found = tail_fit.fit_background(events, scanner, areas, OBJECT)
     assert "set to zero" in caplog.text
-    assert not found.density(np.linspace(0, 30, 4), np.zeros(4)).any()
+    assert not found.density(Lors(np.linspace(0, 30, 4), np.zeros(4), np.zeros(4))).any()
     assert tail_fit.total_counts(found, scanner, areas, OBJECT) == 0
-
-
-def test_enclosing_cylinder_reaches_the_corners_of_the_voxels():
-    grid = Grid.centred((4, 5, 5), (2.0, 1.0, 1.0))
-    marked = np.zeros(grid.shape, bool)
-    marked[1, 2, 4] = True  # centre z = -1, y = 0, x = 2
-    found = tail_fit.enclosing_cylinder(marked, grid)
-    assert found.radius_mm == pytest.approx(np.hypot(2.5, 0.5))
-    assert (found.z_low_mm, found.z_high_mm) == (-2.0, 0.0)
-    assert tail_fit.enclosing_cylinder(marked & False, grid) == Cylinder(0.0, 0.0, 0.0)
 
 
 def test_poisson_fit_of_a_constant_is_the_mean_and_of_a_slope_equals_scikit_learn():

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from tubepet import constants
-from tubepet.reconstruct import acquisition, resolution
-from tubepet.reconstruct.projection import blur, joseph
+from tubepet.reconstruct import resolution
+from tubepet.reconstruct.problem import Acquisition
+from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Grid
@@ -56,16 +57,14 @@ def test_fit_finds_the_kernel_that_made_the_events(scanner):
     rng = np.random.default_rng(3)
     points = geometry.crystal_points_mm(scanner)
     first, second = rng.integers(0, scanner.num_crystals, (2, 600_000)).astype(np.int32)
-    hits = joseph.forward(np.ones(grid.shape), grid, points, first, second) > 0
-    first, second = first[hits], second[hits]
+    hits = Lines(grid, points, first, second).forward(np.ones(grid.shape)) > 0
+    lines = Lines(grid, points, first[hits], second[hits], np.full(hits.sum(), 1e-9))
     made = (blur.Gaussian(0.75, 2.0, 3.0), blur.Gaussian(0.25, 6.0, 6.0))
-    sums = joseph.forward(blur.blurred(truth, grid, made), grid, points, first, second)
+    sums = lines.forward(blur.blurred(truth, grid, made))
     scale = 60_000 / sums.sum()
     rows = np.repeat(np.arange(len(sums)), rng.poisson(scale * sums))
-    seen = joseph.back(np.full(len(first), scale), grid, points, first, second)
-    lines = Lines(points, first[rows], second[rows], np.full(len(rows), 1e-9))
-    model = acquisition.Acquisition(lines, seen, truth, 0.0, 0.0)
-    found = resolution.fit_kernel(model, truth, grid, 4.0)
+    seen = lines.back(np.full(len(lines), scale))
+    found = resolution.fit_kernel(Acquisition(lines.part(rows), seen, truth), truth, 4.0)
     core, tail = found.kernel
     # 6e4 events tell widths to 1 to 3 %, and the share of the tail to 0.01
     assert (core.transaxial_mm, core.axial_mm) == pytest.approx((2.0, 3.0), rel=0.05)

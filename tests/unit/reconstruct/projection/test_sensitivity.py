@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from tubepet.errors import InputError
-from tubepet.reconstruct.projection import joseph, sensitivity
+from tubepet.reconstruct.problem import Instrument
+from tubepet.reconstruct.projection import sensitivity
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Grid, Listmode, Volume
 
@@ -43,19 +45,20 @@ def test_equals_the_sum_over_a_list_of_all_pairs(tiny, x_mm):
     areas = areas[geometry.column_steps(events, tiny), np.abs(ring1 - ring2)]
     ends = (geometry.crystal_points_mm(tiny), events.crystal1, events.crystal2)
     got = sensitivity.geometric_sensitivity(tiny, grid, efficiency)
-    assert np.allclose(got, joseph.back(areas, grid, *ends), rtol=1e-5)  # float32
+    assert np.allclose(got, Lines(grid, *ends).back(areas), rtol=1e-5)  # float32
 
     mu = block(Grid.centred((10, 20, 20), (2.0, 1.0, 1.0)))
-    factors = np.exp(-joseph.forward(mu.array, mu.grid, *ends))
-    got = sensitivity.attenuated_sensitivity(got, tiny, grid, efficiency, mu, 1)
-    assert np.allclose(got, joseph.back(areas * factors, grid, *ends), rtol=1e-5)  # float32
+    factors = np.exp(-Lines(mu.grid, *ends).forward(mu.array))
+    instrument = Instrument(tiny, efficiency, Volume(got, grid))
+    got = sensitivity.attenuated_sensitivity(instrument, mu, 1)
+    assert np.allclose(got, Lines(grid, *ends).back(areas * factors), rtol=1e-5)  # float32
 
 
 def test_a_subset_of_lines_gives_nearly_the_exact_attenuation(scanner, grid):
     geometric = sensitivity.geometric_sensitivity(scanner, grid, ones(scanner))
+    instrument = Instrument(scanner, ones(scanner), Volume(geometric, grid))
     exact, strided = (
-        sensitivity.attenuated_sensitivity(geometric, scanner, grid, ones(scanner), block(grid), n)
-        for n in (1, 16)
+        sensitivity.attenuated_sensitivity(instrument, block(grid), n) for n in (1, 16)
     )
     assert 0.7 < exact.sum() / geometric.sum() < 0.95
     # this scanner has 1/144 of the default's pairs, so a 16th samples 12 times more coarsely
@@ -67,9 +70,8 @@ def test_no_attenuation_changes_nothing_whatever_the_stride(scanner, grid):
     geometric = sensitivity.geometric_sensitivity(scanner, grid, ones(scanner))
     air = Volume(np.zeros(grid.shape), grid)
     for stride in (1, 8):
-        got = sensitivity.attenuated_sensitivity(
-            geometric, scanner, grid, ones(scanner), air, stride
-        )
+        instrument = Instrument(scanner, ones(scanner), Volume(geometric, grid))
+        got = sensitivity.attenuated_sensitivity(instrument, air, stride)
         # rounding decides along which axis a line of exactly 45 degrees is followed: one part in
         # a hundred in some voxels, unless symmetry evens it out
         tolerance = 0.03 if stride == 1 else 1e-5
@@ -94,4 +96,5 @@ def test_too_large_a_stride_is_refused(tiny):
     grid = Grid.centred((24, 24, 24), (0.5, 0.5, 0.5))
     air, geometric = Volume(np.zeros(grid.shape), grid), np.ones(grid.shape)
     with pytest.raises(InputError, match="sensitivity_stride: got 999"):
-        sensitivity.attenuated_sensitivity(geometric, tiny, grid, ones(tiny), air, 999)
+        instrument = Instrument(tiny, ones(tiny), Volume(geometric, grid))
+        sensitivity.attenuated_sensitivity(instrument, air, 999)

@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from tubepet import io
 from tubepet.cli import main
 from tubepet.errors import InputError
-from tubepet.reconstruct import acquisition
+from tubepet.reconstruct.acquisition import model_acquisition
+from tubepet.reconstruct.image import reconstruct as reconstructed
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.reconstruct.scanner import fingerprint, geometry, time_of_flight
 from tubepet.simulate import sources
@@ -20,10 +22,7 @@ from tubepet.types import Volume
 
 PLACE_MM = np.array([9.5, -6.5, 1.0])  # x, y, z: the centre of a voxel
 DURATION_S = 1e-2
-SETTINGS = {
-    "num_iterations": 3, "num_subsets": 1, "sensitivity_stride": 16, "psf": blur.gaussian(3.0),
-    "filter_fwhm_mm": 0.0,
-}  # fmt: skip
+SETTINGS = Settings(3, psf=blur.gaussian(3.0), sensitivity_stride=16)
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +53,19 @@ def folder(tmp_path_factory, scanner, grid):
 
 @pytest.fixture(scope="module")
 def reconstruct(folder, scanner, grid):
-    """Return a function of events and keywords."""
+    """Return a function of events and whether times and delayed pairs are used."""
     efficiency = np.full((scanner.num_columns // 2 + 1, scanner.num_rings), 0.3)
     geometric = Volume(sensitivity.geometric_sensitivity(scanner, grid, efficiency), grid)
-    fixed = (scanner, efficiency, geometric, io.read_volume(folder / "mu.nii.gz"), DURATION_S)
+    instrument = Instrument(scanner, efficiency, geometric)
+    mu = io.read_volume(folder / "mu.nii.gz")
     delayed = read_delayed(folder / "c.root", scanner)
-    return lambda events, **more: acquisition.reconstruct(
-        events, *fixed, **SETTINGS, **{"delayed": delayed, **more}
-    )
+
+    def run(events, tof=False, is_modelled=True):
+        settings = dataclasses.replace(SETTINGS, tof=tof)
+        measured = Measurement(events, mu, DURATION_S, delayed if is_modelled else None)
+        return reconstructed(model_acquisition(measured, instrument, settings), settings, 0)
+
+    return run
 
 
 def test_widths_by_hand(scanner):
@@ -128,7 +132,7 @@ def test_the_command_makes_the_same_image(folder, scanner, tmp_path, reconstruct
 def test_times_that_cannot_be_used_are_refused(folder, scanner, reconstruct):
     events = read_coincidences(folder / "c.root", scanner)
     with pytest.raises(InputError, match="time of flight: got a fitted background"):
-        reconstruct(events, tof=True, delayed=None)
+        reconstruct(events, tof=True, is_modelled=False)
     for value, sentence in ((0.0, "all time differences are 0"), (np.nan, "NaN or infinite time")):
         times = np.full(len(events), value)
         with pytest.raises(InputError, match=sentence):

@@ -5,25 +5,25 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
 from tubepet.errors import InputError
-from tubepet.reconstruct.projection import joseph, parallelproj
-from tubepet.reconstruct.projection.lines import Lines, em_sums, forward_sums
+from tubepet.reconstruct.projection import kernels, parallelproj
+from tubepet.reconstruct.projection.lines import Lines, ParallelprojLines, tof_table
 from tubepet.types import Grid
 
 
 @pytest.fixture(params=["numba", "parallelproj"])
-def backend(request):
-    """Return a module with `forward` and `back`."""
-    return joseph if request.param == "numba" else request.getfixturevalue("other")
+def kind(request):
+    """Return a class of lines."""
+    return Lines if request.param == "numba" else request.getfixturevalue("other")
 
 
 @pytest.fixture
 def other():
-    """Return the module `parallelproj`, or skip."""
+    """Return the lines of parallelproj, or skip."""
     try:
         parallelproj.load()
     except InputError as error:
         pytest.skip(str(error))
-    return parallelproj
+    return ParallelprojLines
 
 
 FIRST, SECOND = np.array([0]), np.array([1])
@@ -64,9 +64,9 @@ A, B, C, D = 1.0, 10.0, 100.0, 1000.0  # [[A, B], [C, D]]: y = -0.5 holds A B, y
         ((1, 1, 0), (1, 1, 0), 0.0),
     ],
 )
-def test_two_by_two_by_hand(backend, start, end, expected):
+def test_two_by_two_by_hand(kind, start, end, expected):
     image = np.array([[[A, B], [C, D]]])
-    got = backend.forward(image, SQUARE, line(start, end), FIRST, SECOND)
+    got = kind(SQUARE, line(start, end), FIRST, SECOND).forward(image)
     # kernels count in float32
     assert got[0] == pytest.approx(expected, rel=1e-6)
 
@@ -86,14 +86,13 @@ def random_lines(rng, grid, num):
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_back_is_the_adjoint_of_forward(backend, shape, voxel_mm, seed):
+def test_back_is_the_adjoint_of_forward(kind, shape, voxel_mm, seed):
     grid, rng = Grid.centred(shape, voxel_mm), np.random.default_rng(seed)
-    points, first, second = random_lines(rng, grid, 200)
+    lines = kind(grid, *random_lines(rng, grid, 200))
     x, y = rng.normal(size=shape), rng.normal(size=200)
-    left = backend.forward(x, grid, points, first, second) @ y
-    back = backend.back(y, grid, points, first, second)
+    left, back = lines.forward(x) @ y, lines.back(y)
     # the same float32 weights on both sides; each product and sum rounds by 6e-8
-    size = backend.forward(np.abs(x), grid, points, first, second) @ np.abs(y) + 1e-12
+    size = lines.forward(np.abs(x)) @ np.abs(y) + 1e-12
     assert abs(left - (x * back).sum()) < 1e-6 * size
 
 
@@ -102,7 +101,7 @@ def test_parity_with_sampling_by_scipy():
     grid, rng = Grid.centred((7, 9, 11), (2.0, 1.0, 0.7)), np.random.default_rng(3)
     image = rng.uniform(size=grid.shape)
     points, first, second = random_lines(rng, grid, 300)
-    got = joseph.forward(image, grid, points, first, second)
+    got = Lines(grid, points, first, second).forward(image)
     origin, voxel = np.array(grid.origin_mm), np.array(grid.voxel_mm)
     for n in range(300):
         start, end = ((points[i, ::-1] - origin) / voxel for i in (first[n], second[n]))
@@ -122,44 +121,48 @@ def test_parity_with_sampling_by_scipy():
 SIGMA_MM = 8.0
 
 
-def test_time_of_flight_by_hand(backend):
+def test_time_of_flight_by_hand(kind):
     """One voxel of 1 at (20, 0, 0): the kernel's value at its distance from the measured place."""
     grid = Grid.centred((1, 1, 81), (1.0, 1.0, 1.0))
     image = np.zeros(grid.shape)
     image[0, 0, 60] = 1.0
     ends = (line((-100, 0, 0), (100, 0, 0)), FIRST, SECOND)
-    table = joseph.tof_table(SIGMA_MM)
+    nothing, table = np.zeros(1), tof_table(SIGMA_MM)
+
+    def seen(points, first, second, tof_mm):
+        times = np.array([tof_mm], np.float32), table
+        return kind(grid, points, first, second, nothing, *times).forward(image)
+
     peak = 1 / (np.sqrt(2 * np.pi) * SIGMA_MM) / 0.9973002  # the part within three sigma
     for tof_mm, expected in [(20, peak), (12, peak * np.exp(-0.5)), (-20, 0.0), (45, 0.0)]:
-        got = backend.forward(image, grid, *ends, np.array([tof_mm], np.float32), table)
+        got = seen(*ends, tof_mm)
         # linear interpolation of the kernel: 2e-6 of its peak; theirs is normalised over planes
-        tolerance = 3e-6 if backend is joseph else 1e-3
+        tolerance = 3e-6 if kind is Lines else 1e-3
         assert got[0] == pytest.approx(expected, abs=tolerance * peak + 1e-9)
     # from the other end the same place has the other sign
     other = (ends[0], SECOND, FIRST)
-    got = backend.forward(image, grid, *other, np.array([-20], np.float32), table)
-    assert got[0] == pytest.approx(peak, rel=1e-5 if backend is joseph else 1e-3)
+    got = seen(*other, -20)
+    assert got[0] == pytest.approx(peak, rel=1e-5 if kind is Lines else 1e-3)
 
 
-def test_time_of_flight_is_adjoint_and_normalised(backend):
+def test_time_of_flight_is_adjoint_and_normalised(kind):
     grid, rng = Grid.centred((9, 40, 40), (1.5, 1.0, 1.0)), np.random.default_rng(4)
     angle = rng.uniform(0, 2 * np.pi, 400)
     points = np.stack([90 * np.cos(angle), 90 * np.sin(angle), rng.uniform(-6, 6, 400)], axis=1)
     first, second = np.arange(200), np.arange(200, 400)
     tof_mm = rng.normal(0, 10, 200).astype(np.float32)
-    lines = (grid, points, first, second, tof_mm, joseph.tof_table(2.0))
+    lines = kind(grid, points, first, second, np.zeros(200), tof_mm, tof_table(2.0))
     x, y = rng.normal(size=grid.shape), rng.normal(size=200)
-    left, size = (f(x) for f in (lambda i: i, np.abs))
-    left, size = backend.forward(left, *lines) @ y, backend.forward(size, *lines) @ np.abs(y)
-    assert abs(left - (x * backend.back(y, *lines)).sum()) < 1e-6 * size
-    through = backend.forward(np.ones(grid.shape), *lines)
+    left, size = lines.forward(x) @ y, lines.forward(np.abs(x)) @ np.abs(y)
+    assert abs(left - (x * lines.back(y)).sum()) < 1e-6 * size
+    through = lines.forward(np.ones(grid.shape))
     # planes every 1 to 1.4 mm sample a sigma of 2 mm: 1e-3; some kernels reach out of the image
     assert through.max() == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("tof", [False, True], ids=["plain", "tof"])
 def test_parity_with_parallelproj(other, tof):
-    """Line integrals, their adjoint, and a pass over a subset of events by `Lines.backend`."""
+    """Line integrals, their adjoint, and a pass over a subset of events."""
     grid, rng = Grid.centred((20, 40, 40), (2.0, 1.5, 1.5)), np.random.default_rng(5)
     inner = (slice(2, -2),) * 3
     image = np.zeros(grid.shape)  # dark rim: see the module on lines that pass an image closely
@@ -168,7 +171,7 @@ def test_parity_with_parallelproj(other, tof):
     points = np.stack([100 * np.cos(angle), 100 * np.sin(angle), z_mm], axis=1)
     ends = (points, np.arange(2000), np.arange(2000, 4000))
     tof_mm = rng.normal(0, 20, 2000).astype(np.float32)
-    times = (tof_mm, joseph.tof_table(SIGMA_MM)) if tof else ()
+    times = (tof_mm, tof_table(SIGMA_MM)) if tof else ()
     # float32 on both sides; with time of flight their kernel ends at the plane beyond three sigma
     # and is normalised over planes, and its places are binned: 0.4 %, planes of a fifth of a sigma,
     # and 0.6 % where both steps come together
@@ -178,30 +181,44 @@ def test_parity_with_parallelproj(other, tof):
         assert np.sqrt(((got - expected) ** 2).mean() / (expected**2).mean()) < tolerance
 
     values = rng.uniform(size=2000)
-    got, expected = (b.forward(image, grid, *ends, *times) for b in (joseph, other))
-    assert_near(got, expected)
-    additive = np.full(2000, 10 * got.mean())
-    got, expected = (b.back(values, grid, *ends, *times)[inner] for b in (joseph, other))
-    assert_near(got, expected)
-    got, expected = (
-        em_sums(image, grid, Lines(*ends, additive, *times, backend=name), 1, 3)[inner]
-        for name in ("numba", "parallelproj")
-    )
-    assert_near(got, expected)
+    own, theirs = (kind(grid, *ends, np.full(2000, 50.0), *times) for kind in (Lines, other))
+    assert_near(own.forward(image), theirs.forward(image))
+    assert_near(own.back(values)[inner], theirs.back(values)[inner])
+    (got, counts), (expected, others) = (lines.em_sums(image, 1, 3) for lines in (own, theirs))
+    assert_near(got[inner], expected[inner])
+    assert_near(counts, others)
 
 
 def test_a_missing_parallelproj_is_one_sentence(monkeypatch):
     monkeypatch.setenv("TUBEPET_PARALLELPROJ", "/nowhere/lib.so")
-    lines = Lines(line((-5, 0, 0), (5, 0, 0)), FIRST, SECOND, np.zeros(1), backend="parallelproj")
+    lines = ParallelprojLines(SQUARE, line((-5, 0, 0), (5, 0, 0)), FIRST, SECOND)
     with pytest.raises(InputError, match=r"reconstruct\.backend: got parallelproj and /nowhere"):
-        forward_sums(np.ones(SQUARE.shape), SQUARE, lines)
+        lines.forward(np.ones(SQUARE.shape))
 
 
 def test_threads_do_not_change_a_bit():
     grid, rng = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0)), np.random.default_rng(0)
-    points, first, second = random_lines(rng, grid, 20_001)
+    lines = Lines(grid, *random_lines(rng, grid, 20_001))
     images = []
     for num_threads in (1, 2):
-        joseph.use_threads(num_threads)
-        images.append(joseph.back(np.ones(20_001) / 3, grid, points, first, second).tobytes())
+        kernels.use_threads(num_threads)
+        images.append(lines.back(np.ones(20_001) / 3).tobytes())
     assert images[0] == images[1]
+
+
+@pytest.mark.parametrize("num_subsets", [1, 3])
+def test_one_pass_is_projection_division_and_backprojection(num_subsets):
+    """The subsets in turn; a line that nothing explains is left out."""
+    grid, rng = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0)), np.random.default_rng(0)
+    points, first, second = random_lines(rng, grid, 5000)
+    lines = Lines(grid, points, first, second, rng.uniform(0.1, 1.0, 5000))
+    image = rng.uniform(size=grid.shape)
+    lines.additive[lines.forward(image) == 0] = 0.0
+    whole = lines.forward(image) + lines.additive
+    assert (whole == 0).any()
+    for subset in range(num_subsets):
+        rows = np.arange(subset, 5000, num_subsets)
+        sums, expected = lines.em_sums(image, subset, num_subsets)
+        np.testing.assert_allclose(expected, whole[rows], rtol=1e-6)
+        ratio = np.divide(1, expected, out=np.zeros(len(rows)), where=expected > 0)
+        np.testing.assert_allclose(sums, lines.part(rows).back(ratio), rtol=1e-4, atol=1e-6)
