@@ -13,7 +13,7 @@ generator cannot make spatial frequencies that no slice has.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -277,7 +277,7 @@ def fit(generator: DrawingGenerator, data: Data) -> None:
 
 def _unit(data: Data, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return slices in units of the scale, clipped to it as the networks see them."""
-    return np.clip(io.take(data.real.array, rows).astype(np.float64) / data.real.high, 0, 1)
+    return replace(data.real, rows=rows).exact()
 
 
 def _log_gains(data: Data, rows: NDArray[np.intp], mean: Tensor) -> NDArray[np.float64]:
