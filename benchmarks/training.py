@@ -65,7 +65,7 @@ def synthetic_data(config: dict[str, Any]) -> Data:
 
 def begin(name: str, config: dict[str, Any], data: Data, precision: str = "full") -> Run:
     """Return a training of a model with the config's settings."""
-    settings = settings_of(name, config["gan"], config) | {"precision": precision}
+    settings = settings_of(name, config["generate"], config) | {"precision": precision}
     return start(Task(MODELS[name], settings, data, seed=0), make_fabric(precision))
 
 
@@ -95,7 +95,7 @@ def main() -> None:
         ROOT,
     )
     data = synthetic_data(config)
-    batch_size = config["gan"]["batch_size"]
+    batch_size = config["generate"]["batch_size"]
     peer = begin(PEER, config, data)
     for name in MODELS:
         run = begin(name, config, data)

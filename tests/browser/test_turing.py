@@ -12,9 +12,9 @@ def game(tmp_path, num_real: int):
     """Write a page of small images; return its path and its key."""
     rng = np.random.default_rng(3)
     sizes = (30, num_real, 30, 30)
-    train, test, vae, ours = (rng.random((num, 16, 16), np.float32) for num in sizes)
+    train, test, vae, surrogate = (rng.random((num, 16, 16), np.float32) for num in sizes)
     template = (ROOT / "workflow/report/turing.html").read_text()
-    page, key = turing.make_page(template, train, test, {"vae": vae, "ours": ours}, 7)
+    page, key = turing.make_page(template, train, test, {"vae": vae, "surrogate": surrogate}, 7)
     path = tmp_path / "turing.html"
     path.write_text(page)
     return path, key
@@ -68,7 +68,7 @@ def test_played_by_mouse(tab, tmp_path):
     rows = [row.split("\t")[:4] for row in tab.inner_text("#rows").splitlines()]
     counts = key["source"].value_counts()
     expected = [
-        [name, str(counts[name]), str(counts[name]), "0"] for name in ("real", "vae", "ours")
+        [name, str(counts[name]), str(counts[name]), "0"] for name in ("real", "vae", "surrogate")
     ]
     assert rows == expected
     result = turing.read_answers(download(tab, tmp_path))

@@ -58,6 +58,6 @@ def test_damaged_artefacts_are_named(smoke, copy, tmp_path):
 
 
 def test_the_second_snakemake_in_a_folder_is_refused(smoke, tmp_path):
-    missing = ["results/gan/vae/card.md"]
+    missing = ["results/generate/vae/card.md"]
     outcome = places.two_at_once(smoke, tmp_path / "run", content(smoke), missing, 1.0)
     assert outcome == "survived"

@@ -75,7 +75,7 @@ def test_the_report_reads_well_offline(smoke, tab, serious_findings, tmp_path):
         bytes_io.BytesIO(download(tab, "[data-numbers=evaluate_figure2\\.png]", tmp_path))
     )
     first = pixels[pixels["panel"].str.contains("vae 1")]
-    sample = io.read_array(smoke / "results/gan/vae/samples.npy")[0]
+    sample = io.read_array(smoke / "results/generate/vae/samples.npy")[0]
     # three digits: half of the last one
     np.testing.assert_allclose(first["value"], sample.ravel(), rtol=0.0051, atol=1e-9)
 

@@ -50,10 +50,10 @@ def test_second_run_has_nothing_to_do(copy):
 
 
 def test_a_loss_weight_reruns_its_training_and_what_follows_only(copy):
-    jobs = planned(copy, {"gan": {"paper": {"apg_weight": 2.0}}})
-    assert jobs["train_gan"] == 1
+    jobs = planned(copy, {"generate": {"paper": {"apg_weight": 2.0}}})
+    assert jobs["train_generator"] == 1
     assert jobs.keys() <= rules(
-        "train_gan", "generate_samples", "evaluate_models", "collect_report", "make_turing",
+        "train_generator", "generate_samples", "evaluate_models", "collect_report", "make_turing",
         "make_report", "write_card", "all",
     )  # fmt: skip
 
@@ -192,20 +192,20 @@ def test_sagittal_series_stop_the_chain_with_one_sentence(copy, tmp_path, shared
 
 
 def test_a_full_disk_is_named_and_the_next_run_goes_on(smoke, copy):
-    full = copy / "results/gan/vae"
+    full = copy / "results/generate/vae"
     shutil.rmtree(full)
     full.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(full)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
         pytest.skip("needs the right to mount a small tmpfs")
-    samples = "results/gan/vae/samples.npy"
+    samples = "results/generate/vae/samples.npy"
     try:
         done = snakemake(copy, samples)
     finally:
         subprocess.run(["umount", str(full)], check=True)
     assert done.returncode != 0
     assert "No space left on device" in done.stdout
-    done = snakemake(copy, samples, "results/gan/vae/card.md")  # the whole folder of the model
+    done = snakemake(copy, samples, "results/generate/vae/card.md")  # the whole folder of the model
     assert done.returncode == 0, done.stdout[-5000:]
     assert content(copy) == content(smoke)
 

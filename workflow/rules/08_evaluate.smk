@@ -42,7 +42,7 @@ rule evaluate_models:
         mem_mb=memory(3000 + images_mb(MOST_SLICES) / 4),
         runtime=240,
     params:
-        models=lookup("gan/models", within=config),
+        models=lookup("generate/models", within=config),
         evaluate=lookup("evaluate", within=config),
         seed=config["seed"],
         code=code_digest("tubepet.evaluate.table", "tubepet.evaluate.figures"),

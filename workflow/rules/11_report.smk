@@ -55,7 +55,7 @@ rule make_turing:
         mem_mb=memory(1000),
         runtime=5,
     params:
-        models=lookup("gan/models", within=config),
+        models=lookup("generate/models", within=config),
         seed=config["seed"],
         code=code_digest("tubepet.dataset.slices", "tubepet.report.turing"),
     script:
@@ -126,13 +126,13 @@ rule write_card:
     """The model card of one generator, from the numbers of the run."""
     input:
         template=f"{WORKFLOW}/report/card.md",
-        generator=rules.train_gan.output.info,
+        generator=rules.train_generator.output.info,
         slices=rules.collect_slices.output.info,
         table1=rules.evaluate_models.output.table,
         metrics=rules.evaluate_models.output.metrics,
         facts=rules.collect_report.output.facts,
     output:
-        card="results/gan/{model}/card.md",
+        card="results/generate/{model}/card.md",
     log:
         "logs/write_card/{model}.log",
     benchmark:
@@ -194,7 +194,7 @@ rule make_report:
         mem_mb=memory(2000),
         runtime=10,
     params:
-        models=lookup("gan/models", within=config),
+        models=lookup("generate/models", within=config),
         tubes=TUBES,
         traces=all_tubes("results/reconstruct/{tube}/trace.csv"),
         truths=all_tubes("results/phantom/{tube}/truth.json"),

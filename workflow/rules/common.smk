@@ -17,8 +17,9 @@ WORKFLOW = Path(str(workflow.current_basedir)).parent
 
 try:
     config = checked_config(config, WORKFLOW.parent)
+    outside.check_former_results(Path("results"))
 except InputError as error:
-    raise WorkflowError(f"config: {error}") from None
+    raise WorkflowError(str(error)) from None
 
 TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 SHARDS = shards.cut(TUBES, config["phantom"]["tubes_per_job"])
@@ -34,7 +35,7 @@ wildcard_constraints:
     network="|".join(ENHANCERS),
     tube=r"tube_\d+|literal",
     shard=r"tubes_\d+-\d+",
-    model="|".join(config["gan"]["models"]),
+    model="|".join(config["generate"]["models"]),
     variant="|".join(STUDY.variants),
     num_train=r"all|\d+",
     i_seed=r"\d+",
@@ -177,21 +178,21 @@ def ct_source_files(wildcards):
     return outside.ct_index(config["ct"])
 
 
-# 07 gan.
+# 07 generate.
 
 
 def training_minutes(wildcards):
     """An hour, up to a day at the paper's scale: partitions rarely give more, and resumed is not lost."""
-    num_steps = config["gan"][wildcards.model]["num_steps"]
+    num_steps = config["generate"][wildcards.model]["num_steps"]
     num_pixels = num_steps * config["reconstruct"]["num_pixels"] ** 2
     return min(1440, round(60 + num_pixels / 4e6))
 
 
-def gan_settings(wildcards):
-    return models.settings_of(wildcards.model, config["gan"], config)
+def generator_settings(wildcards):
+    return models.settings_of(wildcards.model, config["generate"], config)
 
 
-def gan_code(wildcards):
+def generator_code(wildcards):
     model = f"tubepet.generate.models.{wildcards.model}"
     return code_digest("tubepet.generate.loop", "tubepet.generate.read", model)
 
@@ -206,7 +207,9 @@ def sampling_files(wildcards):
 
 def of_models(kind):
     """Paths of one kind of file, all models of the config."""
-    return [f"results/gan/{model}/{kind}" for model in config["gan"]["models"]]
+    return [
+        f"results/generate/{model}/{kind}" for model in config["generate"]["models"]
+    ]
 
 
 # 11 report.

@@ -14,7 +14,7 @@ data = read.read_data(dict(given.items()))
 
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 generator = sample.load_generator(model, given.weights, io.read_json(given.generator)["arguments"])
-rng = torch.Generator().manual_seed(derived_seed(params.seed, "gan", name, "samples"))
+rng = torch.Generator().manual_seed(derived_seed(params.seed, "generate", name, "samples"))
 images = sample.sample_images(model, generator, params.num_samples, data, rng)
 io.write_array(snakemake.output.samples, images)
 logs.log.info("1 generator in, %d images out, %.4g Bq/mm3 on average", len(images), images.mean())

@@ -87,7 +87,7 @@ def _write_files(
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     required=True,
-    help="Folder of a trained generator, for instance results/gan/ours.",
+    help="Folder of a trained generator, for instance results/generate/surrogate.",
 )
 @click.option("--n", "num", type=click.IntRange(min=1), required=True, help="Number of images.")
 @click.option(

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from tubepet.generate.layers.memory import SCORES
 
-KAPPA = 10.0  # concentration of the cosine score, as gan.paper.kappa
+KAPPA = 10.0  # concentration of the cosine score, as generate.paper.kappa
 NUM_GROUPS = 4  # of the group normalisation
 PATCH = 2  # pixels along each side that become channels
 

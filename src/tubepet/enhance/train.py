@@ -30,7 +30,7 @@ from tubepet.rng import derived_seed
 from tubepet.training.processes import make_fabric
 
 NUM_LOG_ROWS = 15
-ADAM_BETAS = (0.5, 0.999)  # of the adversarial pair, as gan.paper
+ADAM_BETAS = (0.5, 0.999)  # of the adversarial pair, as generate.paper
 
 
 @dataclass(frozen=True)

@@ -123,9 +123,9 @@ def _check(task: Task, footprint: Footprint, fabric: Fabric) -> None:
     available = float(fabric.all_reduce(lowest, reduce_op="min"))  # all refuse, or none
     if footprint.total > available:
         raise InputError(
-            f"gan.{task.model.name}: training needs about {footprint.total / 1e9:.3g} GB "
+            f"generate.{task.model.name}: training needs about {footprint.total / 1e9:.3g} GB "
             f"({footprint.weights / 1e9:.3g} GB for the weights, {footprint.activations / 1e9:.3g} "
             f"GB for a batch of {task.config['batch_size']}), expected at most the "
-            f"{available / 1e9:.3g} GB free on {fabric.device}; lower gan.batch_size or the "
+            f"{available / 1e9:.3g} GB free on {fabric.device}; lower generate.batch_size or the "
             "model's channels"
         )

@@ -93,10 +93,10 @@ def train(
     for what, images in (("positron", data.real), ("CT", data.ct)):
         if images is not None and len(images) < batch_size:
             raise InputError(
-                f"gan.batch_size: got {batch_size}, expected at most {len(images)}, the number of "
-                f"{what} training slices"
+                f"generate.batch_size: got {batch_size}, expected at most {len(images)}, the "
+                f"number of {what} training slices"
             )
-    stop_if_not_shared("gan", batch_size, num_processes)
+    stop_if_not_shared("generate", batch_size, num_processes)
     stop_if_constant(data)
     progress_dir = Path(progress_dir)
     torch.set_num_threads(1)  # the same sums in the same order on every machine
@@ -141,7 +141,7 @@ def _take_steps(
     )  # fmt: skip
 
     def fixed_grid() -> NDArray[np.float32]:
-        grid_rng = torch.Generator().manual_seed(derived_seed(task.seed, "gan", name, "grid"))
+        grid_rng = torch.Generator().manual_seed(derived_seed(task.seed, "generate", name, "grid"))
         return sample_images(model, average.module, GRID_IMAGES, data, grid_rng)
 
     log_every = -(-num_steps // MAX_LOG_ROWS)
@@ -258,8 +258,8 @@ def _stop_unless_finite(
         if not np.isfinite(value):
             kept = f"{checkpoint} is kept" if checkpoint.is_file() else "there is no checkpoint yet"
             raise Diverged(
-                f"gan.{name}: {key} is {value} at step {step}, expected a finite number; {kept}; "
-                "try a lower learning_rate"
+                f"generate.{name}: {key} is {value} at step {step}, expected a finite number; "
+                f"{kept}; try a lower learning_rate"
             )
 
 

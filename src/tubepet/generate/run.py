@@ -263,7 +263,7 @@ class Model(ABC):
         if wanted:
             raise InputError(
                 f"{', '.join(wanted)}: model {self.name!r} cannot be asked for anything, expected "
-                "none of these, or a model like 'ours'"
+                "none of these, or a model like 'surrogate'"
             )
         images = self.sample(network, num, data, rng)
         nothing = np.zeros((0, *images.shape[2:]), np.uint8)
@@ -300,7 +300,7 @@ def start(task: Task, fabric: Fabric) -> Run:
     """
     model, config = task.model, task.config
     with torch.random.fork_rng():
-        torch.manual_seed(derived_seed(task.seed, "gan", model.name, "weights"))
+        torch.manual_seed(derived_seed(task.seed, "generate", model.name, "weights"))
         networks = model.make_networks(config, task.data)
     optimizers = model.make_optimizers(config, networks)
     for key, network in networks.items():
@@ -309,7 +309,7 @@ def start(task: Task, fabric: Fabric) -> Run:
         # compiled before, not after: Fabric's wrapper hands `compile` on to the module it calls
         whole = torch.compile(network) if _is_compiled(config, fabric) else network
         networks[key], optimizers[key] = fabric.setup(whole, optimizers[key])
-    rng = torch.Generator().manual_seed(derived_seed(task.seed, "gan", model.name, "steps"))
+    rng = torch.Generator().manual_seed(derived_seed(task.seed, "generate", model.name, "steps"))
     return Run(config, task.data, fabric, networks, optimizers, rng)
 
 

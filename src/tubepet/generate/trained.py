@@ -1,8 +1,8 @@
 """A trained generator away from its run: what its folder must hold, and images of it.
 
-The folder `results/gan/<model>` is enough: weights, and a JSON with architecture, scale and pixel
-size. Only the paper's model needs more: the CT slices that it is queried with, which may not be
-free to go with it, so they stay in the folder that the run made of them.
+The folder `results/generate/<model>` is enough: weights, and a JSON with architecture, scale and
+pixel size. Only the paper's model needs more: the CT slices that it is queried with, which may not
+be free to go with it, so they stay in the folder that the run made of them.
 """
 
 import os
@@ -39,7 +39,7 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
     weights = path.with_suffix(".safetensors")
     for file in (path, weights):
         if not file.is_file():
-            raise InputError(f"{file}: missing, expected a folder like results/gan/vae")
+            raise InputError(f"{file}: missing, expected a folder like results/generate/vae")
     facts = io.read_json(path)
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         got = facts.get("format", "none") if isinstance(facts, dict) else "no object"
@@ -118,6 +118,6 @@ def generate(
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     model, network, data = generator.model, generator.network, generator.data
-    rng = torch.Generator().manual_seed(derived_seed(seed, "gan", model.name, "generate"))
+    rng = torch.Generator().manual_seed(derived_seed(seed, "generate", model.name, "generate"))
     for start in range(0, num, CHUNK):
         yield sample_batch(model, network, min(CHUNK, num - start), data, rng, wanted)

@@ -13,6 +13,7 @@ import jsonschema
 import yaml
 
 from tubepet.errors import InputError
+from tubepet.plan.models import FORMER_NAMES
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
 MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
@@ -43,6 +44,8 @@ def checked_config(config: dict[str, Any], root: Path) -> dict[str, Any]:
     schema = yaml.safe_load((root / SCHEMA).read_text(encoding="utf-8"))
     filled = deepcopy(config)
     validator = jsonschema.Draft202012Validator(schema)
+    for sentence in _former_names(filled):
+        raise InputError(sentence)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(filled)):
         raise InputError(_sentence(error))
     _fill_defaults(filled, schema)
@@ -56,28 +59,49 @@ def checked_config(config: dict[str, Any], root: Path) -> dict[str, Any]:
     return filled
 
 
+def _former_names(config: dict[str, Any]) -> Iterator[str]:
+    """Sentences on keys of former versions, with what they are called now."""
+    if "gan" in config:
+        yield "gan: got a key of a former version, expected generate, as this section is called now"
+    section, study = config.get("generate"), config.get("study")
+    section = section if isinstance(section, dict) else {}
+    variants = study.get("variants") if isinstance(study, dict) else None
+    models = section.get("models")
+    for former, present in FORMER_NAMES.items():
+        places = [f"generate.{former}"] if former in section else []
+        if isinstance(models, list) and former in models:
+            places.append("generate.models")
+        for name, variant in variants.items() if isinstance(variants, dict) else ():
+            if isinstance(variant, dict) and variant.get("model") == former:
+                places.append(f"study.variants.{name}.model")
+        for place in places:
+            yield f"{place}: got {former}, a model's name in a former version, expected {present}"
+
+
 def _preset(path: Path, model: str) -> dict[str, Any]:
     """Return the keys that a config file gives a model, its own and the common ones."""
     if not path.is_file():
         raise InputError(f"study.variants: got preset {path.stem}, expected a file {path}")
-    section = yaml.safe_load(path.read_text(encoding="utf-8")).get("gan", {})
+    section = yaml.safe_load(path.read_text(encoding="utf-8")).get("generate", {})
     common = {key: value for key, value in section.items() if not isinstance(value, dict)}
     return common | section.get(model, {})
 
 
-def variant_section(gan: dict[str, Any], model: str, changes: dict[str, Any]) -> dict[str, Any]:
-    """Return the section `gan` as a variant of the study sees it.
+def variant_section(
+    generate: dict[str, Any], model: str, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the section `generate` as a variant of the study sees it.
 
     Parameters
     ----------
-    gan : dict
-        Config section `gan`.
+    generate : dict
+        Config section `generate`.
     model : str
         The variant's model.
     changes : dict
-        Its key `set`: common keys of `gan`, all others are the model's own.
+        Its key `set`: common keys of `generate`, all others are the model's own.
     """
-    section = deepcopy(gan)
+    section = deepcopy(generate)
     for key, value in changes.items():
         target = section[model] if key in section[model] or key not in section else section
         target[key] = value
@@ -94,8 +118,10 @@ def _bad_variants(
         own, candidates = variant["set"], variant["candidates"]
         changes = {"set": own} | {f"candidates[{i}]": c for i, c in enumerate(candidates)}
         for key, change in changes.items():
-            section = variant_section(config["gan"], variant["model"], change | own)
-            if error := jsonschema.exceptions.best_match(validator.iter_errors({"gan": section})):
+            section = variant_section(config["generate"], variant["model"], change | own)
+            if error := jsonschema.exceptions.best_match(
+                validator.iter_errors({"generate": section})
+            ):
                 yield f"study.variants.{name}.{key}: {_sentence(error)}"
             if key != "set" and (both := sorted(change.keys() & (own.keys() | {"num_steps"}))):
                 yield (

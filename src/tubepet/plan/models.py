@@ -33,7 +33,7 @@ MODELS = {
     "edm": Needs(),
     # its encoder keeps the loss that it was pretrained with
     "paper": Needs(("ct", "memory"), ("ct",), pretrain_keys=("sigma_x", "beta")),
-    "ours": Needs(("drawings",)),
+    "surrogate": Needs(("drawings",)),
 }
 # Results by what a model may need, under the names by which `generate.read` knows them.
 FILES = {
@@ -54,9 +54,9 @@ FILES = {
         "population": "results/reconstruct/population.json",
     },
 }
-FORMER_NAMES: dict[str, str] = {}  # to present ones; folders of trained generators last longer
+FORMER_NAMES = {"ours": "surrogate"}  # to present ones; folders of trained generators last longer
 
-# Keys of the section `gan` that every training reads.
+# Keys of the section `generate` that every training reads.
 COMMON_KEYS = (
     "batch_size", "ema_images", "augment", "lecam_weight", "r1_weight", "output",
     "precision", "checkpoint_every", "sample_every",
@@ -83,7 +83,7 @@ def settings_of(
     model : str
         A name of `MODELS`.
     section : mapping
-        The config section `gan`, or what a variant makes of it (`plan.config.variant_section`).
+        The config section `generate`, or what a variant makes of it (`config.variant_section`).
     config : mapping
         The whole config.
 

@@ -5,7 +5,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tubepet.errors import InputError
 from tubepet.plan import shards
+
+
+def check_former_results(folder: Path) -> None:
+    """Refuse to go on beside results of a former version.
+
+    Raises
+    ------
+    InputError
+        If `folder` holds generators under the former name of their stage.
+    """
+    if (folder / "gan").is_dir():
+        raise InputError(
+            f"{folder / 'gan'}: got results of a former version, which called this stage gan and "
+            "the model surrogate ours, expected results/generate: move or delete the folder"
+        )
 
 
 def official_tables(simulate: Mapping[str, Any]) -> list[Any]:

@@ -79,14 +79,14 @@ class Study:
     def settings(self, wildcards: Any) -> dict[str, Any]:
         """Return the settings of a training; grids of samples are not drawn, the budget counts."""
         model, own = self.model(wildcards), self.own_keys(wildcards)
-        section = variant_section(self.config["gan"], model, own)
+        section = variant_section(self.config["generate"], model, own)
         settings = settings_of(model, section, self.config)
         del settings["num_steps"]  # the budget decides, see `fixed_steps`
         return settings | {"sample_every": 10**9}
 
     def reference_settings(self, wildcards: Any) -> dict[str, Any]:
         """Return the settings of the model whose step is the unit of compute."""
-        return settings_of(REFERENCE, self.config["gan"], self.config)
+        return settings_of(REFERENCE, self.config["generate"], self.config)
 
     def code(self, wildcards: Any) -> str:
         """Return the digest of the code behind a training of a variant."""

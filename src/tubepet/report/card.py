@@ -22,7 +22,7 @@ WHAT = {
     "wgan": "Wasserstein GAN",
     "fastgan": "FastGAN",
     "edm": "diffusion model (EDM)",
-    "ours": "generator of images from drawings of tubes",
+    "surrogate": "generator of images from drawings of tubes",
 }
 
 

@@ -174,7 +174,7 @@ def draw_pretraining(curves: pd.DataFrame) -> Chart:
 
 
 def draw_training(model: str, log: pd.DataFrame) -> Chart:
-    """Draw everything that a generator's training logged (`gan/<model>/log.csv`)."""
+    """Draw everything that a generator's training logged (`generate/<model>/log.csv`)."""
     names = [str(name) for name in log.columns if name != "step" and (log[name] != 0).any()]
     num_rows = -(-len(names) // 3)
     titles = [name.replace("_", " ") for name in names]
@@ -194,7 +194,7 @@ def draw_training(model: str, log: pd.DataFrame) -> Chart:
         f"Training of {model}",
         "Losses of adversarial models do not fall; they have no unit. Suspicious: a critic's loss "
         "near zero (it has won). Terms that are switched off are left out. Every step: "
-        f"results/gan/{model}/log.csv.",
+        f"results/generate/{model}/log.csv.",
         figure,
         shown,
     )

@@ -26,7 +26,7 @@ STAGES = {  # by what their rule files are called, whose numbers are the order
     "ct": "CT slices",
     "pretrain": "a VAE learns CT",
     "features": "PCA and PCANet of the positron slices",
-    "gan": "generators learn the positron slices",
+    "generate": "generators learn the positron slices",
     "evaluate": "against tubes that no model has seen",
     "report": "this page",
 }
@@ -62,7 +62,7 @@ def _made(run: Run) -> dict[str, str]:
         "simulate": f"{counts['decays'].sum():,} decays, {counts['prompts'].sum():,} counts",
         "reconstruct": f"{numbers} slices",
         "ct": f"{ct['num_slices']} slices, {'stand-in' if ct['is_standin'] else 'real patients'}",
-        "gan": ", ".join(run.samples),
+        "generate": ", ".join(run.samples),
         "evaluate": f"{run.records['metrics']['num_test_tubes']} held-out tubes",
     }
 

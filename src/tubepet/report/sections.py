@@ -190,7 +190,7 @@ def samples(run: Run) -> Section:
         "samples",
         "Generated beside real",
         "Real slices are of tubes that no generator has seen. Pixels: "
-        "results/gan/<model>/samples.npy and results/reconstruct/slices.npy, in Bq/mm³.",
+        "results/generate/<model>/samples.npy and results/reconstruct/slices.npy, in Bq/mm³.",
         pictures=[
             Picture(
                 "Figure 2 of the paper: real slices above generated ones",

@@ -49,7 +49,9 @@ def make_fabric(precision: str = "full", num_processes: int = 1) -> Fabric:
     if precision == "full":
         return fabric
     if fabric.device.type != "cuda":
-        log.warning("gan.precision: %s needs a GPU, there is none: float32 on the CPU", precision)
+        log.warning(
+            "generate.precision: %s needs a GPU, there is none: float32 on the CPU", precision
+        )
         return fabric
     return Fabric(accelerator="auto", **settings, precision="bf16-mixed")
 

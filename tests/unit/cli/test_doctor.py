@@ -13,15 +13,15 @@ SUMMARY = (
     "output_file\tdate\trule\tlog-file(s)\tstatus\tplan\n"
     "a.nii\tMon\tmake_phantom\ta.log\tok\tno update\n"
     "b.nii\t-\tmake_phantom\t-\tmissing\tupdate pending\n"
-    "c.npy\t-\ttrain_gan\t-\tmissing\tupdate pending\n"
-    "d.npy\tMon\ttrain_gan\tc.log\tupdated input files\tupdate pending\n"
+    "c.npy\t-\ttrain_generator\t-\tmissing\tupdate pending\n"
+    "d.npy\tMon\ttrain_generator\tc.log\tupdated input files\tupdate pending\n"
 )
 
 
 def test_files_are_counted_by_rule():
     assert count_outputs(SUMMARY, ["c.npy"]) == {
         "make_phantom": {"done": 1, "running": 0, "missing": 1},
-        "train_gan": {"done": 0, "running": 1, "missing": 1},
+        "train_generator": {"done": 0, "running": 1, "missing": 1},
     }
 
 

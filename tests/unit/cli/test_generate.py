@@ -41,11 +41,11 @@ def drawn_model(tmp_path, root) -> Path:
         "num_slots": 5, "shuffle_contexts": False,
     }  # fmt: skip
     torch.manual_seed(3)
-    folder = tmp_path / "ours"
+    folder = tmp_path / "surrogate"
     folder.mkdir()
-    network = catalogue.MODELS["ours"].make_generator(arguments)
+    network = catalogue.MODELS["surrogate"].make_generator(arguments)
     save_file(network.state_dict(), folder / "generator.safetensors")
-    io.write_json(folder / "generator.json", FACTS | {"model": "ours", "arguments": arguments})
+    io.write_json(folder / "generator.json", FACTS | {"model": "surrogate", "arguments": arguments})
     (folder / "card.md").write_text("# Model card")
     return folder
 

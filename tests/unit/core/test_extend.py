@@ -75,7 +75,7 @@ text = (ROOT / "config/config.yaml").read_text()
 whole = config.checked_config(
     yaml.safe_load(text), ROOT / "workflow/schemas/config.schema.yaml"
 )
-section = whole["gan"] | {"pixels": {"num_steps": 200, "learning_rate": 0.02}}
+section = whole["generate"] | {"pixels": {"num_steps": 200, "learning_rate": 0.02}}
 slices = np.full((16, 8, 8), 2.0, np.float32)
 slices[:, 2:6, 2:6] = 6.0
 slices[::2] += 1.0

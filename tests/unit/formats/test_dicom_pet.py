@@ -18,7 +18,7 @@ from tubepet.types import Grid, Volume
 
 GRID = Grid((3, 4, 5), (2.0, 0.5, 0.7), (-2.0, 3.25, -1.4))
 TUBE = dicom_pet.Component("tube", "simulated", "aluminium", "no defect", 22.5, 2.5, True)
-GENERATED = replace(TUBE, name="g", derivation="By model ours, seed 3; not a measurement.")
+GENERATED = replace(TUBE, name="g", derivation="By model surrogate, seed 3; not a measurement.")
 # Synthetic Data (0008,001C) entered the standard in 2023, after Debian's dciodvfy (2022).
 NEWER_THAN_VALIDATOR = "not a recognized standard attribute - (0x0008,0x001c)"
 

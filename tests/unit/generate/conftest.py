@@ -97,7 +97,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "penalty": "clip",
         "penalty_weight": 10.0,
     },
-    "ours": {
+    "surrogate": {
         "num_steps": 4,
         "learning_rate": 4e-4,
         "augment": "dihedral",

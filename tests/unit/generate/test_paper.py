@@ -76,7 +76,7 @@ def differs(one, other) -> bool:
 
 
 def test_the_schema_offers_what_the_tables_hold() -> None:
-    section = SCHEMA["properties"]["gan"]["properties"]["paper"]["properties"]
+    section = SCHEMA["properties"]["generate"]["properties"]["paper"]["properties"]
     for key, values in CHOICES.items():
         assert set(section[key]["enum"]) == set(values), key
 
@@ -214,7 +214,7 @@ def test_component_slots_refuse_pairs_by_attention(config, data) -> None:
 
 
 def literal(config):
-    section = yaml.safe_load((CONFIG / "paper_literal.yaml").read_text())["gan"]["paper"]
+    section = yaml.safe_load((CONFIG / "paper_literal.yaml").read_text())["generate"]["paper"]
     return config("paper", **section)
 
 
@@ -225,10 +225,10 @@ def test_the_letter_of_the_paper_runs(config, data, tmp_path: Path) -> None:
 
 
 def test_the_sensible_preset_is_the_default() -> None:
-    section = yaml.safe_load((CONFIG / "paper_sensible.yaml").read_text())["gan"]["paper"]
-    schema = SCHEMA["properties"]["gan"]["properties"]["paper"]["properties"]
+    section = yaml.safe_load((CONFIG / "paper_sensible.yaml").read_text())["generate"]["paper"]
+    schema = SCHEMA["properties"]["generate"]["properties"]["paper"]["properties"]
     assert {key: schema[key]["default"] for key in section} == section
-    other = yaml.safe_load((CONFIG / "paper_literal.yaml").read_text())["gan"]["paper"]
+    other = yaml.safe_load((CONFIG / "paper_literal.yaml").read_text())["generate"]["paper"]
     assert section.keys() == other.keys()  # what one decides, the other decides too
 
 

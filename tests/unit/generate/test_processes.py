@@ -16,7 +16,7 @@ from tubepet.generate.models.dcgan import DCGAN
 from tubepet.generate.run import Task, start
 from tubepet.training.processes import launch, make_fabric, share, share_batch_norms
 
-EXACT = ["dcgan", "edm", "fastgan", "ours", "penalised wgan", "vae", "wgan"]
+EXACT = ["dcgan", "edm", "fastgan", "surrogate", "penalised wgan", "vae", "wgan"]
 NUM_STEPS = 2
 # of a loss, relative: float32 sums in another order (measured: 2e-5); half of the batch alone is
 # off by more than 1e-2
@@ -120,13 +120,15 @@ def test_resumed_with_another_number_of_processes(before, after, config, data, t
 
 
 def test_a_loss_that_is_not_finite_stops_all_processes(config, data, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"gan\.dcgan: critic_real is nan at step 4, expected a f"):
+    with pytest.raises(
+        InputError, match=r"generate\.dcgan: critic_real is nan at step 4, expected a f"
+    ):
         train(Task(Fragile(is_killed=False), config("dcgan"), data, 1), "code", tmp_path, 2)
     assert (tmp_path / "checkpoint.pt").is_file()
 
 
 def test_processes_that_cannot_share_the_batch_are_refused(config, data, tmp_path) -> None:
     with pytest.raises(
-        InputError, match=r"gan\.num_processes: got 3, expected a divisor of gan\.b"
+        InputError, match=r"generate\.num_processes: got 3, expected a divisor of generate\.b"
     ):
         train(Task(MODELS["vae"], config("vae"), data, 1), "code", tmp_path, 3)

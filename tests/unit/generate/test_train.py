@@ -263,10 +263,12 @@ def test_memory_by_hand_and_refused_with_the_estimate(config, data, monkeypatch,
     fabric = make_fabric()
     needed = footprint.estimate(Task(DCGAN, config("dcgan"), data, 1), fabric)
     monkeypatch.setattr(footprint, "free_bytes", lambda device: needed.total - 1)
-    with pytest.raises(InputError, match=r"gan\.dcgan: training needs .* a batch of 4\), exp"):
+    with pytest.raises(InputError, match=r"generate\.dcgan: training needs .* a batch of 4\), exp"):
         train(Task(DCGAN, config("dcgan"), data, 1), "code", tmp_path)
     monkeypatch.setattr(footprint, "free_bytes", lambda device: needed.weights - 1)
-    with pytest.raises(InputError, match=r"for the weights, 0 GB .* free on cpu; lower gan\.b"):
+    with pytest.raises(
+        InputError, match=r"for the weights, 0 GB .* free on cpu; lower generate\.b"
+    ):
         train(Task(DCGAN, config("dcgan"), data, 1), "code", tmp_path)
     assert not any(tmp_path.iterdir())
 
@@ -319,7 +321,7 @@ def test_nan_stops_the_training_and_keeps_the_checkpoint(config, data, tmp_path:
             losses = super().train_step(begun)
             return losses | {"vae_kl": torch.tensor(float("nan"))} if begun.step == 3 else losses
 
-    message = r"gan\.vae: vae_kl is nan at step 4, expected a finite number; .* is kept"
+    message = r"generate\.vae: vae_kl is nan at step 4, expected a finite number; .* is kept"
     with pytest.raises(InputError, match=message):
         train(Task(Diverging(), config("vae"), data, 1), "code", tmp_path)
     assert (tmp_path / "checkpoint.pt").is_file()

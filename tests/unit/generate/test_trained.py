@@ -26,7 +26,7 @@ SCALE_BQ_MM3 = 600.0
 
 @pytest.fixture
 def folder(tmp_path, config, data):
-    """Return folder(model): `results/gan/<model>` of an untrained generator; and `results/ct`."""
+    """Return folder(model): results/generate/<model> of an untrained generator, and results/ct."""
 
     def write(name: str, **changes) -> Path:
         settings = config(name, **changes)
@@ -36,7 +36,7 @@ def folder(tmp_path, config, data):
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
                 tensor.add_(0.05 * torch.rand_like(tensor))
-        path = tmp_path / "results/gan" / name
+        path = tmp_path / "results/generate" / name
         path.mkdir(parents=True)
         save_file(network.state_dict(), path / "generator.safetensors")
         facts = {
@@ -73,7 +73,7 @@ def test_the_folder_makes_the_images_that_the_run_would(folder, data, tmp_path, 
     images = generated(path, tmp_path / "out")
     assert images.shape == (3, 32, 32) and images.std() > 0
     generator = trained.read_generator(path)
-    rng = torch.Generator().manual_seed(derived_seed(5, "gan", name, "generate"))
+    rng = torch.Generator().manual_seed(derived_seed(5, "generate", name, "generate"))
     ct = trained.with_queries(generator, tmp_path / "results/ct").data.ct
     assert list(ct.rows) == [0, 1, 2, 3]  # of training patients only
     with_ct = replace(data, ct=ct)
@@ -111,7 +111,9 @@ def test_queries_come_from_the_folder_that_is_named(folder, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("name", ["vae", "dcgan", "fastgan", "ours"])  # wgan has DCGAN's generator
+@pytest.mark.parametrize(
+    "name", ["vae", "dcgan", "fastgan", "surrogate"]
+)  # wgan has DCGAN's generator
 def test_the_graph_gives_the_images_of_torch(folder, tmp_path, name):
     path, file = folder(name), tmp_path / f"{name}.onnx"
     done = run("export", "--model", str(path), "-o", str(file), "--json")
@@ -121,7 +123,7 @@ def test_the_graph_gives_the_images_of_torch(folder, tmp_path, name):
     assert (facts["model"], facts["seed"], float(facts["scale_bq_mm3"])) == (name, "7", 600.0)
 
     generator = trained.read_generator(path)
-    rng = torch.Generator().manual_seed(derived_seed(5, "gan", name, "generate"))
+    rng = torch.Generator().manual_seed(derived_seed(5, "generate", name, "generate"))
     inputs = export.example(generator, 3, rng)  # exported with 2
     assert {name: one["shape"][1:] for name, one in json.loads(facts["inputs"]).items()} == {
         name: list(value.shape[1:]) for name, value in inputs.items()
@@ -142,7 +144,13 @@ def test_the_graph_gives_the_images_of_torch(folder, tmp_path, name):
 def test_every_model_is_exported_or_refused_with_its_reason(folder, tmp_path):
     known = catalogue.MODELS
     refused = [name for name, model in known.items() if model.why_no_graph]
-    assert known.keys() - refused == {"vae", "dcgan", "wgan", "fastgan", "ours"}  # as tested above
+    assert known.keys() - refused == {
+        "vae",
+        "dcgan",
+        "wgan",
+        "fastgan",
+        "surrogate",
+    }  # as tested above
     assert known["wgan"].network is known["dcgan"].network
     for name in refused:
         done = run("export", "--model", str(folder(name)), "-o", str(tmp_path / "no.onnx"))

@@ -99,11 +99,11 @@ BAD = {
     "unknown source": ({"simulate": {"source": "e-"}}, r"simulate\.source.*'e-'"),
     "variant with an unknown key": (
         {"study": {"variants": {"odd": {"model": "vae", "set": {"kapa": 3}}}}},
-        r"study\.variants\.odd\.set: gan\.vae: .*kapa",
+        r"study\.variants\.odd\.set: generate\.vae: .*kapa",
     ),
     "variant of impossible value": (
         {"study": {"variants": {"odd": {"model": "wgan", "set": {"penalty": "none"}}}}},
-        r"study\.variants\.odd\.set: gan\.wgan\.penalty: got 'none'",
+        r"study\.variants\.odd\.set: generate\.wgan\.penalty: got 'none'",
     ),
     "variant that beats nobody": (
         {"study": {"variants": {"odd": {"model": "vae", "beats": ["even"]}}}},
@@ -111,7 +111,7 @@ BAD = {
     ),
     "candidate of impossible value": (
         {"study": {"variants": {"odd": {"model": "vae", "candidates": [{}, {"beta": -1}]}}}},
-        r"study\.variants\.odd\.candidates\[1\]: gan\.vae\.beta: got -1",
+        r"study\.variants\.odd\.candidates\[1\]: generate\.vae\.beta: got -1",
     ),
     "candidate that changes nothing": (
         {

@@ -19,10 +19,10 @@ def config(root):
 
 def test_the_plan_the_package_and_the_schema_know_the_same_models(root):
     schema = yaml.safe_load((root / "workflow/schemas/config.schema.yaml").read_text())
-    gan = schema["properties"]["gan"]["properties"]
+    section = schema["properties"]["generate"]["properties"]
     assert models.MODELS.keys() == catalogue.MODELS.keys()
-    assert models.MODELS.keys() == set(gan["models"]["items"]["enum"])
-    assert models.MODELS.keys() <= gan.keys()  # a section each
+    assert models.MODELS.keys() == set(section["models"]["items"]["enum"])
+    assert models.MODELS.keys() <= section.keys()  # a section each
     assert all(name == model.name for name, model in catalogue.MODELS.items())
     assert not models.FORMER_NAMES.keys() & models.MODELS.keys()
     assert set(models.FORMER_NAMES.values()) <= models.MODELS.keys()
@@ -36,22 +36,22 @@ def test_the_snakefile_gets_the_needs_without_torch():
 
 
 def test_settings_are_the_common_ones_and_the_models_own(config):
-    settings = models.settings_of("paper", config["gan"], config)
-    own = config["gan"]["paper"]
+    settings = models.settings_of("paper", config["generate"], config)
+    own = config["generate"]["paper"]
     assert settings.keys() == {*models.COMMON_KEYS, "filter_px", "sigma_x", "beta", *own}
     assert settings["beta"] == config["pretrain"]["beta"] and settings["kappa"] == own["kappa"]
     # 1.5 mm of full width are 1.5 / sqrt(8 ln 2) = 0.637 mm of standard deviation
     image = {"filter_fwhm_mm": 1.5, "pixel_mm": 0.5}
-    settings = models.settings_of("vae", config["gan"], config | {"reconstruct": image})
+    settings = models.settings_of("vae", config["generate"], config | {"reconstruct": image})
     assert settings["filter_px"] == pytest.approx(2 * 0.63699, rel=1e-4)
-    assert settings["beta"] == config["gan"]["vae"]["beta"]  # its own, not that of `pretrain`
+    assert settings["beta"] == config["generate"]["vae"]["beta"]  # its own, not that of `pretrain`
     assert "sigma_x" not in settings and "num_samples" not in settings
 
 
 def test_a_models_own_key_wins_over_the_common_one(config):
-    assert config["gan"]["ours"]["lecam_weight"] != config["gan"]["lecam_weight"]
-    settings = models.settings_of("ours", config["gan"], config)
-    assert settings["lecam_weight"] == config["gan"]["ours"]["lecam_weight"]
+    assert config["generate"]["surrogate"]["lecam_weight"] != config["generate"]["lecam_weight"]
+    settings = models.settings_of("surrogate", config["generate"], config)
+    assert settings["lecam_weight"] == config["generate"]["surrogate"]["lecam_weight"]
 
 
 def test_needs_are_results_by_the_names_that_the_reader_knows():

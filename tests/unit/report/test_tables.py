@@ -67,6 +67,6 @@ def test_pages_escape_what_they_show(name):
 
 
 def test_intervals_stand_in_one_cell():
-    table = pd.DataFrame({"model": ["ours"], "x": [1.0], "x_low": [0.5], "x_high": [2.0], "n": [3]})
+    table = pd.DataFrame({"model": ["edm"], "x": [1.0], "x_low": [0.5], "x_high": [2.0], "n": [3]})
     (row,) = tables.with_intervals(table).to_dict("records")
-    assert row == {"model": "ours", "x": "1 [0.5, 2]", "n": 3}
+    assert row == {"model": "edm", "x": "1 [0.5, 2]", "n": 3}

@@ -16,7 +16,8 @@ def result(path: Path, answers: list[list[int]], **changes: object) -> Path:
     """Write a result as the page does."""
     content: dict[str, object] = {
         "format": turing.FORMAT, "page": "p", "reader": path.stem, "session": path.stem,
-        "started": "2026-01-01T00:00:00Z", "sources": ["real", "vae", "ours"], "trials": answers,
+        "started": "2026-01-01T00:00:00Z", "sources": ["real", "vae", "surrogate"],
+        "trials": answers,
     } | changes  # fmt: skip
     text = json.dumps(list(content.values()), separators=(",", ":"))
     path.write_text(json.dumps(content | {"checksum": zlib.crc32(text.encode())}))
@@ -74,7 +75,7 @@ def test_score_by_hand(tmp_path):
     assert (total["answers"], total["accuracy"], total["median_s"]) == (4, 0.5, 2.5)
     assert (total["called_real"], total["called_generated"]) == (2, 2)
     by_source = {row["name"]: row["accuracy"] for row in scores["sources"]}
-    assert by_source == {"real": 0.5, "vae": 1.0, "ours": 0.0}
+    assert by_source == {"real": 0.5, "vae": 1.0, "surrogate": 0.0}
     assert "both_low" not in total
 
 

@@ -69,8 +69,8 @@ def test_outcome_is_reproducible_and_divergence_is_one(
 def test_the_detector_gets_half_as_they_come_and_half_of_each_class_in_turn(
     data: Data, config: Any
 ) -> None:
-    task = Task(MODELS["ours"], config("ours"), data, 1)
-    network = MODELS["ours"].make_networks(task.config, data)["generator"].eval()
+    task = Task(MODELS["surrogate"], config("surrogate"), data, 1)
+    network = MODELS["surrogate"].make_networks(task.config, data)["generator"].eval()
     made = outcome.labelled_images(task, network, 26, torch.Generator().manual_seed(0))
     assert made.images.shape == made.masks.shape == (13 + 6 * 2, 32, 32)
     assert 0 <= made.images.min() < made.images.max() <= 600  # Bq/mm3

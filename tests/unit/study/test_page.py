@@ -15,18 +15,18 @@ from tubepet.study.scores import KEY, Scores, counts
 
 SEEDS, HALVES = 5, 6
 VARIANTS = {
-    "ours": {"beats": ["dcgan"], "ablates": "", "part": ""},
+    "surrogate": {"beats": ["dcgan"], "ablates": "", "part": ""},
     "dcgan": {"beats": [], "ablates": "", "part": ""},
-    "no_memory": {"beats": [], "ablates": "ours", "part": "The memory carries information"},
+    "no_memory": {"beats": [], "ablates": "surrogate", "part": "The memory carries information"},
 }
 STUDY = {
-    "variants": VARIANTS, "candidate": "ours", "num_seeds": SEEDS,
+    "variants": VARIANTS, "candidate": "surrogate", "num_seeds": SEEDS,
     "budget_steps": 7, "tuning_steps": 3,
-    "curve": {"variants": ["ours"], "num_images": [30]},
+    "curve": {"variants": ["surrogate"], "num_images": [30]},
 }  # fmt: skip
 CHOICES = [
     {
-        "variant": "ours", "index": 1, "candidates": [
+        "variant": "surrogate", "index": 1, "candidates": [
             {"set": {}, "num_steps": 3, "cpu_s": 1.0, "frechet": None, "floor": 2.0},
             {"set": {"kappa": 3.0}, "num_steps": 2, "cpu_s": 1.0, "frechet": 7.0, "floor": 2.0},
         ],
@@ -47,11 +47,17 @@ def run(variant: str, seed: int, quality: float, num_train: str = "all") -> dict
             "draws": draws, "cpu_s": 3.0, "diverged": ""}  # fmt: skip
 
 
-def written(ours: float, dcgan: float, no_memory: float, gain: float) -> str:
-    qualities = {"ours": ours, "dcgan": dcgan, "no_memory": no_memory, FLOOR: 12.0, COPY: 11.0}
+def written(surrogate: float, dcgan: float, no_memory: float, gain: float) -> str:
+    qualities = {
+        "surrogate": surrogate,
+        "dcgan": dcgan,
+        "no_memory": no_memory,
+        FLOOR: 12.0,
+        COPY: 11.0,
+    }
     rows = [run(name, seed, q) for name, q in qualities.items() for seed in range(SEEDS)]
-    rows += [run("ours", seed, ours - 2, "30") for seed in range(SEEDS)]
-    cost = {"variant": "ours", "num_steps": 3, "preparation_s": 0.0, "is_charged": True,
+    rows += [run("surrogate", seed, surrogate - 2, "30") for seed in range(SEEDS)]
+    cost = {"variant": "surrogate", "num_steps": 3, "preparation_s": 0.0, "is_charged": True,
             "cpu_s": 3.0, "diverged": 0, "gflops_per_step": 1.0, "tflops": 0.1,
             "parameters": 5.0}  # fmt: skip
     aucs = [{"num_real": 50, "seed": s, REAL: 0.6, BOTH: 0.6 + gain + 0.01 * s, SYNTHETIC: None}
@@ -63,20 +69,23 @@ def written(ours: float, dcgan: float, no_memory: float, gain: float) -> str:
 
 
 def test_a_clear_win_is_stated_as_one() -> None:
-    text = written(ours=10, dcgan=8, no_memory=9, gain=0.1)
-    assert "**holds** (6 of 6 differences above 0, 0 below): `ours` is better than `dcgan`" in text
-    assert ": The memory carries information (`ours` is better than `no_memory`)" in text
+    text = written(surrogate=10, dcgan=8, no_memory=9, gain=0.1)
+    assert (
+        "**holds** (6 of 6 differences above 0, 0 below): `surrogate` is better than `dcgan`"
+        in text
+    )
+    assert ": The memory carries information (`surrogate` is better than `no_memory`)" in text
     assert text.count("- **holds**") == 2
     assert text.count("| met |") == 6  # two coverages, ratio, two floors, detector
     assert text.count("| met; as factors met |") == 4  # the other firsts
     assert "cannot be below 0.0625" in text
-    assert "| `ours` | as configured | 3 | diverged |  |" in text
-    assert "| `ours` | kappa 3.0 | 2 | 7 | chosen |" in text
+    assert "| `surrogate` | as configured | 3 | diverged |  |" in text
+    assert "| `surrogate` | kappa 3.0 | 2 | 7 | chosen |" in text
 
 
 def test_a_clear_loss_is_stated_as_one() -> None:
-    text = written(ours=8, dcgan=10, no_memory=9, gain=-0.1)
-    assert "**does not hold** (0 of 6 differences above 0, 6 below): `ours` is better" in text
+    text = written(surrogate=8, dcgan=10, no_memory=9, gain=-0.1)
+    assert "**does not hold** (0 of 6 differences above 0, 6 below): `surrogate` is better" in text
     assert text.count("- **does not hold**") == 2
     assert text.count("not met (ahead of 0 and behind 1 of 1 rivals for sure)") == 6
     assert "not met (it loses)" in text
@@ -85,10 +94,10 @@ def test_a_clear_loss_is_stated_as_one() -> None:
 def test_distances_over_decades_are_told_apart_as_factors() -> None:
     rows = []
     for seed, (good, bad) in enumerate([(1, 10), (3, 50), (2, 400), (1.5, 30), (2.5, 3000)]):
-        for name, distance in (("ours", good), ("dcgan", bad)):
+        for name, distance in (("surrogate", good), ("dcgan", bad)):
             values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
             rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
-    claim = scores._claim("x", "ours", "dcgan", Scores(rows, 1))
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1))
     assert counts(claim.estimates) == (0, 0)
     assert counts(claim.factors) == (4, 0)
     # geometric mean of 10, 50/3, 200, 20, 1200
@@ -99,13 +108,13 @@ def test_distances_over_decades_are_told_apart_as_factors() -> None:
 def test_a_figure_is_met_as_factors_only_if_every_rivals_interval_is_above_0() -> None:
     rows = []
     for seed, uneven in enumerate([0.5, 100, 0.3, 1000, 50]):
-        for name, distance in (("ours", 1.0), ("dcgan", 1.5), ("wgan", uneven)):
+        for name, distance in (("surrogate", 1.0), ("dcgan", 1.5), ("wgan", uneven)):
             values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
             rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
     found, detector = Scores(rows, 1), pd.DataFrame({"num_real": []})
 
     def of_distances(*rivals: str) -> list[list[str]]:
-        lines = page.asked_figures("ours", rivals, found, detector)
+        lines = page.asked_figures("surrogate", rivals, found, detector)
         return [line for line in lines if "least factor" in line[2]]
 
     assert [line[3].split("; ")[1] for line in of_distances("dcgan")] == ["as factors met"] * 4
@@ -114,47 +123,47 @@ def test_a_figure_is_met_as_factors_only_if_every_rivals_interval_is_above_0() -
 
 
 def test_no_difference_is_undecided() -> None:
-    text = written(ours=10, dcgan=10, no_memory=10, gain=-0.02)
+    text = written(surrogate=10, dcgan=10, no_memory=10, gain=-0.02)
     assert text.count("- **undecided**") == 2
     assert "not met (interval holds 0)" in text
 
 
 def test_too_far_from_the_floor_says_by_how_much() -> None:
-    # distances 20 - quality: ours 20 + 16 = 36, floor 8: 4.5 times, 1.5 times too far
-    text = written(ours=-16, dcgan=-17, no_memory=-17, gain=0.1)
+    # distances 20 - quality: surrogate 20 + 16 = 36, floor 8: 4.5 times, 1.5 times too far
+    text = written(surrogate=-16, dcgan=-17, no_memory=-17, gain=0.1)
     assert len(re.findall(r"not met \(1\.(49|5)\d* times too large\)", text)) == 2
 
 
 def test_pairs_are_the_seeds_that_both_have() -> None:
-    rows = [run("ours", s, 10) for s in range(5)] + [run("dcgan", s, 8) for s in (1, 3)]
+    rows = [run("surrogate", s, 10) for s in range(5)] + [run("dcgan", s, 8) for s in (1, 3)]
     rows.append(run("dcgan", 4, 8) | {"values": {}, "draws": {}, "diverged": "NaN"})
-    found = Scores(rows, 1).difference("ours", "dcgan", "coverage", 1)
+    found = Scores(rows, 1).difference("surrogate", "dcgan", "coverage", 1)
     assert found is not None and found.num_seeds == 2
 
 
 def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
-    rows = [run(name, s, q) for name, q in (("ours", 10), ("dcgan", 8)) for s in range(SEEDS)]
+    rows = [run(name, s, q) for name, q in (("surrogate", 10), ("dcgan", 8)) for s in range(SEEDS)]
     rows[0]["values"]["mmd"] = -0.01
-    claim = scores._claim("x", "ours", "dcgan", Scores(rows, 1))
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1))
     assert claim.factors["mmd"] is None and claim.factors["frechet"] is not None
     assert claim.verdict == claim.verdict_of_factors == "holds"
 
 
 def test_a_metric_that_is_undefined_is_not_a_win() -> None:
-    rows = [run(name, s, 10) for name in ("ours", "dcgan") for s in range(3)]
+    rows = [run(name, s, 10) for name in ("surrogate", "dcgan") for s in range(3)]
     rows[0]["values"]["coverage"] = None
-    claim = scores._claim("x", "ours", "dcgan", Scores(rows, 1))
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1))
     assert claim.estimates["coverage"] is None and claim.verdict == "undecided"
 
 
 def test_figures_are_drawn(tmp_path: Path) -> None:
-    rows = [run(name, s, 10) for name in ("ours", FLOOR) for s in range(3)]
-    rows += [run("ours", s, 8, "30") for s in range(3)]
+    rows = [run(name, s, 10) for name in ("surrogate", FLOOR) for s in range(3)]
+    rows += [run("surrogate", s, 8, "30") for s in range(3)]
     found = Scores(rows, 1)
     table = pd.DataFrame({"num_real": [25, 50], "seed": 0, REAL: [0.6, 0.7], BOTH: [0.7, np.nan]})
     drawn = (
-        figures.draw_variants(["ours", FLOOR], found),
-        figures.draw_curve(["ours"], [30], 60, found),
+        figures.draw_variants(["surrogate", FLOOR], found),
+        figures.draw_curve(["surrogate"], [30], 60, found),
         figures.draw_detector(table),
         figures.draw_detector(pd.DataFrame()),
     )

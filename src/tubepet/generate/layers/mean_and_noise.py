@@ -98,7 +98,7 @@ def fit_noise(
     images = np.asarray(images, np.float64)
     seen = torch.from_numpy(np.asarray(drawings)).float()
     with torch.device("cpu"):
-        model = Surrogate(size, filter_px)
+        model = MeanAndNoise(size, filter_px)
     model.mean.copy_(mean)
     model.variance.fill_(FIRST_VARIANCE)
     model.noise.fill_(1)  # white, of unit variance
@@ -194,7 +194,7 @@ def _radial_power(images: Array, ring: NDArray[np.intp]) -> Array:
     return np.asarray(np.exp(np.log(np.maximum(rings, np.finfo(float).tiny)).mean(0)))
 
 
-class Surrogate(nn.Module):
+class MeanAndNoise(nn.Module):
     """The fitted model as a module without parameters.
 
     Parameters

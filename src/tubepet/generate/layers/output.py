@@ -39,5 +39,5 @@ class ActivityOutput(nn.Module):
 
 
 def output_layer(output: str, image_size: int, filter_px: float) -> nn.Module:
-    """Return the layer of `gan.output`: "tanh", as published, or "activity"."""
+    """Return the layer of `generate.output`: "tanh", as published, or "activity"."""
     return nn.Tanh() if output == "tanh" else ActivityOutput(image_size, filter_px)

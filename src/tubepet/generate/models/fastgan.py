@@ -2,9 +2,9 @@
 
 As published: skip-layer excitation, noise injection and gated linear units in the generator; a
 residual discriminator with spectral norm that must also reconstruct its real images from its
-features; hinge loss; DiffAugment (`gan.augment`). Scaled to small images of one channel: levels
-from 4 x 4 up, excitation over a factor of eight. Two departures: the reconstruction error is an
-absolute difference, because the published perceptual distance needs a network trained on
+features; hinge loss; DiffAugment (`generate.augment`). Scaled to small images of one channel:
+levels from 4 x 4 up, excitation over a factor of eight. Two departures: the reconstruction error is
+an absolute difference, because the published perceptual distance needs a network trained on
 photographs; no spectral norm in the generator, whose average would not keep it.
 """
 

@@ -3,9 +3,10 @@
 x_ct -> encoder -> z -> attention over the bank -> context c -> v = [BN(c); z; noise] -> generator.
 
 Where the paper is silent or contradicts itself, docs/model.md decides, and each decision is a key
-of `gan.paper`, whose values are the names of a table: `QUERIES`, `FUSIONS`, `REAL`, `REDUCE` and
-`PAIRINGS` here, `SLOTS` and `SCORES` in layers/memory.py, `LAYOUTS` in layers/dense_generator.py.
-The defaults are our choices, config/paper_literal.yaml is the letter of the text.
+of `generate.paper`, whose values are the names of a table: `QUERIES`, `FUSIONS`, `REAL`, `REDUCE`
+and `PAIRINGS` here, `SLOTS` and `SCORES` in layers/memory.py, `LAYOUTS` in
+layers/dense_generator.py. The defaults are our choices, config/paper_literal.yaml is the letter of
+the text.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -355,7 +356,7 @@ class Paper(Model):
         if config["slots"] != "image" and config["pairing"] in ATTENTIVE:
             others = ", ".join(name for name in PAIRINGS if name not in ATTENTIVE)
             raise InputError(
-                f"gan.paper.pairing: got {config['pairing']} with slots {config['slots']}, "
+                f"generate.paper.pairing: got {config['pairing']} with slots {config['slots']}, "
                 "expected slots image, whose attention is one over training slices, or one of "
                 f"{others}"
             )

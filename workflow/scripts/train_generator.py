@@ -1,4 +1,4 @@
-"""Train one generator (rule train_gan)."""
+"""Train one generator (rule train_generator)."""
 
 from safetensors.torch import save_file
 

@@ -14,12 +14,12 @@ from tubepet.errors import InputError
 from tubepet.generate.data import positron_images
 from tubepet.generate.layers import mean_and_noise
 from tubepet.generate.layers import mirror_filter as mirrored
-from tubepet.generate.models import ours
+from tubepet.generate.models import surrogate
 from tubepet.generate.run import Task, start
 from tubepet.reconstruct.projection import blur
 from tubepet.types import Grid
 
-OURS = ours.Ours()
+MODEL = surrogate.Surrogate()
 SIZE, FILTER_PX = 32, 0.6
 
 
@@ -31,7 +31,7 @@ def fit(images, drawings, filter_px=FILTER_PX):
 
 def begin(config, data, **changes):
     fabric = Fabric(accelerator="cpu", devices=1)
-    return start(Task(OURS, config("ours", **changes), data, 1), fabric)
+    return start(Task(MODEL, config("surrogate", **changes), data, 1), fabric)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def made() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
 
 
 def apply(fitted, drawings, seed=0):
-    module = mean_and_noise.Surrogate(SIZE, FILTER_PX)
+    module = mean_and_noise.MeanAndNoise(SIZE, FILTER_PX)
     module.load_fit(fitted)
     white = torch.randn(len(drawings), 1, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
     drawing, gain = torch.from_numpy(drawings).float(), torch.ones(len(drawings))
@@ -108,7 +108,7 @@ def test_last_filter_is_that_of_the_reconstruction_up_to_the_borders() -> None:
     wanted = blur.blurred(image[None], grid, (axial,))[0]
     got = mirrored.filtered(image, mirrored.filter_transfer(SIZE, FILTER_PX))
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-12)  # float64
-    module = mean_and_noise.Surrogate(SIZE, FILTER_PX)
+    module = mean_and_noise.MeanAndNoise(SIZE, FILTER_PX)
     single = module.filter(torch.from_numpy(image)[None, None].float())[0, 0].numpy()
     np.testing.assert_allclose(single, wanted, rtol=0, atol=1e-5)  # float32
 
@@ -140,7 +140,7 @@ def test_gradients_reach_every_part(config, data) -> None:
     begun = begin(config, data)
     generator = begun.networks["generator"].module
     for _ in range(2):  # the last layer is zero at first and lets nothing through
-        OURS.train_step(begun)
+        MODEL.train_step(begun)
     for name, parameter in generator.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
     for name, parameter in begun.networks["critic"].named_parameters():
@@ -160,7 +160,7 @@ def test_noise_of_every_resolution_reaches_the_image(config, data) -> None:
 
 
 def test_surrogate_turns_with_its_drawing(data) -> None:
-    module = mean_and_noise.Surrogate(SIZE, FILTER_PX)
+    module = mean_and_noise.MeanAndNoise(SIZE, FILTER_PX)
     rows = data.real.rows
     module.load_fit(fit(data.real.array[rows] / 600.0, data.drawn.of(rows)))
     drawing, white = torch.from_numpy(data.drawn.of(rows[:2])), torch.randn(2, 1, SIZE, SIZE)
@@ -173,7 +173,7 @@ def test_surrogate_turns_with_its_drawing(data) -> None:
 
 
 def test_place_memory_is_the_kernel_regression_done_by_hand() -> None:
-    module = ours.PlaceMemory(3)
+    module = surrogate.PlaceMemory(3)
     module.keys_mm.copy_(torch.tensor([0.0, 1.0, 4.0]))
     module.values.copy_(torch.tensor([0.1, -0.2, 0.4]))
     module.kernel_mm.fill_(0.5)
@@ -182,7 +182,7 @@ def test_place_memory_is_the_kernel_regression_done_by_hand() -> None:
     far = 0.4  # only the nearest slot counts
     context = module(torch.tensor([0.5, 9.0]))
     torch.testing.assert_close(context, torch.tensor([wanted, far]).float(), rtol=0, atol=1e-6)
-    assert not ours.PlaceMemory(0)(torch.tensor([1.0, 2.0])).any()  # no slots: nothing known
+    assert not surrogate.PlaceMemory(0)(torch.tensor([1.0, 2.0])).any()  # no slots: nothing known
 
 
 def test_kernel_is_chosen_on_other_tubes() -> None:
@@ -191,15 +191,15 @@ def test_kernel_is_chosen_on_other_tubes() -> None:
     tubes = np.repeat(np.arange(20), 15).astype(str)
     own = rng.normal(0, 1, 20)[np.repeat(np.arange(20), 15)]
     # what a tube has of its own, the same everywhere in it, is no reason for a narrow kernel
-    kernel_mm, contexts = ours.choose_kernel_mm(keys_mm, own, tubes)
-    assert kernel_mm > ours.KERNELS_MM[0]
+    kernel_mm, contexts = surrogate.choose_kernel_mm(keys_mm, own, tubes)
+    assert kernel_mm > surrogate.KERNELS_MM[0]
     assert np.corrcoef(contexts, own)[0, 1] < 0.3  # seeing its own slices, it would know them
-    narrow, contexts = ours.choose_kernel_mm(keys_mm, np.sin(3 * keys_mm), tubes)
-    assert narrow == ours.KERNELS_MM[0]
+    narrow, contexts = surrogate.choose_kernel_mm(keys_mm, np.sin(3 * keys_mm), tubes)
+    assert narrow == surrogate.KERNELS_MM[0]
     assert np.corrcoef(contexts, np.sin(3 * keys_mm))[0, 1] > 0.95
     alone = np.full(300, "a")
-    kernel_mm, contexts = ours.choose_kernel_mm(keys_mm, own, alone)
-    assert kernel_mm == ours.KERNELS_MM[-1] and np.isfinite(contexts).all()
+    kernel_mm, contexts = surrogate.choose_kernel_mm(keys_mm, own, alone)
+    assert kernel_mm == surrogate.KERNELS_MM[-1] and np.isfinite(contexts).all()
 
 
 def overshooting(data):
@@ -241,7 +241,7 @@ def test_labels_belong_to_their_images(config, data) -> None:
     wanted = {"family": "round", "defect": "bubble", "defect_size_mm": 6.0}
 
     def ask(seed):
-        return OURS.sample_labelled(
+        return MODEL.sample_labelled(
             generator, 12, data, torch.Generator().manual_seed(seed), wanted
         )
 
@@ -266,12 +266,12 @@ def test_labels_belong_to_their_images(config, data) -> None:
 def test_impossible_wishes_are_refused(wanted, message, config, data) -> None:
     generator = begin(config, data).networks["generator"].module.eval()
     with pytest.raises(InputError, match=message):
-        OURS.sample_labelled(generator, 2, data, torch.Generator().manual_seed(0), wanted)
+        MODEL.sample_labelled(generator, 2, data, torch.Generator().manual_seed(0), wanted)
 
 
 def test_nothing_to_learn_from_stays_finite(config, data) -> None:
     dim = np.full((10, SIZE, SIZE), 1e-3, np.float32)
     dim[0, 0, 0] = 1.0
     begun = begin(config, replace(data, real=positron_images(dim, np.ones(10, bool), 600.0)))
-    losses = OURS.train_step(begun)
+    losses = MODEL.train_step(begun)
     assert all(torch.isfinite(value) for value in losses.values())

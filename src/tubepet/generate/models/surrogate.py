@@ -1,4 +1,4 @@
-"""Ours: from the drawing of a slice to the image that scanner and reconstruction would make of it.
+"""From the drawing of a slice to the image that scanner and reconstruction would make of it.
 
     drawing -> surrogate (physics, fitted) -> gain and offset (learned) -> image
     distance from the tube's end -> memory -> gain of the surrogate's mean
@@ -28,7 +28,7 @@ from tubepet import io
 from tubepet.dataset.drawing import Drawings, draw_new, read_population
 from tubepet.generate.data import Data
 from tubepet.generate.layers.loss import ADVERSARIAL, frozen
-from tubepet.generate.layers.mean_and_noise import MAX_FITTED, Surrogate, fit_mean, fit_noise
+from tubepet.generate.layers.mean_and_noise import MAX_FITTED, MeanAndNoise, fit_mean, fit_noise
 from tubepet.generate.run import SAMPLE_CHUNK, Config, Inputs, Model, Networks, Run, bare, needed
 from tubepet.training.processes import mean_of_processes
 
@@ -126,7 +126,7 @@ class Block(nn.Module):
 
 
 class DrawingGenerator(nn.Module):
-    """Surrogate, and a U-Net of three resolutions that corrects it.
+    """Mean and noise, and a U-Net of three resolutions that corrects it.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class DrawingGenerator(nn.Module):
         self.image_size = image_size
         self.shuffle_contexts = shuffle_contexts
         self.memory = PlaceMemory(num_slots)
-        self.surrogate = Surrogate(image_size, filter_px)
+        self.surrogate = MeanAndNoise(image_size, filter_px)
         self.fine = Block(NUM_CHANNELS + 1, channels)
         self.middle = Block(channels, 2 * channels)
         self.coarse = Block(2 * channels, 2 * channels)
@@ -284,7 +284,7 @@ def _log_gains(data: Data, rows: NDArray[np.intp], mean: Tensor) -> NDArray[np.f
     """Return the logarithm of each slice's total over that which the mean has; 0 if it has none."""
     drawn = needed(data.drawn)
     with torch.device("cpu"):
-        surrogate = Surrogate(data.real.image_size, drawn.population.grid.filter_px)
+        surrogate = MeanAndNoise(data.real.image_size, drawn.population.grid.filter_px)
     surrogate.load_fit({"mean": mean})
     gains = []
     for start in range(0, len(rows), SAMPLE_CHUNK):
@@ -312,10 +312,10 @@ def _as_inputs(drawings: Drawings) -> Inputs:
     }
 
 
-class Ours(Model):
+class Surrogate(Model):
     """The only one whose images have labels: it can be asked for a tube."""
 
-    name = "ours"
+    name = "surrogate"
     network = DrawingGenerator
     argument_keys = ("channels", "shuffle_contexts")
     adam_betas = (0.5, 0.99)
