@@ -153,3 +153,21 @@ def test_a_preset_gives_a_variant_its_keys_and_what_it_sets_wins():
     assert checked_config(filled, ROOT) == filled  # as the Snakemake inside a shard reads it
     with pytest.raises(InputError, match=r"got preset nowhere, expected a file .*nowhere\.yaml"):
         checked_config({"study": {"variants": {"x": variant | {"preset": "nowhere"}}}}, ROOT)
+
+
+FORMER = {
+    "section": ({"gan": {"batch_size": 3}}, r"gan: .*expected generate"),
+    "list of models": ({"generate": {"models": ["vae", "ours"]}}, r"generate\.models: .*surrogate"),
+    "section of the model": ({"generate": {"ours": {}}}, r"generate\.ours: .*expected surrogate"),
+    "variant": (
+        {"study": {"variants": {"x": {"model": "ours"}}}},
+        r"study\.variants\.x\.model: got ours, .*expected surrogate",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMER)
+def test_a_name_of_a_former_version_is_told_its_present_one(name):
+    change, message = FORMER[name]
+    with pytest.raises(InputError, match=message):
+        checked_config(change, ROOT)

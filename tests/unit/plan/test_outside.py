@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from tubepet.errors import InputError
 from tubepet.plan import outside
 
 
@@ -27,3 +30,10 @@ def test_ct_is_watched_by_its_index_or_by_its_listing(tmp_path: Path) -> None:
 def test_without_a_folder_the_stand_in_is_read_as_deeplesion() -> None:
     source = outside.ct_source({"source_dir": "", "format": "dicom"})
     assert source["file_format"] == "deeplesion" and source["standin_dir"] == "results/ct/standin"
+
+
+def test_results_of_a_former_version_are_not_built_upon(tmp_path: Path) -> None:
+    outside.check_former_results(tmp_path)
+    (tmp_path / "gan").mkdir()
+    with pytest.raises(InputError, match=r"gan: .* expected results/generate: move or delete"):
+        outside.check_former_results(tmp_path)
