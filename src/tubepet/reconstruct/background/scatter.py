@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from tubepet import rng
-from tubepet.constants import PHOTON_KEV
+from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
 from tubepet.reconstruct.problem import Instrument
 from tubepet.reconstruct.projection import kernels
 from tubepet.reconstruct.projection.lines import Lines
@@ -100,7 +100,7 @@ def _singles_per_photon(scanner: Scanner, start_kev: float, random: np.random.Ge
         goes_on = left > 10.0
         row, energy = row[goes_on], energy[goes_on]
         place, way = place[goes_on], way[goes_on]
-    sigma = scanner.energy_resolution / 2.3548 * np.sqrt(deposits * PHOTON_KEV)
+    sigma = scanner.energy_resolution / FWHM_PER_SIGMA * np.sqrt(deposits * PHOTON_KEV)
     seen = deposits + sigma * random.normal(size=deposits.shape)
     low, high = scanner.energy_window_kev
     return float(((seen >= low) & (seen <= high)).sum() / num)
