@@ -14,6 +14,7 @@ from tubepet.cli.dicom import dicom
 from tubepet.cli.doctor import doctor, status
 from tubepet.cli.export import export
 from tubepet.cli.generate import generate
+from tubepet.cli.numbers import numbers
 from tubepet.cli.reconstruct import reconstruct
 from tubepet.cli.tables import tables
 from tubepet.cli.turing import turing
@@ -50,5 +51,5 @@ def main(quiet: bool) -> None:
     log.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-for command in (reconstruct, generate, export, dicom, turing, tables, doctor, status):
+for command in (reconstruct, generate, export, dicom, turing, numbers, tables, doctor, status):
     main.add_command(command)

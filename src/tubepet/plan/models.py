@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tubepet.constants import FWHM_PER_SIGMA
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -95,6 +97,6 @@ def settings_of(
     """
     image, pretrain = config["reconstruct"], config["pretrain"]
     settings = {key: section[key] for key in COMMON_KEYS}
-    settings["filter_px"] = image["filter_fwhm_mm"] / 2.3548 / image["pixel_mm"]
+    settings["filter_px"] = image["filter_fwhm_mm"] / FWHM_PER_SIGMA / image["pixel_mm"]
     settings |= {key: pretrain[key] for key in MODELS[model].pretrain_keys}
     return settings | section[model]

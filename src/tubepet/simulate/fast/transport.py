@@ -89,7 +89,7 @@ def simulate(
     name : str
         What is simulated, for messages and statistics.
     source : dict
-        From `tubepet.simulate.geant4.gate.tube_source` or `calibration_source`.
+        From `sources.tube_source` or `calibration_source`.
     activity_bq, duration_s : float
         Total activity in Bq and duration in s; the number of decays is Poisson.
     scanner : Scanner
