@@ -73,7 +73,7 @@ from tubepet.plan import config, models
 assert models.MODELS.keys() == catalogue.MODELS.keys()
 text = (ROOT / "config/config.yaml").read_text()
 whole = config.checked_config(
-    yaml.safe_load(text), ROOT / "workflow/schemas/config.schema.yaml"
+    yaml.safe_load(text), ROOT
 )
 section = whole["generate"] | {"pixels": {"num_steps": 200, "learning_rate": 0.02}}
 slices = np.full((16, 8, 8), 2.0, np.float32)
