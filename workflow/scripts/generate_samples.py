@@ -4,12 +4,12 @@ import torch
 
 from tubepet import io, logs
 from tubepet.generate import read, sample
-from tubepet.generate.models import catalogue
+from tubepet.generate.models.catalogue import MODELS
 from tubepet.rng import derived_seed
 
 logs.start_log(snakemake.log[0])
 given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.model
-model = catalogue.MODELS[name]
+model = MODELS[name]
 data = read.read_data(dict(given.items()))
 
 torch.set_num_threads(1)  # the same sums in the same order on every machine

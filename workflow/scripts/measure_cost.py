@@ -2,7 +2,7 @@
 
 from tubepet import io, logs
 from tubepet.generate import read
-from tubepet.generate.models import catalogue
+from tubepet.generate.models.catalogue import MODELS
 from tubepet.generate.run import Task
 from tubepet.study import cost, outcome
 
@@ -11,8 +11,8 @@ given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.var
 choice = io.read_json(given.choice) if "choice" in given.keys() else {"set": {}}
 settings = outcome.tuned(params.settings, params.own, choice)
 data = read.read_data(dict(given.items()))
-variant = Task(catalogue.MODELS[params.model], settings, data, params.seed)
-reference = Task(catalogue.MODELS["dcgan"], params.reference, data, params.seed)
+variant = Task(MODELS[params.model], settings, data, params.seed)
+reference = Task(MODELS["dcgan"], params.reference, data, params.seed)
 facts = cost.measure(variant, reference)
 facts["preparation_s"] += cost.preparation_s(data, params.pretrain, params.features, params.seed)
 facts["num_steps"] = params.num_steps or cost.num_steps(

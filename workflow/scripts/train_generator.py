@@ -4,13 +4,13 @@ from safetensors.torch import save_file
 
 from tubepet import io, logs
 from tubepet.generate import figures, loop, read
-from tubepet.generate.models import catalogue
+from tubepet.generate.models.catalogue import MODELS
 from tubepet.generate.run import Task
 
 logs.start_log(snakemake.log[0])
 output, params, name = snakemake.output, snakemake.params, snakemake.wildcards.model
 data = read.read_data(dict(snakemake.input.items()))
-task = Task(catalogue.MODELS[name], params.settings, data, params.seed)
+task = Task(MODELS[name], params.settings, data, params.seed)
 result = loop.train(task, params.code, params.progress, params.num_processes)
 with io.atomic(output.weights) as part:
     save_file(result.weights, part)

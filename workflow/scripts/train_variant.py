@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from tubepet import io, logs
 from tubepet.generate import read
-from tubepet.generate.models import catalogue
+from tubepet.generate.models.catalogue import MODELS
 from tubepet.generate.run import Task
 from tubepet.rng import derived_seed
 from tubepet.study import outcome
@@ -19,7 +19,7 @@ choice = io.read_json(given.choice) if "choice" in given.keys() else {"set": {}}
 settings = outcome.tuned(params.settings, params.own, choice)
 settings["num_steps"] = io.read_json(given.cost)["num_steps"]
 seed = derived_seed(params.seed, "study", "seed", int(wildcards.i_seed))
-task = Task(catalogue.MODELS[params.model], settings, data, seed)
+task = Task(MODELS[params.model], settings, data, seed)
 result = outcome.train_and_sample(task, params.num_samples, params.code, params.progress)
 with io.atomic(output.weights) as part:
     save_file(result.weights, part)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from tubepet import io, logs
 from tubepet.dataset.slices import Slices
 from tubepet.generate import read
-from tubepet.generate.models import catalogue
+from tubepet.generate.models.catalogue import MODELS
 from tubepet.generate.run import Task
 from tubepet.rng import derived_seed
 from tubepet.study import cost, outcome, tuning
@@ -16,8 +16,8 @@ given, params, name = snakemake.input, snakemake.params, snakemake.wildcards.var
 data = read.read_data(dict(given.items()))
 settings = params.settings | params.candidate
 seed = derived_seed(params.seed, "study", "tuning")
-task = Task(catalogue.MODELS[params.model], settings, data, seed)
-facts = cost.measure(task, Task(catalogue.MODELS["dcgan"], params.reference, data, seed))
+task = Task(MODELS[params.model], settings, data, seed)
+facts = cost.measure(task, Task(MODELS["dcgan"], params.reference, data, seed))
 settings |= {"num_steps": cost.num_steps(facts, params.budget_steps, False, name)}
 task = replace(task, config=settings)
 result = outcome.train_and_sample(task, params.num_samples, params.code, params.progress)
