@@ -17,6 +17,7 @@ INVENTED = Path("tests/unit/plan/test_provenance.py")
 FOLDERS = ("src", "workflow", "tests", "benchmarks", "docs", "config", "profiles", "envs")
 KINDS = {".py", ".smk", ".md", ".rst", ".html", ".yaml", ".sh", ""}
 IMPORT = re.compile(r"\bfrom (tubepet[\w.]*) import (\([^)]*\)|[^(\n;]+)")
+FILE = re.compile(r"\b(?:src|workflow|tests|benchmarks|config)/[\w./-]+\.\w+")
 WORD = re.compile(r"\w+(?: as \w+)?")
 
 
@@ -40,6 +41,11 @@ def test_what_judges_knows_no_contestant():
     assert judges and not offenders, "\n".join(offenders)
 
 
+def read(path: Path) -> str:
+    """Return a text; programs in one line in lines, and without what diffs of a page add."""
+    return re.sub(r"^\+.*\n", "", path.read_text(encoding="utf-8").replace("\\n", "\n"), flags=re.M)
+
+
 def test_everything_of_the_package_that_a_text_names_exists():
     """Strings, documents and programs within tests too, which no type checker reads."""
     paths = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "Makefile", "Snakefile")]
@@ -48,7 +54,7 @@ def test_everything_of_the_package_that_a_text_names_exists():
     for path in paths:
         if path.suffix not in KINDS or not path.is_file() or path == ROOT / INVENTED:
             continue
-        text = path.read_text(encoding="utf-8").replace("\\n", "\n")  # of programs in one line
+        text = read(path)
         named = set(re.findall(r"\btubepet(?:\.[a-z]\w*)+", text))
         for module, members in IMPORT.findall(text):
             named |= {f"{module}.{re.split(' as ', name)[0]}" for name in WORD.findall(members)}
@@ -63,9 +69,7 @@ def test_every_file_that_a_document_names_exists():
     offenders = [
         f"{path.relative_to(ROOT)}: {name}"
         for path in documents
-        for name in re.findall(
-            r"\b(?:src|workflow|tests|benchmarks|config)/[\w./-]+\.\w+", path.read_text()
-        )
+        for name in FILE.findall(read(path))
         if not (ROOT / name).exists()
     ]
     assert not offenders, "\n".join(offenders)
