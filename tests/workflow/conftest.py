@@ -39,14 +39,31 @@ class Jobs(Counter[str]):
         return 0
 
 
-def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
-    """Run `snakemake` with the smoke config; stdout and stderr come together in `stdout`."""
+def command(folder: Path, *arguments: str, cores: int = 2) -> list[str]:
+    """Return the command that runs the workflow in a folder; with the smoke config if none is."""
     configs = [] if "--configfile" in arguments else ["--configfile", str(SMOKE)]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(folder), "--cores", str(cores), *arguments, *configs]
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    return [*words, "--directory", str(folder), "--cores", str(cores), *arguments, *configs]
+
+
+def environment() -> dict[str, str]:
+    """Return the variables as they are now, with this checkout's package."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+
+
+def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+    """Run `snakemake`; stdout and stderr come together in `stdout`."""
     return subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, check=False,
+        command(folder, *arguments, cores=cores), env=environment(), cwd=ROOT, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def start(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Popen[bytes]:
+    """Start `snakemake` as the head of a process group of its own."""
+    return subprocess.Popen(
+        command(folder, *arguments, cores=cores), env=environment(), cwd=ROOT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
 

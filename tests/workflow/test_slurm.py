@@ -8,12 +8,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.workflow import conftest
 from tests.workflow.conftest import ROOT, SMOKE, snakemake
 from tests.workflow.content import content
 
@@ -59,12 +59,7 @@ def arguments(folder: Path, *more: str) -> list[str]:
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
     """Start Snakemake and return when its shard is at work."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    process = subprocess.Popen(
-        [*command, "--directory", str(folder), *arguments(folder)], cwd=ROOT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    )  # fmt: skip
+    process = conftest.start(folder, *arguments(folder))
     for _ in range(3000):
         if (folder / "results/phantom/tube_0001/truth.json").is_file():
             return process

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.workflow.conftest import ROOT, SMOKE, planned, rules, snakemake
+from tests.workflow.conftest import ROOT, SMOKE, planned, rules, snakemake, start
 from tests.workflow.content import content, digest
 from tubepet import io
 
@@ -77,25 +76,14 @@ def test_a_shard_makes_what_is_missing_and_nothing_else(copy, tmp_path):
     done = snakemake(copy, manifest, "--configfile", str(SMOKE), str(config))
     assert done.returncode == 0, done.stdout[-5000:]
     assert len(kept) == 12 and before_ns == [path.stat().st_mtime_ns for path in kept]
-    assert io.read_json(copy / manifest).keys() == {
-        f"results/{path.format(tube)}"
-        for path in (
-            "phantom/{}/truth.json",
-            "simulate/{}/stats.json",
-            "reconstruct/{}/image.nii.gz",
-        )
-        for tube in ("tube_0001", "tube_0002")
-    }
+    kinds = ("phantom/{}/truth.json", "simulate/{}/stats.json", "reconstruct/{}/image.nii.gz")
+    tubes = ("tube_0001", "tube_0002")
+    expected = {f"results/{kind.format(tube)}" for kind in kinds for tube in tubes}
+    assert io.read_json(copy / manifest).keys() == expected
     assert (copy / "results/reconstruct/tube_0002/image.png").is_file()
     config.write_text("phantom: {num_tubes: 3}\n")  # without shards the same files serve
-    done = snakemake(
-        copy,
-        "results/reconstruct/tube_0002/image.nii.gz",
-        "-n",
-        "--configfile",
-        str(SMOKE),
-        str(config),
-    )
+    image = "results/reconstruct/tube_0002/image.nii.gz"
+    done = snakemake(copy, image, "-n", "--configfile", str(SMOKE), str(config))
     assert "Nothing to be done" in done.stdout
 
 
@@ -122,13 +110,8 @@ def test_snakemakes_own_report_can_be_made(copy, tmp_path):
 
 def test_one_core_killed_half_way_gives_the_same_files(smoke, tmp_path):
     """Survive kill -9 of Snakemake and all of its children, twice, then a plain second run."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
-    command += ["--directory", str(tmp_path), "--cores", "1", "--configfile", str(SMOKE)]
     for seconds in (9, 23):
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-        )  # fmt: skip
+        process = start(tmp_path, cores=1)
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

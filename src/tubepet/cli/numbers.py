@@ -17,7 +17,5 @@ def numbers(picture: Path) -> None:
     with reading(picture, "a PNG"):
         table = of_png(picture)
     if table is None:
-        raise InputError(
-            f"{picture}: got a picture without numbers, expected one of a run"
-        )
+        raise InputError(f"{picture}: got a picture without numbers, expected one of a run")
     click.echo(table.to_csv(index=False), nl=False)

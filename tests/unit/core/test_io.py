@@ -75,33 +75,6 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, name):
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "reader"),
-    [
-        ("a.json", io.read_json),
-        ("a.nii.gz", io.read_volume),
-        ("a.npy", io.read_array),
-        ("a.parquet", io.read_table),
-    ],
-)
-def test_a_file_cut_in_half_is_named(tmp_path, name, reader):
-    path = tmp_path / name
-    writers = {
-        "a.json": lambda: io.write_json(path, {"a": list(range(50))}),
-        "a.nii.gz": lambda: io.write_volume(
-            path,
-            Volume(np.random.default_rng(0).random((9, 9, 9)), Grid.centred((9,) * 3, (1,) * 3)),
-        ),
-        "a.npy": lambda: io.write_array(path, np.arange(999)),
-        "a.parquet": lambda: io.write_table(path, pd.DataFrame({"a": [1, 2]})),
-    }
-    writers[name]()
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match=name):
-        reader(path)
-
-
 def test_pickled_arrays_are_refused(tmp_path):
     path = tmp_path / "evil.npy"
     with open(path, "wb") as file:
