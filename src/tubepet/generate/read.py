@@ -20,7 +20,7 @@ def read_data(paths: Mapping[str, str]) -> Data:
     paths : mapping
         Paths by the names of the rules' inputs: `images`, `table` and `info` of the positron
         slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info`, `bank`, `fluid`, `expected`,
-        `labels` and `population` as far as the model needs them (`NEEDS` in common.smk).
+        `labels` and `population` as far as the model needs them (`plan.models.MODELS`).
 
     Raises
     ------
