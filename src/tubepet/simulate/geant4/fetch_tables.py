@@ -115,6 +115,7 @@ def download(url: str, part: Path) -> None:
                 return
             reason = f"cut after {part.stat().st_size} bytes"
         except urllib.error.HTTPError as error:
+            error.close()  # it is the answer, too
             if error.code < 500:
                 raise InputError(
                     f"{url}: got HTTP status {error.code}, expected the file"
@@ -137,6 +138,7 @@ def _continue_download(url: str, part: Path) -> bool:
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
+        error.close()
         whole = error.headers.get("Content-Range", "").rpartition("/")[2]
         if whole == str(have):
             return True
