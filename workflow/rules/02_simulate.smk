@@ -21,7 +21,7 @@ rule prepare_g4data:
     params:
         choice=config["simulate"]["g4_data"],
         official_dir=config["simulate"]["g4_data_dir"],
-        official=outside.official_tables(config["simulate"]),
+        official=outside.at_planning(outside.official_tables, config["simulate"]),
         code=code_digest("tubepet.simulate.geant4.em_tables"),
     script:
         "../scripts/prepare_g4data.py"

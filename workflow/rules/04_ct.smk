@@ -49,7 +49,7 @@ rule choose_ct:
     params:
         **outside.ct_source(config["ct"]),
         seed=config["seed"],
-        listing=outside.ct_listing(config["ct"]),
+        listing=outside.at_planning(outside.ct_listing, config["ct"]),
         num_slices=config["ct"]["num_slices"],
         drop_noisy=config["ct"]["drop_noisy"],
         split=config["ct"]["split"],

@@ -1,7 +1,7 @@
 """Files that no rule makes: Geant4's tables and the user's CT (standard library only)."""
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,18 @@ def check_former_results(folder: Path) -> None:
             f"{folder / 'gan'}: got results of a former version, which called this stage gan and "
             "the model surrogate ours, expected results/generate: move or delete the folder"
         )
+
+
+def at_planning(look: Callable[[Mapping[str, Any]], Any], section: Mapping[str, Any]) -> Any:
+    """Return a param of a rule that looks at files when its job is planned.
+
+    A plain value would look at every start of Snakemake, and each job of a cluster starts it twice.
+    """
+
+    def param(wildcards: Any) -> Any:
+        return look(section)
+
+    return param
 
 
 def official_tables(simulate: Mapping[str, Any]) -> list[Any]:

@@ -27,6 +27,13 @@ def test_ct_is_watched_by_its_index_or_by_its_listing(tmp_path: Path) -> None:
     assert outside.ct_index(dicom) == [] and outside.ct_listing(dicom) != before != ""
 
 
+def test_a_start_of_snakemake_does_not_walk_the_folder(tmp_path: Path) -> None:
+    dicom = {"source_dir": str(tmp_path), "format": "dicom"}
+    param = outside.at_planning(outside.ct_listing, dicom)
+    (tmp_path / "one.dcm").write_bytes(b"1")  # after the start, before the job is planned
+    assert param(None) == outside.ct_listing(dicom)
+
+
 def test_without_a_folder_the_stand_in_is_read_as_deeplesion() -> None:
     source = outside.ct_source({"source_dir": "", "format": "dicom"})
     assert source["file_format"] == "deeplesion" and source["standin_dir"] == "results/ct/standin"
