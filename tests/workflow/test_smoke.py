@@ -195,8 +195,8 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(smoke, copy):
     done = snakemake(copy, samples)
     assert done.returncode == 0, done.stdout[-5000:]
     ours, theirs = content(copy), content(smoke)
-    assert samples in ours
-    assert {name: sum_ for name, sum_ in theirs.items() if name in ours} == ours
+    theirs.pop("results/generate/vae/card.md")  # made of the evaluation, which was not asked for
+    assert ours == theirs
 
 
 def test_the_study_goes_through_to_its_page(copy):
