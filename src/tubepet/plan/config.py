@@ -17,7 +17,7 @@ from tubepet.plan.models import FORMER_NAMES
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
 MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
-SOLID_FAMILIES = ("round", "eccentric", "stepped")  # as in `tubepet.simulate.geant4.gate`
+SOLID_FAMILIES = ("round", "eccentric", "stepped")  # as in `tubepet.simulate.sources`
 
 
 def checked_config(config: dict[str, Any], root: Path) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Stage 03: list-mode MLEM and the slice dataset."""
+"""Stage 03: from coincidences to images in Bq/mm3."""

@@ -1,1 +1,1 @@
-"""Stage 02: PET acquisitions of the tubes by GATE."""
+"""Stage 02: PET acquisitions of the tubes, by GATE or the fast engine."""

@@ -9,7 +9,7 @@ from tubepet.generate.layers.loss import ADVERSARIAL, frozen
 from tubepet.generate.layers.output import output_layer
 from tubepet.generate.run import Config, Model, Run, bare
 
-INITIAL_STD = 0.02  # of all weights; the same section
+INITIAL_STD = 0.02  # of all weights; Radford et al., section 4
 START_SIZE = 4  # pixels
 MAX_WIDENING = 8  # the narrowest maps have this many times the channels of the widest
 
