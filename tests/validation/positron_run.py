@@ -11,7 +11,7 @@ import numpy as np
 import opengate
 import uproot
 
-from tubepet.simulate.geant4 import objects
+from tubepet.simulate.geant4 import objects, physics
 
 folder = Path(sys.argv[1])
 units = opengate.g4_units
@@ -29,7 +29,7 @@ water.size = [40 * mm] * 3
 water.material = "G4_WATER"
 source = sim.add_source("GenericSource", "source")
 source.position.type = "point"
-objects.set_positron_physics(sim, units)
+physics.set_positrons(sim, units)
 objects.shoot(source, units, "e+", 1.0)
 source.activity, source.n = 0, int(sys.argv[2])
 photons = sim.add_actor("PhaseSpaceActor", "photons")

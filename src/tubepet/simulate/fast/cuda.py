@@ -17,6 +17,7 @@ ROOM = 1.5  # places for singles per expected decay; a slice that needs more is 
 SPARE = 64
 # Shapes of local arrays have to be constants of this module.
 DEPOSITS, DEPOSITS_BY_2 = kernels.MAX_DEPOSITS, (kernels.MAX_DEPOSITS, 2)
+BORN = kernels.MAX_BORN, kernels.BORN
 
 
 def is_available() -> bool:
@@ -26,7 +27,20 @@ def is_available() -> bool:
 
 @cuda.jit
 def follow_slices(  # type: ignore[no-untyped-def]
-    seed, first, edges_ns, activity_bq, source, box, ring, air, cosine, readout, reals, counts, nums
+    seed,
+    first,
+    edges_ns,
+    activity_bq,
+    source,
+    box,
+    ring,
+    air,
+    cosine,
+    electrons,
+    readout,
+    reals,
+    counts,
+    nums,
 ):
     """Call `kernels.follow` for slice first + thread; nums gets its decays and singles."""
     i = cuda.grid(1)
@@ -35,9 +49,11 @@ def follow_slices(  # type: ignore[no-untyped-def]
         crystals = cuda.local.array(DEPOSITS, int64)
         deposits = cuda.local.array(DEPOSITS_BY_2, float64)
         scatters = cuda.local.array(DEPOSITS_BY_2, int64)
+        born = cuda.local.array(BORN, float64)
         nums[i, 0], nums[i, 1] = kernels.follow(
             seed, first + i, edges_ns[i], edges_ns[i + 1], activity_bq, source, box, ring, air,
-            cosine, readout, state, crystals, deposits, scatters, reals[i], counts[i],
+            cosine, electrons, readout, state, crystals, deposits, scatters, born, reals[i],
+            counts[i],
         )  # fmt: skip
 
 
@@ -69,7 +85,7 @@ def singles(
         Their borders.
     activity_bq : float
     fixed : tuple
-        Source, Box, Ring, Air, cosine table, Readout as `kernels.follow` takes them.
+        Source, Box, Ring, Air, cosine table, Electrons, Readout as `kernels.follow` takes them.
 
     Returns
     -------

@@ -23,6 +23,11 @@ U64 = np.uint64
 TURN = 2 * math.pi
 NS_PER_MM = 1 / 299.792458
 MAX_DEPOSITS = 32  # crystals touched by one decay; the energy is gone long before
+# Electrons and X-rays that may leave their crystal: row, place, direction (0: X-ray), keV.
+MAX_BORN, BORN = 24, 10
+LOCAL_KEV = 10.0  # a photon of less goes 10 um in LYSO
+MOST_GAP_MM, GAP_STEP_MM = 5.0, 0.1  # an electron's way to the next crystal
+SPIN_BOUND = 1.4  # of McKinley and Feshbach's factor up to lutetium
 PHOTOELECTRIC, COMPTON, RAYLEIGH, VIRTUAL = 0, 1, 2, 3
 SAME_ANGLE = 1 / ANGLE_STEP_KEV
 LAST_BIN = NUM_QUANTILES - 1
@@ -35,10 +40,11 @@ EVENT, CRYSTAL_ID, NUM_COMPTON, NUM_RAYLEIGH = range(4)
 # copies give the same numbers. The slab test divides by zero.
 options = {"cache": True, "error_model": "numpy", "nogil": True}
 fast = numba.njit(**options)
-inlined = numba.njit(**options, forceinline=True)
+lean = numba.njit(**options, _nrt=False)
+inlined = numba.njit(**options, _nrt=False, forceinline=True)
 
 
-@fast
+@lean
 def start_stream(state, seed, stream):  # type: ignore[no-untyped-def]
     """Set the generator to (seed, stream): SplitMix64 (Steele et al. 2014)."""
     mixed = U64(seed) * U64(0xD1342543DE82EF95) + U64(stream) * U64(0xA0761D6478BD642F) + U64(1)
@@ -150,7 +156,7 @@ def process_of(shares, material, i_energy, draw):  # type: ignore[no-untyped-def
     return RAYLEIGH if draw < shares[material, i_energy, 2] else VIRTUAL
 
 
-@fast
+@lean
 def box_span(x, y, z, u, v, w, box):  # type: ignore[no-untyped-def]
     """Distances at which a line enters and leaves the box (enters later: it misses)."""
     near, far = -np.inf, np.inf
@@ -164,7 +170,7 @@ def box_span(x, y, z, u, v, w, box):  # type: ignore[no-untyped-def]
 
 @inlined
 def crystal_at(x, y, z, ring):  # type: ignore[no-untyped-def]
-    """Crystal that holds a point, or -1: ring * num_columns + column."""
+    """Crystal that holds a point, or -1 (ring * num_columns + column), and mm to its next face."""
     ax, ay = abs(x), abs(y)
     ratio = min(ax, ay) / max(ax, ay)
     square = ratio * ratio
@@ -189,15 +195,17 @@ def crystal_at(x, y, z, ring):  # type: ignore[no-untyped-def]
         if abs(side) <= depth * ring.half_sector:
             break
         column += 1 if side > 0 else -1
-    if abs(side) >= ring.half_width_mm or depth <= ring.inner_mm or depth >= ring.outer_mm:
-        return -1
+    margin = min(ring.half_width_mm - abs(side), depth - ring.inner_mm, ring.outer_mm - depth)
+    if margin <= 0.0:
+        return -1, 0.0
     row = z * (1 / ring.pitch_mm) + 0.5 * ring.num_rings
     if row < 0.0 or row >= ring.num_rings:
-        return -1
+        return -1, 0.0
     i = int(row)
-    if abs(row - i - 0.5) * ring.pitch_mm >= ring.half_height_mm:
-        return -1
-    return i * ring.num_columns + column
+    margin = min(margin, ring.half_height_mm - abs(row - i - 0.5) * ring.pitch_mm)
+    if margin <= 0.0:
+        return -1, 0.0
+    return i * ring.num_columns + column, margin
 
 
 @inlined
@@ -256,34 +264,424 @@ def grown(array):  # type: ignore[no-untyped-def]
 
 @fast
 def decay_slice(  # type: ignore[no-untyped-def]
-    seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, readout
+    seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, electrons, readout
 ):
     """Call `follow` with memory of its own; returns num_decays, reals and counts cut to size."""
     state, crystals = np.empty(2, np.uint64), np.empty(MAX_DEPOSITS, np.int64)
     deposits, scatters = np.empty((MAX_DEPOSITS, 2)), np.empty((MAX_DEPOSITS, 2), np.int64)
+    born = np.empty((MAX_BORN, BORN))
     capacity = 1024 + int((end_ns - start_ns) * 1e-9 * activity_bq)
     while True:
         reals, counts = np.empty((capacity, 5)), np.empty((capacity, 4), np.int64)
         num_decays, num_singles = follow(
-            seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, readout,
-            state, crystals, deposits, scatters, reals, counts,
+            seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, electrons,
+            readout, state, crystals, deposits, scatters, born, reals, counts,
         )  # fmt: skip
         if num_singles <= capacity:
             return num_decays, reals[:num_singles], counts[:num_singles]
         capacity = num_singles  # the same stream gives the same singles
 
 
-@fast
+@inlined
+def sauter_cosine(kinetic_kev, state):  # type: ignore[no-untyped-def]
+    """Cosine between photon and photoelectron of the K shell (Sauter 1931).
+
+    Rejection as in PENELOPE (Salvat et al. 2011, section 2.1.1.2).
+    """
+    tau = kinetic_kev * (1 / ELECTRON_KEV)
+    beta = math.sqrt(tau * (tau + 2.0)) / (tau + 1.0)
+    a = 1.0 / beta - 1.0
+    b = 0.5 * beta * (tau + 1.0) * tau * (tau - 1.0)
+    most = 2.0 * (1.0 / a + b)
+    while True:
+        q = uniform(state)
+        one_minus = 2.0 * a * (2.0 * q + (a + 2.0) * math.sqrt(q)) / ((a + 2.0) ** 2 - 4.0 * q)
+        if uniform(state) * most <= (2.0 - one_minus) * (1.0 / (a + one_minus) + b):
+            return 1.0 - one_minus
+
+
+@inlined
+def slot_of(  # type: ignore[no-untyped-def]
+    crystal, length_mm, num_compton, num_rayleigh, crystals, deposits, scatters, num_touched
+):
+    """Row of a crystal in the memory of a decay, taken anew if need be; and rows taken.
+
+    What finds no row shares the last one, which happens never: see `MAX_DEPOSITS`.
+    """
+    i = 0
+    while i < num_touched and crystals[i] != crystal:
+        i += 1
+    if i < num_touched:
+        return i, num_touched
+    i = min(num_touched, MAX_DEPOSITS - 1)
+    crystals[i] = crystal
+    deposits[i, 0], deposits[i, 1] = 0.0, length_mm
+    scatters[i, 0], scatters[i, 1] = num_compton, num_rayleigh
+    return i, i + 1
+
+
+@lean
+def spread_electron(born, crystals, deposits, scatters, num_touched, ring, electrons, state):  # type: ignore[no-untyped-def]
+    """Carry the energy of an electron that was born near a face to where it goes.
+
+    Its energy lies in the crystal of its birth. A track of the library is laid out from there, and
+    goes straight through gaps; what is lost in other crystals goes to these, what finds no crystal
+    is lost.
+
+    Parameters
+    ----------
+    born : array, shape (`BORN`,)
+        Row of the crystal, place, direction, energy, track, distance of the next face (mm).
+
+    Returns
+    -------
+    num_touched : int
+    """
+    home = int(born[0])
+    x, y, z, u, v, w, kinetic_kev = born[1], born[2], born[3], born[4], born[5], born[6], born[7]
+    i_kev, last = int(kinetic_kev + 0.5), len(electrons.node_kev) - 1
+    node, stretch = electrons.node[i_kev], electrons.stretch[i_kev]
+    track, safe2 = int(born[8]), born[9] * born[9]
+    # two directions across (Duff et al. 2017), at a random azimuth
+    sine, cosine = circle(uniform(state))
+    sign = math.copysign(1.0, w)
+    a = -1.0 / (sign + w)
+    b = u * v * a
+    ex, ey, ez = 1.0 + sign * u * u * a, sign * b, -sign * u
+    fx, fy, fz = b, sign + v * v * a, -v
+    gx, gy, gz = cosine * ex + sine * fx, cosine * ey + sine * fy, cosine * ez + sine * fz
+    hx, hy, hz = cosine * fx - sine * ex, cosine * fy - sine * ey, cosine * fz - sine * ez
+    here = crystals[home]
+    row, before_kev = home, kinetic_kev
+    px, py, pz = x, y, z
+    for k in range(node + 1, last + 1):
+        a, b, c = (
+            stretch * electrons.places_mm[node, track, k, 0],
+            stretch * electrons.places_mm[node, track, k, 1],
+            stretch * electrons.places_mm[node, track, k, 2],
+        )
+        qx, qy, qz = (
+            x + a * gx + b * hx + c * u,
+            y + a * gy + b * hy + c * v,
+            z + a * gz + b * hz + c * w,
+        )
+        now_kev = (
+            kinetic_kev * electrons.node_kev[k] / electrons.node_kev[node] if k < last else 0.0
+        )
+        lost_kev = before_kev - now_kev
+        there = here
+        if a * a + b * b + c * c >= safe2:
+            there, _ = crystal_at(qx, qy, qz, ring)
+        if there != here:  # it left in the middle of the step, as good as anywhere
+            deposits[home, 0] -= lost_kev / 2
+            deposits[row, 0] += lost_kev / 2
+            lost_kev /= 2
+            sx, sy, sz = qx - px, qy - py, qz - pz
+            per_mm = 1 / math.sqrt(sx * sx + sy * sy + sz * sz)
+            sx, sy, sz = sx * per_mm, sy * per_mm, sz * per_mm
+            way = 0.0
+            while there < 0 and way < MOST_GAP_MM:
+                way += GAP_STEP_MM
+                there, _ = crystal_at(qx + way * sx, qy + way * sy, qz + way * sz, ring)
+            if there < 0:
+                deposits[home, 0] -= lost_kev + now_kev
+                return num_touched
+            x, y, z = x + way * sx, y + way * sy, z + way * sz
+            qx, qy, qz = qx + way * sx, qy + way * sy, qz + way * sz
+            here, safe2 = there, 0.0
+            row, num_touched = slot_of(
+                here, deposits[home, 1], scatters[home, 0], scatters[home, 1], crystals, deposits,
+                scatters, num_touched,
+            )  # fmt: skip
+        deposits[home, 0] -= lost_kev
+        deposits[row, 0] += lost_kev
+        before_kev = now_kev
+        px, py, pz = qx, qy, qz
+    return num_touched
+
+
+@lean
+def spread_ray(born, crystals, deposits, scatters, num_touched, ring, electrons, state):  # type: ignore[no-untyped-def]
+    """Carry the energy of an X-ray from the crystal of its birth to where it goes.
+
+    Its first collision but Rayleigh's takes all of it (Compton scattering has 4 % at 54 keV).
+
+    Parameters and returns as `spread_electron`; in place of the track its first flight, mm.
+    """
+    home = int(born[0])
+    x, y, z, energy_kev = born[1], born[2], born[3], born[7]
+    w = 2 * uniform(state) - 1
+    sine, cosine = circle(uniform(state))
+    across = math.sqrt(1 - w * w)
+    u, v = across * cosine, across * sine
+    i_energy, step = int(energy_kev + 0.5), born[8]
+    outer2, inner2 = ring.reach_mm**2, ring.inner_mm**2
+    while True:
+        x, y, z = x + step * u, y + step * v, z + step * w
+        radius2 = x * x + y * y
+        if radius2 > outer2 or radius2 < inner2 or abs(z) >= ring.half_length_mm:
+            deposits[home, 0] -= energy_kev
+            return num_touched
+        crystal, _ = crystal_at(x, y, z, ring)
+        step = exponential(state) * ring.free_mm[i_energy]
+        if crystal < 0 or process_of(ring.shares, 0, i_energy, uniform(state)) == RAYLEIGH:
+            continue
+        row, num_touched = slot_of(
+            crystal, deposits[home, 1], scatters[home, 0], scatters[home, 1], crystals, deposits,
+            scatters, num_touched,
+        )  # fmt: skip
+        deposits[home, 0] -= energy_kev
+        deposits[row, 0] += energy_kev
+        return num_touched
+
+
+@inlined
+def place_of(source, box, state):  # type: ignore[no-untyped-def]
+    """Draw the place of a decay, mm."""
+    size_x, size_y, size_z = 1 / box.per_mm[0], 1 / box.per_mm[1], 1 / box.per_mm[2]
+    if source.radius_mm > 0.0:
+        sine, cos = circle(uniform(state))
+        radius = source.radius_mm * math.sqrt(uniform(state))
+        return radius * cos, radius * sine, box.low_mm[2] + uniform(state) * size_z
+    place = uniform(state) * len(source.threshold)
+    i = int(place)
+    if place - i >= source.threshold[i]:
+        i = source.alias[i]
+    x = box.low_mm[0] + (source.voxels[i, 2] + uniform(state)) * size_x
+    y = box.low_mm[1] + (source.voxels[i, 1] + uniform(state)) * size_y
+    z = box.low_mm[2] + (source.voxels[i, 0] + uniform(state)) * size_z
+    return x, y, z
+
+
+@inlined
+def keep_ray(row, x, y, z, energy_kev, margin_mm, ring, born, num_born, state):  # type: ignore[no-untyped-def]
+    """Keep an X-ray if its first flight could take it out of the crystal; returns those kept."""
+    step = exponential(state) * ring.free_mm[int(energy_kev + 0.5)]
+    if step <= margin_mm or num_born == MAX_BORN:
+        return num_born
+    born[num_born, 0], born[num_born, 1], born[num_born, 2] = row, x, y
+    born[num_born, 3], born[num_born, 7], born[num_born, 8] = z, energy_kev, step
+    born[num_born, 4], born[num_born, 5], born[num_born, 6] = 0.0, 0.0, 0.0
+    return num_born + 1
+
+
+@inlined
+def follow_photon(  # type: ignore[no-untyped-def]
+    x, y, z, u, v, w, energy_kev, is_in_ring, box, ring, air, cosine, electrons, least_kev, state,
+    crystals, deposits, scatters, born, num_touched, num_born,
+):  # fmt: skip
+    """Follow a photon from the voxels, or from a crystal, to its end.
+
+    Returns
+    -------
+    num_touched, num_born : int
+        Rows taken of the crystals, and of the electrons and X-rays that may leave theirs.
+    """
+    inner2, outer2 = ring.inner_mm**2, ring.reach_mm**2
+    length_mm, num_compton, num_rayleigh, most_kev = 0.0, 0, 0, 0.0
+    is_inside, is_alive = not is_in_ring, True
+    while is_alive:
+        if not is_in_ring:
+            # ---- the voxels
+            if is_inside:
+                is_alive, x, y, z, u, v, w, energy_kev, way, compton, rayleigh = in_box(
+                    x, y, z, u, v, w, energy_kev, box, cosine, least_kev - most_kev, state
+                )
+                length_mm += way
+                num_compton += compton
+                num_rayleigh += rayleigh
+                if not is_alive:
+                    break
+            # ---- the air up to the ring
+            a, b = u * u + v * v, x * u + y * v
+            way = (math.sqrt(max(0.0, b * b - a * (x * x + y * y - inner2))) - b) / a
+            free_mm, draw = air.free_mm[int(energy_kev + 0.5)], uniform(state)
+            if draw * free_mm < way:  # one photon in a thousand; spares the logarithm
+                free = -math.log(1.0 - draw) * free_mm
+                near, far = box_span(x, y, z, u, v, w, box)
+                if near < far and far > 0.0 and free < far:
+                    # not in the voxels, which have air of their own
+                    free = far + exponential(state) * free_mm
+                if free < way:
+                    x, y, z = x + free * u, y + free * v, z + free * w
+                    length_mm += free
+                    process = process_of(air.shares, 0, int(energy_kev + 0.5), uniform(state))
+                    if process == PHOTOELECTRIC:
+                        break
+                    cos = angle_cosine(cosine, process, AIR, energy_kev, state)
+                    u, v, w = deflect(u, v, w, cos, state)
+                    if process == COMPTON:
+                        energy_kev = after_compton(energy_kev, cos)
+                        if energy_kev < least_kev - most_kev:
+                            break
+                    near, far = box_span(x, y, z, u, v, w, box)
+                    is_inside = near < far and far > 0.0
+                    if is_inside and near > 0.0:
+                        near += 1e-6  # to the inner side of the face
+                        x, y, z = x + near * u, y + near * v, z + near * w
+                        length_mm += near
+                    continue
+            z += way * w
+            if abs(z) >= ring.half_length_mm:
+                break
+            x, y, length_mm = x + way * u, y + way * v, length_mm + way
+        is_in_ring = False
+        # ---- the crystals
+        i_energy = int(energy_kev + 0.5)
+        while True:
+            step = exponential(state) * ring.free_mm[i_energy]
+            x, y, z, length_mm = x + step * u, y + step * v, z + step * w, length_mm + step
+            radius2 = x * x + y * y
+            if radius2 > outer2:
+                is_alive = False
+                break
+            if radius2 < inner2:  # back in the bore: stand where it was entered
+                a, b = u * u + v * v, x * u + y * v
+                back = (-b - math.sqrt(max(0.0, b * b - a * (radius2 - inner2)))) / a
+                x, y, z = x + back * u, y + back * v, z + back * w
+                length_mm += back
+                near, far = box_span(x, y, z, u, v, w, box)
+                is_inside = near < far and far > 0.0
+                if is_inside:
+                    near += 1e-6
+                    x, y, z = x + near * u, y + near * v, z + near * w
+                    length_mm += near
+                else:
+                    x, y, z = x + 1e-6 * u, y + 1e-6 * v, z + 1e-6 * w
+                break
+            if abs(z) >= ring.half_length_mm:
+                if z * w > 0:
+                    is_alive = False
+                    break
+                continue
+            crystal, margin_mm = crystal_at(x, y, z, ring)
+            if crystal < 0:
+                continue
+            process = process_of(ring.shares, 0, i_energy, uniform(state))
+            ux, vx, wx, left_kev = u, v, w, 0.0
+            if process != PHOTOELECTRIC:
+                cos = angle_cosine(cosine, process, CRYSTAL, energy_kev, state)
+                u, v, w = deflect(u, v, w, cos, state)
+                if process == RAYLEIGH:
+                    continue
+                left_kev = after_compton(energy_kev, cos)
+            i, num_touched = slot_of(
+                crystal, length_mm, num_compton, num_rayleigh, crystals, deposits, scatters,
+                num_touched,
+            )  # fmt: skip
+            kinetic_kev = energy_kev - left_kev
+            deposits[i, 0] += kinetic_kev
+            deposits[i, 1] = min(deposits[i, 1], length_mm)
+            most_kev = max(most_kev, deposits[i, 0])
+            # ---- what may leave the crystal: kept, and looked at when the decay is over
+            i_kev = int(kinetic_kev + 0.5)
+            draw = uniform(state)
+            if draw < electrons.vacancy[process, i_energy] and kinetic_kev > electrons.binding_kev:
+                kinetic_kev -= electrons.binding_kev
+                draw, line = uniform(state), 0
+                while line < len(electrons.lines) and draw >= electrons.lines[line]:
+                    line += 1
+                if line < len(electrons.lines):
+                    num_born = keep_ray(
+                        i, x, y, z, electrons.lines_kev[line], margin_mm, ring, born, num_born,
+                        state,
+                    )  # fmt: skip
+            elif draw >= 1.0 - electrons.radiation[i_kev]:
+                draw = uniform(state) * (electrons.radiated_kev.shape[1] - 1)
+                column = int(draw)
+                low = electrons.radiated_kev[i_kev, column]
+                high = electrons.radiated_kev[i_kev, column + 1]
+                ray_kev = low + (draw - column) * (high - low)
+                kinetic_kev = max(kinetic_kev - ray_kev, 0.0)
+                num_born = keep_ray(i, x, y, z, ray_kev, margin_mm, ring, born, num_born, state)
+            if margin_mm < electrons.reach_mm[int(kinetic_kev + 0.5)] and num_born < MAX_BORN:
+                track = int(uniform(state) * electrons.far_mm.shape[1])
+                i_kev = int(kinetic_kev + 0.5)
+                node = electrons.node[i_kev]
+                if electrons.stretch[i_kev] * electrons.far_mm[node, track] > margin_mm:
+                    if process == PHOTOELECTRIC:
+                        cos = sauter_cosine(kinetic_kev, state)
+                        ux, vx, wx = deflect(ux, vx, wx, cos, state)
+                    else:  # what the photon lost of its momentum
+                        ux, vx, wx = (
+                            energy_kev * ux - left_kev * u,
+                            energy_kev * vx - left_kev * v,
+                            energy_kev * wx - left_kev * w,
+                        )
+                        size = math.sqrt(ux * ux + vx * vx + wx * wx)
+                        ux, vx, wx = ux / size, vx / size, wx / size
+                    born[num_born, 0], born[num_born, 1], born[num_born, 2] = i, x, y
+                    born[num_born, 3], born[num_born, 7], born[num_born, 8] = z, kinetic_kev, track
+                    born[num_born, 4], born[num_born, 5], born[num_born, 6] = ux, vx, wx
+                    born[num_born, 9] = margin_mm
+                    num_born += 1
+            energy_kev = left_kev
+            i_energy = int(energy_kev + 0.5)
+            if energy_kev < LOCAL_KEV:  # it goes no further than it came
+                deposits[i, 0] += energy_kev
+                is_alive = False
+                break
+            # no crystal can reach the window any more
+            if most_kev + energy_kev < least_kev:
+                is_alive = False
+                break
+    return num_touched, num_born
+
+
+@inlined
+def read_out(  # type: ignore[no-untyped-def]
+    time_ns, event, x_source, y_source, z_source, ring, electrons, readout, state,
+    crystals, deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
+):  # fmt: skip
+    """Turn the deposits of a decay into singles; returns how many there are by now."""
+    total_kev = 0.0
+    for i in range(num_touched):
+        total_kev += deposits[i, 0]
+    if total_kev >= readout.least_kev:
+        for i in range(num_born):
+            if born[i, 4] == 0.0 and born[i, 5] == 0.0 and born[i, 6] == 0.0:
+                num_touched = spread_ray(
+                    born[i], crystals, deposits, scatters, num_touched, ring, electrons, state
+                )
+            else:
+                num_touched = spread_electron(
+                    born[i], crystals, deposits, scatters, num_touched, ring, electrons, state
+                )
+    for i in range(num_touched):
+        exact_kev = deposits[i, 0]
+        if exact_kev < readout.least_kev:
+            continue
+        sigma_kev = readout.relative_sigma * math.sqrt(readout.photon_kev * exact_kev)
+        energy_normal, time_normal = normals(state)
+        seen_kev = exact_kev + sigma_kev * energy_normal
+        if not (readout.low_kev <= seen_kev < readout.high_kev):
+            continue
+        row = num_singles
+        num_singles += 1
+        if row >= len(reals):
+            continue
+        seen_ns = time_ns + deposits[i, 1] * NS_PER_MM + readout.sigma_ns * time_normal
+        reals[row, TIME_NS], reals[row, ENERGY_KEV] = seen_ns, seen_kev
+        reals[row, X_MM] = x_source
+        reals[row, Y_MM] = y_source
+        reals[row, Z_MM] = z_source
+        counts[row, EVENT], counts[row, CRYSTAL_ID] = event, crystals[i]
+        counts[row, NUM_COMPTON] = scatters[i, 0]
+        counts[row, NUM_RAYLEIGH] = scatters[i, 1]
+    return num_singles
+
+
+@lean
 def follow(  # type: ignore[no-untyped-def]
-    seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, readout,
-    state, crystals, deposits, scatters, reals, counts,
+    seed, stream, start_ns, end_ns, activity_bq, source, box, ring, air, cosine, electrons, readout,
+    state, crystals, deposits, scatters, born, reals, counts,
 ):  # fmt: skip
     """Follow all decays of the time slice [start_ns, end_ns).
 
     Parameters
     ----------
-    state, crystals, deposits, scatters : arrays, shape (2,), (`MAX_DEPOSITS`,) and twice
-        (`MAX_DEPOSITS`, 2)
+    state, crystals, deposits, scatters, born : arrays, shape (2,), (`MAX_DEPOSITS`,), twice
+        (`MAX_DEPOSITS`, 2), and (`MAX_BORN`, `BORN`)
         Memory to work in.
     reals, counts : arrays, shape (capacity, 5) and (capacity, 4)
         Filled with singles; columns `TIME_NS`... and `EVENT`...; event counts the slice's decays
@@ -296,174 +694,95 @@ def follow(  # type: ignore[no-untyped-def]
     """
     start_stream(state, seed, stream)
     num_singles, num_decays = 0, 0
-    size_x, size_y, size_z = 1 / box.per_mm[0], 1 / box.per_mm[1], 1 / box.per_mm[2]
     gap_ns = 1e9 / activity_bq
-    inner2, outer2 = ring.inner_mm**2, ring.reach_mm**2
     time_ns = start_ns
     while True:
         time_ns += exponential(state) * gap_ns
         if time_ns >= end_ns:
             return num_decays, num_singles
-
-        # ---- where, and in which direction
-        if source.radius_mm > 0.0:
-            sine, cos = circle(uniform(state))
-            radius = source.radius_mm * math.sqrt(uniform(state))
-            x_source, y_source = radius * cos, radius * sine
-            z_source = box.low_mm[2] + uniform(state) * size_z
-        else:
-            place = uniform(state) * len(source.threshold)
-            i = int(place)
-            if place - i >= source.threshold[i]:
-                i = source.alias[i]
-            x_source = box.low_mm[0] + (source.voxels[i, 2] + uniform(state)) * size_x
-            y_source = box.low_mm[1] + (source.voxels[i, 1] + uniform(state)) * size_y
-            z_source = box.low_mm[2] + (source.voxels[i, 0] + uniform(state)) * size_z
+        x_source, y_source, z_source = place_of(source, box, state)
         w_first = 2 * uniform(state) - 1
         sine, cos = circle(uniform(state))
         across = math.sqrt(1 - w_first * w_first)
         u_first, v_first = across * cos, across * sine
-        num_touched = 0
-
+        num_touched, num_born = 0, 0
         for photon in range(2):
-            x, y, z, energy_kev = x_source, y_source, z_source, ELECTRON_KEV
             if photon == 0:
                 u, v, w = u_first, v_first, w_first
             else:
                 # a Gaussian in each of two directions: half the squared angle is exponential
                 bend = 1 - source.bend2 * exponential(state)
                 u, v, w = deflect(-u_first, -v_first, -w_first, bend, state)
-            length_mm, num_compton, num_rayleigh, most_kev = 0.0, 0, 0, 0.0
-            is_inside, is_alive = True, True
-            while is_alive:
-                # ---- the voxels
-                if is_inside:
-                    is_alive, x, y, z, u, v, w, energy_kev, way, compton, rayleigh = in_box(
-                        x, y, z, u, v, w, energy_kev, box, cosine, readout.least_kev - most_kev,
-                        state,
-                    )  # fmt: skip
-                    length_mm += way
-                    num_compton += compton
-                    num_rayleigh += rayleigh
-                    if not is_alive:
-                        break
-                # ---- the air up to the ring
-                a, b = u * u + v * v, x * u + y * v
-                way = (math.sqrt(max(0.0, b * b - a * (x * x + y * y - inner2))) - b) / a
-                free_mm, draw = air.free_mm[int(energy_kev + 0.5)], uniform(state)
-                if draw * free_mm < way:  # one photon in a thousand; spares the logarithm
-                    free = -math.log(1.0 - draw) * free_mm
-                    near, far = box_span(x, y, z, u, v, w, box)
-                    if near < far and far > 0.0 and free < far:
-                        # not in the voxels, which have air of their own
-                        free = far + exponential(state) * free_mm
-                    if free < way:
-                        x, y, z = x + free * u, y + free * v, z + free * w
-                        length_mm += free
-                        process = process_of(air.shares, 0, int(energy_kev + 0.5), uniform(state))
-                        if process == PHOTOELECTRIC:
-                            break
-                        cos = angle_cosine(cosine, process, AIR, energy_kev, state)
-                        u, v, w = deflect(u, v, w, cos, state)
-                        if process == COMPTON:
-                            energy_kev = after_compton(energy_kev, cos)
-                            if energy_kev < readout.least_kev - most_kev:
-                                break
-                        near, far = box_span(x, y, z, u, v, w, box)
-                        is_inside = near < far and far > 0.0
-                        if is_inside and near > 0.0:
-                            near += 1e-6  # to the inner side of the face
-                            x, y, z = x + near * u, y + near * v, z + near * w
-                            length_mm += near
-                        continue
-                z += way * w
-                if abs(z) >= ring.half_length_mm:
-                    break
-                x, y, length_mm = x + way * u, y + way * v, length_mm + way
-                # ---- the crystals
-                i_energy = int(energy_kev + 0.5)
-                while True:
-                    step = exponential(state) * ring.free_mm[i_energy]
-                    x, y, z, length_mm = x + step * u, y + step * v, z + step * w, length_mm + step
-                    radius2 = x * x + y * y
-                    if radius2 > outer2:
-                        is_alive = False
-                        break
-                    if radius2 < inner2:  # back in the bore: stand where it was entered
-                        a, b = u * u + v * v, x * u + y * v
-                        back = (-b - math.sqrt(max(0.0, b * b - a * (radius2 - inner2)))) / a
-                        x, y, z = x + back * u, y + back * v, z + back * w
-                        length_mm += back
-                        near, far = box_span(x, y, z, u, v, w, box)
-                        is_inside = near < far and far > 0.0
-                        if is_inside:
-                            near += 1e-6
-                            x, y, z = x + near * u, y + near * v, z + near * w
-                            length_mm += near
-                        else:
-                            x, y, z = x + 1e-6 * u, y + 1e-6 * v, z + 1e-6 * w
-                        break
-                    if abs(z) >= ring.half_length_mm:
-                        if z * w > 0:
-                            is_alive = False
-                            break
-                        continue
-                    crystal = crystal_at(x, y, z, ring)
-                    if crystal < 0:
-                        continue
-                    process = process_of(ring.shares, 0, i_energy, uniform(state))
-                    left_kev = 0.0
-                    if process != PHOTOELECTRIC:
-                        cos = angle_cosine(cosine, process, CRYSTAL, energy_kev, state)
-                        u, v, w = deflect(u, v, w, cos, state)
-                        if process == RAYLEIGH:
-                            continue
-                        left_kev = after_compton(energy_kev, cos)
-                    i = 0
-                    while i < num_touched and crystals[i] != crystal:
-                        i += 1
-                    if i == num_touched:
-                        crystals[i] = crystal
-                        deposits[i, 0], deposits[i, 1] = 0.0, length_mm
-                        scatters[i, 0], scatters[i, 1] = num_compton, num_rayleigh
-                        num_touched += 1
-                    deposits[i, 0] += energy_kev - left_kev
-                    deposits[i, 1] = min(deposits[i, 1], length_mm)
-                    most_kev = max(most_kev, deposits[i, 0])
-                    energy_kev = left_kev
-                    i_energy = int(energy_kev + 0.5)
-                    # no crystal can reach the window any more, or nearly nothing is left
-                    if (
-                        most_kev + energy_kev < readout.least_kev
-                        or energy_kev < 5.0
-                        or num_touched == MAX_DEPOSITS
-                    ):
-                        is_alive = False
-                        break
-
-        # ---- readout
-        for i in range(num_touched):
-            exact_kev = deposits[i, 0]
-            if exact_kev < readout.least_kev:
-                continue
-            sigma_kev = readout.relative_sigma * math.sqrt(readout.photon_kev * exact_kev)
-            energy_normal, time_normal = normals(state)
-            seen_kev = exact_kev + sigma_kev * energy_normal
-            if not (readout.low_kev <= seen_kev < readout.high_kev):
-                continue
-            row = num_singles
-            num_singles += 1
-            if row >= len(reals):
-                continue
-            seen_ns = time_ns + deposits[i, 1] * NS_PER_MM + readout.sigma_ns * time_normal
-            reals[row, TIME_NS], reals[row, ENERGY_KEV] = seen_ns, seen_kev
-            reals[row, X_MM] = x_source
-            reals[row, Y_MM] = y_source
-            reals[row, Z_MM] = z_source
-            counts[row, EVENT], counts[row, CRYSTAL_ID] = num_decays, crystals[i]
-            counts[row, NUM_COMPTON] = scatters[i, 0]
-            counts[row, NUM_RAYLEIGH] = scatters[i, 1]
+            num_touched, num_born = follow_photon(
+                x_source, y_source, z_source, u, v, w, ELECTRON_KEV, False, box, ring, air, cosine,
+                electrons, readout.least_kev, state, crystals, deposits, scatters, born,
+                num_touched, num_born,
+            )  # fmt: skip
+        num_singles = read_out(
+            time_ns, num_decays, x_source, y_source, z_source, ring, electrons, readout, state,
+            crystals, deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
+        )  # fmt: skip
         num_decays += 1
+
+
+@fast
+def electron_track(  # type: ignore[no-untyped-def]
+    seed, stream, first_log, per_log, collisions, shares, screening, charge, nodes_mm,
+    residual_mm, places, ways,
+):  # fmt: skip
+    """Follow one electron along z, collision by collision, through the nodes of its range.
+
+    Parameters
+    ----------
+    first_log, per_log : float
+        Of the tables' grid: logarithm of the first energy, entries per unit of the logarithm.
+    collisions : float64 array, shape (energies,)
+        Elastic collisions per mm, times `SPIN_BOUND`.
+    shares, screening : float64 array, shape (elements, energies)
+        Cumulative shares of the collisions, and Moliere's screening.
+    charge : float64 array, shape (elements,)
+        Z.
+    nodes_mm, residual_mm : float64 array, shape (nodes,) and (energies,)
+        Residual ranges, falling, and by energy.
+    places, ways : float64 array, shape (nodes, 3)
+        Filled.
+    """
+    state = random_state(seed, stream)
+    x, y, z, u, v, w = 0.0, 0.0, 0.0, 0.0, 0.0, 1.0
+    range_mm, k = nodes_mm[0], 0
+    # energies fall along the table as the range does
+    i = len(collisions) - 1
+    while True:
+        while i > 0 and residual_mm[i - 1] >= range_mm:
+            i -= 1
+        step = exponential(state) / collisions[i]
+        while k < len(nodes_mm) and range_mm - step <= nodes_mm[k]:
+            way = range_mm - nodes_mm[k]
+            places[k, 0], places[k, 1], places[k, 2] = x + way * u, y + way * v, z + way * w
+            ways[k, 0], ways[k, 1], ways[k, 2] = u, v, w
+            k += 1
+        if k == len(nodes_mm):
+            return
+        x, y, z, range_mm = x + step * u, y + step * v, z + step * w, range_mm - step
+        draw, element = uniform(state), 0
+        while element < len(charge) - 1 and draw >= shares[element, i]:
+            element += 1
+        screen = screening[element, i]
+        draw = uniform(state)
+        cosine = 1 - 2 * screen * draw / (1 + screen - draw)
+        kinetic = math.exp(first_log + i / per_log) / ELECTRON_KEV
+        beta2 = kinetic * (kinetic + 2) / (kinetic + 1) ** 2
+        half_sine = math.sqrt(0.5 * (1 - cosine))
+        spin = (
+            1
+            - beta2 * half_sine * half_sine
+            + math.pi
+            * charge[element]
+            / 137.035999
+            * (math.sqrt(beta2) * half_sine * (1 - half_sine))
+        )
+        if uniform(state) * SPIN_BOUND < spin:
+            u, v, w = deflect(u, v, w, cosine, state)
 
 
 @fast

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
 from tubepet.errors import InputError
+from tubepet.simulate.fast import electrons
 from tubepet.simulate.fast.tables import AIR, CRYSTAL, MATERIALS, Photons
 from tubepet.types import Grid, Scanner, Volume
 
@@ -198,7 +199,8 @@ def readout(scanner: Scanner) -> Readout:
 def fixed(source: Source, box: Box, scanner: Scanner, photons: Photons) -> tuple[Any, ...]:
     """Return all that stays the same from slice to slice, in the order that kernels want it."""
     return (
-        source, box, ring(scanner, photons), air(photons), photons.cosine, readout(scanner),
+        source, box, ring(scanner, photons), air(photons), photons.cosine, electrons.library(),
+        readout(scanner),
     )  # fmt: skip
 
 

@@ -33,13 +33,6 @@ COMPTON_FIT = (
     (-1.9798e1, 2.7079e-2, 3.0274e-4),
 )
 
-# GATE's photoelectric cross section of LYSO over EPDL97's, per cent by keV: measured with narrow
-# beams (500,000 photons each, as in tests/validation/attenuation_run.py; errors 0.3 to 0.5). At
-# 200 and 511 keV there is none. Presumably Geant4's interpolation between few energies. Without
-# this, singles are 0.4 % fewer than GATE's.
-GATE_EXCESS_KEV = (200, 225, 250, 275, 300, 325, 360, 385, 410)
-GATE_EXCESS = (0.0, 5.1, 5.6, 1.7, 2.4, 3.6, 1.6, 1.2, 0.0)
-
 
 @dataclass(frozen=True)
 class Material:
@@ -85,7 +78,6 @@ AIR, CRYSTAL = 0, len(MATERIALS) - 1
 def photons() -> Photons:
     """Compute the tables of all `MATERIALS`."""
     mu = np.array([_attenuation_per_mm(m) for m in MATERIALS])
-    mu[CRYSTAL, :, 0] *= 1 + np.interp(np.arange(NUM_ENERGIES), GATE_EXCESS_KEV, GATE_EXCESS) / 100
     cosine = np.array(
         [[_cosines(m, process) for m in MATERIALS] for process in ("compton", "rayleigh")]
     )

@@ -7,8 +7,8 @@ The substitute holds what the photon and electron models of the standard lists `
 for the elements in use, in the file formats of Geant4 11.4.0 (G4LivermorePhotoElectricModel,
 G4LivermoreRayleighModel, G4SeltzerBergerModel). Compton scattering, ionisation, multiple scattering
 and annihilation need no file. Simplified: shares of the subshells are frozen above 195 keV, and
-bremsstrahlung is the Bethe-Heitler formula 3BN with the Elwert factor. Fluorescence and Auger
-electrons are off; ions and radioactive decays are impossible.
+bremsstrahlung is the Bethe-Heitler formula 3BN with the Elwert factor. Relaxation is in
+`relaxation_tables`. Ions and radioactive decays are impossible.
 
 `tubepet tables check DIR` says in one sentence which tables a run takes.
 """
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from tubepet.errors import InputError
+from tubepet.simulate.geant4 import relaxation_tables
 
 # Environment variable and folder of each data set (Geant4 11.4.0).
 DATA_SETS = {
@@ -71,9 +72,6 @@ SHELL_SHARES_TO_KEV = 195.0  # end of xraylib's subshell tables (Kissel)
 ELECTRON_MASS_MEV = 0.51099895  # CODATA 2018
 FINE_STRUCTURE = 1 / 137.035999
 R0_SQUARED_MBARN = 79.40788  # classical electron radius squared (2.8179403 fm)^2
-SHELLS = (
-    "K L1 L2 L3 M1 M2 M3 M4 M5 N1 N2 N3 N4 N5 N6 N7 O1 O2 O3 O4 O5 O6 O7 P1 P2 P3 P4 P5".split()
-)
 
 
 def prepare(choice: str, official_dir: str, target: Path) -> dict[str, Any]:
@@ -215,10 +213,15 @@ def build_substitute(root: Path) -> None:
     (root / DATA_SETS["G4ENSDFSTATEDATA"] / "ENSDFSTATE.dat").touch()
     for symbol in ELEMENTS:
         texts = {**photoelectric_files(symbol), **rayleigh_files(symbol), **brems_files(symbol)}
-        for name, text in texts.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        _write(root, texts)
+    _write(root / DATA_SETS["G4LEDATA"], relaxation_tables.files())
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    for name, text in texts.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def _element_files(symbol: str) -> list[str]:
@@ -252,13 +255,8 @@ def _photo_barn(z: int, energy_mev: float) -> float:
 
 def _edges(z: int) -> list[tuple[int, float]]:
     """(xraylib shell index, edge in MeV) of the known shells, innermost first."""
-    edges = []
-    for i_shell in range(len(SHELLS)):
-        try:
-            edges.append((i_shell, 1e-3 * xraylib.EdgeEnergy(z, i_shell)))
-        except ValueError:  # this element has no such shell
-            continue
-    return edges
+    index = list(relaxation_tables.SHELLS).index
+    return [(index(name), mev) for name, mev in relaxation_tables.edges_mev(z).items()]
 
 
 def _shell_shares(z: int, edges: list[tuple[int, float]], energy_mev: float) -> NDArray[np.float64]:
@@ -268,7 +266,9 @@ def _shell_shares(z: int, edges: list[tuple[int, float]], energy_mev: float) -> 
     for i, (i_shell, edge_mev) in enumerate(edges):
         if energy_kev > 1e3 * edge_mev:
             try:
-                shares[i] = xraylib.CSb_Photo_Partial(z, i_shell, energy_kev)
+                # xraylib's partial cross sections are per electron of the subshell
+                per_electron = xraylib.CSb_Photo_Partial(z, i_shell, energy_kev)
+                shares[i] = per_electron * xraylib.ElectronConfig(z, i_shell)
             except ValueError:  # not tabulated: its share is below the others' error
                 continue
     if shares.sum() == 0:  # below all tabulated shells: the innermost open one takes it

@@ -99,17 +99,6 @@ def _cylinder_source(sim: Any, units: Any, volume: str, radius_mm: float, length
     return source
 
 
-def set_positron_physics(sim: Any, units: Any) -> None:
-    """Let pairs of annihilating positrons be not quite collinear, as they are in water.
-
-    Geant4's default pairs are collinear. Its model after Allison gives the electron of water the
-    momentum that makes the angle, if the material states its energy per ion pair; with 5 eV
-    (opengate's test079) it comes to 0.48 degrees FWHM in each plane (tests/validation).
-    """
-    sim.g4_commands_before_init.append("/process/em/setPositronAtRestModel Allison")
-    sim.physics_manager.mean_energy_per_ion_pair["G4_WATER"] = 5.0 * units.eV
-
-
 def shoot(source: Any, units: Any, particle: str, activity_bq: float) -> None:
     """Let a source emit, isotropically.
 
@@ -121,7 +110,7 @@ def shoot(source: Any, units: Any, particle: str, activity_bq: float) -> None:
     particle : str
         ``back_to_back``: photon pairs of 511 keV, not quite collinear, no positron range;
         ``e+``: positrons with the energies of F18, which Geant4 slows down and annihilates
-        (see `set_positron_physics`).
+        (see `physics.set_positrons`).
     activity_bq : float
         Decays per second.
     """

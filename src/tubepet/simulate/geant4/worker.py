@@ -18,13 +18,12 @@ import opengate
 import opengate_core  # type: ignore[import-untyped]
 
 from tubepet import io
-from tubepet.simulate.geant4 import digitizer, objects, scanner
+from tubepet.simulate.geant4 import digitizer, objects, physics, scanner
 from tubepet.types import Grid, Scanner
 
 # ITK would import torch where that is installed, to accept its tensors: 1.5 s and 200 MB lost.
 itk.support.helpers._HAVE_TORCH = False
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-PRODUCTION_CUT_MM = 1.0  # electrons that go less far deposit at once; range of 400 keV in water
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -49,14 +48,14 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     sim.progress_bar = False
     sim.verbose_level = opengate.logger.NONE
     sim.check_volumes_overlap = False  # thousands of volumes; see `tubepet.plan.config`
-    sim.physics_manager.physics_list_name = job["physics_list"]
-    sim.physics_manager.global_production_cuts.all = PRODUCTION_CUT_MM * units.mm
     instrument = Scanner(**job["scanner"])
     outer_mm = instrument.inner_radius_mm + instrument.crystal_depth_mm
     half_mm = max(outer_mm, instrument.num_rings * instrument.axial_pitch_mm / 2)
     sim.world.size = [3 * half_mm * units.mm] * 3
     sim.world.material = "G4_AIR"
     scanner.add_scanner(sim, units, instrument)
+    cut_mm = job.get("crystal_cut_mm", physics.CRYSTAL_CUT_MM)
+    physics.set_physics(sim, units, job["physics_list"], cut_mm)
     source = job["source"]
     if source["kind"] == "tube":
         grid = Grid(**source["grid"])
@@ -66,7 +65,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     else:
         sources = [objects.add_cylinder(sim, units, source["radius_mm"], source["length_mm"])]
     if job["particle"] == "e+":
-        objects.set_positron_physics(sim, units)
+        physics.set_positrons(sim, units)
     for one, share in zip(sources, source.get("shares", [1.0]), strict=True):
         objects.shoot(one, units, job["particle"], share * job["activity_bq"])
     digitizer.add_digitizer(

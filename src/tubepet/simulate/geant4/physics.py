@@ -1,0 +1,52 @@
+"""Settings of Geant4's physics: the list, tables, production cuts, fluorescence, positrons.
+
+Why the cuts of the crystals are what they are: `tubepet.validate.convergence` measures how the
+counts move with them (docs/transport.md).
+"""
+
+from typing import Any
+
+# Electrons that would go less far deposit where they are made. In the crystals of 4 mm, electrons
+# that leave one take counts out of the window; elsewhere nothing depends on them.
+CRYSTAL_CUT_MM = 0.01
+OTHER_CUT_MM = 1.0
+# The default of 7 leaves up to 5 % in the photoelectric cross section of LYSO between 200 and
+# 400 keV: Geant4's spline through few energies errs behind the model's first one, 200 keV.
+BINS_PER_DECADE = 20
+
+
+def set_physics(sim: Any, units: Any, physics_list: str, crystal_cut_mm: float) -> None:
+    """Set all but the positrons (see `set_positrons`).
+
+    Parameters
+    ----------
+    sim : opengate.Simulation
+        With the volume `crystal`.
+    units : Box
+        ``opengate.g4_units``.
+    physics_list : str
+        Name of a Geant4 physics list.
+    crystal_cut_mm : float
+        Production cut of photons and electrons in the crystals, as a range.
+    """
+    manager = sim.physics_manager
+    manager.physics_list_name = physics_list
+    sim.g4_commands_before_init.append(f"/process/em/binsPerDecade {BINS_PER_DECADE}")
+    manager.global_production_cuts.all = OTHER_CUT_MM * units.mm
+    for particle in ("gamma", "electron", "positron"):
+        manager.set_production_cut("crystal", particle, crystal_cut_mm * units.mm)
+    # characteristic X-rays of a crystal's atoms can leave it; their Auger electrons cannot
+    manager.em_parameters.fluo = True
+    manager.em_parameters.auger = False
+    manager.em_switches_world.update(deex=True, auger=False, pixe=False)
+
+
+def set_positrons(sim: Any, units: Any) -> None:
+    """Let pairs of annihilating positrons be not quite collinear, as they are in water.
+
+    Geant4's default pairs are collinear. Its model after Allison gives the electron of water the
+    momentum that makes the angle, if the material states its energy per ion pair; with 5 eV
+    (opengate's test079) it comes to 0.48 degrees FWHM in each plane (tests/validation).
+    """
+    sim.g4_commands_before_init.append("/process/em/setPositronAtRestModel Allison")
+    sim.physics_manager.mean_energy_per_ion_pair["G4_WATER"] = 5.0 * units.eV
