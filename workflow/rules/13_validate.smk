@@ -108,6 +108,40 @@ rule validate_physics:
         "../scripts/validate_physics.py"
 
 
+rule validate_convergence:
+    """GATE's counts over the production cut of its crystals (about seven minutes; target validate_gate)."""
+    input:
+        g4data=rules.prepare_g4data.output.facts,
+        g4data_folder=rules.prepare_g4data.output.folder,
+    output:
+        facts="results/validate/physics/convergence.json",
+        figure=report(
+            "results/validate/physics/convergence.png",
+            category="13 Validate",
+            caption="../report/validate_convergence.rst",
+            labels={"what": "GATE: production cuts"},
+        ),
+    log:
+        "logs/validate_convergence.log",
+    benchmark:
+        "results/benchmarks/validate_convergence.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1500),
+        runtime=60,
+    params:
+        seed=config["seed"],
+        scanner=config["scanner"],
+        physics_list=config["simulate"]["physics_list"],
+        code=code_digest(
+            "tubepet.validate.convergence", "tubepet.simulate.geant4.worker"
+        ),
+    script:
+        "../scripts/validate_convergence.py"
+
+
 rule validate_reconstruction:
     """Resolution, image quality, bores and pits with known answers (target validate_images)."""
     input:
@@ -160,6 +194,7 @@ rule validate_gate:
     """GATE's physics against what is known without it."""
     input:
         rules.validate_physics.output,
+        rules.validate_convergence.output,
 
 
 rule validate_images:

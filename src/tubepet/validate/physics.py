@@ -373,6 +373,18 @@ def far_share(scanner: Scanner) -> float:
     return float(np.mean(2 * radius_mm * np.sin(turn) >= scanner.min_transaxial_distance_mm))
 
 
+def tube_solids(source_radius_mm: float = TUBE_MM["bore"]) -> dict[str, Any]:
+    """Describe a middling tube as exact solids, active out to a radius."""
+    length_mm = TUBE_MM["length"]
+    piece = {"radius_mm": TUBE_MM["bore"], "length_mm": length_mm, "middle_mm": [0.0, 0.0, 0.0]}
+    return {
+        "kind": "solids",
+        "wall": {"radius_mm": TUBE_MM["outer"], "length_mm": length_mm},
+        "fluid": [piece | {"source_radius_mm": source_radius_mm}],
+        "shares": [1.0],
+    }
+
+
 def measure_rates(
     folder: Path, scanner: Scanner, common: dict[str, Any], facts: dict[str, Any], seed: int
 ) -> dict[str, Any]:
@@ -381,14 +393,7 @@ def measure_rates(
     Expected, per second at activity A: trues and scatters in proportion to A (shares of all runs
     together), randoms R = window x singles^2 x `far_share`, NECR = T^2 / (T + S + R).
     """
-    length_mm = TUBE_MM["length"]
-    piece = {"radius_mm": TUBE_MM["bore"], "length_mm": length_mm, "middle_mm": [0.0, 0.0, 0.0]}
-    source = {
-        "kind": "solids",
-        "wall": {"radius_mm": TUBE_MM["outer"], "length_mm": length_mm},
-        "fluid": [piece | {"source_radius_mm": LINE_RADIUS_MM}],
-        "shares": [1.0],
-    }
+    source = tube_solids(LINE_RADIUS_MM)
     runs = []
     for mbq in ACTIVITIES_MBQ:
         name = f"rates_{mbq:g}_MBq"

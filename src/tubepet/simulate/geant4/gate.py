@@ -34,7 +34,7 @@ from tubepet.simulate.coincidences import (
     read_coincidences,
     singles_facts,
 )
-from tubepet.simulate.geant4 import em_tables
+from tubepet.simulate.geant4 import em_tables, physics
 from tubepet.types import Scanner
 
 LAST_LINES = 15  # of a dead child's output, shown in the error
@@ -54,6 +54,7 @@ def simulate(
     *,
     particle: str,
     delay_ns: float,
+    crystal_cut_mm: float = physics.CRYSTAL_CUT_MM,
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -78,6 +79,8 @@ def simulate(
         ``back_to_back`` or ``e+``, see `tubepet.simulate.geant4.objects.shoot`.
     delay_ns : float
         Start of the delayed window, ns.
+    crystal_cut_mm : float
+        Production cut in the crystals, as a range.
 
     Returns
     -------
@@ -106,6 +109,7 @@ def simulate(
             "duration_s": duration_s,
             "particle": particle,
             "delay_ns": delay_ns,
+            "crystal_cut_mm": crystal_cut_mm,
         }
         result = run_worker(name, job, em_tables.environment(g4data_facts["root"]))
         made = Path(folder) / "coincidences.root"

@@ -8,7 +8,7 @@ from typing import Any
 
 # Electrons that would go less far deposit where they are made. In the crystals of 4 mm, electrons
 # that leave one take counts out of the window; elsewhere nothing depends on them.
-CRYSTAL_CUT_MM = 0.01
+CRYSTAL_CUT_MM = 0.02
 OTHER_CUT_MM = 1.0
 # The default of 7 leaves up to 5 % in the photoelectric cross section of LYSO between 200 and
 # 400 keV: Geant4's spline through few energies errs behind the model's first one, 200 keV.

@@ -54,8 +54,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     sim.world.size = [3 * half_mm * units.mm] * 3
     sim.world.material = "G4_AIR"
     scanner.add_scanner(sim, units, instrument)
-    cut_mm = job.get("crystal_cut_mm", physics.CRYSTAL_CUT_MM)
-    physics.set_physics(sim, units, job["physics_list"], cut_mm)
+    physics.set_physics(
+        sim, units, job["physics_list"], job.get("crystal_cut_mm", physics.CRYSTAL_CUT_MM)
+    )
     source = job["source"]
     if source["kind"] == "tube":
         grid = Grid(**source["grid"])
