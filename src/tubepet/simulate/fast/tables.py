@@ -3,11 +3,9 @@
 Energies run in steps of 1 keV to the 511 keV of annihilation. Photoelectric and Rayleigh cross
 sections are EPDL97's. The total of Compton scattering is Geant4's own fit (Geant4 Physics Reference
 Manual, Compton scattering, standard model), since GATE's plain list is what this engine has to
-agree with: 0.7 % above EPDL97 for LYSO at 511 keV. For the same reason the photoelectric cross
-section of the crystals is raised to what GATE uses (`GATE_EXCESS`). Compton's angle is
-Klein-Nishina's times the incoherent scattering function, Rayleigh's is Thomson's times the squared
-form factor. Simplified: no Doppler broadening, no fluorescence; what a photon loses in a crystal
-stays there.
+agree with: 0.7 % above EPDL97 for LYSO at 511 keV. Compton's angle is Klein-Nishina's times the
+incoherent scattering function, Rayleigh's is Thomson's times the squared form factor. Simplified:
+no Doppler broadening. What becomes of the energy in a crystal is in `electrons`.
 """
 
 from dataclasses import dataclass
