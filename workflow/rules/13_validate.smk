@@ -70,7 +70,7 @@ rule validate_transport:
 
 
 rule validate_physics:
-    """GATE against NIST, solid angle, resolutions and count rates (about a minute; target validate_gate)."""
+    """GATE against NIST, ESTAR, solid angle, resolutions, count rates and a real scanner (target validate_gate)."""
     input:
         g4data=rules.prepare_g4data.output.facts,
         g4data_folder=rules.prepare_g4data.output.folder,
@@ -106,6 +106,30 @@ rule validate_physics:
             caption="../report/validate_physics_rates.rst",
             labels={"what": "GATE: scatter fraction and NECR"},
         ),
+        photons=report(
+            "results/validate/physics/photons.png",
+            category="13 Validate",
+            caption="../report/validate_physics_photons.rst",
+            labels={"what": "GATE: photon cross sections"},
+        ),
+        electrons=report(
+            "results/validate/physics/electrons.png",
+            category="13 Validate",
+            caption="../report/validate_physics_electrons.rst",
+            labels={"what": "GATE: electrons"},
+        ),
+        nema=report(
+            "results/validate/physics/nema.png",
+            category="13 Validate",
+            caption="../report/validate_physics_nema.rst",
+            labels={"what": "a real scanner"},
+        ),
+        official=report(
+            "results/validate/physics/official.png",
+            category="13 Validate",
+            caption="../report/validate_physics_official.rst",
+            labels={"what": "GATE: official tables"},
+        ),
     log:
         "logs/validate_physics.log",
     benchmark:
@@ -124,6 +148,7 @@ rule validate_physics:
             "tubepet.validate.physics",
             "tubepet.validate.physics_figures",
             "tubepet.validate.slab_worker",
+            "tubepet.validate.electron_worker",
             "tubepet.simulate.geant4.worker",
         ),
     script:
