@@ -180,7 +180,7 @@ def test_checks_are_met_and_fail_by_name() -> None:
 
 
 def change_pairs(result: dict) -> None:
-    result["sensitivity"]["pairs_in_window"] = 0.16
+    result["sensitivity"]["pairs_in_window"] = 0.144
 
 
 def change_window(result: dict) -> None:
