@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from tubepet.constants import FWHM_PER_SIGMA
 from tubepet.validate import sensitivity
 from tubepet.validate.cross_sections import PROCESSES
-from tubepet.validate.physics import expected_rates, xraylib_cm2_g
+from tubepet.validate.physics import xraylib_cm2_g
+from tubepet.validate.physics_checks import expected_rates
 
 NAMES = {"G4_WATER": "water", "G4_Al": "aluminium", "LYSO": "LYSO"}
 EXPECTED = {"color": "0.4", "linewidth": 1.5, "label": "expected"}
