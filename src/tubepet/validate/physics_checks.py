@@ -68,9 +68,11 @@ def checks(result: dict[str, Any]) -> list[dict[str, Any]]:
             is_random = key in ("randoms", "delayed")
             wanted = float(expected["randoms" if is_random else key]) * duration_s
             # One single in several random pairs: the variance of the number of near pairs of a
-            # Poisson process of rate S is (1 + 4 S window) times its mean.
+            # Poisson process of rate S is (1 + 4 S window) times its mean. And two decays that
+            # overlap give up to four pairs at once, see `transport`.
             per_window = 1e-9 * result["window_ns"] * run["singles"] / duration_s
-            variance = wanted * (1 + 4 * per_window * is_random)
+            at_once = (1 + 2 * (run["trues"] + run["scatters"]) / run["singles"]) ** 2
+            variance = wanted * (at_once * (1 + 4 * per_window) if is_random else 1.0)
             name = f"{key} at {run['activity_mbq']:g} MBq"
             rows.append(_check(name, run[key], wanted, math.sqrt(max(variance, 1)), "rates"))
     return (

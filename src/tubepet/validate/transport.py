@@ -182,18 +182,24 @@ def _count(result: dict[str, Any], engine: str, key: str) -> tuple[float, float]
     """Return a count per GATE's number of decays, and its variance.
 
     Given the number n of decays, counts of different decays are independent: the variance is n
-    times that of what one decay gives, 0, 1 or 2 singles; 0 or 1 of the others. Of randoms it is
-    (1 + 4 S window) times their number, since one single is in several; S window is about R / S.
+    times that of what one decay gives, k = 0, 1 or 2 singles; 0 or 1 true or scattered pair.
+    Randoms come in clusters: decays a and b that overlap give k_a k_b of them at once, so their
+    variance is (E[k2] / E[k])^2 times their number, about twice. A single is in several, too: that
+    is a factor 1 + 4 S window, where S window is about R / S.
     """
     stats = result[engine]["stats"]
-    scale = result["gate"]["stats"]["decays"] / max(stats["decays"], 1)
-    rate = stats[key] / max(stats["decays"], 1)
-    square = rate
-    if key == "singles":  # two at once are the prompts of one decay
-        square += 2 * (stats["trues"] + stats["scatters"]) / max(stats["decays"], 1)
-    variance = stats["decays"] * (square - rate**2)
-    if key == "randoms":
-        variance = stats["randoms"] * (1 + 4 * stats["randoms"] / max(stats["singles"], 1))
+    decays, singles = max(stats["decays"], 1), max(stats["singles"], 1)
+    scale = result["gate"]["stats"]["decays"] / decays
+    pairs = stats["trues"] + stats["scatters"]
+    square_share = 1 + 2 * pairs / singles  # E[k2] / E[k]: two at once are a pair
+    of_randoms = stats["randoms"] * square_share**2 * (1 + 4 * stats["randoms"] / singles)
+    variance = {
+        "singles": singles * (square_share - singles / decays),
+        "prompts": pairs * (1 - pairs / decays) + of_randoms,
+        "trues": stats["trues"] * (1 - stats["trues"] / decays),
+        "scatters": stats["scatters"] * (1 - stats["scatters"] / decays),
+        "randoms": of_randoms,
+    }[key]
     return scale * stats[key], scale**2 * variance
 
 

@@ -18,7 +18,10 @@ def sample(generator, decays, engine, bias=1.0, tilt=0.0, size=1.0):
     """Draw an acquisition decay by decay: 0, 1 or 2 singles each; `bias` multiplies all rates."""
     shares = bias * np.array([TRUE * size, SCATTER * size, LONE])
     trues, scatters, lone, _ = generator.multinomial(decays, [*shares, 1 - shares.sum()])
-    randoms = generator.poisson(bias * RANDOM * size * decays)
+    # Decays that overlap give one random pair for each of their singles with each of the other's.
+    one, two = (shares[2], shares[:2].sum()) / shares.sum()
+    overlaps = generator.poisson(bias * RANDOM * size * decays / (one + 2 * two) ** 2)
+    randoms = generator.choice([1, 2], (2, overlaps), p=[one, two]).prod(axis=0).sum()
     stats = {
         "engine": engine, "decays": decays, "trues": int(trues), "scatters": int(scatters),
         "randoms": int(randoms), "prompts": int(trues + scatters + randoms),
@@ -98,10 +101,13 @@ def test_no_counts_at_all_are_too_few():
 
 def test_errors_are_those_of_repeated_draws():
     """The spread of 300 pooled ratios is their stated error, within 3 x 4 %."""
-    rows = [transport.pooled(acquired(seed, "run"), "singles") for seed in range(300)]
-    spread = np.std([row["percent"] for row in rows], ddof=1)
-    assert spread == pytest.approx(np.mean([row["percent_sigma"] for row in rows]), rel=0.12)
-    fractions = [transport.pooled_fraction(acquired(seed, "run")) for seed in range(300)]
+    runs = [acquired(seed, "run") for seed in range(300)]
+    for key in transport.COUNTS:
+        rows = [transport.pooled(results, key) for results in runs]
+        spread = np.std([row["percent"] for row in rows], ddof=1)
+        stated = np.mean([row["percent_sigma"] for row in rows])
+        assert spread == pytest.approx(stated, rel=0.12), key
+    fractions = [transport.pooled_fraction(results) for results in runs]
     spread = np.std([row["percent"] for row in fractions], ddof=1)
     assert spread == pytest.approx(np.mean([f["percent_sigma"] for f in fractions]), rel=0.12)
 
@@ -110,8 +116,9 @@ def test_pooled_by_hand():
     """GATE 100 and 300 counts, fast 220 and 580 with twice the decays: (110 + 290) / 400 = 1."""
     results = []
     for gate, fast in ((100, 220), (300, 580)):
-        stats = {"decays": 10_000, "trues": 0, "scatters": 0, "randoms": gate, "singles": 10**9}
-        twice = {"decays": 20_000, "trues": 0, "scatters": 0, "randoms": fast, "singles": 10**9}
+        # no pairs and many singles: randoms are Poisson
+        stats = {"decays": 10**10, "trues": 0, "scatters": 0, "randoms": gate, "singles": 10**9}
+        twice = {"decays": 2 * 10**10, "trues": 0, "scatters": 0, "randoms": fast, "singles": 10**9}
         results.append({"gate": {"stats": stats}, "fast": {"stats": twice}})
     row = transport.pooled(results, "randoms")
     assert row["percent"] == pytest.approx(0)
