@@ -308,7 +308,7 @@ def _statement(
     words = {
         AGREE: "agree in all counts and shapes",
         DISAGREE: f"disagree in {', '.join(broken)}",
-        TOO_FEW: f"cannot be told apart: not enough counts to judge {', '.join(unseen)}",
+        TOO_FEW: f"are not shown to agree: not enough counts to judge {', '.join(unseen)}",
     }
     shown = ", ".join(
         f"{key} {counts[key]['percent']:+.2f} ± {counts[key]['percent_sigma']:.2f} %"
