@@ -1,29 +1,21 @@
 # 13 validate. Beside the flow: proof of both engines and of the reconstruction against what is known without
-# them. The default run asks for one case of validate_transport; the targets validate, validate_gate and
+# them. The default run asks for validate_transport on few cases; the targets validate, validate_gate and
 # validate_images ask for the rest.
 
 
-rule validate_transport:
-    """Compare GATE and the fast engine on one tube; stops a run by the fast one if they disagree."""
+rule compare_engines:
+    """Simulate one case with GATE and with the fast engine; the case is drawn by its name and the run's seed."""
     input:
-        labels=validation_tube("labels"),
-        activity=validation_tube("activity"),
         g4data=rules.prepare_g4data.output.facts,
         g4data_folder=rules.prepare_g4data.output.folder,
     output:
-        verdict="results/validate/transport/{case}.json",
-        figure=report(
-            "results/validate/transport/{case}.png",
-            category="13 Validate",
-            caption="../report/validate_transport.rst",
-            labels={"case": "{case}", "figure": "GATE and fast engine"},
-        ),
+        result="results/validate/transport/cases/{case}.json",
     log:
-        "logs/validate_transport/{case}.log",
+        "logs/compare_engines/{case}.log",
     benchmark:
-        "results/benchmarks/validate_transport/{case}.tsv"
+        "results/benchmarks/compare_engines/{case}.tsv"
     wildcard_constraints:
-        case=r"(full_)?tube_\d+(_asymmetric)?",
+        case=r"(run|full)_\d+",
     conda:
         "../../envs/simulate.yaml"
     threads: 1
@@ -33,22 +25,52 @@ rule validate_transport:
     params:
         seed=config["seed"],
         scanner=config["scanner"],
-        engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
         delay_ns=config["simulate"]["delay_ns"],
         device=config["simulate"]["device"],
-        decays=validation_decays,
+        decays=config["simulate"]["validation_decays"],
         code=code_digest(
             "tubepet.rng",
-            "tubepet.validate.transport_figures",
+            "tubepet.validate.transport",
             "tubepet.simulate.geant4.worker",
         ),
+    script:
+        "../scripts/compare_engines.py"
+
+
+rule validate_transport:
+    """Judge the fast engine against GATE over all cases; stops a run by the fast one if they disagree."""
+    input:
+        results=validation_cases,
+    output:
+        verdict="results/validate/transport/{scope}.json",
+        figure=report(
+            "results/validate/transport/{scope}.png",
+            category="13 Validate",
+            caption="../report/validate_transport.rst",
+            labels={"cases": "{scope}", "figure": "GATE and fast engine"},
+        ),
+    log:
+        "logs/validate_transport/{scope}.log",
+    benchmark:
+        "results/benchmarks/validate_transport/{scope}.tsv"
+    wildcard_constraints:
+        scope="run|full",
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=5,
+    params:
+        engine=config["simulate"]["engine"],
+        code=code_digest("tubepet.validate.transport_figures"),
     script:
         "../scripts/validate_transport.py"
 
 
 rule validate_physics:
-    """GATE against NIST, solid angle, resolutions and count rates (about a minute; target validate_gate)."""
+    """GATE against NIST, ESTAR, solid angle, resolutions, count rates and a real scanner (target validate_gate)."""
     input:
         g4data=rules.prepare_g4data.output.facts,
         g4data_folder=rules.prepare_g4data.output.folder,
@@ -84,6 +106,30 @@ rule validate_physics:
             caption="../report/validate_physics_rates.rst",
             labels={"what": "GATE: scatter fraction and NECR"},
         ),
+        photons=report(
+            "results/validate/physics/photons.png",
+            category="13 Validate",
+            caption="../report/validate_physics_photons.rst",
+            labels={"what": "GATE: photon cross sections"},
+        ),
+        electrons=report(
+            "results/validate/physics/electrons.png",
+            category="13 Validate",
+            caption="../report/validate_physics_electrons.rst",
+            labels={"what": "GATE: electrons"},
+        ),
+        nema=report(
+            "results/validate/physics/nema.png",
+            category="13 Validate",
+            caption="../report/validate_physics_nema.rst",
+            labels={"what": "a real scanner"},
+        ),
+        official=report(
+            "results/validate/physics/official.png",
+            category="13 Validate",
+            caption="../report/validate_physics_official.rst",
+            labels={"what": "GATE: official tables"},
+        ),
     log:
         "logs/validate_physics.log",
     benchmark:
@@ -102,6 +148,7 @@ rule validate_physics:
             "tubepet.validate.physics",
             "tubepet.validate.physics_figures",
             "tubepet.validate.slab_worker",
+            "tubepet.validate.electron_worker",
             "tubepet.simulate.geant4.worker",
         ),
     script:
@@ -182,12 +229,9 @@ rule validate_reconstruction:
 
 
 rule validate:
-    """GATE against the fast engine in full: a million decays each, some minutes."""
+    """GATE against the fast engine in full: six cases of two million GATE decays each, a quarter of an hour of CPU."""
     input:
-        expand(
-            "results/validate/transport/full_{case}.json",
-            case=["tube_0000", "tube_0001", "tube_0005", "tube_0005_asymmetric"],
-        ),
+        "results/validate/transport/full.json",
 
 
 rule validate_gate:

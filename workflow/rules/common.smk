@@ -1,6 +1,5 @@
 # The checked config, the list of tubes, the wildcard patterns, and the functions that rules name
 # as inputs and params. No rules. What needs no rule to be said is in src/tubepet/plan, with its tests.
-import re
 from math import ceil, hypot
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +7,7 @@ from types import SimpleNamespace
 from snakemake.exceptions import WorkflowError
 
 from tubepet.errors import InputError
-from tubepet.plan import models, outside, shards
+from tubepet.plan import models, outside, shards, validation
 from tubepet.plan.config import checked_config
 from tubepet.plan.provenance import code_digest, share_package
 from tubepet.plan.study import Study
@@ -230,17 +229,6 @@ def study_files(wildcards):
 # 13 validate.
 
 
-def validation_tube(kind):
-    """Path of a map of the tube that a validation case names."""
-
-    def path(wildcards):
-        tube = re.search(r"tube_\d+", wildcards.case).group()
-        return f"results/phantom/{tube}/{kind}.nii.gz"
-
-    return path
-
-
-def validation_decays(wildcards):
-    """Expected GATE decays of a case: a million in full."""
-    decays = config["simulate"]["validation_decays"]
-    return max(decays, 1_000_000) if wildcards.case.startswith("full_") else decays
+def validation_cases(wildcards):
+    names = validation.names(wildcards.scope)
+    return expand("results/validate/transport/cases/{case}.json", case=names)

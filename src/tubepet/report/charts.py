@@ -65,23 +65,30 @@ def draw_counts(counts: pd.DataFrame) -> Chart:
 
 
 def draw_agreement(verdict: Mapping[str, Any]) -> Chart:
-    """Draw by how much the fast engine differs from GATE (`validation/<tube>.json`)."""
+    """Draw by how much the fast engine differs from GATE (`validate.transport.judge`)."""
+    keys = ("percent", "percent_sigma", "tolerance")
     rows = [
-        {"count": name, "percent": row["percent"], "percent_sigma": row["percent_sigma"]}
+        {"count": name, **{key: row[key] for key in keys}}
         for name, row in verdict["counts"].items()
     ]
     table = pd.DataFrame(rows)
-    figure = _figure("fast engine minus GATE / %", "")
+    figure = _figure("fast engine over GATE / %", "")
+    figure.add_bar(
+        x=2 * table["tolerance"], y=table["count"], base=-table["tolerance"], orientation="h",
+        marker={"color": "#ddd"}, name="tolerance",
+    )  # fmt: skip
     figure.add_scatter(
         x=table["percent"], y=table["count"], mode="markers", marker={"size": 10},
-        error_x={"type": "data", "array": 1.96 * table["percent_sigma"]}, name="difference",
+        error_x={"type": "data", "array": 2 * table["percent_sigma"].astype(float)},
+        name="difference",
     )  # fmt: skip
     figure.add_vline(x=0, line={"color": "#555", "dash": "dash"})
     return Chart(
         "agreement",
         "The fast engine against GATE",
-        f"Counts per decay in {verdict['tube']}, bars 95 %. {verdict['statement']} "
-        "Suspicious: a bar that does not reach 0.",
+        f"Counts per decay of {len(verdict['cases'])} tubes together, bars two standard errors. "
+        f"Verdict: {verdict['verdict']}. {verdict['statement']} "
+        "Suspicious: a bar that does not reach the grey.",
         figure,
         table,
     )

@@ -127,8 +127,9 @@ def physics(run: Run) -> Section:
     return Section(
         "physics",
         "Is the simulation right?",
-        "Every run simulates one tube with GATE and with the fast engine and compares counts "
-        "and spectra; a disagreement stops it.",
+        "Every run simulates three tubes, drawn by its seed and made for nothing else, with GATE "
+        "and with the fast engine, and compares counts and spectra of all together; a "
+        "disagreement stops it, too few counts are no agreement.",
         charts=[
             charts.draw_agreement(run.records["verdict"]),
             charts.draw_counts(run.tables["counts"]),
@@ -136,7 +137,8 @@ def physics(run: Run) -> Section:
         pictures=[
             Picture(
                 "Spectra and profiles of both engines",
-                "Points: GATE; steps: fast engine. Suspicious: p below 0.01.",
+                "Above, pooled counts and those of each tube; below, points: GATE, steps: fast "
+                "engine. Suspicious: points on one side of zero, p below 0.01.",
                 run.paths["validation"],
             ),
             Picture(

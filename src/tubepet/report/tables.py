@@ -62,7 +62,7 @@ def facts(
     sources : dict
         ``sources.json`` of the same.
     verdict : dict
-        ``validation/<tube>.json``: GATE against the fast engine.
+        ``run.json``: GATE against the fast engine (`validate.transport.judge`).
     slices, ct : dict
         ``slices.json`` of the reconstruct and ct stages.
 
@@ -77,7 +77,7 @@ def facts(
     sentences = [
         f"{'Cross sections' if tables == ['xraylib'] else 'Geant4 tables'}: "
         f"{', '.join(tables)}. {note}",
-        f"Coincidences by {ENGINES[stats[0]['engine']]}. {verdict['tube']}: {verdict['statement']} "
+        f"Coincidences by {ENGINES[stats[0]['engine']]}. {verdict['statement']} "
         f"(GATE's Geant4 tables: {verdict['tables']}.)",
         "CT: a procedural stand-in, not medical data (ct.source_dir is empty)."
         if ct["is_standin"]

@@ -14,6 +14,7 @@ import uproot
 
 from tubepet import io
 from tubepet.constants import LYSO_ATOMS, LYSO_G_CM3
+from tubepet.simulate.geant4 import physics
 
 SPACING_MM = 100.0
 SLAB_MM = 50.0
@@ -41,7 +42,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     sim.progress_bar = False
     sim.verbose_level = opengate.logger.NONE
     sim.physics_manager.physics_list_name = job["physics_list"]
-    sim.physics_manager.global_production_cuts.all = 1 * mm
+    sim.g4_commands_before_init.append(f"/process/em/binsPerDecade {physics.BINS_PER_DECADE}")
+    sim.physics_manager.global_production_cuts.all = physics.OTHER_CUT_MM * mm
     half_mm = max(thick["thickness_mm"] for thick in job["beams"]) + 10
     width_mm = SPACING_MM * (len(job["beams"]) + 1)
     sim.world.size = [2 * width_mm * mm, 2 * SLAB_MM * mm, 4 * half_mm * mm]

@@ -11,7 +11,7 @@ def stats(tube: str, prompts: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-VERDICT = {"tube": "tube_0000", "tables": "official", "statement": "They agree."}
+VERDICT = {"tables": "official", "statement": "They agree."}
 
 
 def test_facts_name_substitutes_and_empty_tubes():
@@ -25,7 +25,7 @@ def test_facts_name_substitutes_and_empty_tubes():
     )
     text = " ".join(facts["sentences"])
     assert "positron" not in text
-    assert "fast engine. tube_0000: They agree. (GATE's Geant4 tables: official.)" in text
+    assert "fast engine. They agree. (GATE's Geant4 tables: official.)" in text
     assert "substitute" in text and "stand-in" in text
     assert "60 decays and 8 coincidences in the first tube" in text
     assert "1 of 2 tubes gave no coincidence at all (tube_0000)" in text

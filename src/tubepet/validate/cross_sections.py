@@ -1,0 +1,77 @@
+"""Photon cross sections: both engines' against tables that they were not made from."""
+
+from typing import Any
+
+import numpy as np
+import xraylib
+
+from tubepet.simulate.fast import tables
+from tubepet.validate import references
+
+# Materials of the tables, by the names of `references.ATOMS`.
+MATERIALS = {
+    "G4_WATER": next(m for m in tables.MATERIALS if m.name == "water"),
+    "G4_Al": next(m for m in tables.MATERIALS if m.name == "aluminium"),
+    "iron": tables.Material("iron", {26: 1.0}, 7.874),
+    "LYSO": tables.MATERIALS[tables.CRYSTAL],
+}
+PROCESSES = ("photo", "incoherent", "coherent")
+PARTS = {
+    "photo": references.PHOTO_CM2_G,
+    "incoherent": references.INCOHERENT_CM2_G,
+    "coherent": references.COHERENT_CM2_G,
+}
+
+
+def compare() -> list[dict[str, Any]]:
+    """Return cross sections in cm2/g of all materials at all energies of `references.KEV`.
+
+    Returns
+    -------
+    list of dict
+        material, energy_kev; nist (total); and xraylib, geant4 (Compton by Geant4's fit, the others
+        by xraylib: what both engines use) and llnl, a dict each with total and `PROCESSES`; engine
+        likewise, from the fast engine's own tables, None of iron and above them.
+    """
+    photons = tables.photons()
+    rows = []
+    for name, material in MATERIALS.items():
+        total = references.mixed(references.TOTAL_CM2_G, name)
+        parts = {key: references.mixed(PARTS[key], name) for key in PROCESSES}
+        for i, kev in enumerate(references.KEV):
+            by_xraylib = {
+                "photo": _mixed(xraylib.CS_Photo, material, kev),
+                "incoherent": _mixed(xraylib.CS_Compt, material, kev),
+                "coherent": _mixed(xraylib.CS_Rayl, material, kev),
+            }
+            fit = {**by_xraylib, "incoherent": _mixed(_compton_fit_cm2_g, material, kev)}
+            engine = None
+            if material in tables.MATERIALS and kev < tables.NUM_ENERGIES:
+                mu = photons.mu_per_mm[tables.MATERIALS.index(material), kev]
+                engine = _with_total(dict(zip(PROCESSES, 10 * mu / material.g_cm3, strict=True)))
+            rows.append(
+                {
+                    "material": name,
+                    "energy_kev": kev,
+                    "nist": float(total[i]),
+                    "xraylib": _with_total(by_xraylib),
+                    "geant4": _with_total(fit),
+                    "llnl": _with_total({key: values[i] for key, values in parts.items()}),
+                    "engine": engine,
+                }
+            )
+    return rows
+
+
+def _mixed(function: Any, material: tables.Material, kev: int) -> float:
+    return sum(share * float(function(z, float(kev))) for z, share in material.shares.items())
+
+
+def _compton_fit_cm2_g(z: int, kev: float) -> float:
+    barn = float(tables.compton_barn(z, np.array(kev)))
+    return barn * 1e-24 * tables.AVOGADRO / float(xraylib.AtomicWeight(z))
+
+
+def _with_total(parts: dict[str, Any]) -> dict[str, float]:
+    plain = {key: float(value) for key, value in parts.items()}
+    return {"total": sum(plain.values()), **plain}
