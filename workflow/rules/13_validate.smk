@@ -139,7 +139,7 @@ rule validate_physics:
     threads: 1
     resources:
         mem_mb=memory(1500),
-        runtime=15,
+        runtime=30,
     params:
         seed=config["seed"],
         scanner=config["scanner"],
