@@ -124,13 +124,11 @@ def shard_paths(pattern):
 def shared_files(wildcards):
     """Inputs of the rules inside a shard that none of them makes."""
     inputs = [path for name in TUBE_RULES for path in getattr(rules, name).input]
-    fixed = {
-        str(path) for path in inputs if not callable(path) and "{tube}" not in path
+    paths = {str(path) for path in inputs if not callable(path)}
+    paths |= {
+        ATTENUATION(SimpleNamespace(tube=tube)) for tube in SHARDS[wildcards.shard]
     }
-    maps = {ATTENUATION(SimpleNamespace(tube=tube)) for tube in SHARDS[wildcards.shard]}
-    return sorted(
-        fixed | {path for path in maps if not path.startswith("results/phantom/")}
-    )
+    return sorted(p for p in paths if "{tube}" not in p and "/phantom/tube_" not in p)
 
 
 def shard_digest(wildcards):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tubepet.errors import InputError
 from tubepet.logs import Bar, log
 from tubepet.reconstruct.algorithms.em import Objective, iterate
 from tubepet.reconstruct.problem import Acquisition, Settings
@@ -60,7 +61,18 @@ def to_convergence(
     activity so weighted: no region is drawn. PETRIC (PET Rapid Image reconstruction Challenge) asks
     for 1 % of the background's mean over the whole object. A warning tells when
     `settings.num_iterations` were too few.
+
+    Raises
+    ------
+    InputError
+        Without the relative difference prior: the image of the likelihood alone converges to noise,
+        and EM-TV has no objective that rises in every step.
     """
+    if settings.algorithm != "map_rdp" or not settings.has_prior:
+        raise InputError(
+            f"stopping: got converged with algorithm {settings.algorithm} and prior_strength "
+            f"{settings.prior_strength:g}, expected map_rdp and a strength above 0"
+        )
     last: NDArray[np.float64] | None = None
     steps: list[float] = []
 

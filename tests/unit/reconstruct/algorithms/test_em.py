@@ -179,6 +179,13 @@ def test_too_few_iterations_for_convergence_are_told(model, caplog):
     assert "not converged after 14 iterations" in caplog.text and "num_iterations" in caplog.text
 
 
+@pytest.mark.parametrize(("algorithm", "strength"), [("mlem", 0.1), ("tv", 0.1), ("map_rdp", 0.0)])
+def test_what_never_converges_is_refused(model, algorithm, strength):
+    settings = replace(SETTINGS, algorithm=algorithm, prior_strength=strength)
+    with pytest.raises(InputError, match=f"got converged with algorithm {algorithm} .* map_rdp"):
+        stopping.to_convergence(model(1_000)[0], settings)
+
+
 def test_what_is_left_of_shrinking_steps_by_hand():
     """Steps of 1, 1/2, 1/4 ..: what is left is as long as the last one."""
     steps = list(0.5 ** np.arange(12))
