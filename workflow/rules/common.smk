@@ -125,9 +125,7 @@ def shared_files(wildcards):
     """Inputs of the rules inside a shard that none of them makes."""
     inputs = [path for name in TUBE_RULES for path in getattr(rules, name).input]
     paths = {str(path) for path in inputs if not callable(path)}
-    paths |= {
-        ATTENUATION(SimpleNamespace(tube=tube)) for tube in SHARDS[wildcards.shard]
-    }
+    paths |= {ATTENUATION(SimpleNamespace(tube=t)) for t in SHARDS[wildcards.shard]}
     return sorted(p for p in paths if "{tube}" not in p and "/phantom/tube_" not in p)
 
 
