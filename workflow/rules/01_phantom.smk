@@ -9,6 +9,7 @@ rule make_phantom:
         labels="results/phantom/{tube}/labels.nii.gz",
         activity="results/phantom/{tube}/activity.nii.gz",
         mu="results/phantom/{tube}/mu.nii.gz",
+        mu_nominal="results/phantom/{tube}/mu_nominal.nii.gz",
         truth="results/phantom/{tube}/truth.json",
         picture=report(
             "results/phantom/{tube}/picture.png",

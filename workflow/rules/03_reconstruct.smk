@@ -107,7 +107,7 @@ rule reconstruct_tube:
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
         stats="results/simulate/{tube}/stats.json",
-        mu="results/phantom/{tube}/mu.nii.gz",
+        mu=ATTENUATION,
         activity="results/phantom/{tube}/activity.nii.gz",
         calibration="results/reconstruct/calibration.json",
         sensitivity="results/reconstruct/sensitivity.nii.gz",
@@ -140,6 +140,7 @@ rule reconstruct_tube:
     params:
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
+        attenuation=config["reconstruct"]["attenuation"],
         background=config["reconstruct"]["background"],
         mlem=section_keys("reconstruct", MLEM_KEYS),
         seed=config["seed"],
@@ -156,7 +157,7 @@ rule bootstrap_tube:
     """Error image of one tube, on request: standard deviation over resampled events, Bq/mm3."""
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
-        mu="results/phantom/{tube}/mu.nii.gz",
+        mu=ATTENUATION,
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
         resolution=rules.calibrate_resolution.output.resolution,
@@ -196,7 +197,7 @@ rule reconstruct_frames:
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
         stats="results/simulate/{tube}/stats.json",
-        mu="results/phantom/{tube}/mu.nii.gz",
+        mu=ATTENUATION,
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
         resolution=rules.calibrate_resolution.output.resolution,
@@ -216,6 +217,7 @@ rule reconstruct_frames:
         scanner=config["scanner"],
         duration_s=config["protocol"]["duration_s"],
         frame_s=config["reconstruct"]["frame_s"],
+        attenuation=config["reconstruct"]["attenuation"],
         background=config["reconstruct"]["background"],
         mlem=rules.reconstruct_tube.params.mlem,
         seed=config["seed"],
@@ -231,7 +233,7 @@ rule locate_sources:
     """Point or line source by maximum likelihood, for counts too few for an image."""
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
-        mu="results/phantom/{tube}/mu.nii.gz",
+        mu=ATTENUATION,
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
     output:

@@ -20,7 +20,7 @@ rule reconstruct_pair:
     input:
         coincidences=rules.simulate_pair.output.coincidences,
         stats=rules.simulate_pair.output.stats,
-        mu="results/phantom/{tube}/mu.nii.gz",
+        mu=ATTENUATION,
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
         resolution=rules.calibrate_resolution.output.resolution,
@@ -42,6 +42,7 @@ rule reconstruct_pair:
         scanner=config["scanner"],
         short_s=config["enhance"]["short_s"],
         long_s=config["enhance"]["long_s"],
+        attenuation=config["reconstruct"]["attenuation"],
         background=config["reconstruct"]["background"],
         mlem=rules.reconstruct_tube.params.mlem,
         seed=config["seed"],

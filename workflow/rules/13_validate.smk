@@ -1,6 +1,6 @@
 # 13 validate. Beside the flow: proof of both engines and of the reconstruction against what is known without
-# them. The default run asks for validate_transport on few cases; the targets validate, validate_gate and
-# validate_images ask for the rest.
+# them. The default run asks for validate_transport on few cases; the targets validate, validate_gate,
+# validate_images and validate_defects ask for the rest.
 
 
 rule compare_engines:
@@ -228,6 +228,46 @@ rule validate_reconstruction:
         "../scripts/validate_reconstruction.py"
 
 
+rule validate_detection:
+    """Contrast to noise of defects by algorithm, iterations and filter, and by attenuation map (target validate_defects)."""
+    input:
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
+    output:
+        ways="results/validate/detection/ways.csv",
+        attenuation="results/validate/detection/attenuation.csv",
+        figure=report(
+            "results/validate/detection/detection.png",
+            category="13 Validate",
+            caption="../report/validate_detection.rst",
+            labels={"tube": "tubes with defects", "figure": "detection"},
+        ),
+    log:
+        "logs/validate_detection.log",
+    benchmark:
+        "results/benchmarks/validate_detection.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory(2000),
+        runtime=180,
+    params:
+        scanner=config["scanner"],
+        phantom=config["phantom"],
+        background=config["reconstruct"]["background"],
+        delay_ns=config["simulate"]["delay_ns"],
+        mlem=section_keys("reconstruct", MLEM_KEYS),
+        seed=config["seed"],
+        code=code_digest(
+            "tubepet.reconstruct.read",
+            "tubepet.validate.detection",
+        ),
+    script:
+        "../scripts/validate_detection.py"
+
+
 rule validate:
     """GATE against the fast engine in full: six cases of two million GATE decays each, a quarter of an hour of CPU."""
     input:
@@ -245,3 +285,9 @@ rule validate_images:
     """The reconstruction against phantoms with known answers: seven minutes."""
     input:
         rules.validate_reconstruction.output,
+
+
+rule validate_defects:
+    """Which image shows defects best, and what the truth's attenuation gives away: half an hour."""
+    input:
+        rules.validate_detection.output,

@@ -121,9 +121,11 @@ def shard_paths(pattern):
 
 
 def shared_files(wildcards):
-    """Inputs of the rules inside a shard that do not belong to one tube."""
+    """Inputs of the rules inside a shard that none of them makes."""
     inputs = [path for name in TUBE_RULES for path in getattr(rules, name).input]
-    return sorted({str(path) for path in inputs if "{tube}" not in path})
+    paths = {str(path) for path in inputs if not callable(path)}
+    paths |= {ATTENUATION(SimpleNamespace(tube=t)) for t in SHARDS[wildcards.shard]}
+    return sorted(p for p in paths if "{tube}" not in p and "/phantom/tube_" not in p)
 
 
 def shard_digest(wildcards):
@@ -138,6 +140,7 @@ def shard_digest(wildcards):
 
 # 03 reconstruct.
 
+ATTENUATION = outside.attenuation_map(config["reconstruct"]["attenuation"], TUBES[0])
 IMAGE_KEYS = "num_pixels pixel_mm num_slices slice_mm"
 ERROR_KEYS = (
     "num_subsets sensitivity_stride filter_fwhm_mm algorithm prior_strength tof backend"

@@ -4,7 +4,7 @@ from tubepet import io, logs
 from tubepet.reconstruct import frames
 from tubepet.reconstruct.image import reconstruct_frames
 from tubepet.reconstruct.projection.kernels import use_threads
-from tubepet.reconstruct.read import read_acquisition, read_settings
+from tubepet.reconstruct.read import image_note, read_acquisition, read_settings
 from tubepet.types import Scanner, Volume
 
 logs.start_log(snakemake.log[0])
@@ -16,6 +16,6 @@ measured, instrument = read_acquisition(
 frames_s = frames.intervals(0.0, params.duration_s, params.frame_s, params.duration_s)
 settings = read_settings(files, params.mlem)
 images = reconstruct_frames(measured, instrument, settings, frames_s, 0.0, params.seed)
-note = f"Bq/mm3; cross sections: {io.read_json(files['stats'])['tables']}"
+note = image_note(files, params.attenuation)
 images = [Volume(image.array, image.grid, note) for image in images]
 io.write_frames(snakemake.output.images, images, 0.0, params.frame_s)

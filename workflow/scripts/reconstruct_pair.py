@@ -6,7 +6,7 @@ They share no event, so that what is noise in one is not in the other.
 from tubepet import io, logs
 from tubepet.reconstruct.image import reconstruct_frames
 from tubepet.reconstruct.projection.kernels import use_threads
-from tubepet.reconstruct.read import read_acquisition, read_settings
+from tubepet.reconstruct.read import image_note, read_acquisition, read_settings
 from tubepet.types import Scanner, Volume
 
 logs.start_log(snakemake.log[0])
@@ -19,6 +19,6 @@ measured, instrument = read_acquisition(
 frames_s = [(0.0, params.short_s), (params.short_s, duration_s)]
 settings = read_settings(files, params.mlem)
 images = reconstruct_frames(measured, instrument, settings, frames_s, 0.0, params.seed)
-note = f"Bq/mm3; cross sections: {io.read_json(files['stats'])['tables']}"
+note = image_note(files, params.attenuation)
 for path, image in zip(snakemake.output, images, strict=True):
     io.write_volume(path, Volume(image.array, image.grid, note))

@@ -5,7 +5,7 @@ from tubepet.reconstruct import figures
 from tubepet.reconstruct.acquisition import model_acquisition
 from tubepet.reconstruct.image import reconstruct
 from tubepet.reconstruct.projection.kernels import use_threads
-from tubepet.reconstruct.read import read_acquisition, read_settings
+from tubepet.reconstruct.read import image_note, read_acquisition, read_settings
 from tubepet.types import Scanner, Volume
 
 logs.start_log(snakemake.log[0])
@@ -17,7 +17,7 @@ measured, instrument = read_acquisition(
 settings = read_settings(files, params.mlem)
 model = model_acquisition(measured, instrument, settings)
 image, trace = reconstruct(model, settings, params.seed)
-note = f"Bq/mm3; cross sections: {io.read_json(files['stats'])['tables']}"
+note = image_note(files, params.attenuation)
 io.write_volume(output.image, Volume(image.array, image.grid, note))
 io.write_table(output.trace, trace)
 tube = snakemake.wildcards.tube

@@ -246,10 +246,11 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--stopping",
-    type=click.Choice(["fixed", "held_out"]),
+    type=click.Choice(["fixed", "held_out", "converged"]),
     default="fixed",
     show_default=True,
-    help="held_out: stop when events that were held out are explained best.",
+    help="held_out: stop when events that were held out are explained best; converged: when the "
+    "image is within 1 % of the converged one (map_rdp). At most --iterations.",
 )
 @click.option(
     "--tof",

@@ -140,10 +140,9 @@ def _planes(
     for start in range(0, len(planes_mm), CHUNK):
         part = slice(start, start + CHUNK)
         points = (place[None, None, :], place[None, :, None], planes_mm[part, None, None])
-        made = materials(tube, *points, has_defect=True)
+        made, whole = materials(tube, *points)
         fluid[part] = (made == FLUID).reshape(blocks).mean(axis=(2, 4), dtype=np.float32)
         if tube.defect != "none":
-            whole = materials(tube, *points, has_defect=False)
             changed[part] = (made != whole).reshape(blocks).any(axis=(2, 4))
             more = (made == FLUID).sum(axis=(1, 2)) - (whole == FLUID).sum(axis=(1, 2))
             gained[part] = more / SAMPLES_ACROSS**2

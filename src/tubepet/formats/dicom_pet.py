@@ -43,6 +43,11 @@ from tubepet.types import Volume
 MM3_PER_ML = 1000.0
 MAX_STORED = 65535
 AXES = [1, 0, 0, 0, 1, 0]  # rows along x, columns along y
+METHODS = {  # of attenuation, by the note of the workflow's images
+    "nominal": "map of the drawing without defects",
+    "truth": "map of the simulated object, defects included",
+    "file": "map of the user",
+}
 LO_LENGTH = 64
 
 
@@ -109,6 +114,8 @@ def write_slice(
     data.SeriesType, data.Units = ["STATIC", "IMAGE"], "BQML"
     data.CountsSource, data.DecayCorrection = "EMISSION", "NONE"
     data.CorrectedImage, data.CollimatorType = _corrections(settings), "NONE"
+    if method := _attenuation(settings):
+        data.AttenuationCorrectionMethod = method
     data.NumberOfSlices = image.grid.shape[0]
     data.ImageIndex = data.InstanceNumber = index + 1
     data.ImageType = _image_type(component)
@@ -264,7 +271,14 @@ def _corrections(settings: dict[str, Any]) -> list[str]:
     """Name what the reconstruction corrects; of an image without settings nothing is claimed."""
     if "num_iterations" not in settings:
         return []
-    return ["NORM", "ATTN", "SCAT", "RAN"]
+    is_blind = "mu" in settings and settings["mu"] is None  # no --mu: nothing attenuates
+    return [name for name in ("NORM", "ATTN", "SCAT", "RAN") if not (is_blind and name == "ATTN")]
+
+
+def _attenuation(settings: dict[str, Any]) -> str:
+    """Say which attenuation map was used: the file's name, or what the image's note tells."""
+    kind = str(settings.get("note", "")).rpartition("attenuation: ")[2]
+    return str(settings.get("mu") or METHODS.get(kind, ""))[:LO_LENGTH]
 
 
 def _stored(values_bq_mm3: NDArray[np.floating]) -> tuple[NDArray[np.uint16], str]:

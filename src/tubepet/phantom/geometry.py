@@ -36,9 +36,11 @@ class Voxels:
     Attributes
     ----------
     grid : Grid
-        Cropped to the object and one voxel around it.
+        Cropped to the object as drawn, without its defect, and one voxel around it.
     fluid, aluminium : float32 array, shape (nz, ny, nx)
         Volume fractions, 0 to 1.
+    nominal_fluid, nominal_aluminium : float32 array, shape (nz, ny, nx)
+        The same without the defect: what is known from the plan of the tube.
     defect_box_mm : list of [low, high] for x, y, z, or None
         Holds all that the defect changes.
     defect_volume_mm3 : float
@@ -48,6 +50,8 @@ class Voxels:
     grid: Grid
     fluid: NDArray[np.float32]
     aluminium: NDArray[np.float32]
+    nominal_fluid: NDArray[np.float32]
+    nominal_aluminium: NDArray[np.float32]
     defect_box_mm: list[list[float]] | None
     defect_volume_mm3: float
 
@@ -55,6 +59,11 @@ class Voxels:
         """Return the material that holds most of each voxel: 0 air, 1 fluid, 2 aluminium."""
         air = 1 - self.fluid - self.aluminium
         return np.argmax([air, self.fluid, self.aluminium], axis=0).astype(np.uint8)
+
+    def nominal(self) -> "Voxels":
+        """Return the tube without its defect, on the same grid."""
+        fluid, aluminium = self.nominal_fluid, self.nominal_aluminium
+        return Voxels(self.grid, fluid, aluminium, fluid, aluminium, None, 0.0)
 
     def fluid_volume_mm3(self) -> float:
         """Return the volume of the fluid."""
@@ -126,32 +135,35 @@ def _bore_shift_mm(tube: Tube) -> float:
 
 
 def materials(
-    tube: Tube, x: Points, y: Points, z: Points, *, has_defect: bool
-) -> NDArray[np.uint8]:
-    """Return the material at points (mm): 0 air, 1 fluid, 2 aluminium.
+    tube: Tube, x: Points, y: Points, z: Points
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the material at points (mm), with and without the defect: 0 air, 1 fluid, 2 aluminium.
 
     Parameters
     ----------
     tube : Tube
     x, y, z : float64 arrays
         Scanner coordinates, mm; they broadcast.
-    has_defect : bool
-        Whether the defect of `tube` is cut in.
 
     Returns
     -------
     uint8 array
+        As it is; the tube's defect is cut in.
+    uint8 array
+        As drawn; the same array where the tube has no defect.
     """
     u, v, w = own_coordinates(tube, x, y, z)
     inner, outer = bore(tube, u, v, w), outside(tube, u, v)
     is_inside = (outer < 0) & (np.abs(z) < tube.length_mm / 2)
     in_wall_or_bore = np.where(inner < 0, np.uint8(FLUID), np.uint8(ALUMINIUM))
-    material = np.where(is_inside, in_wall_or_bore, np.uint8(AIR))
-    if has_defect and tube.defect != "none":
-        cut, becomes = _defect(tube, u, v, w, inner, outer)
-        takes_from = FLUID if tube.defect in ("inclusion", "bubble") else ALUMINIUM
-        material[cut & (material == takes_from)] = becomes
-    return material
+    drawn = np.where(is_inside, in_wall_or_bore, np.uint8(AIR))
+    if tube.defect == "none":
+        return drawn, drawn
+    cut, becomes = _defect(tube, u, v, w, inner, outer)
+    takes_from = FLUID if tube.defect in ("inclusion", "bubble") else ALUMINIUM
+    made = drawn.copy()
+    made[cut & (drawn == takes_from)] = becomes
+    return made, drawn
 
 
 def _defect(
@@ -238,22 +250,20 @@ def voxelise(tube: Tube, voxel_mm: float, supersampling: int) -> Voxels:
         axis[0] - voxel_mm / 2 + step_mm * (np.arange(len(axis) * supersampling) + 0.5)
         for axis in grid.axes_mm()
     )
-    counts = np.zeros((2, *grid.shape), np.int64)
+    counts = np.zeros((2, 2, *grid.shape), np.int64)  # as it is and as drawn; fluid and aluminium
     lows, highs, num_changed = [], [], 0
     for i_slice in range(along):  # slice by slice, to bound the memory
         z_here = z[i_slice * supersampling : (i_slice + 1) * supersampling]
         points = (x[None, None, :], y[None, :, None], z_here[:, None, None])
-        made = materials(tube, *points, has_defect=True)
-        blocks = made.reshape(supersampling, across, supersampling, across, supersampling)
-        for i, material in enumerate((FLUID, ALUMINIUM)):
-            counts[i, i_slice] = (blocks == material).sum(axis=(0, 2, 4))
-        if tube.defect != "none":
-            changed = np.argwhere(made != materials(tube, *points, has_defect=False))  # z, y, x
-            if len(changed):
-                first, last = changed.min(axis=0), changed.max(axis=0)
-                lows.append([x[first[2]], y[first[1]], z_here[first[0]]])
-                highs.append([x[last[2]], y[last[1]], z_here[last[0]]])
-                num_changed += len(changed)
+        made, drawn = materials(tube, *points)
+        counts[:, :, i_slice] = _counts(drawn, supersampling)
+        changed = np.argwhere(made != drawn)  # z, y, x
+        if len(changed):
+            counts[0, :, i_slice] = _counts(made, supersampling)
+            first, last = changed.min(axis=0), changed.max(axis=0)
+            lows.append([x[first[2]], y[first[1]], z_here[first[0]]])
+            highs.append([x[last[2]], y[last[1]], z_here[last[0]]])
+            num_changed += len(changed)
     if tube.defect != "none" and not num_changed:
         raise InputError(
             f"phantom: a {tube.defect} of {tube.defect_size_mm:g} mm at z {tube.defect_z_mm:g} mm "
@@ -264,12 +274,22 @@ def voxelise(tube: Tube, voxel_mm: float, supersampling: int) -> Voxels:
     if num_changed:
         low, high = np.min(lows, axis=0) - step_mm / 2, np.max(highs, axis=0) + step_mm / 2
         box = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
-    fluid, aluminium = (counts / supersampling**3).astype(np.float32)
-    window = _object_window(fluid + aluminium > 0)
+    window = _object_window(counts[1].any(axis=0))
+    shares = (counts[:, :, *window] / supersampling**3).astype(np.float32)
     start = [axis[part.start] for axis, part in zip(grid.axes_mm(), window, strict=True)]
     nz, ny, nx = (part.stop - part.start for part in window)
     cropped = Grid((nz, ny, nx), grid.voxel_mm, (float(start[0]), float(start[1]), float(start[2])))
-    return Voxels(cropped, fluid[window], aluminium[window], box, num_changed * step_mm**3)
+    (fluid, aluminium), (drawn_fluid, drawn_aluminium) = shares
+    volume_mm3 = num_changed * step_mm**3
+    return Voxels(cropped, fluid, aluminium, drawn_fluid, drawn_aluminium, box, volume_mm3)
+
+
+def _counts(material: NDArray[np.uint8], supersampling: int) -> NDArray[np.int64]:
+    """Points of fluid and of aluminium in each voxel of one slice, shape (2, ny, nx)."""
+    num, across, _ = material.shape
+    voxels = across // supersampling
+    blocks = material.reshape(num, voxels, supersampling, voxels, supersampling)
+    return np.stack([(blocks == kind).sum(axis=(0, 2, 4)) for kind in (FLUID, ALUMINIUM)])
 
 
 def _object_window(is_object: NDArray[np.bool_]) -> tuple[slice, ...]:

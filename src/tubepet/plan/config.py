@@ -14,6 +14,7 @@ import yaml
 
 from tubepet.errors import InputError
 from tubepet.plan.models import FORMER_NAMES
+from tubepet.plan.outside import OWN_MAPS
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
 MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
@@ -221,6 +222,17 @@ def _not_solid(phantom: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _no_map(attenuation: str, num_tubes: int) -> Iterator[str]:
+    """Say which of the user's attenuation maps is missing, the first of them."""
+    names = [] if attenuation in OWN_MAPS else [f"tube_{i:04d}" for i in range(num_tubes)]
+    paths = dict.fromkeys(attenuation.replace("{tube}", name) for name in names)
+    if missing := next((path for path in paths if not Path(path).is_file()), None):
+        yield (
+            f"reconstruct.attenuation: got no file {missing}, expected nominal, truth or an "
+            "attenuation map of every tube (1/mm, NIfTI; {tube} in the path is the tube's name)"
+        )
+
+
 def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """Sentences on keys that are fine alone and impossible together."""
     phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
@@ -275,6 +287,15 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     source_dir = config["ct"]["source_dir"]
     if source_dir and not Path(source_dir).is_dir():
         yield f"ct.source_dir: got {source_dir!r}, expected a folder that exists, or '' (stand-in)"
+    yield from _no_map(image["attenuation"], phantom["num_tubes"])
+    if image["stopping"] == "converged" and (
+        image["algorithm"] != "map_rdp" or image["prior_strength"] == 0
+    ):
+        yield (
+            f"reconstruct.stopping: got converged with algorithm {image['algorithm']} and "
+            f"prior_strength {image['prior_strength']:g}, expected map_rdp and a strength above 0 "
+            "(without its prior the converged image is noise)"
+        )
     g4_dir = config["simulate"]["g4_data_dir"]
     if g4_dir and not Path(g4_dir).is_dir():
         yield f"simulate.g4_data_dir: got {g4_dir!r}, expected a folder that exists, or ''"

@@ -1,4 +1,7 @@
-"""Files that no rule makes: Geant4's tables and the user's CT (standard library only)."""
+"""Files that no rule makes: Geant4's tables, the user's CT and attenuation maps.
+
+Standard library only.
+"""
 
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -34,6 +37,30 @@ def at_planning(look: Callable[[Mapping[str, Any]], Any], section: Mapping[str, 
         return look(section)
 
     return param
+
+
+# Of the maps that make_phantom writes, by `reconstruct.attenuation`; other values are paths.
+OWN_MAPS = {"nominal": "mu_nominal.nii.gz", "truth": "mu.nii.gz"}
+
+
+def attenuation_map(attenuation: str, first_tube: str) -> Callable[[Any], str]:
+    """Return an input of rules: the attenuation map with which a tube is reconstructed.
+
+    Parameters
+    ----------
+    attenuation : str
+        Config key `reconstruct.attenuation`; in a path ``{tube}`` stands for the tube.
+    first_tube : str
+        The tube that the one named ``literal`` is drawn as.
+    """
+
+    def path(wildcards: Any) -> str:
+        tube = wildcards.tube
+        if attenuation in OWN_MAPS:
+            return f"results/phantom/{tube}/{OWN_MAPS[attenuation]}"
+        return attenuation.replace("{tube}", first_tube if tube == "literal" else tube)
+
+    return path
 
 
 def official_tables(simulate: Mapping[str, Any]) -> list[Any]:

@@ -11,7 +11,7 @@ from tubepet.logs import log
 from tubepet.reconstruct import frames
 from tubepet.reconstruct.acquisition import model_acquisition
 from tubepet.reconstruct.algorithms.em import COLUMNS, iterate
-from tubepet.reconstruct.algorithms.stopping import best_iteration, error_image
+from tubepet.reconstruct.algorithms.stopping import best_iteration, error_image, to_convergence
 from tubepet.reconstruct.frames import Interval
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection.blur import smoothed
@@ -43,7 +43,8 @@ def reconstruct(model: Acquisition, settings: Settings, seed: int) -> tuple[Volu
     if settings.stopping == "held_out":
         random = rng.stream(seed, "reconstruct", "held_out")
         settings = replace(settings, num_iterations=best_iteration(model, settings, random))
-    image, trace = iterate(model, settings)
+    run = to_convergence if settings.stopping == "converged" else iterate
+    image, trace = run(model, settings)
     trace[["log_likelihood", "objective"]] += model.log_scale
     for row in trace.itertuples():
         log.info(

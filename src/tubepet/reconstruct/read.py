@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tubepet import io
+from tubepet.plan.outside import OWN_MAPS
 from tubepet.reconstruct import calibration
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
@@ -58,6 +59,20 @@ def read_acquisition(
     is_modelled = background == "modelled"
     delayed = read_delayed(paths["coincidences"], scanner) if is_modelled else None
     return Measurement(events, io.read_volume(paths["mu"]), duration_s, delayed), instrument
+
+
+def image_note(paths: Mapping[str, str], attenuation: str) -> str:
+    """Return the note of an image: unit, cross sections of its simulation, attenuation map.
+
+    Parameters
+    ----------
+    paths : mapping
+        `stats`, of the simulation.
+    attenuation : str
+        Config key `reconstruct.attenuation`; a user's map is called ``file``.
+    """
+    kind = attenuation if attenuation in OWN_MAPS else "file"
+    return f"Bq/mm3; cross sections: {io.read_json(paths['stats'])['tables']}; attenuation: {kind}"
 
 
 def read_settings(paths: Mapping[str, str], keys: Mapping[str, Any]) -> Settings:

@@ -19,6 +19,11 @@ MAX_SAMPLES = 500  # per model, among which the viewer looks for neighbours
 NO_STUDY = (
     "The study over seeds, which alone can say that one generator beats another, has not run."
 )
+MAPS = {  # by what the image's note says of it (`tubepet.reconstruct.read.image_note`)
+    "nominal": "that of the drawing without its defect",
+    "truth": "the truth's, which knows the defect",
+    "file": "the user's own",
+}
 STUDY_PICTURES = {
     "variants.png": "Key metrics of every variant",
     "curve.png": "Fewer training slices",
@@ -153,11 +158,13 @@ def physics(run: Run) -> Section:
 
 def reconstruction(run: Run) -> Section:
     """Compare activity with the truth; show convergence and the literal 60 decays."""
+    kind = run.image.note.rpartition("attenuation: ")[2]
     return Section(
         "reconstruction",
         "Are the images right?",
-        "List-mode MLEM with attenuation, detection, resolution, randoms and scatter in the "
-        "model; the unit is absolute, so a tube's activity can be compared with the truth.",
+        "Attenuation, detection, resolution, randoms and scatter are in the model; the attenuation "
+        f"map is {MAPS.get(kind, 'not recorded')}. The unit is absolute, so a "
+        "tube's activity can be compared with the truth.",
         charts=[charts.draw_recovery(run.recovery), charts.draw_convergence(run.traces)],
         pictures=[
             Picture(

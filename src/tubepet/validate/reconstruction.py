@@ -266,12 +266,15 @@ def measure_quality(bench: Bench) -> tuple[dict[str, Any], Volume]:
 
 
 def tube_phantom(ranges: dict[str, Any], name: str, fixed: dict[str, Any], seed: int) -> Phantom:
-    """Voxelise a tube of the config section `phantom`, or one with fixed sizes."""
+    """Voxelise a tube of the config section `phantom`, or one with fixed sizes.
+
+    Its attenuation is that of the drawing: the reconstruction does not know the defect.
+    """
     tube = spec.draw_tube(name, ranges, fixed, seed)
     voxels = phantom_geometry.voxelise(tube, ranges["voxel_mm"], ranges["supersampling"])
     grid = voxels.grid
     activity = maps.activity_bq_mm3(voxels, CONCENTRATION)
-    mu = Volume(maps.mu_per_mm(voxels), grid)
+    mu = Volume(maps.mu_per_mm(voxels.nominal()), grid)
     return Phantom(Volume(voxels.labels(), grid), Volume(activity, grid), mu)
 
 

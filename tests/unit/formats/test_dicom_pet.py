@@ -37,6 +37,24 @@ def files(request, tmp_path, image) -> list[Path]:
     return [*sorted((tmp_path / "s").iterdir()), tmp_path / "m.dcm"]
 
 
+@pytest.mark.parametrize(
+    ("settings", "method", "corrected"),
+    [
+        ({"note": "Bq/mm3; cross sections: x; attenuation: nominal"}, "drawing without", None),
+        ({"note": "Bq/mm3; cross sections: x; attenuation: truth"}, "defects included", None),
+        ({"num_iterations": 3, "mu": "ct.nii.gz"}, "ct.nii.gz", ["NORM", "ATTN", "SCAT", "RAN"]),
+        ({"num_iterations": 3, "mu": None}, None, ["NORM", "SCAT", "RAN"]),
+        ({"note": "Bq/mm3"}, None, None),
+    ],
+)
+def test_it_says_which_attenuation_map_was_used(tmp_path, image, settings, method, corrected):
+    dicom_pet.write_series(tmp_path / "s", image, TUBE, settings)
+    data = pydicom.dcmread(tmp_path / "s" / "slice_0000.dcm")
+    said = data.get("AttenuationCorrectionMethod")
+    assert said is None if method is None else method in said
+    assert (list(data.CorrectedImage) if data.CorrectedImage else None) == corrected
+
+
 def test_slices_come_back(files, image) -> None:
     paths, array = files[:3], image.array
     reader = sitk.ImageSeriesReader()

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ def sampled(tube: Tube, *, has_defect: bool) -> NDArray[np.uint8]:
     reach_mm = tube.bore_radius_mm + tube.wall_mm + tube.bend_mm + 1
     across = np.arange(-reach_mm, reach_mm, STEP_MM)
     along = np.arange(-tube.length_mm / 2 - 1, tube.length_mm / 2 + 1, STEP_MM)
-    return materials(
-        tube, across[None, None, :], across[None, :, None], along[:, None, None],
-        has_defect=has_defect,
-    )  # fmt: skip
+    made, drawn = materials(
+        tube, across[None, None, :], across[None, :, None], along[:, None, None]
+    )
+    return made if has_defect else drawn
 
 
 @st.composite
@@ -96,9 +97,8 @@ def test_the_box_holds_all_that_the_defect_changes(tube: Tube) -> None:
     reach_mm = tube.bore_radius_mm + tube.wall_mm + tube.bend_mm
     random = np.random.default_rng(3)
     points = random.uniform(-1, 1, (3, 200_000)) * [[reach_mm], [reach_mm], [tube.length_mm / 2]]
-    changed = materials(tube, *points, has_defect=True) != materials(
-        tube, *points, has_defect=False
-    )
+    made, drawn = materials(tube, *points)
+    changed = made != drawn
     if tube.defect == "none":
         assert not changed.any()
         return
@@ -196,6 +196,21 @@ def test_a_defect_below_the_sampling_is_an_error(make_tube: MakeTube) -> None:
     tube = make_tube(defect="crack", defect_size_mm=0.01)
     with pytest.raises(InputError, match="changes no sample point"):
         voxelise(tube, 1.0, 2)
+
+
+@settings(max_examples=15)
+@given(tube=tubes())
+def test_nominal_is_the_tube_drawn_without_its_defect(tube: Tube) -> None:
+    """On one grid: what is known from the plan tells nothing of the defect."""
+    voxels, whole = voxelise(tube, 1.0, 4), voxelise(replace(tube, defect="none"), 1.0, 4)
+    nominal = voxels.nominal()
+    assert nominal.grid == whole.grid == voxels.grid
+    differs = False
+    for name in ("fluid", "aluminium"):
+        assert (getattr(nominal, name) == getattr(whole, name)).all()
+        differs |= bool((getattr(nominal, name) != getattr(voxels, name)).any())
+    assert differs == (tube.defect != "none")
+    assert nominal.defect_box_mm is None and nominal.defect_volume_mm3 == 0
 
 
 def test_labels_are_the_majority(make_tube: MakeTube) -> None:

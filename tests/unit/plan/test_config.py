@@ -123,6 +123,18 @@ BAD = {
         },
         r"study\.variants\.odd\.candidates\[0\]: got beta, expected keys",
     ),
+    "no attenuation map": (
+        {"reconstruct": {"attenuation": "maps/{tube}.nii.gz"}},
+        r"reconstruct\.attenuation: got no file maps/tube_0000\.nii\.gz, expected nominal, truth",
+    ),
+    "misspelt attenuation": (
+        {"reconstruct": {"attenuation": "nominel"}},
+        r"reconstruct\.attenuation: got 'nominel'.*attenuation map: `nominal`",
+    ),
+    "convergence of MLEM": (
+        {"reconstruct": {"stopping": "converged"}},
+        r"reconstruct\.stopping: got converged with algorithm mlem.*expected map_rdp",
+    ),
     "unknown family": ({"phantom": {"families": ["square"]}}, r"families.*square"),
 }
 
@@ -133,6 +145,19 @@ def test_bad_configs_are_refused_in_one_sentence(name):
     with pytest.raises(InputError, match=message) as caught:
         checked_config(merged(load("config.yaml"), change), ROOT)
     assert "\n" not in str(caught.value)
+
+
+def test_the_users_attenuation_maps_are_looked_for_before_the_run(tmp_path):
+    wish = {"attenuation": f"{tmp_path}/{{tube}}.nii.gz"}
+    change = {"reconstruct": wish, "phantom": {"num_tubes": 3}}
+    for name in ("tube_0000", "tube_0001"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    with pytest.raises(InputError, match=r"got no file .*/tube_0002\.nii\.gz"):
+        checked_config(merged(load("config.yaml"), change), ROOT)
+    (tmp_path / "tube_0002.nii.gz").touch()
+    checked_config(merged(load("config.yaml"), change), ROOT)
+    wish["attenuation"] = f"{tmp_path}/tube_0001.nii.gz"  # one for all
+    checked_config(merged(load("config.yaml"), change), ROOT)
 
 
 def test_solid_families_are_those_of_the_simulation():

@@ -1,6 +1,7 @@
 """Files that no rule makes are seen when they come, go or change."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,25 @@ def test_a_start_of_snakemake_does_not_walk_the_folder(tmp_path: Path) -> None:
     param = outside.at_planning(outside.ct_listing, dicom)
     (tmp_path / "one.dcm").write_bytes(b"1")  # after the start, before the job is planned
     assert param(None) == outside.ct_listing(dicom)
+
+
+@pytest.mark.parametrize(
+    ("attenuation", "of_tube", "of_literal"),
+    [
+        (
+            "nominal",
+            "results/phantom/tube_0003/mu_nominal.nii.gz",
+            "results/phantom/literal/mu_nom",
+        ),
+        ("truth", "results/phantom/tube_0003/mu.nii.gz", "results/phantom/literal/mu.nii.gz"),
+        ("maps/{tube}/ct.nii", "maps/tube_0003/ct.nii", "maps/tube_0000/ct.nii"),
+        ("one.nii.gz", "one.nii.gz", "one.nii.gz"),
+    ],
+)
+def test_each_tube_has_its_attenuation_map(attenuation, of_tube, of_literal) -> None:
+    path = outside.attenuation_map(attenuation, "tube_0000")
+    assert path(SimpleNamespace(tube="tube_0003")) == of_tube
+    assert path(SimpleNamespace(tube="literal")).startswith(of_literal)
 
 
 def test_without_a_folder_the_stand_in_is_read_as_deeplesion() -> None:

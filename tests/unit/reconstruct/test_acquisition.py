@@ -292,6 +292,24 @@ def test_attenuation_of_another_frame_is_refused(reconstruct, events, voxel_mm, 
         reconstruct(events, mu=Volume(np.full(moved.shape, 0.01), moved))
 
 
+@pytest.mark.parametrize(("axis", "row"), [(0, 0), (0, -1), (1, 0), (2, -1)])
+def test_attenuation_that_is_cut_within_the_image_is_refused(reconstruct, events, axis, row):
+    """The map must hold the whole object, or go on beyond the image; air may be at its ends."""
+    small = Grid.centred((8, 20, 20), (2.0, 1.0, 1.0))
+    mu = np.full(small.shape, 1.05e-5)  # air
+    mu[1:-1, 1:-1, 1:-1] = 0.0096
+    reconstruct(events, mu=Volume(mu, small))
+    np.moveaxis(mu, axis, 0)[row, 4, 4] = 0.0096
+    end = "lower" if row == 0 else "upper"
+    message = f"attenuation map: attenuates at its {end} end in {'zyx'[axis]} .* air around it"
+    with pytest.raises(InputError, match=message):
+        reconstruct(events, mu=Volume(mu, small))
+    long = Grid.centred((14, 20, 20), (2.0, 1.0, 1.0))
+    through = np.zeros(long.shape)
+    through[:, 5:15, 5:15] = 0.0096
+    reconstruct(events, mu=Volume(through, long))
+
+
 def test_pairs_without_efficiency_are_refused_and_forbidden_ones_left_out(
     reconstruct, events, scanner, efficiency, geometric
 ):

@@ -17,6 +17,8 @@ Activity is taken as constant during the acquisition, as GATE simulates it.
 """
 
 from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +34,10 @@ Image = NDArray[np.float64]
 Fits = tuple[float, float]  # log-likelihood and objective of an image
 
 MAX_HALVINGS = 6
-SMALLEST_SHARE = 1e-4
+EARLY_ITERATIONS = 4  # of MLEM: kappa is smooth, as scatter is, and few settle it
+EPSILON = 1e-3  # of the brightest voxel, as in PETRIC
+# A step never takes a voxel to 0, from where it could not come back: of its value, of the start's
+SMALLEST_SHARE, SMALLEST_OF_START = 1e-4, 1e-9
 COLUMNS = ["iteration", "log_likelihood", "objective", "total_bq"]  # of a trace
 
 
@@ -52,8 +57,42 @@ class Objective:
         self.seen = blurred(model.sensitivity_s, model.grid, settings.psf)
         self.is_seen = self.seen > 0
         self.strength = 0.0
+        self._last: tuple[Any, Any] = (None, None)
         if settings.has_prior:
             self.strength = settings.prior_strength * float(self.seen[self.is_seen].mean())
+
+    @cached_property
+    def early(self) -> Image:
+        """A few iterations of MLEM, from which the prior takes its weights."""
+        return iterate(self.model, Settings(EARLY_ITERATIONS, psf=self.psf))[0]
+
+    @cached_property
+    def kappa(self) -> Image:
+        """Root of the likelihood's curvature at the early image, for `priors`.
+
+        kappa^2 = H 1 = G sum_events P_i^T (P G 1)_i / l_i^2 with l_i the expected counts over m_i:
+        minus the Hessian's row sums, as Tsai et al. (2020) and PETRIC (PET Rapid Image
+        reconstruction Challenge) have it; here over its mean in the activity, so that the strength
+        keeps its unit.
+        """
+        grid, lines, psf = self.model.grid, self.model.lines, self.psf
+        expected = lines.forward(blurred(self.early, grid, psf)) + lines.additive
+        through = lines.forward(blurred(np.ones(grid.shape), grid, psf))
+        curvature = blurred(lines.back(through / expected**2), grid, psf)
+        mean = float((self.early * curvature).sum() / self.early.sum())
+        return np.asarray(np.sqrt(curvature / mean))
+
+    def prior(self, image: Image) -> tuple[float, Image, Image]:
+        """Return `priors.relative_differences` with the weights of this likelihood.
+
+        The last image's are kept: a step asks for its end's, the next step for its start's.
+        """
+        if image is not self._last[0]:
+            epsilon = EPSILON * float(self.early.max())
+            found = priors.relative_differences(image, self.model.grid, self.kappa, epsilon)
+            self._last = image, found
+        known: tuple[float, Image, Image] = self._last[1]
+        return known
 
     def log_likelihood(self, image: Image, expected: Image | None = None) -> float:
         """Log-likelihood without the terms that no image changes.
@@ -72,7 +111,7 @@ class Objective:
         if self.strength == 0:
             return fit, fit
         if self.algorithm == "map_rdp":
-            return fit, fit - self.strength * priors.relative_differences(image, self.model.grid)[0]
+            return fit, fit - self.strength * self.prior(image)[0]
         return fit, fit - self.strength * priors.total_variation(image, self.model.grid)
 
     def over_seen(self, image: Image) -> Image:
@@ -84,7 +123,7 @@ class Objective:
 
         Nuyts et al. (2002), equation 16: x / (s + strength x R'') times the gradient.
         """
-        _, slope, curvature = priors.relative_differences(image, self.model.grid)
+        _, slope, curvature = self.prior(image)
         below = self.seen + self.strength * image * curvature
         gradient = update - self.seen - self.strength * slope
         return np.divide(image * gradient, below, out=np.zeros(image.shape), where=self.is_seen)
@@ -153,9 +192,9 @@ def iterate(
 
 def _climb(image: Image, way: Image, objective: Objective, fits: Fits) -> tuple[Image, Fits]:
     """Go along `way`, half as far until the objective does not fall; stay where nothing helps."""
+    floor = np.minimum(image, SMALLEST_OF_START * objective.model.start)
     for halvings in range(MAX_HALVINGS):
-        # a step never takes a voxel to 0, from where it could not come back
-        new = np.maximum(image + way / 2**halvings, SMALLEST_SHARE * image)
+        new = np.maximum(image + way / 2**halvings, np.maximum(SMALLEST_SHARE * image, floor))
         new_fits = objective(new)
         if new_fits[1] >= fits[1]:
             return new, new_fits

@@ -12,6 +12,7 @@ from tubepet.types import Grid, Listmode, Scanner, Volume
 
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
 OTHER_IMAGES = 12
+AIR_PER_MM = 1e-4  # ten times air's attenuation at 511 keV, a hundredth of water's
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
 
 
@@ -73,7 +74,7 @@ def check_ends(name: object, ends_mm: NDArray[np.float64], grid: Grid) -> None:
 
 
 def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse a map that is no attenuation, or that is of another frame or unit of length.
+    """Refuse a map that is no attenuation, of another frame or unit of length, or cut.
 
     Parameters
     ----------
@@ -102,6 +103,15 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
             f"{name}: the object and the image do not meet (z, y, x in mm: {places}), expected "
             "both in the scanner's frame"
         )
+    for i, axis in enumerate("zyx"):
+        for end, row in (("lower", 0), ("upper", -1)):
+            centre_mm = mu.grid.axes_mm()[i][row]
+            is_within = boxes[1][0][i] < centre_mm < boxes[1][1][i]
+            if is_within and (mu.array.take(row, axis=i) > AIR_PER_MM).any():
+                raise InputError(
+                    f"{name}: attenuates at its {end} end in {axis} ({centre_mm:.1f} mm), within "
+                    "the image, expected a map that holds the whole object with air around it"
+                )
 
 
 def _rows(ends_mm: NDArray[np.float64], grid: Grid) -> NDArray[np.int64]:
