@@ -9,6 +9,7 @@ Crystals: ring 0..num_rings-1 along +z, column 0..num_columns-1 counter-clockwis
 centre of column 0 on +x. crystal = ring * num_columns + column.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,11 +78,18 @@ class Scanner:
     energy_window_kev: tuple[float, float]
     coincidence_window_ns: float
     min_transaxial_distance_mm: float
+    time_resolution_per: str = "pair"
 
     @property
     def num_crystals(self) -> int:
         """Number of crystals."""
         return self.num_rings * self.num_columns
+
+    @property
+    def single_fwhm_ps(self) -> float:
+        """FWHM of the time of one single; a pair has two, so its FWHM is sqrt(2) times as large."""
+        is_of_pair = self.time_resolution_per == "pair"
+        return self.time_resolution_ps / (math.sqrt(2) if is_of_pair else 1.0)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tubepet.types import Grid, Listmode, Scanner, Volume
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
 OTHER_IMAGES = 12
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
+WORDS = {"time_resolution_per": ("pair", "single")}
 
 
 def check_memory(grid: Grid) -> None:
@@ -34,7 +35,14 @@ def check_scanner(name: object, scanner: Scanner) -> None:
 
     The bounds are those of the config's schema, which a scanner's own file does not pass.
     """
+    for key, words in WORDS.items():
+        if (got := getattr(scanner, key)) not in words:
+            raise InputError(
+                f"{name}: scanner.{key}: got {got!r:.60}, expected one of {', '.join(words)}"
+            )
     for key, value in vars(scanner).items():
+        if key in WORDS:
+            continue
         is_window = key == "energy_window_kev"
         numbers = value if is_window and isinstance(value, list | tuple) else [value]
         low = 0 if is_window or key == "min_transaxial_distance_mm" else np.nextafter(0, 1)

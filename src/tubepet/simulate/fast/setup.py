@@ -192,7 +192,7 @@ def readout(scanner: Scanner) -> Readout:
     # low = E + n sigma(E) with sigma^2 = relative^2 * 511 keV * E, solved for sqrt(E)
     spread = SIGMAS_BELOW_WINDOW * relative_sigma * math.sqrt(PHOTON_KEV)
     least_kev = (math.sqrt(low_kev + spread**2 / 4) - spread / 2) ** 2
-    sigma_ns = scanner.time_resolution_ps * 1e-3 * SIGMA_PER_FWHM
+    sigma_ns = scanner.single_fwhm_ps * 1e-3 * SIGMA_PER_FWHM
     return Readout(relative_sigma, PHOTON_KEV, sigma_ns, low_kev, high_kev, least_kev)
 
 

@@ -70,7 +70,7 @@ def add_digitizer(
     time.input_digi_collection = "EnergyBlur"
     time.blur_attribute = "GlobalTime"
     time.blur_method = "Gaussian"
-    time.blur_fwhm = scanner.time_resolution_ps * 1e-3 * units.ns
+    time.blur_fwhm = scanner.single_fwhm_ps * 1e-3 * units.ns
 
     window = _add(sim, "DigitizerEnergyWindowsActor", "EnergyWindow", "world", singles_file)
     window.input_digi_collection = "TimeBlur"

@@ -48,8 +48,10 @@ def test_hash_sees_scanner_grid_and_efficiency(scanner: Scanner, grid: Grid) -> 
     note = f"any words; model {fingerprint.model_hash(scanner, grid, ones)}"
     fingerprint.check_sensitivity("s.nii.gz", note, scanner, grid, ones)
     wider = Scanner(**{**vars(scanner), "inner_radius_mm": 41.0})
+    older = Scanner(**{**vars(scanner), "time_resolution_per": "single"})
     shifted = Grid(grid.shape, grid.voxel_mm, (1.0, 2.0, 3.0))
-    for other in ((wider, grid, ones), (scanner, shifted, ones), (scanner, grid, ones / 2)):
+    others = [(one, grid, ones) for one in (wider, older)]
+    for other in (*others, (scanner, shifted, ones), (scanner, grid, ones / 2)):
         with pytest.raises(InputError, match=r"s\.nii\.gz: got a sensitivity of model"):
             fingerprint.check_sensitivity("s.nii.gz", note, *other)
     with pytest.raises(InputError, match="of model none"):
