@@ -13,7 +13,12 @@ from tubepet.types import Grid, Listmode, Scanner, Volume
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
 OTHER_IMAGES = 12
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
-WORDS = {"time_resolution_per": ("pair", "single")}
+WORDS = {
+    "time_resolution_per": ("pair", "single"),
+    "dead_time_kind": ("paralysable", "nonparalysable"),
+}
+PAIRS = ("energy_window_kev", "readout_block")
+MAY_BE_0 = ("energy_window_kev", "min_transaxial_distance_mm", "dead_time_ns", "pile_up_ns")
 
 
 def check_memory(grid: Grid) -> None:
@@ -43,11 +48,11 @@ def check_scanner(name: object, scanner: Scanner) -> None:
     for key, value in vars(scanner).items():
         if key in WORDS:
             continue
-        is_window = key == "energy_window_kev"
-        numbers = value if is_window and isinstance(value, list | tuple) else [value]
-        low = 0 if is_window or key == "min_transaxial_distance_mm" else np.nextafter(0, 1)
-        kinds = (int,) if key in LARGEST else (int, float)
-        is_sound = len(numbers) == 1 + is_window and all(
+        is_pair = key in PAIRS
+        numbers = value if is_pair and isinstance(value, list | tuple) else [value]
+        low = 0 if key in MAY_BE_0 else np.nextafter(0, 1)
+        kinds = (int,) if key in LARGEST or key == "readout_block" else (int, float)
+        is_sound = len(numbers) == 1 + is_pair and all(
             type(n) in kinds and low <= n <= LARGEST.get(key, 1e5) for n in numbers
         )
         if not is_sound:

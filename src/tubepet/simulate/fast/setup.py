@@ -14,6 +14,7 @@ from tubepet.types import Grid, Scanner, Volume
 
 SIGMA_PER_FWHM = 1 / FWHM_PER_SIGMA
 ACCOLINEARITY_DEG = 0.5  # FWHM in each of two directions, as in GATE (Moses 2011)
+LEAST_PULSE_KEV = 1.0  # in one crystal, before blocks add up; the tables begin there
 # A deposit this many sigma below the window is not followed: it is seen once in 3.5 million.
 SIGMAS_BELOW_WINDOW = 5.0
 
@@ -175,6 +176,11 @@ def ring(scanner: Scanner, photons: Photons) -> Ring:
     )
 
 
+def pulses() -> Readout:
+    """Return a readout that gives every pulse as it is, for `electronics`."""
+    return Readout(0.0, PHOTON_KEV, 0.0, LEAST_PULSE_KEV, math.inf, LEAST_PULSE_KEV)
+
+
 def readout(scanner: Scanner) -> Readout:
     """Return blur and window.
 
@@ -200,7 +206,7 @@ def fixed(source: Source, box: Box, scanner: Scanner, photons: Photons) -> tuple
     """Return all that stays the same from slice to slice, in the order that kernels want it."""
     return (
         source, box, ring(scanner, photons), air(photons), photons.cosine, electrons.library(),
-        readout(scanner),
+        pulses() if scanner.has_electronics else readout(scanner),
     )  # fmt: skip
 
 

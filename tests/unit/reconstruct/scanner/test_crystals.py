@@ -4,7 +4,7 @@ import pytest
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.reconstruct.projection import sensitivity
-from tubepet.reconstruct.scanner import crystals, fingerprint
+from tubepet.reconstruct.scanner import checks, crystals, fingerprint
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Scanner, Volume
 
@@ -72,6 +72,22 @@ def test_hash_sees_scanner_grid_and_efficiency(scanner: Scanner, grid: Grid) -> 
             fingerprint.check_calibration("c.json", whole | damage, scanner)
     table = crystals.cylinder(scanner)
     assert fingerprint.scanner_hash(table) != fingerprint.scanner_hash(crystals.cylinder(wider))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"time_resolution_per": "detector"}, "time_resolution_per: got 'detector', expected one"),
+        ({"dead_time_kind": 3}, "dead_time_kind: got 3, expected one of paralysable"),
+        ({"dead_time_ns": -1.0}, r"dead_time_ns: got -1\.0"),
+        ({"pile_up_ns": float("nan")}, "pile_up_ns: got nan"),
+        ({"readout_block": [1.5, 1]}, r"readout_block: got \[1\.5, 1\]"),
+    ],
+)
+def test_scanners_that_cannot_be_are_named(scanner: Scanner, changes, message) -> None:
+    checks.check_scanner("s.yaml", scanner)
+    with pytest.raises(InputError, match=rf"s\.yaml: scanner\.{message}"):
+        checks.check_scanner("s.yaml", Scanner(**{**vars(scanner), **changes}))
 
 
 def test_hash_survives_the_file(tmp_path, scanner: Scanner) -> None:
