@@ -9,6 +9,7 @@ Crystals: ring 0..num_rings-1 along +z, column 0..num_columns-1 counter-clockwis
 centre of column 0 on +x. crystal = ring * num_columns + column.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,11 +78,28 @@ class Scanner:
     energy_window_kev: tuple[float, float]
     coincidence_window_ns: float
     min_transaxial_distance_mm: float
+    time_resolution_per: str = "pair"
+    dead_time_ns: float = 0.0
+    dead_time_kind: str = "paralysable"
+    pile_up_ns: float = 0.0
+    readout_block: tuple[int, int] = (1, 1)
 
     @property
     def num_crystals(self) -> int:
         """Number of crystals."""
         return self.num_rings * self.num_columns
+
+    @property
+    def single_fwhm_ps(self) -> float:
+        """FWHM of the time of one single; a pair has two, so its FWHM is sqrt(2) times as large."""
+        is_of_pair = self.time_resolution_per == "pair"
+        return self.time_resolution_ps / (math.sqrt(2) if is_of_pair else 1.0)
+
+    @property
+    def has_electronics(self) -> bool:
+        """Whether blocks, pile-up or dead time stand between crystals and singles."""
+        block = tuple(self.readout_block)
+        return block != (1, 1) or self.dead_time_ns != 0 or self.pile_up_ns != 0
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,8 @@ def _petsird(folder: Path) -> None:
     few = crystals.Crystals(*(part[:6] for part in vars(RING).values()))
     events = EVENTS.at(np.array([0, 1]))
     events.crystal1[:], events.crystal2[:] = [0, 1], [4, 5]
-    petsird.write_petsird(folder / "c.petsird", few, events, events.at(np.array([0])), 0.002)
+    delayed = events.at(np.array([0]))
+    petsird.write_petsird(folder / "c.petsird", few, events, delayed, 0.002, 300.0)
 
 
 def _config(folder: Path) -> None:

@@ -157,6 +157,7 @@ rule bootstrap_tube:
     """Error image of one tube, on request: standard deviation over resampled events, Bq/mm3."""
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
+        stats="results/simulate/{tube}/stats.json",
         mu=ATTENUATION,
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
@@ -233,6 +234,7 @@ rule locate_sources:
     """Point or line source by maximum likelihood, for counts too few for an image."""
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
+        stats="results/simulate/{tube}/stats.json",
         mu=ATTENUATION,
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,

@@ -163,8 +163,8 @@ def write_castor(
 ) -> None:
     """Write a .cdh and, beside it, a .cdf without corrections.
 
-    Times are rounded to ms; 0 everywhere stands for unknown ones. TOF is written if `tof_fwhm_ps`
-    is > 0.
+    Times are rounded to ms; 0 everywhere stands for unknown ones. TOF is written if `tof_fwhm_ps`,
+    a pair's, is > 0.
     """
     flag = "1" if tof_fwhm_ps > 0 else "0"
     header = {

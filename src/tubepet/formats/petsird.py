@@ -95,11 +95,17 @@ def _acquisition(
 
 
 def write_petsird(
-    path: str | Path, crystals: Crystals, prompts: Listmode, delayed: Listmode, duration_s: float
+    path: str | Path,
+    crystals: Crystals,
+    prompts: Listmode,
+    delayed: Listmode,
+    duration_s: float,
+    tof_fwhm_ps: float,
 ) -> None:
     """Write an acquisition as one block; efficiencies are left out.
 
     Crystals become boxes of their area, `DEPTH_MM` deep; times are binned to `TOF_BIN_MM`.
+    `tof_fwhm_ps` is a pair's.
     """
     half_mm = [DEPTH_MM / 2] + [np.sqrt(float(crystals.areas_mm2[0])) / 2] * 2
     if not np.allclose(crystals.areas_mm2, crystals.areas_mm2[0], rtol=1e-6):
@@ -124,7 +130,7 @@ def write_petsird(
         model_name="tubepet",
         scanner_geometry=geometry,
         tof_bin_edges=[[petsird.BinEdges(edges=edges)]],
-        tof_resolution=[[TOF_BIN_MM]],
+        tof_resolution=[[tof_fwhm_ps * 1e-3 * MM_PER_NS]],
         event_energy_bin_edges=[petsird.BinEdges(edges=np.array([0, 1000], np.float32))],
         energy_resolution_at_511=[0.15],
         prompt_event_policy=petsird.CoincidencePolicy.MULTIPLES_AS_ALL_COINCIDENCES,

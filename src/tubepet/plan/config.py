@@ -169,6 +169,8 @@ def _ranges(section: dict[str, Any], name: str) -> Iterator[tuple[str, list[floa
     for key, value in section.items():
         if isinstance(value, dict):
             yield from _ranges(value, f"{name}.{key}")
+        elif key == "readout_block":
+            continue
         elif isinstance(value, list) and len(value) == 2 and not isinstance(value[0], str):
             yield f"{name}.{key}", value
 
@@ -233,6 +235,19 @@ def _no_map(attenuation: str, num_tubes: int) -> Iterator[str]:
         )
 
 
+def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
+    """Sentences on blocks that do not divide the scanner, and on times that are no numbers."""
+    for key in ("dead_time_ns", "pile_up_ns"):
+        if not scanner[key] >= 0:
+            yield f"scanner.{key}: got {scanner[key]}, expected >= 0 ns"
+    for name, size in zip(("num_columns", "num_rings"), scanner["readout_block"], strict=True):
+        if scanner[name] % size:
+            yield (
+                f"scanner.readout_block: got {scanner['readout_block']}, expected divisors of "
+                f"num_columns and num_rings ({size} does not divide {name} {scanner[name]})"
+            )
+
+
 def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """Sentences on keys that are fine alone and impossible together."""
     phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
@@ -269,6 +284,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"scanner.crystal_height_mm: got {scanner['crystal_height_mm']:g} mm, expected at most "
             f"axial_pitch_mm {scanner['axial_pitch_mm']:g} mm"
         )
+    yield from _bad_electronics(scanner)
     for key in ("reconstruct", "ct", "enhance"):
         total = sum(config[key]["split"].values())
         if abs(total - 1) > 1e-6:

@@ -1,9 +1,11 @@
 """From the files that a rule names to what a reconstruction takes: the reader of this stage."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tubepet import io
+from tubepet.logs import log
 from tubepet.plan.outside import OWN_MAPS
 from tubepet.reconstruct import calibration
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
@@ -43,7 +45,7 @@ def read_acquisition(
     Parameters
     ----------
     paths : mapping
-        As `read_instrument`, and `coincidences` and `mu`.
+        As `read_instrument`, and `coincidences`, `mu` and, for a scanner with electronics, `stats`.
     scanner : Scanner
     background : str
         As in the config section `reconstruct`: `modelled` reads the delayed window too.
@@ -55,6 +57,8 @@ def read_acquisition(
         As `read_instrument`.
     """
     instrument = read_instrument(paths, scanner)
+    if scanner.has_electronics:
+        instrument = _as_live(instrument, io.read_json(paths["stats"])["live_share"])
     events = read_coincidences(paths["coincidences"], scanner)
     is_modelled = background == "modelled"
     delayed = read_delayed(paths["coincidences"], scanner) if is_modelled else None
@@ -73,6 +77,19 @@ def image_note(paths: Mapping[str, str], attenuation: str) -> str:
     """
     kind = attenuation if attenuation in OWN_MAPS else "file"
     return f"Bq/mm3; cross sections: {io.read_json(paths['stats'])['tables']}; attenuation: {kind}"
+
+
+def _as_live(instrument: Instrument, live_share: float) -> Instrument:
+    """Lower the efficiency of pairs to what dead time left of it, the same for all units."""
+    live = live_share**2
+    if live < 1:
+        log.info("dead time cost %.3g %% of the pairs, which is corrected for", 100 * (1 - live))
+    geometric = instrument.geometric
+    return replace(
+        instrument,
+        efficiency=live * instrument.efficiency,
+        geometric=replace(geometric, array=live * geometric.array),
+    )
 
 
 def read_settings(paths: Mapping[str, str], keys: Mapping[str, Any]) -> Settings:

@@ -409,7 +409,7 @@ def fit_time(scanner: Scanner, point: dict[str, Any]) -> dict[str, Any]:
     difference_ps = 1e3 * (point["GlobalTime"][one] - point["GlobalTime"][two])
     difference_ps = np.where(is_right, difference_ps, -difference_ps)[opposite]
     edges = np.arange(-1000.0, 1001.0, 25.0)
-    blur_ps = math.sqrt(2) * scanner.time_resolution_ps
+    blur_ps = math.sqrt(2) * scanner.single_fwhm_ps
     depth_mm = np.linspace(0, scanner.crystal_depth_mm, 2001)
     weight = np.exp(-lyso_mu_per_mm() * depth_mm)
     mean_mm = np.average(depth_mm, weights=weight)

@@ -220,7 +220,7 @@ def test_petsird_brings_its_scanner(folder, tmp_path, scanner) -> None:
     ring = crystals.cylinder(scanner)
     events = read_gate(folder / "c.root", ring.points_mm)
     nothing = Listmode(*(array[:0] for array in vars(events).values()))
-    petsird.write_petsird(tmp_path / "e.petsird", ring, events, nothing, 1.0)
+    petsird.write_petsird(tmp_path / "e.petsird", ring, events, nothing, 1.0, 300.0)
     args = ["reconstruct", str(tmp_path / "e.petsird"), "-o", str(tmp_path / "p.nii.gz"), *GRID]
     done = CliRunner().invoke(main, args)
     assert done.exit_code == 0, done.output

@@ -23,7 +23,7 @@ def ring(scanner):
 def whole(ring, tmp_path_factory):
     path = tmp_path_factory.mktemp("petsird") / "a.petsird"
     rng = np.random.default_rng(0)
-    petsird.write_petsird(path, ring, *(listmode(rng, n, len(ring)) for n in (200, 30)), 0.1)
+    petsird.write_petsird(path, ring, *(listmode(rng, n, len(ring)) for n in (200, 30)), 0.1, 300.0)
     return path
 
 
@@ -49,22 +49,25 @@ def test_time_of_flight_has_petsirds_sign(ring, tmp_path):
     events = Listmode(
         np.array([5], np.int32), np.array([2], np.int32), np.array([-1.0]), np.zeros(1, np.uint8)
     )
-    petsird.write_petsird(tmp_path / "a.petsird", ring, events, events, 1.0)
+    petsird.write_petsird(tmp_path / "a.petsird", ring, events, events, 1.0, 300.0)
     import petsird as package
 
     with package.BinaryPETSIRDReader(str(tmp_path / "a.petsird")) as reader:
-        edges = reader.read_header().scanner.tof_bin_edges[0][0].edges
+        header = reader.read_header().scanner
+        edges = header.tof_bin_edges[0][0].edges
         (block,) = list(reader.read_time_blocks())
     event = block.value.prompt_events[0][0][0]
     # t1 - t2 = +1 ns: 149.9 mm
     assert edges[event.tof_idx] <= 149.9 <= edges[event.tof_idx + 1]
+    # 300 ps of a pair, before binning: 300e-3 x 149.9 mm, as float32
+    assert header.tof_resolution[0][0] == pytest.approx(44.97, abs=0.01)
 
 
 def test_times_are_those_of_short_blocks(ring, tmp_path):
     event = np.array([5], np.int32), np.array([2], np.int32), np.zeros(1), np.zeros(1, np.uint8)
     for duration_s, expected in ((0.01, [0.005]), (1.0, [])):
         petsird.write_petsird(
-            tmp_path / "a.petsird", ring, Listmode(*event), Listmode(*event), duration_s
+            tmp_path / "a.petsird", ring, Listmode(*event), Listmode(*event), duration_s, 300.0
         )
         for part in petsird.read_petsird(tmp_path / "a.petsird")[1:]:
             np.testing.assert_allclose(part.time_s, expected)

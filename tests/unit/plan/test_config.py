@@ -76,6 +76,19 @@ BAD = {
     ),
     "range upside down": ({"phantom": {"wall_mm": [3.0, 2.0]}}, r"phantom\.wall_mm.*lower end"),
     "window upside down": ({"scanner": {"energy_window_kev": [650, 350]}}, "energy_window_kev"),
+    "time resolution of what": (
+        {"scanner": {"time_resolution_per": "detector"}},
+        r"scanner\.time_resolution_per: got 'detector'",
+    ),
+    "negative dead time": ({"scanner": {"dead_time_ns": -1}}, r"scanner\.dead_time_ns: got -1"),
+    "no pile-up time": (
+        {"scanner": {"pile_up_ns": float("nan")}},
+        r"scanner\.pile_up_ns: got nan, expected >= 0 ns",
+    ),
+    "block that does not divide": (
+        {"scanner": {"readout_block": [8, 5]}},
+        r"readout_block: got \[8, 5\], expected divisors .*5 does not divide num_rings 64",
+    ),
     "no folder": ({"ct": {"source_dir": "/nowhere/at/all"}}, r"ct\.source_dir.*/nowhere"),
     "split": ({"ct": {"split": {"train": 0.9, "val": 0.9, "test": 0.1}}}, r"ct\.split"),
     "long acquisition too short": (

@@ -1,5 +1,7 @@
 """Real GATE runs: place, scatter truth, crystals, seeds, and how a run dies."""
 
+import dataclasses
+import math
 import threading
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from tubepet.errors import InputError
 from tubepet.simulate.coincidences import RANDOM, SCATTER, TRUE, read_branches, read_coincidences
+from tubepet.simulate.fast import transport
 from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.types import Listmode, Scanner
 
@@ -116,6 +119,34 @@ def test_no_coincidence_leaves_an_empty_tree(
     )  # fmt: skip
     assert stats["prompts"] == 0 and "tubepet" in stats["tree_written_by"]
     assert len(read_coincidences(tmp_path / "c.root", scanner)) == 0
+
+
+def test_electronics_take_gates_pulses(
+    tmp_path: Path, block_source: dict, scanner: Scanner, tables: dict
+) -> None:
+    """60,000 decays at 300 MBq through blocks, pile-up and dead time, beside the fast engine."""
+    changed = dataclasses.replace(
+        scanner, dead_time_ns=200.0, pile_up_ns=50.0, readout_block=(8, 8)
+    )
+    common = ("busy", block_source, 3e8, 2e-4, changed)
+    gates = gate.simulate(
+        *common, "G4EmStandardPhysics", tables, 5, tmp_path / "g.root",
+        particle="back_to_back", delay_ns=500.0,
+    )  # fmt: skip
+    own = transport.simulate(*common, 6, 1, tmp_path / "f.root", 500.0, "cpu")
+    assert gates["tree_written_by"] == "tubepet (pulses by GATE)"
+    assert sum(gates["singles_by_ring"]) == gates["singles"]
+    events = read_coincidences(tmp_path / "g.root", changed)
+    assert len(events) == gates["prompts"] == gates["trues"] + gates["scatters"] + gates["randoms"]
+    # Poisson errors, times 2 for pulses that come together; pairs that share a single, times 3
+    for key, spread in (
+        ("pulses", 2), ("pulses_piled_up", 2), ("pulses_dead", 2), ("singles", 2), ("prompts", 3),
+    ):  # fmt: skip
+        one, two = gates[key] / gates["decays"], own[key] / own["decays"]
+        error = math.hypot(*(math.sqrt(run[key]) / run["decays"] for run in (gates, own)))
+        assert abs(one - two) < 4 * spread * error, (key, one, two)
+        assert gates[key] > 1000
+    assert gates["live_share"] == pytest.approx(own["live_share"], abs=0.01)
 
 
 def _kill_first_child(signal_number: int) -> None:

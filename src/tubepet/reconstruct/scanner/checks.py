@@ -14,6 +14,12 @@ from tubepet.types import Grid, Listmode, Scanner, Volume
 OTHER_IMAGES = 12
 AIR_PER_MM = 1e-4  # ten times air's attenuation at 511 keV, a hundredth of water's
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
+WORDS = {
+    "time_resolution_per": ("pair", "single"),
+    "dead_time_kind": ("paralysable", "nonparalysable"),
+}
+PAIRS = ("energy_window_kev", "readout_block")
+MAY_BE_0 = ("energy_window_kev", "min_transaxial_distance_mm", "dead_time_ns", "pile_up_ns")
 
 
 def check_memory(grid: Grid) -> None:
@@ -35,12 +41,19 @@ def check_scanner(name: object, scanner: Scanner) -> None:
 
     The bounds are those of the config's schema, which a scanner's own file does not pass.
     """
+    for key, words in WORDS.items():
+        if (got := getattr(scanner, key)) not in words:
+            raise InputError(
+                f"{name}: scanner.{key}: got {got!r:.60}, expected one of {', '.join(words)}"
+            )
     for key, value in vars(scanner).items():
-        is_window = key == "energy_window_kev"
-        numbers = value if is_window and isinstance(value, list | tuple) else [value]
-        low = 0 if is_window or key == "min_transaxial_distance_mm" else np.nextafter(0, 1)
-        kinds = (int,) if key in LARGEST else (int, float)
-        is_sound = len(numbers) == 1 + is_window and all(
+        if key in WORDS:
+            continue
+        is_pair = key in PAIRS
+        numbers = value if is_pair and isinstance(value, list | tuple) else [value]
+        low = 0 if key in MAY_BE_0 else np.nextafter(0, 1)
+        kinds = (int,) if key in LARGEST or key == "readout_block" else (int, float)
+        is_sound = len(numbers) == 1 + is_pair and all(
             type(n) in kinds and low <= n <= LARGEST.get(key, 1e5) for n in numbers
         )
         if not is_sound:

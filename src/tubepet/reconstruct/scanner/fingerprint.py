@@ -23,7 +23,10 @@ MARK = "model "
 def scanner_hash(scanner: Scanner | Crystals) -> str:
     """Return the first 16 hexadecimal digits of the scanner's hash."""
     if isinstance(scanner, Scanner):
-        fields = {key: np.asarray(value, float).tolist() for key, value in vars(scanner).items()}
+        fields = {
+            key: value if isinstance(value, str) else np.asarray(value, float).tolist()
+            for key, value in vars(scanner).items()
+        }
         return _digest(json.dumps(fields, sort_keys=True).encode())
     return _digest(*(_bytes(value) for value in vars(scanner).values()))
 

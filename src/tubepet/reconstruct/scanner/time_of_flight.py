@@ -19,8 +19,8 @@ def positions_mm(time_difference_ns: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def sigma_mm(scanner: Scanner) -> float:
-    """Return the standard deviation of a position: two singles, each with `time_resolution_ps`."""
-    pair_ns = math.sqrt(2) * scanner.time_resolution_ps * 1e-3 / FWHM_PER_SIGMA
+    """Return the standard deviation of a position: two singles differ in time."""
+    pair_ns = math.sqrt(2) * scanner.single_fwhm_ps * 1e-3 / FWHM_PER_SIGMA
     return MM_PER_NS * pair_ns
 
 

@@ -270,7 +270,7 @@ def decay_slice(  # type: ignore[no-untyped-def]
     state, crystals = np.empty(2, np.uint64), np.empty(MAX_DEPOSITS, np.int64)
     deposits, scatters = np.empty((MAX_DEPOSITS, 2)), np.empty((MAX_DEPOSITS, 2), np.int64)
     born = np.empty((MAX_BORN, BORN))
-    capacity = 1024 + int((end_ns - start_ns) * 1e-9 * activity_bq)
+    capacity = 1024 + 2 * int((end_ns - start_ns) * 1e-9 * activity_bq)
     while True:
         reals, counts = np.empty((capacity, 5)), np.empty((capacity, 4), np.int64)
         num_decays, num_singles = follow(
@@ -783,6 +783,108 @@ def electron_track(  # type: ignore[no-untyped-def]
         )
         if uniform(state) * SPIN_BOUND < spin:
             u, v, w = deflect(u, v, w, cosine, state)
+
+
+@fast
+def add_pulse(sums, facts, most_kev, row, reals, counts):  # type: ignore[no-untyped-def]
+    """Add a pulse to a row: time of the first; energy of all; the rest is that of the largest."""
+    sums[row, TIME_NS] = min(sums[row, TIME_NS], reals[TIME_NS])
+    sums[row, ENERGY_KEV] += reals[ENERGY_KEV]
+    if reals[ENERGY_KEV] > most_kev[row]:
+        most_kev[row] = reals[ENERGY_KEV]
+        sums[row, X_MM:] = reals[X_MM:]
+        facts[row] = counts
+
+
+@fast
+def join_pulses(reals, counts, unit_of, least_kev):  # type: ignore[no-untyped-def]
+    """Add up what one decay leaves in one unit, in place; returns how many pulses there are.
+
+    Pulses of a decay stand together. unit_of is by crystal; sums of less than least_kev go.
+    """
+    num, first, most_kev = 0, 0, np.empty(len(reals))
+    for i in range(len(reals)):
+        if num == 0 or counts[i, EVENT] != counts[first, EVENT]:
+            first = num
+        unit, row = unit_of[counts[i, CRYSTAL_ID]], first
+        while row < num and unit_of[counts[row, CRYSTAL_ID]] != unit:
+            row += 1
+        if row < num:
+            add_pulse(reals, counts, most_kev, row, reals[i], counts[i])
+        else:
+            reals[num], counts[num], most_kev[num] = reals[i], counts[i], reals[i, ENERGY_KEV]
+            num += 1
+    num_kept = 0
+    for row in range(num):
+        if reals[row, ENERGY_KEV] >= least_kev:
+            reals[num_kept], counts[num_kept] = reals[row], counts[row]
+            num_kept += 1
+    return num_kept
+
+
+@fast
+def pile_up(reals, counts, unit_of, num_units, window_ns, until_ns):  # type: ignore[no-untyped-def]
+    """Add up what comes into a unit within a time after its first pulse.
+
+    Parameters
+    ----------
+    reals, counts : arrays, shape (n, 5) and (n, 4)
+        Pulses in the order of time; those to come begin at until_ns or later.
+
+    Returns
+    -------
+    reals, counts : arrays
+        Sums that are complete, in the order of time.
+    is_open : bool array, shape (n,)
+        The pulses of the others.
+    """
+    sums, facts, most_kev = reals.copy(), counts.copy(), np.empty(len(reals))
+    last = np.full(num_units, -1)
+    is_open = np.zeros(len(reals), np.bool_)
+    num, num_complete = 0, 0
+    for i in range(len(reals)):
+        now, unit = reals[i, TIME_NS], unit_of[counts[i, CRYSTAL_ID]]
+        row = last[unit]
+        if row >= 0 and now - sums[row, TIME_NS] <= window_ns:
+            add_pulse(sums, facts, most_kev, row, reals[i], counts[i])
+        else:
+            row = num
+            sums[row], facts[row], most_kev[row] = reals[i], counts[i], reals[i, ENERGY_KEV]
+            last[unit] = row
+            num += 1
+            if now + window_ns < until_ns:
+                num_complete = num
+        is_open[i] = row >= num_complete
+    return sums[:num_complete], facts[:num_complete], is_open
+
+
+@fast
+def is_live(time_ns, unit, dead_ns, is_paralysable, dead_until_ns):  # type: ignore[no-untyped-def]
+    """Tell which pulses find their unit alive; dead_until_ns, by unit, goes on from call to call.
+
+    Knoll, Radiation Detection and Measurement, ch. 4.VII: a pulse that comes into dead time leaves
+    it as it is, or, if it is paralysable, starts it again.
+    """
+    is_kept = np.empty(len(time_ns), np.bool_)
+    for i in range(len(time_ns)):
+        is_kept[i] = time_ns[i] > dead_until_ns[unit[i]]
+        if is_kept[i] or is_paralysable:
+            dead_until_ns[unit[i]] = time_ns[i] + dead_ns
+    return is_kept
+
+
+@fast
+def blur_pulses(reals, readout, state):  # type: ignore[no-untyped-def]
+    """Blur energies and times, in place, as `read_out` does; tells which are in the window."""
+    is_kept = np.empty(len(reals), np.bool_)
+    for i in range(len(reals)):
+        exact_kev = reals[i, ENERGY_KEV]
+        sigma_kev = readout.relative_sigma * math.sqrt(readout.photon_kev * exact_kev)
+        energy_normal, time_normal = normals(state)
+        reals[i, ENERGY_KEV] = exact_kev + sigma_kev * energy_normal
+        reals[i, TIME_NS] += readout.sigma_ns * time_normal
+        is_kept[i] = readout.low_kev <= reals[i, ENERGY_KEV] < readout.high_kev
+    return is_kept
 
 
 @fast

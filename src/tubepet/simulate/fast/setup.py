@@ -14,6 +14,7 @@ from tubepet.types import Grid, Scanner, Volume
 
 SIGMA_PER_FWHM = 1 / FWHM_PER_SIGMA
 ACCOLINEARITY_DEG = 0.5  # FWHM in each of two directions, as in GATE (Moses 2011)
+LEAST_PULSE_KEV = 1.0  # in one crystal, before blocks add up; the tables begin there
 # A deposit this many sigma below the window is not followed: it is seen once in 3.5 million.
 SIGMAS_BELOW_WINDOW = 5.0
 
@@ -175,6 +176,11 @@ def ring(scanner: Scanner, photons: Photons) -> Ring:
     )
 
 
+def pulses() -> Readout:
+    """Return a readout that gives every pulse as it is, for `electronics`."""
+    return Readout(0.0, PHOTON_KEV, 0.0, LEAST_PULSE_KEV, math.inf, LEAST_PULSE_KEV)
+
+
 def readout(scanner: Scanner) -> Readout:
     """Return blur and window.
 
@@ -192,7 +198,7 @@ def readout(scanner: Scanner) -> Readout:
     # low = E + n sigma(E) with sigma^2 = relative^2 * 511 keV * E, solved for sqrt(E)
     spread = SIGMAS_BELOW_WINDOW * relative_sigma * math.sqrt(PHOTON_KEV)
     least_kev = (math.sqrt(low_kev + spread**2 / 4) - spread / 2) ** 2
-    sigma_ns = scanner.time_resolution_ps * 1e-3 * SIGMA_PER_FWHM
+    sigma_ns = scanner.single_fwhm_ps * 1e-3 * SIGMA_PER_FWHM
     return Readout(relative_sigma, PHOTON_KEV, sigma_ns, low_kev, high_kev, least_kev)
 
 
@@ -200,7 +206,7 @@ def fixed(source: Source, box: Box, scanner: Scanner, photons: Photons) -> tuple
     """Return all that stays the same from slice to slice, in the order that kernels want it."""
     return (
         source, box, ring(scanner, photons), air(photons), photons.cosine, electrons.library(),
-        readout(scanner),
+        pulses() if scanner.has_electronics else readout(scanner),
     )  # fmt: skip
 
 

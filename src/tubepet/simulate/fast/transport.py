@@ -8,7 +8,7 @@ import math
 import resource
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +32,8 @@ from tubepet.simulate.coincidences import (
     branches,
     singles_facts,
 )
-from tubepet.simulate.fast import cuda, kernels, setup, tables
+from tubepet.simulate.fast import cuda, electronics, kernels, setup, tables
+from tubepet.simulate.fast.electronics import Piece, Singles
 from tubepet.types import Scanner
 
 # A slice is one thread's work: few and long ones for a CPU, many and short ones for a GPU. The
@@ -45,13 +46,6 @@ NOTE = (
     "Photons by tubepet's own transport with cross sections of xraylib; its agreement with GATE is "
     "measured by the rule validate_transport."
 )
-
-
-class Singles(NamedTuple):
-    """Singles in the order of time; columns as in `kernels`, events numbered from 0 on."""
-
-    reals: NDArray[np.float64]  # (n, 5)
-    counts: NDArray[np.int64]  # (n, 4)
 
 
 class Pairs(NamedTuple):
@@ -68,6 +62,17 @@ class Batch(NamedTuple):
     singles: NDArray[np.int64]  # (num_crystals,)
     prompts: Pairs
     delayed: Pairs
+    fates: NDArray[np.int64]  # of pulses, see `Piece`
+
+
+class Counts(NamedTuple):
+    """What was found in an acquisition: singles by crystal, prompts by truth, fates of pulses."""
+
+    num_decays: int
+    singles: NDArray[np.int64]
+    truths: NDArray[np.int64]
+    num_delayed: int
+    fates: NDArray[np.int64]
 
 
 def simulate(
@@ -119,24 +124,11 @@ def simulate(
     what = _source(source, scanner, photons)
     setup_s = time.monotonic() - start_s
     log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)
-    num_decays, num_delayed, truths = 0, 0, np.zeros(3, np.int64)
-    singles = np.zeros(scanner.num_crystals, np.int64)
-    kinds = {key: kind for q, kind in BRANCH_TYPES.items() for key in branches(q)}
-    labels = _volume_ids(scanner)
-    centres_mm = _centres_mm(scanner)
     run_cpu_s = time.process_time()
-    with io.atomic(coincidences_path) as part, uproot.recreate(part, compression=None) as file:
-        trees = [file.mktree(name, kinds) for name in (TREE, DELAYED_TREE)]
-        for batch in batches(
-            what, photons, activity_bq, duration_s, scanner, delay_ns, seed, num_threads, device
-        ):
-            num_decays = batch.num_decays
-            singles += batch.singles
-            num_delayed += len(batch.delayed.first.counts)
-            truths += np.bincount(_truth(batch.prompts), minlength=3)
-            for tree, pairs in zip(trees, (batch.prompts, batch.delayed), strict=True):
-                if len(pairs.first.counts):
-                    tree.extend(_columns(pairs, labels, centres_mm))
+    found = batches(
+        what, photons, activity_bq, duration_s, scanner, delay_ns, seed, num_threads, device
+    )
+    num_decays, singles, truths, num_delayed, fates = write(found, scanner, coincidences_path)
     stats = {
         "tube": name,
         "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
@@ -144,6 +136,7 @@ def simulate(
         "device": device,
         "decays": num_decays,
         **singles_facts(singles, scanner),
+        **(electronics.facts(fates) if scanner.has_electronics else {}),
         "prompts": int(truths.sum()),
         "trues": int(truths[TRUE]),
         "scatters": int(truths[SCATTER]),
@@ -170,6 +163,27 @@ def simulate(
         name, num_decays, stats["prompts"], *truths, stats["wall_s"],
     )  # fmt: skip
     return stats
+
+
+def write(found: Iterable[Batch], scanner: Scanner, path: str | Path) -> Counts:
+    """Write coincidences as a ROOT file with the trees `Coincidences` and `Delayed`."""
+    num_decays, num_delayed, truths = 0, 0, np.zeros(3, np.int64)
+    singles, fates = np.zeros(scanner.num_crystals, np.int64), np.zeros(3, np.int64)
+    kinds = {key: kind for q, kind in BRANCH_TYPES.items() for key in branches(q)}
+    labels = _volume_ids(scanner)
+    centres_mm = _centres_mm(scanner)
+    with io.atomic(path) as part, uproot.recreate(part, compression=None) as file:
+        trees = [file.mktree(name, kinds) for name in (TREE, DELAYED_TREE)]
+        for batch in found:
+            num_decays = batch.num_decays
+            singles += batch.singles
+            fates += batch.fates
+            num_delayed += len(batch.delayed.first.counts)
+            truths += np.bincount(_truth(batch.prompts), minlength=3)
+            for tree, pairs in zip(trees, (batch.prompts, batch.delayed), strict=True):
+                if len(pairs.first.counts):
+                    tree.extend(_columns(pairs, labels, centres_mm))
+    return Counts(num_decays, singles, truths, num_delayed, fates)
 
 
 def batches(
@@ -207,36 +221,48 @@ def batches(
     fixed = setup.fixed(*what, scanner, photons)
     num_slices = math.ceil(expected / DECAYS_PER_SLICE[device])
     edges_ns = np.linspace(0, duration_s * 1e9, num_slices + 1)
+    pieces = _pieces(seed, edges_ns, float(activity_bq), fixed, num_threads, device)
+    yield from paired(pieces, scanner, delay_ns, seed)
+
+
+def paired(
+    pieces: Iterable[Piece], scanner: Scanner, delay_ns: float, seed: int
+) -> Iterator[Batch]:
+    """Sort singles into pairs, after the electronics if the scanner has any.
+
+    Parameters
+    ----------
+    pieces : iterable of Piece
+        Singles, or pulses if `scanner.has_electronics`; the last has `until_ns` infinite.
+    scanner : Scanner
+    delay_ns : float
+    seed : int
+        Of the electronics.
+    """
+    if scanner.has_electronics:
+        pieces = electronics.singles_of(pieces, scanner, seed)
     x_mm, y_mm, _ = _centres_mm(scanner).T
-    num_decays = 0
     held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
-    with Bar(total=num_slices, unit="slice") as bar:
-        for stop, decays, *new in _followed(
-            seed, edges_ns, float(activity_bq), fixed, num_threads, device
-        ):
-            new[1][:, kernels.EVENT] += num_decays
-            num_decays += decays
-            counted = np.bincount(new[1][:, kernels.CRYSTAL_ID], minlength=scanner.num_crystals)
-            bar.update(stop - bar.n)
-            parts = zip(held, new, strict=True)
-            pool_of = Singles(*(np.concatenate(columns) for columns in parts))
-            order = kernels.time_order(pool_of.reals[:, kernels.TIME_NS].copy())
-            singles = Singles(pool_of.reals[order], pool_of.counts[order])
-            times_ns = singles.reals[:, kernels.TIME_NS].copy()
-            num_open = len(times_ns)
-            if stop < num_slices:  # singles to come may still fall into the windows of the last
-                last_ns = edges_ns[stop] - LATE_NS - delay_ns - scanner.coincidence_window_ns
-                num_open = int(np.searchsorted(times_ns, last_ns))
-            crystals = singles.counts[:, kernels.CRYSTAL_ID].copy()
-            prompts, delayed = (
-                kernels.pairs(
-                    times_ns, crystals, num_open, start_ns, float(scanner.coincidence_window_ns),
-                    scanner.min_transaxial_distance_mm**2, x_mm.copy(), y_mm.copy(),
-                )
-                for start_ns in (0.0, float(delay_ns))
-            )  # fmt: skip
-            held = Singles(singles.reals[num_open:], singles.counts[num_open:])
-            yield Batch(num_decays, counted, _picked(singles, prompts), _picked(singles, delayed))
+    for piece in pieces:
+        singles = electronics.ordered(held, piece.singles)
+        crystals = singles.counts[:, kernels.CRYSTAL_ID].copy()
+        counted = piece.singles.counts[:, kernels.CRYSTAL_ID]
+        times_ns = singles.reals[:, kernels.TIME_NS].copy()
+        # singles to come may still fall into the windows of the last
+        last_ns = piece.until_ns - LATE_NS - delay_ns - scanner.coincidence_window_ns
+        num_open = int(np.searchsorted(times_ns, last_ns))
+        prompts, delayed = (
+            kernels.pairs(
+                times_ns, crystals, num_open, start_ns, float(scanner.coincidence_window_ns),
+                scanner.min_transaxial_distance_mm**2, x_mm.copy(), y_mm.copy(),
+            )
+            for start_ns in (0.0, float(delay_ns))
+        )  # fmt: skip
+        held = Singles(singles.reals[num_open:], singles.counts[num_open:])
+        yield Batch(
+            piece.num_decays, np.bincount(counted, minlength=scanner.num_crystals),
+            _picked(singles, prompts), _picked(singles, delayed), piece.fates,
+        )  # fmt: skip
 
 
 def chosen_device(wanted: str) -> str:
@@ -252,6 +278,27 @@ def chosen_device(wanted: str) -> str:
             "simulate.device: got cuda, expected cpu or auto, because numba finds no NVIDIA GPU"
         )
     return "cuda" if wanted == "cuda" or (wanted == "auto" and cuda.is_available()) else "cpu"
+
+
+def _pieces(
+    seed: int,
+    edges_ns: NDArray[np.float64],
+    activity_bq: float,
+    fixed: tuple[Any, ...],
+    num_threads: int,
+    device: str,
+) -> Iterator[Piece]:
+    """Yield what batches of slices give, events numbered through all of them."""
+    num_decays, num_slices = 0, len(edges_ns) - 1
+    with Bar(total=num_slices, unit="slice") as bar:
+        for stop, decays, reals, counts in _followed(
+            seed, edges_ns, activity_bq, fixed, num_threads, device
+        ):
+            counts[:, kernels.EVENT] += num_decays
+            num_decays += decays
+            bar.update(stop - bar.n)
+            until_ns = float(edges_ns[stop]) if stop < num_slices else math.inf
+            yield Piece(until_ns, num_decays, Singles(reals, counts))
 
 
 def _followed(

@@ -1,7 +1,9 @@
 """From energy deposits to coincidences: readout, energy and time blur, window, sorter.
 
-Simplified: no dead time, no pile-up, no light transport. All digitizers after the hits are
-attached to the world, which is the same and sets up faster.
+Simplified: no light transport. All digitizers after the hits are attached to the world, which is
+the same and sets up faster. A scanner with blocks, pile-up or dead time ends here with the readout;
+`tubepet.simulate.fast.electronics` does the rest. GATE has actors for pile-up and dead time, but
+they want a volume for each block, and each of a chain loses its last microsecond.
 """
 
 from typing import Any
@@ -21,6 +23,8 @@ def add_digitizer(
     coincidences_file: str,
 ) -> None:
     """Add the chain that writes the trees `Singles`, `Coincidences` and `Delayed`.
+
+    With electronics (`Scanner.has_electronics`) it writes the tree `Readout`, to the first file.
 
     Scatter truth: each photon counts its Compton and Rayleigh interactions in the object
     (branches ``n_compt1`` and so on).
@@ -53,11 +57,14 @@ def add_digitizer(
         "PreStepUniqueVolumeID", *counters,
     ]  # fmt: skip
 
-    readout = _add(sim, "DigitizerReadoutActor", "Readout", "world")
+    pulses_file = singles_file if scanner.has_electronics else ""
+    readout = _add(sim, "DigitizerReadoutActor", "Readout", "world", pulses_file)
     readout.input_digi_collection = "Hits"
     readout.group_volume = "crystal"
     readout.discretize_volume = "crystal"
     readout.policy = "EnergyWinnerPosition"
+    if scanner.has_electronics:
+        return
 
     energy = _add(sim, "DigitizerBlurringActor", "EnergyBlur", "world")
     energy.input_digi_collection = "Readout"
@@ -70,7 +77,7 @@ def add_digitizer(
     time.input_digi_collection = "EnergyBlur"
     time.blur_attribute = "GlobalTime"
     time.blur_method = "Gaussian"
-    time.blur_fwhm = scanner.time_resolution_ps * 1e-3 * units.ns
+    time.blur_fwhm = scanner.single_fwhm_ps * 1e-3 * units.ns
 
     window = _add(sim, "DigitizerEnergyWindowsActor", "EnergyWindow", "world", singles_file)
     window.input_digi_collection = "TimeBlur"

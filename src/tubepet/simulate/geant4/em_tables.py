@@ -60,8 +60,8 @@ NOTES = {
     "official": "Geant4 ran on its official data tables.",
     "substitute": (
         "Geant4 ran on a substitute for its official data tables, computed from xraylib: photon "
-        "attenuation between 30 and 1000 keV agrees with NIST within 2 %, ranges of electrons within "
-        "1 %; fluorescence is approximate, ions and radioactive decays impossible."
+        "attenuation between 30 and 1000 keV agrees with NIST within 2 %, ranges of electrons "
+        "within 1 %; fluorescence is approximate, ions and radioactive decays impossible."
     ),
 }
 

@@ -6,6 +6,7 @@ streams its output to the log, and checks what it left.
 """
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from tubepet.simulate.coincidences import (
     DELAYED_TREE,
     RANDOM,
     SCATTER,
+    SCATTER_PROCESSES,
     TREE,
     TRUE,
     add_missing_trees,
@@ -34,9 +37,12 @@ from tubepet.simulate.coincidences import (
     read_coincidences,
     singles_facts,
 )
+from tubepet.simulate.fast import electronics, kernels, setup, transport
+from tubepet.simulate.fast.electronics import Piece, Singles
 from tubepet.simulate.geant4 import em_tables, physics
 from tubepet.types import Scanner
 
+SINGLES = "singles.root"  # or pulses, if the scanner has electronics
 LAST_LINES = 15  # of a dead child's output, shown in the error
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
@@ -113,20 +119,30 @@ def simulate(
         }
         result = run_worker(name, job, em_tables.environment(g4data_facts["root"]))
         made = Path(folder) / "coincidences.root"
-        is_written_by_gate = _has_tree(made, TREE)
+        found = None
+        if scanner.has_electronics:
+            pieces = _pulses(Path(folder) / SINGLES, scanner)
+            found = transport.write(
+                transport.paired(pieces, scanner, delay_ns, seed), scanner, made
+            )
+        is_written_by_gate = found is None and _has_tree(made, TREE)
         num_delayed = _count_entries(made, DELAYED_TREE)
         add_missing_trees(made)  # GATE writes none where there is no pair
         events = read_coincidences(made, scanner)  # whole and readable, or it does not leave here
-        singles = _count_singles(Path(folder) / "singles.root", scanner)
+        singles = found.singles if found else _count_singles(Path(folder) / SINGLES, scanner)
         with io.atomic(target) as part:
             made.rename(part)
     counts = np.bincount(events.truth, minlength=3)
+    written_by = "GATE" if is_written_by_gate else "tubepet (GATE had no coincidence)"
+    if found:
+        written_by = "tubepet (pulses by GATE)"
     stats = {
         "tube": name,
         "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
         "engine": "gate",
         "decays": result["decays"],
         **singles_facts(singles, scanner),
+        **(electronics.facts(found.fates) if found else {}),
         "prompts": len(events),
         "trues": int(counts[TRUE]),
         "scatters": int(counts[SCATTER]),
@@ -140,7 +156,7 @@ def simulate(
         "particle": particle,
         "tables": g4data_facts["tables"],
         "tables_note": g4data_facts["note"],
-        "tree_written_by": "GATE" if is_written_by_gate else "tubepet (GATE had no coincidence)",
+        "tree_written_by": written_by,
         "versions": {**result["versions"], "xraylib": g4data_facts["xraylib_version"]},
         "wall_s": round(time.monotonic() - start_s, 2),
         "setup_s": round(result["setup_s"], 2),
@@ -220,6 +236,33 @@ def _count_singles(path: Path, scanner: Scanner) -> NDArray[np.int64]:
             crystals = crystal_of(scanner, *(part[name] for name in names))
             total += np.bincount(crystals, minlength=len(total))
     return total
+
+
+def _pulses(path: Path, scanner: Scanner) -> Iterator[Piece]:
+    """Pulses of crystals in the order of decays, as the fast engine has them."""
+    reals_of = ["GlobalTime", "TotalEnergyDeposit", *(f"EventPosition_{axis}" for axis in "XYZ")]
+    counts_of = ["EventID", *(f"n_{process}" for process in SCATTER_PROCESSES)]
+    places_of = [f"PostPosition_{axis}" for axis in "XYZ"]
+    held, num_decays = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64)), 0
+    names = [*reals_of, *counts_of, *places_of]
+    parts = uproot.iterate({path: "Readout"}, names, step_size="50 MB", library="np")
+    for part in parts if _has_tree(path, "Readout") else ():
+        reals = np.stack([part[name] for name in reals_of], axis=1)
+        reals[:, kernels.ENERGY_KEV] *= 1e3
+        event, *scatters = (part[name].astype(np.int64) for name in counts_of)
+        crystal = crystal_of(scanner, *(part[name] for name in places_of))
+        counts = np.stack([event, crystal, *scatters], axis=1)
+        is_seen = reals[:, kernels.ENERGY_KEV] >= setup.LEAST_PULSE_KEV
+        reals = np.concatenate([held.reals, reals[is_seen]])
+        counts = np.concatenate([held.counts, counts[is_seen]])
+        if not len(counts):
+            continue
+        # the last decay may go on in the next part, and no later one has begun before it
+        num = int(np.searchsorted(counts[:, kernels.EVENT], counts[-1, kernels.EVENT]))
+        held, num_decays = Singles(reals[num:], counts[num:]), int(counts[-1, kernels.EVENT])
+        until_ns = float(held.reals[:, kernels.TIME_NS].min()) - transport.LATE_NS
+        yield Piece(until_ns, num_decays, Singles(reals[:num], counts[:num]))
+    yield Piece(math.inf, num_decays, held)
 
 
 def _count_entries(path: Path, tree: str) -> int:

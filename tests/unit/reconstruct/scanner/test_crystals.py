@@ -4,7 +4,7 @@ import pytest
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.reconstruct.projection import sensitivity
-from tubepet.reconstruct.scanner import crystals, fingerprint
+from tubepet.reconstruct.scanner import checks, crystals, fingerprint
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Scanner, Volume
 
@@ -48,8 +48,10 @@ def test_hash_sees_scanner_grid_and_efficiency(scanner: Scanner, grid: Grid) -> 
     note = f"any words; model {fingerprint.model_hash(scanner, grid, ones)}"
     fingerprint.check_sensitivity("s.nii.gz", note, scanner, grid, ones)
     wider = Scanner(**{**vars(scanner), "inner_radius_mm": 41.0})
+    older = Scanner(**{**vars(scanner), "time_resolution_per": "single"})
     shifted = Grid(grid.shape, grid.voxel_mm, (1.0, 2.0, 3.0))
-    for other in ((wider, grid, ones), (scanner, shifted, ones), (scanner, grid, ones / 2)):
+    others = [(one, grid, ones) for one in (wider, older)]
+    for other in (*others, (scanner, shifted, ones), (scanner, grid, ones / 2)):
         with pytest.raises(InputError, match=r"s\.nii\.gz: got a sensitivity of model"):
             fingerprint.check_sensitivity("s.nii.gz", note, *other)
     with pytest.raises(InputError, match="of model none"):
@@ -70,6 +72,22 @@ def test_hash_sees_scanner_grid_and_efficiency(scanner: Scanner, grid: Grid) -> 
             fingerprint.check_calibration("c.json", whole | damage, scanner)
     table = crystals.cylinder(scanner)
     assert fingerprint.scanner_hash(table) != fingerprint.scanner_hash(crystals.cylinder(wider))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"time_resolution_per": "detector"}, "time_resolution_per: got 'detector', expected one"),
+        ({"dead_time_kind": 3}, "dead_time_kind: got 3, expected one of paralysable"),
+        ({"dead_time_ns": -1.0}, r"dead_time_ns: got -1\.0"),
+        ({"pile_up_ns": float("nan")}, "pile_up_ns: got nan"),
+        ({"readout_block": [1.5, 1]}, r"readout_block: got \[1\.5, 1\]"),
+    ],
+)
+def test_scanners_that_cannot_be_are_named(scanner: Scanner, changes, message) -> None:
+    checks.check_scanner("s.yaml", scanner)
+    with pytest.raises(InputError, match=rf"s\.yaml: scanner\.{message}"):
+        checks.check_scanner("s.yaml", Scanner(**{**vars(scanner), **changes}))
 
 
 def test_hash_survives_the_file(tmp_path, scanner: Scanner) -> None:

@@ -69,8 +69,11 @@ def reconstruct(folder, scanner, grid):
 
 
 def test_widths_by_hand(scanner):
+    # 300 ps FWHM of the difference, 127.4 ps sigma, times c / 2
+    assert time_of_flight.sigma_mm(scanner) == pytest.approx(19.1, abs=0.05)
     # 300 ps FWHM of a single, 424 ps of the difference, 180 ps sigma, times c / 2
-    assert time_of_flight.sigma_mm(scanner) == pytest.approx(27.0, abs=0.05)
+    older = dataclasses.replace(scanner, time_resolution_per="single")
+    assert time_of_flight.sigma_mm(older) == pytest.approx(27.0, abs=0.05)
     assert time_of_flight.reach_mm(scanner) == pytest.approx(2997.9, abs=0.1)  # -10 ns ... 10 ns
     assert time_of_flight.positions_mm(np.array([1.0]))[0] == pytest.approx(-149.9, abs=0.01)
 
@@ -85,7 +88,7 @@ def test_times_place_an_off_centre_point_where_it_is(folder, scanner):
     is_true = events.truth == 0
     placed = ((start + end) / 2 + way * positions_mm[:, None])[is_true]
     assert is_true.sum() > 3000
-    # 27 mm along lines that lie mostly across the axis: 0.35 mm in x and y, times four
+    # 19 mm along lines that lie mostly across the axis: 0.25 mm in x and y, times six
     np.testing.assert_allclose(placed.mean(axis=0)[:2], PLACE_MM[:2], atol=1.4)
     assert (positions_mm[events.truth == 2] < -200).mean() > 0.7  # randoms: anywhere up to 10 ns
 
@@ -98,9 +101,9 @@ def test_the_right_sign_explains_the_events_better(folder, scanner, grid, recons
         reconstruct(mirrored, tof=True),
         reconstruct(events),
     )
-    # a line u from its middle is mirrored by 2 u, which costs 2 (u / 27 mm)^2; u^2 is 66 mm2 on
-    # average, so 3200 true events cost about 580, with a Poisson error of some 20
-    assert trace["log_likelihood"].iloc[-1] > wrong["log_likelihood"].iloc[-1] + 450
+    # a line u from its middle is mirrored by 2 u, which costs 2 (u / 19 mm)^2; u^2 is 66 mm2 on
+    # average, so 3200 true events cost about 1160, with a Poisson error of some 40
+    assert trace["log_likelihood"].iloc[-1] > wrong["log_likelihood"].iloc[-1] + 900
     # as many counts are true, scattered and random with times as without: 1.8 % from 3200
     assert image.array.sum() == pytest.approx(plain.array.sum(), rel=0.03)
     assert np.diff(trace["log_likelihood"]).min() > 0
