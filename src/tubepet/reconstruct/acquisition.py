@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct.algorithms import em
-from tubepet.reconstruct.background import randoms, scatter, tail_fit
+from tubepet.reconstruct.background import detection, randoms, scatter, tail_fit
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection.lines import Lines, tof_table
 from tubepet.reconstruct.projection.sensitivity import attenuated_sensitivity
@@ -96,11 +96,11 @@ def model_acquisition(
     if measured.delayed is None or len(lines) == 0:
         return model
     draft = Settings(SCATTER_ITERATIONS, psf=settings.psf)
-    detection = scatter.detection_table(scanner)
+    seen_kev = detection.detection_table(scanner)
     for _ in range(SCATTER_ROUNDS):
         image, _ = em.iterate(model, draft)
         moments = scatter.moments(
-            Volume(image, grid), mu, instrument, detection, 3 if settings.tof else 1
+            Volume(image, grid), mu, instrument, seen_kev, 3 if settings.tof else 1
         )
         counts, total = _scattered(moments, measured, instrument)
         model = modelled(lines.additive + counts, background_counts + total)

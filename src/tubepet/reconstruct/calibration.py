@@ -1,10 +1,13 @@
 """Absolute detection efficiency from a uniform cylinder of known activity in air.
 
-The efficiency is the probability that a photon pair through both crystal faces of a LOR is counted
-there. It is fitted as a product of two smooth functions: of the ring difference (oblique photons
-pass more crystal) and of the distance from the axis (radial photons can slip through the wedges
-between columns, others cannot). Scatter within the detector and randoms are taken off as in a tube
-(`tail_fit`), so what a tube counts, and how, is what is calibrated.
+The efficiency is the probability that a photon pair along a LOR through both crystal faces is
+counted, wherever. It is a product of two functions. That of the distance from the axis is traced
+through the crystals (`geometry.interaction_probabilities`): radial photons can slip through the
+wedges between columns, others cannot. It cannot be taken from the counts of each LOR, for scatter
+between crystals carries a quarter of the events to neighbours and fills the dip on the axis. That
+of the ring difference (oblique photons pass more crystal) is smooth and fitted to the counts, which
+sets the absolute scale. Randoms and what detectors scatter far are taken off as in a tube
+(`tail_fit`).
 """
 
 from collections.abc import Mapping
@@ -23,10 +26,6 @@ from tubepet.reconstruct.scanner.lors import Cylinder, Lors
 from tubepet.types import Listmode, Scanner
 
 RING_ORDER = 3  # in (ring difference)^2; the chi-square of the residuals is logged
-STEP_ORDER = 2  # in the distance from the axis
-# The shape over the distance is fitted inside the source, this far from its rim, where the finite
-# crystals blur the profile; beyond, its last value holds.
-RIM_MM = 3.0
 # A line per crystal pair stands for all lines between its faces; over this many of them, across and
 # along the axis, the source's chord is averaged. Along it too: a source that does not end between
 # two rings is otherwise taken for one that does (0.2 % at 32 mm, 0.5 % at 24 mm).
@@ -124,31 +123,27 @@ def fit_efficiency(
     cells = (geometry.column_steps(events, scanner), np.abs(ring1 - ring2))
     np.add.at(counts, tuple(index[is_core] for index in cells), 1.0)
 
-    distance_mm = geometry.axis_distances_mm(scanner)
-    inner_mm = max(cylinder.radius_mm - RIM_MM, cylinder.radius_mm / 2)
-    is_inner = (distance_mm <= inner_mm)[:, None] & (unit_counts > 0)
-    step_powers = np.minimum(distance_mm, inner_mm)[:, None] ** np.arange(1, STEP_ORDER + 1)
+    chance = geometry.interaction_probabilities(scanner)
+    by_step = (chance / chance[-1]) ** 2
+    # Summed over distances: what crystals blur from line to line stays in the sum.
+    exposure, background, measured = (
+        table.sum(axis=0) for table in (unit_counts * by_step[:, None], floor, counts)
+    )
     square = (np.arange(scanner.num_rings) / scanner.num_rings) ** 2
-    ring_powers = square[:, None] ** np.arange(RING_ORDER + 1)
-    i_step, i_ring = np.nonzero(is_inner)
-    design = np.hstack([ring_powers[i_ring], step_powers[i_step]])
-    fit = fit_log_linear(design, unit_counts[is_inner], floor[is_inner], counts[is_inner])
-    by_difference = np.exp(ring_powers @ fit[: RING_ORDER + 1])
-    by_step = np.exp(step_powers @ fit[RING_ORDER + 1 :])
-    # what the blur carried over the rim belongs to the source too
-    shape = unit_counts * np.outer(by_step, by_difference)
-    by_difference *= (counts.sum() - floor.sum()) / shape.sum()
+    design = square[:, None] ** np.arange(RING_ORDER + 1)
+    is_used = exposure > 0
+    fit = fit_log_linear(design[is_used], exposure[is_used], background[is_used], measured[is_used])
+    by_difference = np.exp(design @ fit)
 
-    mean = (unit_counts * np.outer(by_step, by_difference) + floor).sum(axis=0)
-    residual = (counts.sum(axis=0) - mean)[mean > 0] / np.sqrt(mean[mean > 0])
+    mean = exposure * by_difference + background
+    residual = (measured - mean)[is_used] / np.sqrt(mean[is_used])
     log.info(
-        "pair efficiency on the axis %.4f (same ring) to %.4f (ring difference %d), at %.1f mm "
-        "from it %.3f times as much; chi-square per ring difference %.2f",
+        "pair efficiency on the axis %.4f (same ring) to %.4f (ring difference %d), 13 mm from it "
+        "%.3f times as much; chi-square per ring difference %.2f",
         by_difference[0],
         by_difference[-1],
         scanner.num_rings - 1,
-        inner_mm,
-        by_step[0],
+        np.interp(-13.0, -geometry.axis_distances_mm(scanner), by_step),
         np.mean(residual**2),
     )
     log.info(

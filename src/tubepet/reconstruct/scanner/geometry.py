@@ -14,6 +14,10 @@ from tubepet.types import Listmode, Scanner
 # Lu1.8 Y0.2 SiO5 at 7.1 g/cm3 and 511 keV, total cross section with coherent scattering, from
 # xraylib 4 (Schoonjans et al. 2011, doi:10.1016/j.sab.2011.09.011).
 LYSO_ATTENUATION_PER_MM = 0.0818
+# The part that leaves energy in a crystal: photoelectric (xraylib 4) and Compton (Geant4's fit).
+LYSO_PHOTOELECTRIC_PER_MM, LYSO_COMPTON_PER_MM = 0.0254, 0.0525
+# Of `interaction_probabilities`: lines per distance, turns of the ring, points per line
+NUM_SUBLINES, NUM_TURNS, NUM_STEPS = 8, 24, 120
 
 
 def mean_interaction_depth_mm(crystal_depth_mm: float) -> float:
@@ -79,6 +83,50 @@ def is_allowed_step(scanner: Scanner) -> NDArray[np.bool_]:
     step = np.arange(scanner.num_columns // 2 + 1)
     distance_mm = 2 * centre_radius_mm * np.sin(np.pi * step / scanner.num_columns)
     return (step > 0) & (distance_mm >= scanner.min_transaxial_distance_mm)
+
+
+def interaction_probabilities(scanner: Scanner) -> NDArray[np.float64]:
+    """Probability that a photon leaves energy in the crystals, by column step of its line.
+
+    Crystals are boxes, and between columns there are wedges of air: a photon that comes radially
+    can slip through, others cross the wedge and meet the next crystal. Lengths in crystals are
+    traced in the cross section, for lines from all sides and between the faces' edges, and made
+    longer by the mean obliquity of the lines. Gaps between rings are left to the calibration.
+
+    Returns
+    -------
+    float64 array, shape (num_columns // 2 + 1,)
+        0 to 1. At both ends of a line wedges are met independently, so a pair has the square.
+    """
+    sector, inner_mm = 2 * np.pi / scanner.num_columns, scanner.inner_radius_mm
+    outer_mm = inner_mm + scanner.crystal_depth_mm
+    spacing_mm = detection_radius_mm(scanner) * sector / 2
+    across_mm = (np.arange(NUM_SUBLINES) + 0.5) / NUM_SUBLINES - 0.5
+    distance_mm = axis_distances_mm(scanner)[:, None, None, None]
+    distance_mm = distance_mm + across_mm[:, None, None] * spacing_mm
+    turn = sector * (np.arange(NUM_TURNS) + 0.5)[:, None] / NUM_TURNS
+    start_mm, stop_mm = (
+        np.sqrt(np.maximum(r**2 - distance_mm**2, 0.0))
+        for r in (inner_mm, np.hypot(outer_mm, scanner.crystal_width_mm / 2))
+    )
+    share = (np.arange(NUM_STEPS) + 0.5) / NUM_STEPS
+    along_mm = start_mm + share * (stop_mm - start_mm)
+    angle = np.arctan2(distance_mm, along_mm) + turn
+    radius_mm, angle = np.hypot(distance_mm, along_mm), (angle + sector / 2) % sector - sector / 2
+    depth_mm, side_mm = radius_mm * np.cos(angle), radius_mm * np.sin(angle)
+    is_crystal = np.abs(side_mm) < scanner.crystal_width_mm / 2
+    is_crystal &= (depth_mm > inner_mm) & (depth_mm < outer_mm)
+    length_mm = is_crystal.mean(axis=-1) * (stop_mm - start_mm)[..., 0] * _mean_obliquity(scanner)
+    per_mm = LYSO_PHOTOELECTRIC_PER_MM + LYSO_COMPTON_PER_MM
+    return np.asarray(-np.expm1(-per_mm * length_mm).mean(axis=(1, 2)))
+
+
+def _mean_obliquity(scanner: Scanner) -> float:
+    """Length over transaxial length of lines through the axis, mean over ring pairs."""
+    difference = np.arange(scanner.num_rings)
+    rise = difference * scanner.axial_pitch_mm / (2 * detection_radius_mm(scanner))
+    number = scanner.num_rings - difference
+    return float(np.average(np.sqrt(1 + rise**2), weights=number))
 
 
 def num_column_pairs(scanner: Scanner) -> NDArray[np.float64]:

@@ -1,0 +1,126 @@
+"""Photons below 511 keV: how they scatter, and how often crystals see them in the window."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from tubepet import rng
+from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
+from tubepet.reconstruct.projection import kernels
+from tubepet.reconstruct.scanner import geometry
+from tubepet.types import Scanner
+
+Array = NDArray[np.float64]
+
+PHOTOELECTRIC_POWER = 2.5  # of LYSO from 300 keV on (xraylib 4)
+NUM_PHOTONS = 16000  # per energy and obliquity of the table of detection
+# One over the cosine of the incidence; over it, a parabola through the Monte Carlo's values: up to
+# 1.4 in a ring as long as it is wide
+MAX_SECANT, NUM_SECANTS = 1.45, 4
+NUM_OBLIQUITIES = 16  # of the tables of the kernels
+NUM_ENERGIES, BELOW_WINDOW_KEV = 17, 80.0
+# Shares of Compton and of Rayleigh scattering in the attenuation at 511 keV of water, aluminium and
+# iron, by that attenuation (1/mm): Compton by Geant4's fit, the others EPDL97's, as both engines
+# have them. What lies between is mixed, what is below is taken for thin water.
+MATERIAL_PER_MM = (0.009638, 0.02269, 0.06589)
+COMPTON_SHARE, RAYLEIGH_SHARE = (0.9976, 0.9920, 0.9602), (0.0022, 0.0065, 0.0199)
+
+
+def klein_nishina_total(energy_kev: Array) -> Array:
+    """Return the total cross section in squared classical electron radii."""
+    k = np.asarray(energy_kev, np.float64) / PHOTON_KEV
+    log = np.log(1 + 2 * k)
+    first = (1 + k) / k**2 * (2 * (1 + k) / (1 + 2 * k) - log / k)
+    return 2 * np.pi * (first + log / (2 * k) - (1 + 3 * k) / (1 + 2 * k) ** 2)
+
+
+def attenuation_per_mm(mu_per_mm: Array) -> Array:
+    """Return an attenuation at 511 keV without Rayleigh scattering, which loses nothing."""
+    return mu_per_mm * (1 - np.interp(mu_per_mm, MATERIAL_PER_MM, RAYLEIGH_SHARE))
+
+
+def scattering_shares(mu_per_mm: Array) -> tuple[Array, Array]:
+    """Return Compton and Rayleigh scattering over what `attenuation_per_mm` makes of a value."""
+    compton, rayleigh = (
+        np.interp(mu_per_mm, MATERIAL_PER_MM, shares) for shares in (COMPTON_SHARE, RAYLEIGH_SHARE)
+    )
+    return compton / (1 - rayleigh), rayleigh / (1 - rayleigh)
+
+
+def table_kev(scanner: Scanner) -> Array:
+    """Return the energies of `detection_table`: from where nothing is seen up to 511 keV."""
+    lowest_kev = max(scanner.energy_window_kev[0] - BELOW_WINDOW_KEV, 10.0)
+    return np.linspace(lowest_kev, PHOTON_KEV, NUM_ENERGIES)
+
+
+def least_cosine(scanner: Scanner) -> float:
+    """Return the cosine of the largest scattering angle after which a photon may be seen."""
+    return float(max(2 - PHOTON_KEV / table_kev(scanner)[0], -1.0))
+
+
+def detection_table(scanner: Scanner) -> Array:
+    """Compute singles in the window per photon onto a wall of crystals, by Monte Carlo.
+
+    Every energy has the same random numbers, which makes the ratios better than the values.
+
+    Returns
+    -------
+    float64 array, shape (NUM_OBLIQUITIES, NUM_ENERGIES)
+        By one over the cosine to the crystals' depth, 1 to `MAX_SECANT`, and by `table_kev`.
+    """
+    middle_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
+    pitch_mm = 2 * np.pi * middle_mm / scanner.num_columns, scanner.axial_pitch_mm
+    wall = np.array([scanner.crystal_depth_mm, *pitch_mm])
+    per_mm = _wall_per_mm(scanner)
+    relative_sigma = scanner.energy_resolution / FWHM_PER_SIGMA
+    window = np.array([*scanner.energy_window_kev, relative_sigma**2 * PHOTON_KEV])
+
+    def singles(energy_kev: float, secant: float) -> float:
+        random = rng.stream(0, "reconstruct", "detection")
+        photons = random, NUM_PHOTONS, energy_kev, secant
+        return float(kernels.singles_per_photon(*photons, wall, *per_mm, window))
+
+    secants = np.linspace(1, MAX_SECANT, NUM_SECANTS)
+    found = [[singles(energy, secant) for energy in table_kev(scanner)] for secant in secants]
+    wanted = np.linspace(1, MAX_SECANT, NUM_OBLIQUITIES)
+    return np.vander(wanted, 3) @ np.polyfit(secants, found, 2)
+
+
+def _wall_per_mm(scanner: Scanner) -> tuple[Array, Array]:
+    """Compton and photoelectric attenuation at 0 to 511 keV of the crystals, thinned by gaps."""
+    energies_kev = np.maximum(np.arange(512.0), 1.0)
+    middle_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
+    cell_mm2 = 2 * np.pi * middle_mm / scanner.num_columns * scanner.axial_pitch_mm
+    filled = scanner.crystal_width_mm * scanner.crystal_height_mm / cell_mm2
+    compton = geometry.LYSO_COMPTON_PER_MM * _total_ratio(energies_kev)
+    photo = geometry.LYSO_PHOTOELECTRIC_PER_MM * (PHOTON_KEV / energies_kev) ** PHOTOELECTRIC_POWER
+    return filled * compton, filled * photo
+
+
+def _total_ratio(energies_kev: Array) -> Array:
+    """Klein and Nishina's total cross section over that at 511 keV."""
+    return np.asarray(klein_nishina_total(energies_kev) / klein_nishina_total(np.array(PHOTON_KEV)))
+
+
+def by_kev(detection: Array, scanner: Scanner) -> tuple[Array, Array]:
+    """Tabulate for `kernels`, by energies of 0 to 511 keV.
+
+    Returns
+    -------
+    float64 array, shape (NUM_OBLIQUITIES, 512)
+        D(E) / D(511), by `obliquity_row`: the softer a photon, the less it gains from a longer way
+        through the crystals.
+    float64 array, shape (512,)
+        Klein and Nishina's total cross section over that at 511 keV.
+    """
+    energies_kev = np.maximum(np.arange(512.0), 1.0)
+    known_kev = table_kev(scanner)
+    seen = CubicSpline(known_kev, detection / detection[:, -1:], axis=1)(energies_kev)
+    seen = np.where(energies_kev < known_kev[0], 0.0, np.maximum(seen, 0.0))
+    return seen, _total_ratio(energies_kev)
+
+
+def obliquity_row(cosine: Array) -> Array:
+    """Return the row of `detection_table` for the cosine between a photon and crystals' depth."""
+    row = (1 / np.maximum(cosine, 1e-6) - 1) / (MAX_SECANT - 1) * (NUM_OBLIQUITIES - 1)
+    return np.minimum(np.rint(row), NUM_OBLIQUITIES - 1)
