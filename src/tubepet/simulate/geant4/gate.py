@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.logs import log
+from tubepet.simulate import sources
 from tubepet.simulate.coincidences import (
     DELAYED_TREE,
     RANDOM,
@@ -54,6 +55,7 @@ def simulate(
     *,
     particle: str,
     delay_ns: float,
+    isotope: str = "F18",
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -78,6 +80,8 @@ def simulate(
         ``back_to_back`` or ``e+``, see `tubepet.simulate.geant4.objects.shoot`.
     delay_ns : float
         Start of the delayed window, ns.
+    isotope : str
+        Emitter of the positrons, see `sources.positron_kev`; nothing with ``back_to_back``.
 
     Returns
     -------
@@ -92,6 +96,7 @@ def simulate(
     """
     start_s = time.monotonic()
     em_tables.check(g4data_facts, physics_list)
+    positron_kev = sources.positron_kev(isotope).tolist() if particle == "e+" else []
     target = Path(coincidences_path)
     target.parent.mkdir(parents=True, exist_ok=True)
     log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)
@@ -104,7 +109,7 @@ def simulate(
             "source": source,
             "activity_bq": activity_bq,
             "duration_s": duration_s,
-            "particle": particle,
+            "positron_kev": positron_kev,
             "delay_ns": delay_ns,
         }
         result = run_worker(name, job, em_tables.environment(g4data_facts["root"]))
@@ -134,6 +139,7 @@ def simulate(
         "seed": seed,
         "physics_list": physics_list,
         "particle": particle,
+        "isotope": isotope if particle == "e+" else None,
         "tables": g4data_facts["tables"],
         "tables_note": g4data_facts["note"],
         "tree_written_by": "GATE" if is_written_by_gate else "tubepet (GATE had no coincidence)",
