@@ -39,7 +39,7 @@ def check(tmp_path, scanner, switches):
         decays, reals, counts = transport._joined(iter(slices))
         assert found[f"decays{isotope}"] == decays > 100
         assert np.array_equal(found[f"counts{isotope}"], counts) and len(counts) > 50
-        # mm, keV, and ns up to 5e4: rounding differs by fused products and the libraries' logarithms
+        # mm, keV, ns up to 5e4: rounding differs by fused products and libraries' logarithms
         np.testing.assert_allclose(found[f"reals{isotope}"], reals, rtol=0, atol=1e-6)
 
 
