@@ -1,6 +1,7 @@
-"""Child of test_positrons: positrons of F18 stop in water; angles and ranges as JSON.
+"""Child of test_positrons: positrons annihilate in water, or in a tube; angles and places.
 
-Usage: python positron_run.py OUT_DIR NUM_POSITRONS
+Usage: python positron_run.py JOB.json; job: folder, num, isotope, and source, as of
+`sources.tube_source`, or null for a point in water.
 """
 
 import json
@@ -11,9 +12,12 @@ import numpy as np
 import opengate
 import uproot
 
+from tubepet.simulate import sources
 from tubepet.simulate.geant4 import objects, physics
+from tubepet.types import Grid
 
-folder = Path(sys.argv[1])
+job = json.loads(Path(sys.argv[1]).read_text())
+folder = Path(job["folder"])
 units = opengate.g4_units
 mm = units.mm
 sim = opengate.Simulation()
@@ -24,20 +28,26 @@ sim.verbose_level = opengate.logger.NONE
 sim.physics_manager.physics_list_name = "G4EmStandardPhysics"
 sim.physics_manager.global_production_cuts.all = 1 * mm
 sim.world.size = [200 * mm] * 3
-water = sim.add_volume("Box", "water")
-water.size = [40 * mm] * 3
-water.material = "G4_WATER"
-source = sim.add_source("GenericSource", "source")
-source.position.type = "point"
+sim.world.material = "G4_AIR"
+if job["source"]:
+    tube = job["source"]
+    grid = Grid(**tube["grid"])
+    source = objects.add_tube(sim, units, tube["labels"], tube["activity"], grid)
+else:
+    water = sim.add_volume("Box", objects.OBJECT)
+    water.size = [40 * mm] * 3
+    water.material = "G4_WATER"
+    source = sim.add_source("GenericSource", "source")
+    source.position.type = "point"
 physics.set_positrons(sim, units)
-objects.shoot(source, units, "e+", 1.0)
-source.activity, source.n = 0, int(sys.argv[2])
+objects.shoot(source, units, 1.0, sources.positron_kev(job["isotope"]).tolist())
+source.activity, source.n = 0, job["num"]
 photons = sim.add_actor("PhaseSpaceActor", "photons")
-photons.attached_to = "water"
+photons.attached_to = "world"
 photons.steps_to_store = "first"
 photons.attributes = [
-    "EventID", "ParticleName", "TrackVertexKineticEnergy", "TrackVertexMomentumDirection",
-    "TrackVertexPosition",
+    "EventID", "ParticleName", "TrackCreatorProcess", "TrackVertexKineticEnergy",
+    "TrackVertexMomentumDirection", "TrackVertexPosition",
 ]  # fmt: skip
 photons.output_filename = "photons.root"
 sim.run()
@@ -45,7 +55,7 @@ sim.run()
 with uproot.open(folder / "photons.root") as file:
     data = file["photons"].arrays(library="np")
 kept = np.flatnonzero(
-    (data["ParticleName"] == "gamma") & (np.abs(data["TrackVertexKineticEnergy"] - 0.511) < 0.01)
+    (data["ParticleName"] == "gamma") & (data["TrackCreatorProcess"] == "annihil")
 )
 kept = kept[np.argsort(data["EventID"][kept], kind="stable")]
 first = np.flatnonzero(np.diff(data["EventID"][kept]) == 0)
@@ -54,8 +64,10 @@ along, place = (
     for name in ("TrackVertexMomentumDirection", "TrackVertexPosition")
 )
 off = along[first] + along[first + 1]  # zero if collinear
-result = {
-    "angle_deg": np.degrees(np.linalg.norm(off, axis=1)).tolist(),
-    "range_mm": np.linalg.norm(place[first], axis=1).tolist(),
-}
-(folder / "result.json").write_text(json.dumps(result))
+energy_mev = data["TrackVertexKineticEnergy"][kept][first]
+np.savez(
+    folder / "result.npz",
+    angle_deg=np.degrees(np.linalg.norm(off, axis=1)),
+    place_mm=place[first],
+    is_at_rest=np.abs(energy_mev - 0.511) < 0.01,
+)

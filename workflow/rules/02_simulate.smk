@@ -56,6 +56,7 @@ rule simulate_tube:
         physics_list=config["simulate"]["physics_list"],
         geometry=config["simulate"]["geometry"],
         particle=config["simulate"]["source"],
+        isotope=config["simulate"]["isotope"],
         delay_ns=config["simulate"]["delay_ns"],
         device=config["simulate"]["device"],
         code=code_digest(

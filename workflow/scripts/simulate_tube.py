@@ -26,5 +26,6 @@ stats = engines.simulate(
     particle=params.particle,
     delay_ns=params.delay_ns,
     device=params.device,
+    isotope=params.isotope,
 )
 io.write_json(snakemake.output.stats, stats)

@@ -93,7 +93,8 @@ def facts(
         )
     if any(s.get("particle") == "e+" for s in stats):
         sentences.append(
-            "Decays emit positrons with the energies of F18; their range is not validated."
+            f"Decays emit positrons with the energies of {stats[0]['isotope']}, which annihilate "
+            "where they stop; activities count positrons."
         )
     sentences.append(
         "Image unit: "

@@ -25,6 +25,7 @@ def simulate(
     particle: str,
     delay_ns: float,
     device: str,
+    isotope: str = "F18",
 ) -> dict[str, Any]:
     """Simulate one acquisition; see `gate.simulate` and `transport.simulate`.
 
@@ -39,13 +40,11 @@ def simulate(
     if engine == "gate":
         return gate.simulate(
             *common, physics_list, g4data_facts, seed, coincidences_path,
-            particle=particle, delay_ns=delay_ns,
+            particle=particle, delay_ns=delay_ns, isotope=isotope,
         )  # fmt: skip
-    if engine == "fast" and particle != "back_to_back":
-        raise InputError(
-            f"simulate.source: got {particle} with simulate.engine fast, expected back_to_back "
-            "(only GATE follows positrons)"
-        )
     if engine == "fast":
-        return transport.simulate(*common, seed, num_threads, coincidences_path, delay_ns, device)
+        return transport.simulate(
+            *common, seed, num_threads, coincidences_path, delay_ns, device,
+            particle=particle, isotope=isotope,
+        )  # fmt: skip
     raise InputError(f"simulate.engine: got {engine}, expected gate or fast")

@@ -1,11 +1,13 @@
-"""What is simulated: tubes as voxels or solids, and the calibration source."""
+"""What is simulated: tubes as voxels or solids, the calibration source, energies of positrons."""
 
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import loggamma
 
 from tubepet.errors import InputError
 from tubepet.types import Grid, Volume
@@ -13,6 +15,33 @@ from tubepet.types import Grid, Volume
 CALIBRATION_RADIUS_SHARE = 0.875  # chosen: clear of the edge of the image
 CALIBRATION_ACTIVITY_BQ = 1e4  # chosen: randoms stay below 0.1 % of the prompts
 SOLID_FAMILIES = ("round", "eccentric", "stepped")  # made of cylinders
+ELECTRON_KEV = 510.99895
+FINE_STRUCTURE = 1 / 137.035999
+COMPTON_FM = 386.15927  # Compton wavelength of the electron over 2 pi
+NUM_INTERVALS = 512  # of a spectrum, equally probable
+
+
+class Emitter(NamedTuple):
+    """A positron emitter; its branches are (end point in keV, positrons per decay).
+
+    Attributes
+    ----------
+    z, nucleons : int
+        Of the daughter.
+    branches : tuple
+        Decay Data Evaluation Project (Be et al., Table of Radionuclides, BIPM).
+    """
+
+    z: int
+    nucleons: int
+    branches: tuple[tuple[float, float], ...]
+
+
+EMITTERS = {
+    "F18": Emitter(8, 18, ((633.9, 0.9686),)),
+    "Ga68": Emitter(30, 68, ((1899.1, 0.8768), (821.7, 0.0119))),
+    "Cu64": Emitter(28, 64, ((653.1, 0.1752),)),
+}
 
 
 def tube_source(labels_path: str | Path, activity_path: str | Path, grid: Grid) -> dict[str, Any]:
@@ -82,3 +111,46 @@ def calibration_source(
         "radius_mm": CALIBRATION_RADIUS_SHARE * num_pixels * pixel_mm / 2,
         "length_mm": num_slices * slice_mm,
     }
+
+
+def positron_kev(isotope: str) -> NDArray[np.float64]:
+    """Return borders of equally probable intervals of an isotope's positron energies, in keV.
+
+    The shape of allowed transitions, F p W (W0 - W)^2, with the Fermi function of a point charge
+    (Evans, The Atomic Nucleus, 1955, ch. 17), and screening after Rose (1936, Phys. Rev. 49, 727):
+    the positron gains the potential of the daughter's electrons, 1.13 alpha^2 Z^(4/3).
+
+    Returns
+    -------
+    float64 array, shape (`NUM_INTERVALS` + 1,)
+
+    Raises
+    ------
+    InputError
+        If there are no data of the isotope.
+    """
+    if isotope not in EMITTERS:
+        raise InputError(
+            f"simulate.isotope: got {isotope}, expected an isotope with data: {', '.join(EMITTERS)}"
+        )
+    emitter = EMITTERS[isotope]
+    last_kev = max(kev for kev, _ in emitter.branches)
+    energy_kev = np.linspace(0.0, last_kev, 8001)
+    total = 1 + energy_kev / ELECTRON_KEV + 1.13 * FINE_STRUCTURE**2 * emitter.z ** (4 / 3)
+    momentum = np.sqrt(total**2 - 1)
+    strength = FINE_STRUCTURE * emitter.z
+    root = math.sqrt(1 - strength**2)
+    slowness = -strength * total / momentum  # a positron is repelled
+    radius = 1.2 * emitter.nucleons ** (1 / 3) / COMPTON_FM
+    fermi = (2 * momentum * radius) ** (2 * (root - 1)) * np.exp(
+        math.pi * slowness + 2 * loggamma(root + 1j * slowness).real
+    )
+    density = np.zeros_like(energy_kev)
+    for end_kev, share in emitter.branches:
+        left = np.maximum(end_kev - energy_kev, 0.0)
+        shape = fermi * momentum * total * left**2
+        density += share * shape / shape.sum()
+    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    borders = np.linspace(0.0, below[-1], NUM_INTERVALS + 1)
+    # where the density is zero the sum stands still, at both ends
+    return np.interp(borders, below, energy_kev)

@@ -110,6 +110,7 @@ BAD = {
         r"defect pit \(tube_0001\)",
     ),
     "unknown source": ({"simulate": {"source": "e-"}}, r"simulate\.source.*'e-'"),
+    "unknown isotope": ({"simulate": {"isotope": "O15"}}, r"isotope.*'O15'.*F18.*Ga68.*Cu64"),
     "variant with an unknown key": (
         {"study": {"variants": {"odd": {"model": "vae", "set": {"kapa": 3}}}}},
         r"study\.variants\.odd\.set: generate\.vae: .*kapa",

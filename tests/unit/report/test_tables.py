@@ -31,16 +31,16 @@ def test_facts_name_substitutes_and_empty_tubes():
     assert "1 of 2 tubes gave no coincidence at all (tube_0000)" in text
 
 
-def test_facts_say_that_the_positron_range_is_not_validated():
+def test_facts_name_the_emitter_of_the_positrons():
     facts = tables.facts(
-        [stats("tube_0000", 5) | {"particle": "e+"}],
+        [stats("tube_0000", 5) | {"particle": "e+", "isotope": "Ga68"}],
         stats("literal", 8),
         {"sentence": "unresolved: too few"},
         VERDICT,
         {"unit": "Bq/mm3", "num_slices": {"train": 3, "test": 2}},
         {"source": "made by config", "is_standin": True},
     )
-    assert any("range is not validated" in sentence for sentence in facts["sentences"])
+    assert any("positrons with the energies of Ga68" in line for line in facts["sentences"])
 
 
 def test_cost_sums_jobs_of_a_rule(tmp_path):

@@ -27,19 +27,20 @@ def check(tmp_path, scanner, switches):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = np.load(tmp_path / "found.npz")
-    slices, edges_ns = [], cuda_run.EDGES_NS.tolist()
-    for i, times in enumerate(pairwise(edges_ns)):
-        slices.append(
-            kernels.decay_slice(
-                cuda_run.SEED, cuda_run.FIRST + i, *times, cuda_run.ACTIVITY_BQ,
-                *cuda_run.fixed(scanner),
-            )
-        )  # fmt: skip
-    decays, reals, counts = transport._joined(iter(slices))
-    assert found["decays"] == decays > 100
-    assert np.array_equal(found["counts"], counts) and len(counts) > 50
-    # mm, keV, and ns up to 5e4: rounding differs by fused products and the libraries' logarithms
-    np.testing.assert_allclose(found["reals"], reals, rtol=0, atol=1e-6)
+    for isotope in cuda_run.ISOTOPES:
+        slices, edges_ns = [], cuda_run.EDGES_NS.tolist()
+        for i, times in enumerate(pairwise(edges_ns)):
+            slices.append(
+                kernels.decay_slice(
+                    cuda_run.SEED, cuda_run.FIRST + i, *times, cuda_run.ACTIVITY_BQ,
+                    *cuda_run.fixed(scanner, isotope),
+                )
+            )  # fmt: skip
+        decays, reals, counts = transport._joined(iter(slices))
+        assert found[f"decays{isotope}"] == decays > 100
+        assert np.array_equal(found[f"counts{isotope}"], counts) and len(counts) > 50
+        # mm, keV, ns up to 5e4: rounding differs by fused products and libraries' logarithms
+        np.testing.assert_allclose(found[f"reals{isotope}"], reals, rtol=0, atol=1e-6)
 
 
 def test_simulated_gpu_gives_the_singles_of_the_cpu(tmp_path, scanner):

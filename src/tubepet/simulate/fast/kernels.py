@@ -29,6 +29,8 @@ LOCAL_KEV = 10.0  # a photon of less goes 10 um in LYSO
 MOST_GAP_MM, GAP_STEP_MM = 5.0, 0.1  # an electron's way to the next crystal
 SPIN_BOUND = 1.4  # of McKinley and Feshbach's factor up to lutetium
 PHOTOELECTRIC, COMPTON, RAYLEIGH, VIRTUAL = 0, 1, 2, 3
+OUTSIDE, ON_RING = -1, -2  # where a positron is, if not in a voxel
+BEYOND_MM = 1e-6  # a step over a face, to be in the voxel behind it
 SAME_ANGLE = 1 / ANGLE_STEP_KEV
 LAST_BIN = NUM_QUANTILES - 1
 # Columns of the singles that `decay_slice` returns.
@@ -454,6 +456,125 @@ def place_of(source, box, state):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def material_at(x, y, z, box):  # type: ignore[no-untyped-def]
+    """Material of a place: that of its voxel, air outside the box."""
+    if not (
+        box.low_mm[0] <= x < box.high_mm[0]
+        and box.low_mm[1] <= y < box.high_mm[1]
+        and box.low_mm[2] <= z < box.high_mm[2]
+    ):
+        return OUTSIDE
+    num_z, num_y, num_x = box.labels.shape
+    return int(
+        box.labels[
+            min(int((z - box.low_mm[2]) * box.per_mm[2]), num_z - 1),
+            min(int((y - box.low_mm[1]) * box.per_mm[1]), num_y - 1),
+            min(int((x - box.low_mm[0]) * box.per_mm[0]), num_x - 1),
+        ]
+    )
+
+
+@inlined
+def to_face(x, u, low_mm, per_mm):  # type: ignore[no-untyped-def]
+    """Way to the next face of the voxels along one axis."""
+    if u == 0.0:
+        return np.inf
+    i = int((x - low_mm) * per_mm)
+    return max(0.0, (low_mm + (i + 1 if u > 0.0 else i) / per_mm - x) / u)
+
+
+@lean
+def glide(x, y, z, u, v, w, way, material, box, inner2):  # type: ignore[no-untyped-def]
+    """Go straight on, as far as the material reaches, at most `way` (mm).
+
+    Returns
+    -------
+    gone_mm : float
+    material : int
+        Of the place reached; `ON_RING` at the inner cylinder of the ring.
+    """
+    gone = 0.0
+    while True:
+        if material != OUTSIDE:
+            face = min(
+                to_face(x, u, box.low_mm[0], box.per_mm[0]),
+                to_face(y, v, box.low_mm[1], box.per_mm[1]),
+                to_face(z, w, box.low_mm[2], box.per_mm[2]),
+            )
+        else:
+            a, b = u * u + v * v, x * u + y * v
+            ring = (math.sqrt(max(0.0, b * b - a * (x * x + y * y - inner2))) - b) / a
+            near, far = box_span(x, y, z, u, v, w, box)
+            face = ring
+            if near < far and far > 0.0:
+                face = max(near, 0.0)
+            elif gone + ring < way:
+                return gone + ring, ON_RING
+        if gone + face >= way:
+            return way, material
+        face += BEYOND_MM
+        gone, x, y, z = gone + face, x + face * u, y + face * v, z + face * w
+        now = material_at(x, y, z, box)
+        if now != material:
+            return gone, now
+
+
+@lean
+def follow_positron(x, y, z, positrons, box, ring, state):  # type: ignore[no-untyped-def]
+    """Follow a positron from its decay to where it annihilates, see `positrons`.
+
+    A step ends where the material changes, without the turn if its hinge lies beyond (Salvat et al.
+    2011, section 4.3). In air outside the voxels it goes on as in air.
+
+    Returns
+    -------
+    x, y, z : float
+    kinetic_kev : float
+        What is left: nothing, unless it reached the ring.
+    is_on_ring : bool
+        Whether it reached the inner cylinder of the ring, crystals or not.
+    """
+    place = uniform(state) * (len(positrons.energies_kev) - 1)
+    i = int(place)
+    low, high = positrons.energies_kev[i], positrons.energies_kev[i + 1]
+    kinetic_kev = low + (place - i) * (high - low)
+    w = 2 * uniform(state) - 1
+    sine, cos = circle(uniform(state))
+    across = math.sqrt(1 - w * w)
+    u, v = across * cos, across * sine
+    rungs_kev, inner2 = positrons.rungs_kev, ring.inner_mm**2
+    k = len(rungs_kev) - 1
+    while k >= 0 and rungs_kev[k] >= kinetic_kev:
+        k -= 1
+    label = material_at(x, y, z, box)
+    while k >= 0:
+        material = AIR if label == OUTSIDE else label
+        share = (kinetic_kev - rungs_kev[k]) / (rungs_kev[k + 1] - rungs_kev[k])
+        way = share * (positrons.range_mm[material, k + 1] - positrons.range_mm[material, k])
+        bend = share * (positrons.bend[material, k + 1] - positrons.bend[material, k])
+        hinge = uniform(state) * way
+        gone, now = glide(x, y, z, u, v, w, hinge, label, box, inner2)
+        x, y, z = x + gone * u, y + gone * v, z + gone * w
+        if now == label:
+            # exponential in 1 - cosine, of mean 1 - exp(-bend): many small angles
+            cos = max(-1.0, 1.0 - (1.0 - math.exp(-bend)) * exponential(state))
+            u, v, w = deflect(u, v, w, cos, state)
+            rest, now = glide(x, y, z, u, v, w, way - hinge, label, box, inner2)
+            x, y, z, gone = x + rest * u, y + rest * v, z + rest * w, gone + rest
+        if now == label:
+            kinetic_kev = rungs_kev[k]
+            k -= 1
+            continue
+        kinetic_kev -= (kinetic_kev - rungs_kev[k]) * min(1.0, gone / way)
+        if now == ON_RING:
+            return x, y, z, kinetic_kev, True
+        if kinetic_kev <= rungs_kev[k]:
+            k -= 1
+        label = now
+    return x, y, z, 0.0, False
+
+
+@inlined
 def keep_ray(row, x, y, z, energy_kev, margin_mm, ring, born, num_born, state):  # type: ignore[no-untyped-def]
     """Keep an X-ray if its first flight could take it out of the crystal; returns those kept."""
     step = exponential(state) * ring.free_mm[int(energy_kev + 0.5)]
@@ -706,6 +827,23 @@ def follow(  # type: ignore[no-untyped-def]
         across = math.sqrt(1 - w_first * w_first)
         u_first, v_first = across * cos, across * sine
         num_touched, num_born = 0, 0
+        x, y, z, is_on_ring = x_source, y_source, z_source, False
+        if len(source.positrons.energies_kev) > 0:
+            x, y, z, kinetic_kev, is_on_ring = follow_positron(
+                x, y, z, source.positrons, box, ring, state
+            )
+            if is_on_ring:
+                if abs(z) >= ring.half_length_mm:  # it leaves the scanner
+                    num_decays += 1
+                    continue
+                ahead = 1 + BEYOND_MM
+                x, y = x * ahead, y * ahead
+                crystal, _ = crystal_at(x, y, z, ring)
+                if crystal >= 0:
+                    i, num_touched = slot_of(
+                        crystal, 0.0, 0, 0, crystals, deposits, scatters, num_touched
+                    )
+                    deposits[i, 0] += kinetic_kev
         for photon in range(2):
             if photon == 0:
                 u, v, w = u_first, v_first, w_first
@@ -714,9 +852,9 @@ def follow(  # type: ignore[no-untyped-def]
                 bend = 1 - source.bend2 * exponential(state)
                 u, v, w = deflect(-u_first, -v_first, -w_first, bend, state)
             num_touched, num_born = follow_photon(
-                x_source, y_source, z_source, u, v, w, ELECTRON_KEV, False, box, ring, air, cosine,
-                electrons, readout.least_kev, state, crystals, deposits, scatters, born,
-                num_touched, num_born,
+                x, y, z, u, v, w, ELECTRON_KEV, is_on_ring, box, ring, air, cosine, electrons,
+                readout.least_kev, state, crystals, deposits, scatters, born, num_touched,
+                num_born,
             )  # fmt: skip
         num_singles = read_out(
             time_ns, num_decays, x_source, y_source, z_source, ring, electrons, readout, state,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
 from tubepet.errors import InputError
 from tubepet.simulate.fast import electrons
+from tubepet.simulate.fast.positrons import NONE, Positrons
 from tubepet.simulate.fast.tables import AIR, CRYSTAL, MATERIALS, Photons
 from tubepet.types import Grid, Scanner, Volume
 
@@ -27,6 +28,7 @@ class Source(NamedTuple):
     alias: NDArray[np.int32]  # (n,)
     radius_mm: float  # of the cylinder that fills the box; 0: voxels
     bend2: float  # variance of the accolinearity, rad2
+    positrons: Positrons = NONE
 
 
 class Box(NamedTuple):

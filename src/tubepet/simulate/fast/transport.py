@@ -32,7 +32,7 @@ from tubepet.simulate.coincidences import (
     branches,
     singles_facts,
 )
-from tubepet.simulate.fast import cuda, electronics, kernels, setup, tables
+from tubepet.simulate.fast import cuda, electronics, kernels, positrons, setup, tables
 from tubepet.simulate.fast.electronics import Piece, Singles
 from tubepet.types import Scanner
 
@@ -86,6 +86,9 @@ def simulate(
     coincidences_path: str | Path,
     delay_ns: float,
     device: str,
+    *,
+    particle: str = "back_to_back",
+    isotope: str = "F18",
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -107,6 +110,8 @@ def simulate(
         Start of the delayed window, ns.
     device : str
         As `chosen_device`.
+    particle, isotope : str
+        As in `tubepet.simulate.geant4.gate.simulate`.
 
     Returns
     -------
@@ -122,6 +127,9 @@ def simulate(
     device = chosen_device(device)
     photons = tables.photons()
     what = _source(source, scanner, photons)
+    if particle == "e+":
+        emitting = what[0]._replace(positrons=positrons.positrons(isotope))
+        what = emitting, what[1]
     setup_s = time.monotonic() - start_s
     log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)
     run_cpu_s = time.process_time()
@@ -147,7 +155,8 @@ def simulate(
         "duration_s": duration_s,
         "seed": seed,
         "physics_list": "none (tubepet's transport)",
-        "particle": "back_to_back",
+        "particle": particle,
+        "isotope": isotope if particle == "e+" else None,
         "tables": "xraylib",
         "tables_note": NOTE,
         "tree_written_by": "tubepet",

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tubepet import io
 from tubepet.errors import InputError
 from tubepet.logs import log
+from tubepet.simulate import sources
 from tubepet.simulate.coincidences import (
     DELAYED_TREE,
     RANDOM,
@@ -61,6 +62,7 @@ def simulate(
     particle: str,
     delay_ns: float,
     crystal_cut_mm: float = physics.CRYSTAL_CUT_MM,
+    isotope: str = "F18",
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -87,6 +89,8 @@ def simulate(
         Start of the delayed window, ns.
     crystal_cut_mm : float
         Production cut in the crystals, as a range.
+    isotope : str
+        Emitter of the positrons, see `sources.positron_kev`; nothing with ``back_to_back``.
 
     Returns
     -------
@@ -101,6 +105,7 @@ def simulate(
     """
     start_s = time.monotonic()
     em_tables.check(g4data_facts, physics_list)
+    positron_kev = sources.positron_kev(isotope).tolist() if particle == "e+" else []
     target = Path(coincidences_path)
     target.parent.mkdir(parents=True, exist_ok=True)
     log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)
@@ -113,7 +118,7 @@ def simulate(
             "source": source,
             "activity_bq": activity_bq,
             "duration_s": duration_s,
-            "particle": particle,
+            "positron_kev": positron_kev,
             "delay_ns": delay_ns,
             "crystal_cut_mm": crystal_cut_mm,
         }
@@ -154,6 +159,7 @@ def simulate(
         "seed": seed,
         "physics_list": physics_list,
         "particle": particle,
+        "isotope": isotope if particle == "e+" else None,
         "tables": g4data_facts["tables"],
         "tables_note": g4data_facts["note"],
         "tree_written_by": written_by,

@@ -99,7 +99,7 @@ def _cylinder_source(sim: Any, units: Any, volume: str, radius_mm: float, length
     return source
 
 
-def shoot(source: Any, units: Any, particle: str, activity_bq: float) -> None:
+def shoot(source: Any, units: Any, activity_bq: float, positron_kev: list[float]) -> None:
     """Let a source emit, isotropically.
 
     Parameters
@@ -107,17 +107,20 @@ def shoot(source: Any, units: Any, particle: str, activity_bq: float) -> None:
     source : opengate source
     units : Box
         ``opengate.g4_units``.
-    particle : str
-        ``back_to_back``: photon pairs of 511 keV, not quite collinear, no positron range;
-        ``e+``: positrons with the energies of F18, which Geant4 slows down and annihilates
-        (see `physics.set_positrons`).
     activity_bq : float
-        Decays per second.
+        Decays per second, by positron emission.
+    positron_kev : list of float
+        Borders of equally probable intervals of the positrons' energies: Geant4 slows them down
+        and annihilates them (see `physics.set_positrons`). Empty: photon pairs of 511 keV, not
+        quite collinear, no positron range.
     """
-    source.particle = particle
     source.direction.type = "iso"
-    if particle == "back_to_back":
-        source.direction.accolinearity_flag = True
+    if positron_kev:
+        source.particle = "e+"
+        source.energy.type = "histogram"  # borders, each with the weight of the interval below it
+        source.energy.histogram_energy = [kev * units.keV for kev in positron_kev]
+        source.energy.histogram_weight = [0.0] + [1.0] * (len(positron_kev) - 1)
     else:
-        source.energy.type = "F18"
+        source.particle = "back_to_back"
+        source.direction.accolinearity_flag = True
     source.activity = activity_bq * units.Bq

@@ -13,6 +13,9 @@ OTHER_CUT_MM = 1.0
 # The default of 7 leaves up to 5 % in the photoelectric cross section of LYSO between 200 and
 # 400 keV: Geant4's spline through few energies errs behind the model's first one, 200 keV.
 BINS_PER_DECADE = 20
+# Electrons and positrons lose at most this share of their range in a step, until 1 um is left: a
+# third of the share changes the mean distance of F18 in water by -0.6 +- 0.8 %, ten times by -8 %.
+STEP_FUNCTION = "0.01 1 um"
 
 
 def set_physics(sim: Any, units: Any, physics_list: str, crystal_cut_mm: float) -> None:
@@ -42,11 +45,14 @@ def set_physics(sim: Any, units: Any, physics_list: str, crystal_cut_mm: float) 
 
 
 def set_positrons(sim: Any, units: Any) -> None:
-    """Let pairs of annihilating positrons be not quite collinear, as they are in water.
+    """Let positrons go as far as they do, and their pairs be not quite collinear, as in water.
 
+    The list's own steps are too long: a positron whose range is below the distance to the next
+    surface goes there in one step, turned but not displaced sideways, and ends 20 % too near.
     Geant4's default pairs are collinear. Its model after Allison gives the electron of water the
     momentum that makes the angle, if the material states its energy per ion pair; with 5 eV
     (opengate's test079) it comes to 0.48 degrees FWHM in each plane (tests/validation).
     """
     sim.g4_commands_before_init.append("/process/em/setPositronAtRestModel Allison")
+    sim.g4_commands_before_init.append(f"/process/eLoss/StepFunction {STEP_FUNCTION}")
     sim.physics_manager.mean_energy_per_ion_pair["G4_WATER"] = 5.0 * units.eV

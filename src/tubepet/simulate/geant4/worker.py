@@ -65,10 +65,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         sources = objects.add_solids(sim, units, source["wall"], source["fluid"])
     else:
         sources = [objects.add_cylinder(sim, units, source["radius_mm"], source["length_mm"])]
-    if job["particle"] == "e+":
+    if job["positron_kev"]:
         physics.set_positrons(sim, units)
     for one, share in zip(sources, source.get("shares", [1.0]), strict=True):
-        objects.shoot(one, units, job["particle"], share * job["activity_bq"])
+        objects.shoot(one, units, share * job["activity_bq"], job["positron_kev"])
     digitizer.add_digitizer(
         sim, units, instrument, job["delay_ns"], "singles.root", "coincidences.root"
     )
