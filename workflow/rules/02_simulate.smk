@@ -58,6 +58,7 @@ rule simulate_tube:
         particle=config["simulate"]["source"],
         delay_ns=config["simulate"]["delay_ns"],
         device=config["simulate"]["device"],
+        lutetium=config["simulate"]["lutetium"],
         code=code_digest(
             "tubepet.rng",
             "tubepet.simulate.engines",

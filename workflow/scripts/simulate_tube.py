@@ -26,5 +26,6 @@ stats = engines.simulate(
     particle=params.particle,
     delay_ns=params.delay_ns,
     device=params.device,
+    has_lutetium=params.lutetium,
 )
 io.write_json(snakemake.output.stats, stats)

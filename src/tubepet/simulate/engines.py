@@ -25,6 +25,7 @@ def simulate(
     particle: str,
     delay_ns: float,
     device: str,
+    has_lutetium: bool = False,
 ) -> dict[str, Any]:
     """Simulate one acquisition; see `gate.simulate` and `transport.simulate`.
 
@@ -39,7 +40,7 @@ def simulate(
     if engine == "gate":
         return gate.simulate(
             *common, physics_list, g4data_facts, seed, coincidences_path,
-            particle=particle, delay_ns=delay_ns,
+            particle=particle, delay_ns=delay_ns, has_lutetium=has_lutetium,
         )  # fmt: skip
     if engine == "fast" and particle != "back_to_back":
         raise InputError(
@@ -47,5 +48,8 @@ def simulate(
             "(only GATE follows positrons)"
         )
     if engine == "fast":
-        return transport.simulate(*common, seed, num_threads, coincidences_path, delay_ns, device)
+        return transport.simulate(
+            *common, seed, num_threads, coincidences_path, delay_ns, device,
+            has_lutetium=has_lutetium,
+        )  # fmt: skip
     raise InputError(f"simulate.engine: got {engine}, expected gate or fast")

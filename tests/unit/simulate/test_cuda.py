@@ -29,13 +29,12 @@ def check(tmp_path, scanner, switches):
     found = np.load(tmp_path / "found.npz")
     slices, edges_ns = [], cuda_run.EDGES_NS.tolist()
     for i, times in enumerate(pairwise(edges_ns)):
-        slices.append(
-            kernels.decay_slice(
-                cuda_run.SEED, cuda_run.FIRST + i, *times, cuda_run.ACTIVITY_BQ,
-                *cuda_run.fixed(scanner),
-            )
+        decays, *singles = kernels.decay_slice(
+            cuda_run.SEED, cuda_run.FIRST + i, *times, cuda_run.ACTIVITY_BQ,
+            *cuda_run.fixed(scanner),
         )  # fmt: skip
-    decays, reals, counts = transport._joined(iter(slices))
+        slices.append((decays, 0, *singles))
+    decays, _, reals, counts = transport._joined(iter(slices))
     assert found["decays"] == decays > 100
     assert np.array_equal(found["counts"], counts) and len(counts) > 50
     # mm, keV, and ns up to 5e4: rounding differs by fused products and the libraries' logarithms

@@ -25,14 +25,13 @@ from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.simulate.coincidences import (
     DELAYED_TREE,
-    RANDOM,
-    SCATTER,
+    NUM_TRUTHS,
     TREE,
-    TRUE,
     add_missing_trees,
     crystal_of,
     read_coincidences,
     singles_facts,
+    truth_facts,
 )
 from tubepet.simulate.geant4 import em_tables
 from tubepet.types import Scanner
@@ -54,6 +53,7 @@ def simulate(
     *,
     particle: str,
     delay_ns: float,
+    has_lutetium: bool = False,
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -78,11 +78,14 @@ def simulate(
         ``back_to_back`` or ``e+``, see `tubepet.simulate.geant4.objects.shoot`.
     delay_ns : float
         Start of the delayed window, ns.
+    has_lutetium : bool
+        Whether 176Lu decays in the crystals.
 
     Returns
     -------
     dict
-        decays, singles, prompts, trues, scatters, randoms, delayed, and what made them.
+        decays (of the source), lutetium_decays, singles, prompts, trues, scatters, randoms,
+        intrinsic, delayed, and what made them.
 
     Raises
     ------
@@ -106,6 +109,7 @@ def simulate(
             "duration_s": duration_s,
             "particle": particle,
             "delay_ns": delay_ns,
+            "has_lutetium": has_lutetium,
         }
         result = run_worker(name, job, em_tables.environment(g4data_facts["root"]))
         made = Path(folder) / "coincidences.root"
@@ -116,17 +120,15 @@ def simulate(
         singles = _count_singles(Path(folder) / "singles.root", scanner)
         with io.atomic(target) as part:
             made.rename(part)
-    counts = np.bincount(events.truth, minlength=3)
+    counts = np.bincount(events.truth, minlength=NUM_TRUTHS)
     stats = {
         "tube": name,
         "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
         "engine": "gate",
         "decays": result["decays"],
+        "lutetium_decays": result["lutetium_decays"],
         **singles_facts(singles, scanner),
-        "prompts": len(events),
-        "trues": int(counts[TRUE]),
-        "scatters": int(counts[SCATTER]),
-        "randoms": int(counts[RANDOM]),
+        **truth_facts(counts),
         "delayed": num_delayed,
         "delay_ns": delay_ns,
         "activity_bq": activity_bq,
@@ -145,7 +147,8 @@ def simulate(
         "peak_memory_mb": round(result["peak_memory_mb"]),
     }
     log.info(
-        "%s: %d decays in, %d coincidences out (%d true, %d scatter, %d random), %.1f s",
+        "%s: %d decays in, %d coincidences out (%d true, %d scatter, %d random, %d intrinsic), "
+        "%.1f s",
         name, stats["decays"], stats["prompts"], *counts, stats["wall_s"],
     )  # fmt: skip
     return stats
