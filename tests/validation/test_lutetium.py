@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("lutetium")]
 
 GATE_S, FAST_S = 0.3, 3.0  # 300,000 decays by GATE, half a minute
 LOW_KEV = 150.0  # below the gamma rays of 202 and 307 keV: a hundred times more pairs than at 350
+NOTHING_BQ = 1e-3  # GATE wants a source; it has no decay in this time
 SOURCE = sources.calibration_source(20, 1.0, 10, 1.0)
 
 
@@ -39,11 +40,11 @@ def runs(root, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate, "_count_singles", count)
         by_gate = gate.simulate(
-            "lutetium", SOURCE, 0.0, GATE_S, scanner, "G4EmStandardPhysics", facts, 8,
+            "lutetium", SOURCE, NOTHING_BQ, GATE_S, scanner, "G4EmStandardPhysics", facts, 8,
             folder / "gate.root", particle="back_to_back", delay_ns=500.0, has_lutetium=True,
         )  # fmt: skip
     fast = transport.simulate(
-        "lutetium", SOURCE, 0.0, FAST_S, scanner, 8, 2, folder / "fast.root", 500.0, "cpu",
+        "lutetium", SOURCE, NOTHING_BQ, FAST_S, scanner, 8, 2, folder / "fast.root", 500.0, "cpu",
         has_lutetium=True,
     )  # fmt: skip
     photons = tables.photons()
