@@ -112,7 +112,8 @@ class Listmode:
     time_difference_ns : float64 array, shape (n,)
         t2 - t1.
     truth : uint8 array, shape (n,)
-        0 true, 1 scatter (in the object), 2 random. For validation; no reconstruction reads it.
+        0 true, 1 scatter (in the object), 2 random, 3 intrinsic (one decay of 176Lu in a crystal).
+        For validation; no reconstruction reads it.
     time_s : float64 array, shape (n,)
         Time of the first photon since the start of the acquisition; shape (0,): unknown.
     """

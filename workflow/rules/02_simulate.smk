@@ -59,6 +59,7 @@ rule simulate_tube:
         isotope=config["simulate"]["isotope"],
         delay_ns=config["simulate"]["delay_ns"],
         device=config["simulate"]["device"],
+        lutetium=config["simulate"]["lutetium"],
         code=code_digest(
             "tubepet.rng",
             "tubepet.simulate.engines",

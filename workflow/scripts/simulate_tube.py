@@ -27,5 +27,6 @@ stats = engines.simulate(
     delay_ns=params.delay_ns,
     device=params.device,
     isotope=params.isotope,
+    has_lutetium=params.lutetium,
 )
 io.write_json(snakemake.output.stats, stats)

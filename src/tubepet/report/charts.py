@@ -52,15 +52,17 @@ def _style(figure: go.Figure, **layout: Any) -> None:
 def draw_counts(counts: pd.DataFrame) -> Chart:
     """Draw the coincidences of every tube by kind (`counts.csv`)."""
     figure = _figure("tube", "coincidences", barmode="stack")
-    for kind in ("trues", "scatters", "randoms"):
+    kinds = ["trues", "scatters", "randoms", "intrinsic"]
+    for kind in kinds:
         figure.add_bar(x=counts["tube"], y=counts[kind], name=kind)
     return Chart(
         "counts",
         "Coincidences per tube",
-        "Trues, scatters and randoms are the simulation's truth, which no reconstruction reads. "
+        "Trues, scatters, randoms and intrinsic pairs (of 176Lu in the crystals) are the "
+        "simulation's truth, which no reconstruction reads. "
         "Suspicious: a tube with far fewer coincidences than its neighbours.",
         figure,
-        counts[["tube", "decays", "trues", "scatters", "randoms"]],
+        counts[["tube", "decays", *kinds]],
     )
 
 

@@ -20,7 +20,8 @@ from tubepet.types import Listmode, Scanner
 SCATTER_PROCESSES = ("compt", "Rayl")  # Geant4's names
 
 TREE, DELAYED_TREE = "Coincidences", "Delayed"
-TRUE, SCATTER, RANDOM = 0, 1, 2
+TRUE, SCATTER, RANDOM, INTRINSIC = 0, 1, 2, 3
+NUM_TRUTHS = 4
 # GATE's branches, each with a 1 and a 2 after the name (before the axis).
 BRANCH_TYPES = {
     "EventID": "int32",
@@ -31,7 +32,9 @@ BRANCH_TYPES = {
     "PostPosition": "float64",
     "PreStepUniqueVolumeID": "string",
 }
-COUNTS = ["tube", "decays", "singles", "prompts", "trues", "scatters", "randoms", "delayed"]
+COUNTS = [
+    "tube", "decays", "singles", "prompts", "trues", "scatters", "randoms", "intrinsic", "delayed"
+]  # fmt: skip
 
 
 def branches(*quantities: str) -> list[str]:
@@ -63,7 +66,8 @@ def read_coincidences(path: str | Path, scanner: Scanner, tree: str = TREE) -> L
     Returns
     -------
     Listmode
-        Empty if the tree is. truth: 0 true, 1 scattered in the object, 2 random (two decays).
+        Empty if the tree is. truth: 0 true, 1 scattered in the object, 2 random (two decays),
+        3 intrinsic (one decay in a crystal).
 
     Raises
     ------
@@ -71,7 +75,9 @@ def read_coincidences(path: str | Path, scanner: Scanner, tree: str = TREE) -> L
         If the file is cut or damaged, lacks the tree or a branch, or comes from another scanner.
     """
     counters = [f"n_{process}" for process in SCATTER_PROCESSES]
-    data = read_branches(path, branches("PostPosition", "EventID", "GlobalTime", *counters), tree)
+    born = [f"EventPosition1_{axis}" for axis in "XY"]
+    names = branches("PostPosition", "EventID", "GlobalTime", *counters)
+    data = read_branches(path, [*names, *born], tree)
     try:
         crystal1, crystal2 = (
             crystal_of(scanner, *(data[f"PostPosition{i}_{axis}"] for axis in "XYZ"))
@@ -81,7 +87,9 @@ def read_coincidences(path: str | Path, scanner: Scanner, tree: str = TREE) -> L
         raise InputError(f"{path}: {error}") from error
     is_scattered = sum(data[name] for name in branches(*counters)) > 0
     is_random = data["EventID1"] != data["EventID2"]
-    truth = np.where(is_random, RANDOM, np.where(is_scattered, SCATTER, TRUE)).astype(np.uint8)
+    is_intrinsic = np.hypot(*(data[name] for name in born)) >= scanner.inner_radius_mm
+    same = np.where(is_intrinsic, INTRINSIC, np.where(is_scattered, SCATTER, TRUE))
+    truth = np.where(is_random, RANDOM, same).astype(np.uint8)
     time_ns = data["GlobalTime1"], data["GlobalTime2"]
     if not (np.isfinite(time_ns[0]).all() and np.isfinite(time_ns[1]).all()):
         raise InputError(f"{path}: got NaN or infinite times (GlobalTime1, 2), expected ns")
@@ -121,6 +129,17 @@ def check_names(path: str | Path, kind: str, found: list[str], needed: list[str]
             f"{path}: got the {kind} {', '.join(sorted(found)) or '(none)'}, expected also "
             f"{', '.join(missing)}"
         )
+
+
+def truth_facts(truth: NDArray[np.integer]) -> dict[str, int]:
+    """Return what ``stats.json`` keeps of the coincidences, from the numbers of each truth code."""
+    return {
+        "prompts": int(truth.sum()),
+        "trues": int(truth[TRUE]),
+        "scatters": int(truth[SCATTER]),
+        "randoms": int(truth[RANDOM]),
+        "intrinsic": int(truth[INTRINSIC]),
+    }
 
 
 def singles_facts(singles: NDArray[np.integer], scanner: Scanner) -> dict[str, Any]:

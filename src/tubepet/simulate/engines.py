@@ -26,6 +26,7 @@ def simulate(
     delay_ns: float,
     device: str,
     isotope: str = "F18",
+    has_lutetium: bool = False,
 ) -> dict[str, Any]:
     """Simulate one acquisition; see `gate.simulate` and `transport.simulate`.
 
@@ -41,10 +42,12 @@ def simulate(
         return gate.simulate(
             *common, physics_list, g4data_facts, seed, coincidences_path,
             particle=particle, delay_ns=delay_ns, isotope=isotope,
+            has_lutetium=has_lutetium,
         )  # fmt: skip
     if engine == "fast":
         return transport.simulate(
             *common, seed, num_threads, coincidences_path, delay_ns, device,
             particle=particle, isotope=isotope,
+            has_lutetium=has_lutetium,
         )  # fmt: skip
     raise InputError(f"simulate.engine: got {engine}, expected gate or fast")

@@ -48,6 +48,9 @@ def test_truth_codes(tmp_path: Path, scanner: Scanner) -> None:
         ({}, [0, 0]),
         ({"n_compt2": [1, 0], "n_Rayl1": [0, 2]}, [1, 1]),
         ({"EventID2": [0, 5], "n_compt1": [0, 1]}, [0, 2]),  # random, whether it scattered or not
+        # intrinsic: one decay in a crystal (the bore is 125 mm wide), scattered in the tube or not
+        ({"EventPosition1_X": [-100, 90], "EventPosition1_Y": [-75, 80]}, [3, 0]),
+        ({"EventPosition1_Y": [130, 130], "n_compt2": [1, 0], "EventID2": [0, 5]}, [3, 2]),
     ):
         write_events(path, **values)
         events = read_coincidences(path, scanner)
@@ -134,8 +137,8 @@ def test_count_table(block) -> None:
     nothing = {key: 0 for key in block.stats} | {"tube": "dark"}
     table = count_table([block.stats, nothing])
     assert list(table.columns) == [
-        "tube", "decays", "singles", "prompts", "trues", "scatters", "randoms", "delayed",
-        "seconds", "sensitivity", "scatter_fraction",
+        "tube", "decays", "singles", "prompts", "trues", "scatters", "randoms",
+        "intrinsic", "delayed", "seconds", "sensitivity", "scatter_fraction",
     ]  # fmt: skip
     stats = block.stats
     assert table["sensitivity"][0] == pytest.approx(stats["prompts"] / stats["decays"], abs=1e-4)

@@ -236,8 +236,8 @@ def test_file_reads_like_gates(tmp_path, block, photons, scanner):
         expected = activity_bq * duration_s
         assert abs(stats["decays"] - expected) <= 5 * math.sqrt(expected)
         assert len(events) == stats["prompts"]
-        counts = np.bincount(events.truth, minlength=3)
-        assert counts.tolist() == [stats[k] for k in ("trues", "scatters", "randoms")]
+        counts = np.bincount(events.truth, minlength=4)
+        assert counts.tolist() == [stats[k] for k in ("trues", "scatters", "randoms", "intrinsic")]
         assert abs(events.time_difference_ns).max(initial=0) <= scanner.coincidence_window_ns
     assert {p.name for p in tmp_path.iterdir()} == {"l.nii.gz", "a.nii.gz", "c.root"}
 

@@ -24,7 +24,10 @@ KINDS = ("paralysable", "nonparalysable")
 
 
 class Singles(NamedTuple):
-    """Singles, or pulses; columns as in `kernels`, events numbered from 0 on."""
+    """Singles, or pulses; columns as in `kernels`.
+
+    Events of the source are numbered from 0 up, those of lutetium from -1 down.
+    """
 
     reals: NDArray[np.float64]  # (n, 5)
     counts: NDArray[np.int64]  # (n, 4)
@@ -40,6 +43,7 @@ class Piece(NamedTuple):
     num_decays: int
     singles: Singles
     fates: NDArray[np.int64] = np.zeros(3, np.int64)
+    num_lutetium: int = 0
 
 
 def check(scanner: Scanner) -> None:

@@ -188,7 +188,7 @@ def library() -> Electrons:
     stretch = range_mm / node_mm[node]
     heaviest = max(crystal.shares)
     radiation, radiated_kev = bremsstrahlung(crystal)
-    lines_kev, lines = _k_lines(heaviest)
+    lines_kev, lines = k_lines(heaviest)
     return Electrons(
         places_mm=from_nodes.astype(np.float32),
         far_mm=far_mm.astype(np.float32),
@@ -216,7 +216,7 @@ def _turned(places: NDArray[np.float64], ways: NDArray[np.float64]) -> NDArray[n
     return np.einsum("nij,nkj->nki", axes, places)
 
 
-def _k_lines(z: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def k_lines(z: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Energies (keV) and probabilities per K vacancy of an atom's X-rays."""
     names = ("KL2", "KL3", "KM2", "KM3", "KN2", "KN3")
     lines = [getattr(xraylib, f"{name}_LINE") for name in names]

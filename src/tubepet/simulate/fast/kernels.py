@@ -31,6 +31,10 @@ SPIN_BOUND = 1.4  # of McKinley and Feshbach's factor up to lutetium
 PHOTOELECTRIC, COMPTON, RAYLEIGH, VIRTUAL = 0, 1, 2, 3
 OUTSIDE, ON_RING = -1, -2  # where a positron is, if not in a voxel
 BEYOND_MM = 1e-6  # a step over a face, to be in the voxel behind it
+# What a decay of 176Lu emits: kinds, room for a beta particle and three of each transition.
+ELECTRON, GAMMA, X_RAY, LOCAL = 0, 1, 2, 3
+MAX_EMITTED = 16
+MOST_ELECTRON_KEV = 511.0  # the library of tracks ends there
 SAME_ANGLE = 1 / ANGLE_STEP_KEV
 LAST_BIN = NUM_QUANTILES - 1
 # Columns of the singles that `decay_slice` returns.
@@ -815,6 +819,8 @@ def follow(  # type: ignore[no-untyped-def]
     """
     start_stream(state, seed, stream)
     num_singles, num_decays = 0, 0
+    if activity_bq <= 0.0:
+        return num_decays, num_singles
     gap_ns = 1e9 / activity_bq
     time_ns = start_ns
     while True:
@@ -861,6 +867,198 @@ def follow(  # type: ignore[no-untyped-def]
             crystals, deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
         )  # fmt: skip
         num_decays += 1
+
+
+@lean
+def lutetium_decay(lutetium, state, kinds, energies_kev):  # type: ignore[no-untyped-def]
+    """Draw what one decay of 176Lu emits; `kinds` and `energies_kev` are filled.
+
+    A vacancy gives an X-ray of the K shell, or nothing that leaves; the rest of its energy is
+    `LOCAL`.
+
+    Returns
+    -------
+    int
+        Number of particles, the beta particle first. Their energies and that of the neutrino add
+        up to what the decay sets free.
+    """
+    is_upper = uniform(state) < lutetium.upper_share
+    quantile = uniform(state) * (lutetium.beta_kev.shape[1] - 1)
+    i, level = int(quantile), 1 if is_upper else 0
+    low, high = lutetium.beta_kev[level, i], lutetium.beta_kev[level, i + 1]
+    kinds[0], energies_kev[0], num = ELECTRON, low + (quantile - i) * (high - low), 1
+    for transition in range(0 if is_upper else 1, len(lutetium.transition_kev)):
+        left_kev = lutetium.transition_kev[transition]
+        draw, way = uniform(state), 0
+        while way < len(lutetium.binding_kev) and draw >= lutetium.shares[transition, way]:
+            way += 1
+        if way == 0:
+            kinds[num], energies_kev[num] = GAMMA, left_kev
+            num += 1
+            continue
+        binding_kev = lutetium.binding_kev[way - 1]
+        kinds[num], energies_kev[num] = ELECTRON, left_kev - binding_kev
+        num += 1
+        if way == 1:  # the K shell
+            draw, line = uniform(state), 0
+            while line < len(lutetium.lines) and draw >= lutetium.lines[line]:
+                line += 1
+            if line < len(lutetium.lines):
+                kinds[num], energies_kev[num] = X_RAY, lutetium.lines_kev[line]
+                binding_kev -= lutetium.lines_kev[line]
+                num += 1
+        if binding_kev > 0.0:
+            kinds[num], energies_kev[num] = LOCAL, binding_kev
+            num += 1
+    return num
+
+
+@lean
+def place_in_crystals(ring, state):  # type: ignore[no-untyped-def]
+    """Draw a place, uniform in the crystals; returns it, its crystal, and mm to the next face."""
+    while True:
+        radius = math.sqrt(
+            ring.inner_mm**2 + uniform(state) * (ring.reach_mm**2 - ring.inner_mm**2)
+        )
+        sine, cosine = circle(uniform(state))
+        z = (2 * uniform(state) - 1) * ring.half_length_mm
+        crystal, margin_mm = crystal_at(radius * cosine, radius * sine, z, ring)
+        if crystal >= 0:
+            return radius * cosine, radius * sine, z, crystal, margin_mm
+
+
+@lean
+def keep_electron(  # type: ignore[no-untyped-def]
+    row, x, y, z, kinetic_kev, margin_mm, ring, electrons, born, num_born, state
+):
+    """Keep an electron of any direction, and what it radiates, if they could leave the crystal.
+
+    Returns the number of those kept.
+    """
+    # one beta particle in a hundred has more than the library's tracks; the excess stays here
+    kinetic_kev = min(kinetic_kev, MOST_ELECTRON_KEV)
+    i_kev = int(kinetic_kev + 0.5)
+    draw = uniform(state)
+    if draw < electrons.radiation[i_kev]:
+        draw = uniform(state) * (electrons.radiated_kev.shape[1] - 1)
+        column = int(draw)
+        low = electrons.radiated_kev[i_kev, column]
+        high = electrons.radiated_kev[i_kev, column + 1]
+        ray_kev = low + (draw - column) * (high - low)
+        num_born = keep_ray(row, x, y, z, ray_kev, margin_mm, ring, born, num_born, state)
+        kinetic_kev = max(kinetic_kev - ray_kev, 0.0)
+        i_kev = int(kinetic_kev + 0.5)
+    if margin_mm >= electrons.reach_mm[i_kev] or num_born == MAX_BORN:
+        return num_born
+    track = int(uniform(state) * electrons.far_mm.shape[1])
+    if electrons.stretch[i_kev] * electrons.far_mm[electrons.node[i_kev], track] <= margin_mm:
+        return num_born
+    w = 2 * uniform(state) - 1
+    sine, cosine = circle(uniform(state))
+    across = math.sqrt(1 - w * w)
+    born[num_born, 0], born[num_born, 1], born[num_born, 2] = row, x, y
+    born[num_born, 3], born[num_born, 7], born[num_born, 8] = z, kinetic_kev, track
+    born[num_born, 4], born[num_born, 5], born[num_born, 6] = across * cosine, across * sine, w
+    born[num_born, 9] = margin_mm
+    return num_born + 1
+
+
+@lean
+def follow_lutetium(  # type: ignore[no-untyped-def]
+    seed, stream, start_ns, end_ns, activity_bq, lutetium, box, ring, air, cosine, electrons,
+    readout, state, crystals, deposits, scatters, born, kinds, energies_kev, reals, counts,
+):  # fmt: skip
+    """Follow all decays of 176Lu in the time slice [start_ns, end_ns).
+
+    Parameters and returns as `follow`; `kinds` and `energies_kev` are memory for `lutetium_decay`.
+    Events count -1, -2, ... so that they differ from those of the source.
+    """
+    start_stream(state, seed, stream)
+    num_singles, num_decays = 0, 0
+    gap_ns = 1e9 / activity_bq
+    time_ns = start_ns
+    while True:
+        time_ns += exponential(state) * gap_ns
+        if time_ns >= end_ns:
+            return num_decays, num_singles
+        x, y, z, crystal, margin_mm = place_in_crystals(ring, state)
+        _, num_touched = slot_of(crystal, 0.0, 0, 0, crystals, deposits, scatters, 0)
+        num_born, num_emitted = 0, lutetium_decay(lutetium, state, kinds, energies_kev)
+        # first what stays where it is, since deposits decide which electrons matter
+        for i in range(num_emitted):
+            kev = energies_kev[i]
+            if kinds[i] == GAMMA:
+                continue
+            deposits[0, 0] += kev
+            if kinds[i] == ELECTRON:
+                num_born = keep_electron(
+                    0, x, y, z, kev, margin_mm, ring, electrons, born, num_born, state
+                )
+            elif kinds[i] == X_RAY:
+                num_born = keep_ray(0, x, y, z, kev, margin_mm, ring, born, num_born, state)
+        for i in range(num_emitted):
+            if kinds[i] == GAMMA:
+                w = 2 * uniform(state) - 1
+                sine, cos = circle(uniform(state))
+                across = math.sqrt(1 - w * w)
+                # 0 keV: what is left of a ray may add to what others left, so follow all of it
+                num_touched, num_born = follow_photon(
+                    x, y, z, across * cos, across * sine, w, energies_kev[i], True, box, ring, air,
+                    cosine, electrons, 0.0, state, crystals, deposits, scatters, born, num_touched,
+                    num_born,
+                )  # fmt: skip
+        num_singles = read_out(
+            time_ns, -1 - num_decays, x, y, z, ring, electrons, readout, state, crystals, deposits,
+            scatters, born, num_touched, num_born, reals, counts, num_singles,
+        )  # fmt: skip
+        num_decays += 1
+
+
+@fast
+def lutetium_slice(  # type: ignore[no-untyped-def]
+    seed, stream, start_ns, end_ns, activity_bq, lutetium, box, ring, air, cosine, electrons,
+    readout,
+):  # fmt: skip
+    """Call `follow_lutetium` with memory of its own; returns as `decay_slice`."""
+    state, crystals = np.empty(2, np.uint64), np.empty(MAX_DEPOSITS, np.int64)
+    deposits, scatters = np.empty((MAX_DEPOSITS, 2)), np.empty((MAX_DEPOSITS, 2), np.int64)
+    born, kinds = np.empty((MAX_BORN, BORN)), np.empty(MAX_EMITTED, np.int64)
+    energies_kev = np.empty(MAX_EMITTED)
+    capacity = 1024 + int((end_ns - start_ns) * 1e-9 * activity_bq)
+    while True:
+        reals, counts = np.empty((capacity, 5)), np.empty((capacity, 4), np.int64)
+        num_decays, num_singles = follow_lutetium(
+            seed, stream, start_ns, end_ns, activity_bq, lutetium, box, ring, air, cosine,
+            electrons, readout, state, crystals, deposits, scatters, born, kinds, energies_kev,
+            reals, counts,
+        )  # fmt: skip
+        if num_singles <= capacity:
+            return num_decays, reals[:num_singles], counts[:num_singles]
+        capacity = num_singles  # the same stream gives the same singles
+
+
+@fast
+def emitted_by_lutetium(seed, stream, num_decays, lutetium, ring):  # type: ignore[no-untyped-def]
+    """Draw decays of 176Lu in the crystals, and list what they emit.
+
+    Returns
+    -------
+    decay, kind : int64 array, shape (n,)
+        Number of the decay, rising, and `ELECTRON`, `GAMMA`, `X_RAY` or `LOCAL`.
+    kev_and_mm : float64 array, shape (n, 4)
+        Energy, and the place (x, y, z) of the decay.
+    """
+    state = random_state(seed, stream)
+    kinds, energies_kev = np.empty(MAX_EMITTED, np.int64), np.empty(MAX_EMITTED)
+    decay, kind = np.empty((2, MAX_EMITTED * num_decays), np.int64)
+    kev_and_mm, num = np.empty((MAX_EMITTED * num_decays, 4)), 0
+    for i in range(num_decays):
+        x, y, z, _, _ = place_in_crystals(ring, state)
+        for k in range(lutetium_decay(lutetium, state, kinds, energies_kev)):
+            decay[num], kind[num], kev_and_mm[num, 0] = i, kinds[k], energies_kev[k]
+            kev_and_mm[num, 1], kev_and_mm[num, 2], kev_and_mm[num, 3] = x, y, z
+            num += 1
+    return decay[:num], kind[:num], kev_and_mm[:num]
 
 
 @fast

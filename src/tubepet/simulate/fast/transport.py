@@ -19,20 +19,23 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from tubepet import io
+from tubepet import io, rng
 from tubepet.errors import InputError
 from tubepet.logs import Bar, log
 from tubepet.simulate.coincidences import (
     BRANCH_TYPES,
     DELAYED_TREE,
+    INTRINSIC,
+    NUM_TRUTHS,
     RANDOM,
     SCATTER,
     TREE,
     TRUE,
     branches,
     singles_facts,
+    truth_facts,
 )
-from tubepet.simulate.fast import cuda, electronics, kernels, positrons, setup, tables
+from tubepet.simulate.fast import cuda, electronics, kernels, lutetium, positrons, setup, tables
 from tubepet.simulate.fast.electronics import Piece, Singles
 from tubepet.types import Scanner
 
@@ -55,10 +58,23 @@ class Pairs(NamedTuple):
     second: Singles
 
 
+class Crystals(NamedTuple):
+    """Lutetium's part of an acquisition: activity of all crystals, table, and seed."""
+
+    activity_bq: float
+    table: lutetium.Lutetium
+    seed: int
+
+
+# Decays of source and lutetium, and singles as in `Singles`, of a span of time.
+Slice = tuple[int, int, NDArray[np.float64], NDArray[np.int64]]
+
+
 class Batch(NamedTuple):
-    """Decays so far, new singles of every crystal, and new pairs of both windows."""
+    """Decays of source and lutetium so far, new singles by crystal, new pairs of both windows."""
 
     num_decays: int
+    num_lutetium: int
     singles: NDArray[np.int64]  # (num_crystals,)
     prompts: Pairs
     delayed: Pairs
@@ -69,6 +85,7 @@ class Counts(NamedTuple):
     """What was found in an acquisition: singles by crystal, prompts by truth, fates of pulses."""
 
     num_decays: int
+    num_lutetium: int
     singles: NDArray[np.int64]
     truths: NDArray[np.int64]
     num_delayed: int
@@ -89,6 +106,7 @@ def simulate(
     *,
     particle: str = "back_to_back",
     isotope: str = "F18",
+    has_lutetium: bool = False,
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -112,6 +130,8 @@ def simulate(
         As `chosen_device`.
     particle, isotope : str
         As in `tubepet.simulate.geant4.gate.simulate`.
+    has_lutetium : bool
+        Whether 176Lu decays in the crystals.
 
     Returns
     -------
@@ -134,21 +154,22 @@ def simulate(
     log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)
     run_cpu_s = time.process_time()
     found = batches(
-        what, photons, activity_bq, duration_s, scanner, delay_ns, seed, num_threads, device
+        what, photons, activity_bq, duration_s, scanner, delay_ns, seed, num_threads, device,
+        has_lutetium=has_lutetium,
+    )  # fmt: skip
+    num_decays, num_lutetium, singles, truths, num_delayed, fates = write(
+        found, scanner, coincidences_path
     )
-    num_decays, singles, truths, num_delayed, fates = write(found, scanner, coincidences_path)
     stats = {
         "tube": name,
         "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
         "engine": "fast",
         "device": device,
         "decays": num_decays,
+        "lutetium_decays": num_lutetium,
         **singles_facts(singles, scanner),
         **(electronics.facts(fates) if scanner.has_electronics else {}),
-        "prompts": int(truths.sum()),
-        "trues": int(truths[TRUE]),
-        "scatters": int(truths[SCATTER]),
-        "randoms": int(truths[RANDOM]),
+        **truth_facts(truths),
         "delayed": num_delayed,
         "delay_ns": delay_ns,
         "activity_bq": activity_bq,
@@ -168,7 +189,8 @@ def simulate(
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
     log.info(
-        "%s: %d decays in, %d coincidences out (%d true, %d scatter, %d random), %.1f s",
+        "%s: %d decays in, %d coincidences out (%d true, %d scatter, %d random, %d intrinsic), "
+        "%.1f s",
         name, num_decays, stats["prompts"], *truths, stats["wall_s"],
     )  # fmt: skip
     return stats
@@ -176,7 +198,8 @@ def simulate(
 
 def write(found: Iterable[Batch], scanner: Scanner, path: str | Path) -> Counts:
     """Write coincidences as a ROOT file with the trees `Coincidences` and `Delayed`."""
-    num_decays, num_delayed, truths = 0, 0, np.zeros(3, np.int64)
+    num_decays, num_lutetium, num_delayed = 0, 0, 0
+    truths = np.zeros(NUM_TRUTHS, np.int64)
     singles, fates = np.zeros(scanner.num_crystals, np.int64), np.zeros(3, np.int64)
     kinds = {key: kind for q, kind in BRANCH_TYPES.items() for key in branches(q)}
     labels = _volume_ids(scanner)
@@ -184,15 +207,15 @@ def write(found: Iterable[Batch], scanner: Scanner, path: str | Path) -> Counts:
     with io.atomic(path) as part, uproot.recreate(part, compression=None) as file:
         trees = [file.mktree(name, kinds) for name in (TREE, DELAYED_TREE)]
         for batch in found:
-            num_decays = batch.num_decays
+            num_decays, num_lutetium = batch.num_decays, batch.num_lutetium
             singles += batch.singles
             fates += batch.fates
             num_delayed += len(batch.delayed.first.counts)
-            truths += np.bincount(_truth(batch.prompts), minlength=3)
+            truths += np.bincount(_truth(batch.prompts), minlength=NUM_TRUTHS)
             for tree, pairs in zip(trees, (batch.prompts, batch.delayed), strict=True):
                 if len(pairs.first.counts):
                     tree.extend(_columns(pairs, labels, centres_mm))
-    return Counts(num_decays, singles, truths, num_delayed, fates)
+    return Counts(num_decays, num_lutetium, singles, truths, num_delayed, fates)
 
 
 def batches(
@@ -205,21 +228,24 @@ def batches(
     seed: int,
     num_threads: int,
     device: str,
+    *,
+    has_lutetium: bool = False,
 ) -> Iterator[Batch]:
     """Yield the acquisition in pieces; joined, they do not depend on the number of threads.
 
-    `device` is "cpu" or "cuda".
+    `device` is "cpu" or "cuda"; lutetium is followed on the CPU in any case.
 
     Raises
     ------
     InputError
         If there would be more than `MAX_DECAYS` decays, or the coincidence window is not positive.
     """
-    expected = activity_bq * duration_s
+    crystals_bq = lutetium.activity_bq(scanner) if has_lutetium else 0.0
+    expected = (activity_bq + crystals_bq) * duration_s
     if not 0 <= expected <= MAX_DECAYS:
         raise InputError(
             f"protocol: got {activity_bq:.3g} Bq for {duration_s:.3g} s, which are {expected:.3g} "
-            f"decays, expected at most {MAX_DECAYS:.0e}"
+            f"decays{' with lutetium' if has_lutetium else ''}, expected at most {MAX_DECAYS:.0e}"
         )
     if not scanner.coincidence_window_ns > 0:
         raise InputError(
@@ -228,9 +254,13 @@ def batches(
     if expected == 0:
         return
     fixed = setup.fixed(*what, scanner, photons)
+    crystals = None
+    if has_lutetium:
+        lutetium_seed = rng.derived_seed(seed, "simulate", "lutetium")
+        crystals = Crystals(crystals_bq, lutetium.table(), lutetium_seed)
     num_slices = math.ceil(expected / DECAYS_PER_SLICE[device])
     edges_ns = np.linspace(0, duration_s * 1e9, num_slices + 1)
-    pieces = _pieces(seed, edges_ns, float(activity_bq), fixed, num_threads, device)
+    pieces = _pieces(seed, edges_ns, float(activity_bq), fixed, crystals, num_threads, device)
     yield from paired(pieces, scanner, delay_ns, seed)
 
 
@@ -269,7 +299,8 @@ def paired(
         )  # fmt: skip
         held = Singles(singles.reals[num_open:], singles.counts[num_open:])
         yield Batch(
-            piece.num_decays, np.bincount(counted, minlength=scanner.num_crystals),
+            piece.num_decays, piece.num_lutetium,
+            np.bincount(counted, minlength=scanner.num_crystals),
             _picked(singles, prompts), _picked(singles, delayed), piece.fates,
         )  # fmt: skip
 
@@ -294,20 +325,22 @@ def _pieces(
     edges_ns: NDArray[np.float64],
     activity_bq: float,
     fixed: tuple[Any, ...],
+    crystals: Crystals | None,
     num_threads: int,
     device: str,
 ) -> Iterator[Piece]:
     """Yield what batches of slices give, events numbered through all of them."""
-    num_decays, num_slices = 0, len(edges_ns) - 1
+    num_decays, num_lutetium, num_slices = 0, 0, len(edges_ns) - 1
     with Bar(total=num_slices, unit="slice") as bar:
-        for stop, decays, reals, counts in _followed(
-            seed, edges_ns, activity_bq, fixed, num_threads, device
+        for stop, decays, decays_of_lutetium, reals, counts in _followed(
+            seed, edges_ns, activity_bq, fixed, crystals, num_threads, device
         ):
-            counts[:, kernels.EVENT] += num_decays
+            _renumber(counts, num_decays, num_lutetium)
             num_decays += decays
+            num_lutetium += decays_of_lutetium
             bar.update(stop - bar.n)
             until_ns = float(edges_ns[stop]) if stop < num_slices else math.inf
-            yield Piece(until_ns, num_decays, Singles(reals, counts))
+            yield Piece(until_ns, num_decays, Singles(reals, counts), num_lutetium=num_lutetium)
 
 
 def _followed(
@@ -315,28 +348,30 @@ def _followed(
     edges_ns: NDArray[np.float64],
     activity_bq: float,
     fixed: tuple[Any, ...],
+    crystals: Crystals | None,
     num_threads: int,
     device: str,
-) -> Iterator[tuple[int, int, NDArray[np.float64], NDArray[np.int64]]]:
-    """Yield batch after batch: end of its slices, decays, and singles as `cuda.singles`."""
+) -> Iterator[tuple[int, int, int, NDArray[np.float64], NDArray[np.int64]]]:
+    """Yield batch after batch: end of its slices, decays of source and lutetium, and singles."""
     size = SLICES_PER_BATCH[device]
     borders = [edges_ns[i : i + size + 1] for i in range(0, len(edges_ns) - 1, size)]
-    if device == "cuda":
-        for i, edges in enumerate(borders):
-            found = cuda.singles(seed, i * size, edges, activity_bq, fixed)
-            yield i * size + len(edges) - 1, *found
-        return
 
-    def follow(i: int) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
-        times = float(edges_ns[i]), float(edges_ns[i + 1]), activity_bq
-        return kernels.decay_slice(seed, i, *times, *fixed)
+    def follow(i: int) -> Slice:
+        times_ns = float(edges_ns[i]), float(edges_ns[i + 1])
+        found = kernels.decay_slice(seed, i, *times_ns, activity_bq, *fixed)
+        return _with_lutetium(found, crystals, i, times_ns, fixed)
 
     with ThreadPoolExecutor(num_threads) as pool:
         # several threads follow the next batch while this one sorts and writes the last
         ahead = 1 if num_threads > 1 else 0
-        pending: deque[tuple[int, Iterator[Any]]] = deque()
+        pending: deque[tuple[int, Iterator[Slice]]] = deque()
         for i, edges in enumerate(borders):
             stop = i * size + len(edges) - 1
+            if device == "cuda":
+                found = cuda.singles(seed, i * size, edges, activity_bq, fixed)
+                times_ns = float(edges[0]), float(edges[-1])
+                yield stop, *_with_lutetium(found, crystals, i, times_ns, fixed)
+                continue
             pending.append((stop, pool.map(follow, range(i * size, stop))))
             if len(pending) > ahead:
                 stop, slices = pending.popleft()
@@ -345,15 +380,41 @@ def _followed(
             yield stop, *_joined(slices)
 
 
-def _joined(slices: Iterator[Any]) -> tuple[int, NDArray[np.float64], NDArray[np.int64]]:
-    """Put singles of slices together, events numbered from 0."""
-    num_decays, reals, counts = 0, [], []
-    for decays, slice_reals, slice_counts in slices:
-        slice_counts[:, kernels.EVENT] += num_decays
+def _with_lutetium(
+    found: tuple[Any, ...],
+    crystals: Crystals | None,
+    stream: int,
+    times_ns: tuple[float, float],
+    fixed: tuple[Any, ...],
+) -> Slice:
+    """Add the decays in the crystals to what the source gave in a span of time."""
+    num_decays, reals, counts = found
+    if crystals is None:
+        return num_decays, 0, reals, counts
+    num_lutetium, *more = kernels.lutetium_slice(
+        crystals.seed, stream, *times_ns, crystals.activity_bq, crystals.table, *fixed[1:]
+    )
+    reals, counts = np.concatenate([reals, more[0]]), np.concatenate([counts, more[1]])
+    order = np.argsort(reals[:, kernels.TIME_NS], kind="stable")
+    return num_decays, num_lutetium, reals[order], counts[order]
+
+
+def _joined(slices: Iterable[Slice]) -> Slice:
+    """Put singles of slices together, events numbered through all of them."""
+    num_decays, num_lutetium, reals, counts = 0, 0, [], []
+    for decays, decays_of_lutetium, slice_reals, slice_counts in slices:
+        _renumber(slice_counts, num_decays, num_lutetium)
         num_decays += decays
+        num_lutetium += decays_of_lutetium
         reals.append(slice_reals)
         counts.append(slice_counts)
-    return num_decays, np.concatenate(reals), np.concatenate(counts)
+    return num_decays, num_lutetium, np.concatenate(reals), np.concatenate(counts)
+
+
+def _renumber(counts: NDArray[np.int64], num_decays: int, num_lutetium: int) -> None:
+    """Let the events of singles follow those that were before, in place."""
+    event = counts[:, kernels.EVENT]
+    event += np.where(event < 0, -num_lutetium, num_decays)
 
 
 def _picked(singles: Singles, pairs: NDArray[np.int64]) -> Pairs:
@@ -375,7 +436,8 @@ def _truth(pairs: Pairs) -> NDArray[np.int64]:
     a, b = pairs.first.counts, pairs.second.counts
     scattered = (a[:, kernels.NUM_COMPTON :] + b[:, kernels.NUM_COMPTON :]).sum(axis=1) > 0
     is_random = a[:, kernels.EVENT] != b[:, kernels.EVENT]
-    return np.where(is_random, RANDOM, np.where(scattered, SCATTER, TRUE))
+    same = np.where(a[:, kernels.EVENT] < 0, INTRINSIC, np.where(scattered, SCATTER, TRUE))
+    return np.where(is_random, RANDOM, same)
 
 
 def _centres_mm(scanner: Scanner) -> NDArray[np.float64]:
@@ -399,7 +461,8 @@ def _columns(pairs: Pairs, labels: ak.Array, centres_mm: NDArray[np.float64]) ->
     data: dict[str, Any] = {}
     for i, singles in ((1, pairs.first), (2, pairs.second)):
         crystal = singles.counts[:, kernels.CRYSTAL_ID]
-        # GATE counts in 32 bits too; numbers only tell decays apart that are close in time
+        # GATE counts in 32 bits too; numbers only tell decays apart that are close in time.
+        # Those of lutetium come down from the largest.
         data[f"EventID{i}"] = (singles.counts[:, kernels.EVENT] & 0x7FFFFFFF).astype(np.int32)
         data[f"n_compt{i}"] = singles.counts[:, kernels.NUM_COMPTON].astype(np.int32)
         data[f"n_Rayl{i}"] = singles.counts[:, kernels.NUM_RAYLEIGH].astype(np.int32)

@@ -28,15 +28,14 @@ from tubepet.logs import log
 from tubepet.simulate import sources
 from tubepet.simulate.coincidences import (
     DELAYED_TREE,
-    RANDOM,
-    SCATTER,
+    NUM_TRUTHS,
     SCATTER_PROCESSES,
     TREE,
-    TRUE,
     add_missing_trees,
     crystal_of,
     read_coincidences,
     singles_facts,
+    truth_facts,
 )
 from tubepet.simulate.fast import electronics, kernels, setup, transport
 from tubepet.simulate.fast.electronics import Piece, Singles
@@ -63,6 +62,7 @@ def simulate(
     delay_ns: float,
     crystal_cut_mm: float = physics.CRYSTAL_CUT_MM,
     isotope: str = "F18",
+    has_lutetium: bool = False,
 ) -> dict[str, Any]:
     """Simulate one acquisition and write its coincidences.
 
@@ -91,11 +91,14 @@ def simulate(
         Production cut in the crystals, as a range.
     isotope : str
         Emitter of the positrons, see `sources.positron_kev`; nothing with ``back_to_back``.
+    has_lutetium : bool
+        Whether 176Lu decays in the crystals.
 
     Returns
     -------
     dict
-        decays, singles, prompts, trues, scatters, randoms, delayed, and what made them.
+        decays (of the source), lutetium_decays, singles, prompts, trues, scatters, randoms,
+        intrinsic, delayed, and what made them.
 
     Raises
     ------
@@ -121,6 +124,7 @@ def simulate(
             "positron_kev": positron_kev,
             "delay_ns": delay_ns,
             "crystal_cut_mm": crystal_cut_mm,
+            "has_lutetium": has_lutetium,
         }
         result = run_worker(name, job, em_tables.environment(g4data_facts["root"]))
         made = Path(folder) / "coincidences.root"
@@ -137,7 +141,7 @@ def simulate(
         singles = found.singles if found else _count_singles(Path(folder) / SINGLES, scanner)
         with io.atomic(target) as part:
             made.rename(part)
-    counts = np.bincount(events.truth, minlength=3)
+    counts = np.bincount(events.truth, minlength=NUM_TRUTHS)
     written_by = "GATE" if is_written_by_gate else "tubepet (GATE had no coincidence)"
     if found:
         written_by = "tubepet (pulses by GATE)"
@@ -146,12 +150,10 @@ def simulate(
         "source": {k: v for k, v in source.items() if k not in ("labels", "activity")},
         "engine": "gate",
         "decays": result["decays"],
+        "lutetium_decays": result["lutetium_decays"],
         **singles_facts(singles, scanner),
         **(electronics.facts(found.fates) if found else {}),
-        "prompts": len(events),
-        "trues": int(counts[TRUE]),
-        "scatters": int(counts[SCATTER]),
-        "randoms": int(counts[RANDOM]),
+        **truth_facts(counts),
         "delayed": num_delayed,
         "delay_ns": delay_ns,
         "activity_bq": activity_bq,
@@ -171,7 +173,8 @@ def simulate(
         "peak_memory_mb": round(result["peak_memory_mb"]),
     }
     log.info(
-        "%s: %d decays in, %d coincidences out (%d true, %d scatter, %d random), %.1f s",
+        "%s: %d decays in, %d coincidences out (%d true, %d scatter, %d random, %d intrinsic), "
+        "%.1f s",
         name, stats["decays"], stats["prompts"], *counts, stats["wall_s"],
     )  # fmt: skip
     return stats
