@@ -44,7 +44,9 @@ def poisson(rate_ns: float, num: int, num_crystals: int, seed: int) -> Singles:
 def only(pulses: Singles, scanner, seed: int = 1) -> Piece:
     """Return what becomes of pulses in one piece; they stay as they are."""
     copied = Singles(*(part.copy() for part in pulses))
-    (piece,) = electronics.singles_of([Piece(INF, 1, copied)], scanner, seed)
+    (piece,) = electronics.singles_of(
+        [Piece(INF, 1, copied)], scanner, setup.readout(scanner), seed
+    )
     return piece
 
 
@@ -152,7 +154,7 @@ def test_pieces_of_any_size_give_what_plain_loops_give(scanner, kind, num_pieces
         )
         for start, stop in itertools.pairwise(cuts)
     ]  # fmt: skip
-    found = list(electronics.singles_of(pieces, small, 1))
+    found = list(electronics.singles_of(pieces, small, setup.readout(small), 1))
     whole = sorted(row for piece in found for row in columns(piece.singles))
     assert whole == slow_singles(pulses, electronics.units(small), small)
     fates = sum(piece.fates for piece in found)
