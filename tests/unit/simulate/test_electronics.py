@@ -44,7 +44,9 @@ def poisson(rate_ns: float, num: int, num_crystals: int, seed: int) -> Singles:
 def only(pulses: Singles, scanner, seed: int = 1) -> Piece:
     """Return what becomes of pulses in one piece; they stay as they are."""
     copied = Singles(*(part.copy() for part in pulses))
-    (piece,) = electronics.singles_of([Piece(INF, 1, copied)], scanner, seed)
+    (piece,) = electronics.singles_of(
+        [Piece(INF, 1, copied)], scanner, setup.readout(scanner), seed
+    )
     return piece
 
 
@@ -152,7 +154,7 @@ def test_pieces_of_any_size_give_what_plain_loops_give(scanner, kind, num_pieces
         )
         for start, stop in itertools.pairwise(cuts)
     ]  # fmt: skip
-    found = list(electronics.singles_of(pieces, small, 1))
+    found = list(electronics.singles_of(pieces, small, setup.readout(small), 1))
     whole = sorted(row for piece in found for row in columns(piece.singles))
     assert whole == slow_singles(pulses, electronics.units(small), small)
     fates = sum(piece.fates for piece in found)
@@ -205,16 +207,14 @@ def test_blur_and_window_are_those_of_the_engine(scanner):
 
 
 def block_pairs(scanner, num_threads: int, **changes) -> list[transport.Batch]:
-    """Simulate a cube of water with 300 MBq for 1.5 ms."""
+    """Simulate a cube of water with 300 MBq for 0.6 ms."""
     grid = Grid.centred((8, 8, 8), (2.0, 2.0, 2.0))
     labels = Volume(np.ones(grid.shape, np.uint8), grid)
     activity = Volume(np.ones(grid.shape, np.float32), grid)
     changed = dataclasses.replace(scanner, **changes)
     photons = tables.photons()
     what = setup.tube(labels, activity, changed, photons)
-    return list(
-        transport.batches(what, photons, 3e8, 1.5e-3, changed, 500.0, 4, num_threads, "cpu")
-    )
+    return list(transport.batches(what, photons, 3e8, 6e-4, changed, 500.0, 4, num_threads, "cpu"))
 
 
 def totals(found: list[transport.Batch]) -> NDArray[np.int64]:
@@ -225,7 +225,8 @@ def totals(found: list[transport.Batch]) -> NDArray[np.int64]:
 
 def test_the_engine_with_and_without(scanner, monkeypatch):
     plain = block_pairs(scanner, 1)
-    # nothing of it does anything: the same physics with other random numbers, to 4 sigma
+    # nothing of it does anything: the same physics with other random numbers: 80,000 singles, whose
+    # pairs vary by four times their share
     idle = block_pairs(scanner, 1, dead_time_ns=1e-3)
     np.testing.assert_allclose(totals(idle), totals(plain), rtol=0.02)
     assert sum(b.fates for b in idle)[1:].tolist() == [0, 0]
@@ -235,11 +236,11 @@ def test_the_engine_with_and_without(scanner, monkeypatch):
     fates = sum(b.fates for b in one)
     share = electronics.facts(fates)
     assert 0.5 < share["live_share"] < 0.9 and fates[1] > 0
-    # neither threads nor the cut into batches change anything; three batches at least
+    # neither threads nor the cut into batches change anything
     two = block_pairs(scanner, 2, **changes)
     monkeypatch.setitem(transport.SLICES_PER_BATCH, "cpu", 3)
     cut = block_pairs(scanner, 1, **changes)
-    assert len(one) > 1 and len(cut) > 3
+    assert len(one) < len(cut) > 3
     for other in (two, cut):
         assert (totals(other) == totals(one)).all()
         for tree in ("prompts", "delayed"):

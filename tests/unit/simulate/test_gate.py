@@ -1,6 +1,7 @@
 """Real GATE runs: place, scatter truth, crystals, seeds, and how a run dies."""
 
 import dataclasses
+import itertools
 import math
 import threading
 import time
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import uproot
 from numpy.typing import NDArray
 
 from tubepet.errors import InputError
@@ -147,6 +149,39 @@ def test_electronics_take_gates_pulses(
         assert abs(one - two) < 4 * spread * error, (key, one, two)
         assert gates[key] > 1000
     assert gates["live_share"] == pytest.approx(own["live_share"], abs=0.01)
+
+
+def test_pulses_are_read_in_pieces_of_whole_decays(
+    tmp_path: Path, scanner: Scanner, monkeypatch
+) -> None:
+    """Parts of 7 rows cut decays of up to 3 pulses; a pulse of 0.5 keV is none."""
+    generator = np.random.default_rng(1)
+    event = np.repeat(np.arange(20), generator.integers(1, 4, 20))
+    num = len(event)
+    crystal = generator.integers(0, scanner.num_crystals, num).astype(np.int32)
+    time_ns = 100.0 * event + generator.uniform(0, 2, num)
+    mev = np.where(np.arange(num) == 4, 5e-4, 0.3)
+    place_mm = crystal_mm(scanner, crystal)
+    data = {f"PostPosition_{axis}": place_mm[:, i] for i, axis in enumerate("XYZ")}
+    data |= {f"EventPosition_{axis}": 1.0 * event for axis in "XYZ"}
+    data |= {"EventID": event, "GlobalTime": time_ns, "TotalEnergyDeposit": mev}
+    data |= {"n_compt": event % 3, "n_Rayl": event % 2}
+    with uproot.recreate(tmp_path / "p.root") as file:
+        file["Readout"] = data
+    monkeypatch.setattr(gate, "PART", 7)
+    pieces = list(gate._pulses(tmp_path / "p.root", scanner))
+    reals, counts = (np.concatenate(p) for p in zip(*(p.singles for p in pieces), strict=True))
+    kept = np.arange(num) != 4
+    np.testing.assert_array_equal(counts[:, 0], event[kept])
+    np.testing.assert_array_equal(counts[:, 1], crystal[kept])
+    np.testing.assert_array_equal(counts[:, 2:], np.stack([event % 3, event % 2], 1)[kept])
+    np.testing.assert_allclose(reals[:, 0], time_ns[kept])
+    np.testing.assert_allclose(reals[:, 1], 300.0)
+    assert len(pieces) > 5 and math.isinf(pieces[-1].until_ns)
+    for piece, later in itertools.pairwise(pieces):
+        assert not set(piece.singles.counts[:, 0]) & set(later.singles.counts[:, 0])
+        assert piece.until_ns <= later.singles.reals[:, 0].min() < piece.until_ns + 500
+    assert [len(p.singles.reals) for p in gate._pulses(tmp_path / "no.root", scanner)] == [0]
 
 
 def _kill_first_child(signal_number: int) -> None:

@@ -8,13 +8,13 @@ Simplified: pulses are numbers, not shapes, and add up whole or not at all.
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tubepet.errors import InputError
-from tubepet.simulate.fast import kernels, setup
+from tubepet.simulate.fast import kernels
 from tubepet.types import Scanner
 
 STREAM = np.uint64(1 << 63)  # of the blur; slices have the numbers from 0 on
@@ -84,7 +84,7 @@ def ordered(*parts: Singles) -> Singles:
     return Singles(reals[order], counts[order])
 
 
-def singles_of(pulses: Iterable[Piece], scanner: Scanner, seed: int) -> Iterator[Piece]:
+def singles_of(pulses: Iterable[Piece], scanner: Scanner, blur: Any, seed: int) -> Iterator[Piece]:
     """Turn pulses into singles, piece by piece; how they are cut does not matter.
 
     Parameters
@@ -92,6 +92,8 @@ def singles_of(pulses: Iterable[Piece], scanner: Scanner, seed: int) -> Iterator
     pulses : iterable of Piece
         Of crystals, those of a decay together and in one piece; the last has `until_ns` infinite.
     scanner : Scanner
+    blur : Readout
+        Of `setup`: blur and window.
     seed : int
         Of the blur, whose stream no slice has.
 
@@ -105,7 +107,7 @@ def singles_of(pulses: Iterable[Piece], scanner: Scanner, seed: int) -> Iterator
     num_units = int(unit_of.max()) + 1
     is_paralysable = scanner.dead_time_kind == "paralysable"
     window_ns, dead_ns = float(scanner.pile_up_ns), float(scanner.dead_time_ns)
-    blur, state = setup.readout(scanner), kernels.random_state(seed, STREAM)
+    state = kernels.random_state(seed, STREAM)
     dead_until_ns = np.full(num_units, -np.inf)
     held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
     for piece in pulses:

@@ -279,7 +279,7 @@ def paired(
         Of the electronics.
     """
     if scanner.has_electronics:
-        pieces = electronics.singles_of(pieces, scanner, seed)
+        pieces = electronics.singles_of(pieces, scanner, setup.readout(scanner), seed)
     x_mm, y_mm, _ = _centres_mm(scanner).T
     held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
     for piece in pieces:

@@ -43,6 +43,7 @@ from tubepet.simulate.geant4 import em_tables, physics
 from tubepet.types import Scanner
 
 SINGLES = "singles.root"  # or pulses, if the scanner has electronics
+PART = "50 MB"  # of pulses, read at a time
 LAST_LINES = 15  # of a dead child's output, shown in the error
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
@@ -254,7 +255,7 @@ def _pulses(path: Path, scanner: Scanner) -> Iterator[Piece]:
     places_of = [f"PostPosition_{axis}" for axis in "XYZ"]
     held, num_decays = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64)), 0
     names = [*reals_of, *counts_of, *places_of]
-    parts = uproot.iterate({path: "Readout"}, names, step_size="50 MB", library="np")
+    parts = uproot.iterate({path: "Readout"}, names, step_size=PART, library="np")
     for part in parts if _has_tree(path, "Readout") else ():
         reals = np.stack([part[name] for name in reals_of], axis=1)
         reals[:, kernels.ENERGY_KEV] *= 1e3
