@@ -116,16 +116,16 @@ def test_beta_spectrum_is_that_of_icrp_107(emitted):
 
 def test_places_fill_the_crystals_evenly(emitted, ring, scanner):
     decay, _, _, place_mm = emitted
-    place_mm = place_mm[np.diff(decay, prepend=-1) > 0]
-    crystals = np.array([kernels.crystal_at(*p, ring)[0] for p in place_mm[:20000]])
+    place_mm = place_mm[np.diff(decay, prepend=-1) > 0][:100_000]
+    crystals = np.array([kernels.crystal_at(*p, ring)[0] for p in place_mm])
     assert crystals.min() >= 0
     by_ring = np.bincount(crystals // scanner.num_columns, minlength=scanner.num_rings)
-    assert abs(by_ring - 20000 / 64).max() < 5 * math.sqrt(20000 / 64)
+    assert abs(by_ring - 100_000 / 64).max() < 5 * math.sqrt(100_000 / 64)
     # in depth: along the axis of the crystal, uniform from face to face
     turn = 2 * np.pi * (crystals % scanner.num_columns) / scanner.num_columns
-    depth = place_mm[:20000, 0] * np.cos(turn) + place_mm[:20000, 1] * np.sin(turn) - 125
+    depth = place_mm[:, 0] * np.cos(turn) + place_mm[:, 1] * np.sin(turn) - 125
     counts, _ = np.histogram(depth, np.linspace(0, 20, 11))
-    assert abs(counts - 2000).max() < 5 * math.sqrt(2000)
+    assert abs(counts - 10_000).max() < 5 * 100  # 5 sigma
 
 
 def test_a_deposit_of_a_whole_decay_is_seen_whole(scanner, ring):
