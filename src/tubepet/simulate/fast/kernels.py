@@ -1224,6 +1224,35 @@ def blur_pulses(reals, readout, state):  # type: ignore[no-untyped-def]
 
 
 @fast
+def singles_of_photons(  # type: ignore[no-untyped-def]
+    seed, num, energy_kev, secant, box, ring, air, cosine, electrons, readout
+):
+    """Count singles in the window of photons that enter the ring along its middle.
+
+    They come from everywhere around, as oblique as one over their cosine to the radius says.
+    """
+    state = random_state(seed, 0)
+    crystals, deposits = np.empty(MAX_DEPOSITS, np.int64), np.empty((MAX_DEPOSITS, 2))
+    scatters, born = np.empty((MAX_DEPOSITS, 2), np.int64), np.empty((MAX_BORN, BORN))
+    reals, counts = np.empty((0, 5)), np.empty((0, 4), np.int64)
+    num_singles = 0
+    for _ in range(num):
+        y, x = circle(uniform(state))
+        z = (uniform(state) - 0.5) * 2 * ring.pitch_mm
+        u, v, w = deflect(x, y, 0.0, 1 / secant, state)
+        place = ring.inner_mm + BEYOND_MM
+        num_touched, num_born = follow_photon(
+            place * x, place * y, z, u, v, w, energy_kev, True, box, ring, air, cosine, electrons,
+            readout.least_kev, state, crystals, deposits, scatters, born, 0, 0,
+        )  # fmt: skip
+        num_singles = read_out(
+            0.0, 0, x, y, z, ring, electrons, readout, state, crystals, deposits, scatters, born,
+            num_touched, num_born, reals, counts, num_singles,
+        )  # fmt: skip
+    return num_singles
+
+
+@fast
 def time_order(time_ns):  # type: ignore[no-untyped-def]
     """Order of nearly sorted times (insertion; equal ones keep their places)."""
     order = np.arange(len(time_ns))
