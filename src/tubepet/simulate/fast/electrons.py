@@ -22,11 +22,11 @@ import xraylib
 from numpy.typing import NDArray
 
 from tubepet import rng
+from tubepet.constants import ELECTRON_KEV, ELECTRON_RADIUS_CM, INVERSE_FINE_STRUCTURE
 from tubepet.simulate.fast import kernels
 from tubepet.simulate.fast.tables import (
     AVOGADRO,
     CRYSTAL,
-    ELECTRON_KEV,
     MATERIALS,
     NUM_ENERGIES,
     Material,
@@ -34,7 +34,6 @@ from tubepet.simulate.fast.tables import (
 )
 from tubepet.simulate.geant4 import em_tables
 
-ELECTRON_RADIUS_CM = 2.8179403e-13
 # Mean excitation energies of the elements, eV (ICRU Report 37, table 5.1, gases as gases).
 EXCITATION_EV = {
     1: 19.2, 6: 78.0, 7: 82.0, 8: 95.0, 13: 166.0, 14: 173.0, 18: 188.0, 39: 379.0, 71: 694.0
@@ -153,8 +152,8 @@ def matter(material: Material) -> Matter:
     charge = np.array(sorted(material.shares, key=lambda z: -material.shares[z] * z), float)
     per_mm, screening = [], []
     for z in charge:
-        strength = z / 137.035999
-        angle2 = (z ** (1 / 3) / (0.885 * 137.035999)) ** 2 / momentum2
+        strength = z / INVERSE_FINE_STRUCTURE
+        angle2 = (z ** (1 / 3) / (0.885 * INVERSE_FINE_STRUCTURE)) ** 2 / momentum2
         screen = angle2 * (1.13 + 3.76 * strength**2 / beta2) / 4
         width_cm2 = z * (z + 1) * ELECTRON_RADIUS_CM**2 / (momentum2 * beta2)
         section_cm2 = np.pi * width_cm2 / (screen * (1 + screen))

@@ -15,9 +15,8 @@ import numpy as np
 import xraylib
 from numpy.typing import NDArray
 
-from tubepet.constants import LYSO_ATOMS, LYSO_G_CM3
+from tubepet.constants import ELECTRON_KEV, LYSO_ATOMS, LYSO_G_CM3
 
-ELECTRON_KEV = 510.99895
 NUM_ENERGIES = 513  # 0 (a copy of 1) to 512 keV
 ANGLE_STEP_KEV = 4.0
 NUM_QUANTILES = 257
