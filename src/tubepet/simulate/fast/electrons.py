@@ -30,7 +30,6 @@ from tubepet.simulate.fast.tables import (
     MATERIALS,
     NUM_ENERGIES,
     Material,
-    cosines,
 )
 from tubepet.simulate.geant4 import em_tables
 
@@ -67,8 +66,6 @@ class Electrons(NamedTuple):
         Characteristic X-rays of the heaviest atom's K shell, and their cumulative probabilities.
     outer_kev, outer : float
         Mean energy of those of its L shells, and their number per photoelectric effect.
-    cosine : float32 array, shape (2, 1, energies, quantiles)
-        As `tables.Photons.cosine`, of the crystals alone.
     vacancy : float64 array, shape (2, energies)
         Share of this shell in the photoelectric effect and in Compton scattering, by keV.
     binding_kev : float
@@ -89,7 +86,6 @@ class Electrons(NamedTuple):
     lines: NDArray[np.float64]
     outer_kev: float
     outer: float
-    cosine: NDArray[np.float32]
     vacancy: NDArray[np.float64]
     binding_kev: float
     radiation: NDArray[np.float64]
@@ -197,8 +193,6 @@ def library() -> Electrons:
     radiation, radiated_kev = bremsstrahlung(crystal)
     lines_kev, lines = k_lines(heaviest)
     outer_kev, outer = _l_lines(heaviest)
-    processes = ("compton", "rayleigh")
-    cosine = np.array([[cosines(crystal, process)] for process in processes], np.float32)
     return Electrons(
         places_mm=from_nodes.astype(np.float32),
         far_mm=far_mm.astype(np.float32),
@@ -210,7 +204,6 @@ def library() -> Electrons:
         lines=np.cumsum(lines),
         outer_kev=outer_kev,
         outer=outer,
-        cosine=cosine,
         vacancy=np.stack(
             [_k_share(crystal, heaviest, energy_kev), _k_electrons(crystal, heaviest, energy_kev)]
         ),

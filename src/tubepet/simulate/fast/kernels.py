@@ -435,10 +435,11 @@ def spread_electron(born, crystals, deposits, scatters, num_touched, ring, elect
 
 
 @lean
-def spread_ray(born, crystals, deposits, scatters, num_touched, ring, electrons, state):  # type: ignore[no-untyped-def]
+def spread_ray(born, crystals, deposits, scatters, num_touched, ring, cosine, state):  # type: ignore[no-untyped-def]
     """Carry the energy of an X-ray from the crystal of its birth to where it goes.
 
-    Parameters and returns as `spread_electron`; in place of the track its first flight, mm.
+    Parameters and returns as `spread_electron`; in place of the track its first flight, mm; in
+    place of the tables of electrons those of angles.
     """
     home = int(born[0])
     x, y, z, energy_kev = born[1], born[2], born[3], born[7]
@@ -458,10 +459,10 @@ def spread_ray(born, crystals, deposits, scatters, num_touched, ring, electrons,
             if process == PHOTOELECTRIC:
                 left_kev = 0.0
             else:
-                cosine = angle_cosine(electrons.cosine, process, 0, energy_kev, state)
-                u, v, w = deflect(u, v, w, cosine, state)
+                cos = angle_cosine(cosine, process, CRYSTAL, energy_kev, state)
+                u, v, w = deflect(u, v, w, cos, state)
                 if process == COMPTON:
-                    left_kev = after_compton(energy_kev, cosine)
+                    left_kev = after_compton(energy_kev, cos)
         if left_kev < energy_kev:
             if left_kev < LOCAL_KEV:
                 left_kev = 0.0
@@ -805,7 +806,7 @@ def follow_photon(  # type: ignore[no-untyped-def]
 
 @inlined
 def read_out(  # type: ignore[no-untyped-def]
-    time_ns, event, x_source, y_source, z_source, ring, electrons, readout, state,
+    time_ns, event, x_source, y_source, z_source, ring, cosine, electrons, readout, state,
     crystals, deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
 ):  # fmt: skip
     """Turn the deposits of a decay into singles; returns how many there are by now."""
@@ -816,7 +817,7 @@ def read_out(  # type: ignore[no-untyped-def]
         for i in range(num_born):
             if born[i, 4] == 0.0 and born[i, 5] == 0.0 and born[i, 6] == 0.0:
                 num_touched = spread_ray(
-                    born[i], crystals, deposits, scatters, num_touched, ring, electrons, state
+                    born[i], crystals, deposits, scatters, num_touched, ring, cosine, state
                 )
             else:
                 num_touched = spread_electron(
@@ -910,8 +911,9 @@ def follow(  # type: ignore[no-untyped-def]
                 num_born,
             )  # fmt: skip
         num_singles = read_out(
-            time_ns, num_decays, x_source, y_source, z_source, ring, electrons, readout, state,
-            crystals, deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
+            time_ns, num_decays, x_source, y_source, z_source, ring, cosine, electrons, readout,
+            state, crystals, deposits, scatters, born, num_touched, num_born, reals, counts,
+            num_singles,
         )  # fmt: skip
         num_decays += 1
 
@@ -1036,8 +1038,8 @@ def follow_lutetium(  # type: ignore[no-untyped-def]
                     num_born,
                 )  # fmt: skip
         num_singles = read_out(
-            time_ns, -1 - num_decays, x, y, z, ring, electrons, readout, state, crystals, deposits,
-            scatters, born, num_touched, num_born, reals, counts, num_singles,
+            time_ns, -1 - num_decays, x, y, z, ring, cosine, electrons, readout, state, crystals,
+            deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
         )  # fmt: skip
         num_decays += 1
 
@@ -1274,8 +1276,8 @@ def singles_of_photons(  # type: ignore[no-untyped-def]
             readout.least_kev, state, crystals, deposits, scatters, born, 0, 0,
         )  # fmt: skip
         num_singles = read_out(
-            0.0, 0, x, y, z, ring, electrons, readout, state, crystals, deposits, scatters, born,
-            num_touched, num_born, reals, counts, num_singles,
+            0.0, 0, x, y, z, ring, cosine, electrons, readout, state, crystals, deposits, scatters,
+            born, num_touched, num_born, reals, counts, num_singles,
         )  # fmt: skip
     return num_singles
 

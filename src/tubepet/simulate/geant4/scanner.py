@@ -17,6 +17,13 @@ from tubepet.types import Scanner
 GAP_MM = 1.0  # air between the crystals and the envelope of the ring
 
 
+def add_lyso(sim: Any, units: Any) -> None:
+    """Add the crystals' material, `LYSO`."""
+    sim.volume_manager.material_database.add_material_nb_atoms(
+        "LYSO", list(LYSO_ATOMS), list(LYSO_ATOMS.values()), LYSO_G_CM3 * units.g_cm3
+    )
+
+
 def add_scanner(sim: Any, units: Any, scanner: Scanner) -> None:
     """Add the volumes `ring`, `strip` and `crystal` to a GATE simulation.
 
@@ -30,9 +37,7 @@ def add_scanner(sim: Any, units: Any, scanner: Scanner) -> None:
     scanner : Scanner
     """
     mm = units.mm
-    sim.volume_manager.material_database.add_material_nb_atoms(
-        "LYSO", list(LYSO_ATOMS), list(LYSO_ATOMS.values()), LYSO_G_CM3 * units.g_cm3
-    )
+    add_lyso(sim, units)
     length_mm = scanner.num_rings * scanner.axial_pitch_mm
     outer_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm
     ring = sim.add_volume("Tubs", "ring")
