@@ -137,30 +137,61 @@ def test_an_electron_at_a_face_shares_its_energy(ring, library):
     assert others == 0.0 and 0.05 < home < 0.6
 
 
-def test_an_x_ray_leaves_as_its_free_path_says(ring):
-    """0.5 mm before the front face, in the middle of a crystal of 20 x 4 x 4 mm.
+def escaping(ring, margin_mm, energy_kev, num=20_000):
+    """Share of X-rays that leave the ring from so far behind its front face; angles isotropic."""
+    place = 125.0 + margin_mm, 0.0, 2.1  # in the middle of a crystal of 20 x 4 x 4 mm
+    cosine = np.zeros((2, 4, 129, tables.NUM_QUANTILES), np.float32)
+    cosine += np.linspace(-1, 1, tables.NUM_QUANTILES, dtype=np.float32)
+    state = kernels.random_state(5, 0)
+    born, lost = np.zeros((1, kernels.BORN)), 0
+    for _ in range(num):
+        crystals, scatters = np.full(32, -7), np.zeros((32, 2), np.int64)
+        deposits = np.zeros((32, 2))
+        crystals[0], _ = kernels.crystal_at(*place, ring)
+        deposits[0, 0] = energy_kev
+        if kernels.keep_ray(0, *place, energy_kev, margin_mm, ring, born, 0, state):
+            kernels.spread_ray(born[0], crystals, deposits, scatters, 1, ring, cosine, state)
+        lost += deposits[:, 0].sum() < 1.0
+    return lost / num
 
-    What leaves through a plane at distance d is E2(mu d) / 2, E2 the exponential integral.
+
+@pytest.mark.parametrize("margin_mm", [0.02, 0.3, 0.5])
+def test_an_x_ray_leaves_as_its_free_path_says(ring, margin_mm):
+    """Where every collision ends it, E2(mu d) / 2 leave through a plane at distance d.
+
+    E2 is the exponential integral; the other faces are far.
     """
     from scipy.special import expn
 
-    energy_kev, cosine = 54.07, tables.photons().cosine
-    free_mm = ring.free_mm[54]
-    born = np.array([0, 125.5, 0.0, 2.1, 0.0, 0.0, 0.0, energy_kev, 0.0, 0.0])
-    state = kernels.random_state(5, 0)
-    lost, num = 0, 20_000
-    for _ in range(num):
-        born[8] = kernels.exponential(state) * free_mm
-        crystals, scatters = np.full(32, -7), np.zeros((32, 2), np.int64)
-        deposits = np.zeros((32, 2))
-        crystals[0], _ = kernels.crystal_at(125.5, 0.0, 2.1, ring)
-        deposits[0, 0] = energy_kev
-        kernels.spread_ray(born, crystals, deposits, scatters, 1, ring, cosine, state)
-        lost += deposits[:, 0].sum() < 1.0
-    wanted = float(expn(2, 0.5 / free_mm)) / 2
-    # Rayleigh scattering, taken as going straight on, lengthens the flight: 8 % of collisions
-    error = math.sqrt(wanted / num)
-    assert wanted - 4 * error < lost / num < 1.2 * wanted + 4 * error
+    wanted = float(expn(2, margin_mm / ring.free_mm[54])) / 2
+    found = escaping(ring._replace(shares=np.ones_like(ring.shares)), margin_mm, 54.07)
+    assert found == pytest.approx(wanted, abs=4 * math.sqrt(wanted / 20_000))
+
+
+def test_an_x_ray_that_scatters_at_once_still_leaves(ring):
+    """Where all collisions are Rayleigh's nothing stays, however near the first one is."""
+    shares = np.zeros_like(ring.shares)
+    shares[:, :, kernels.RAYLEIGH] = 1.0
+    assert escaping(ring._replace(shares=shares), 0.5, 54.07, num=2000) == 1.0
+
+
+def test_scattered_x_rays_leave_as_in_a_plain_simulation(ring):
+    """Half a millimetre behind a plane, with isotropic scattering one time in two.
+
+    Followed collision by collision, and nothing decided before.
+    """
+    rng, num = np.random.default_rng(1), 100_000
+    depth_mm, left = np.full(num, 0.5), 0
+    while len(depth_mm):
+        step_mm = rng.exponential(ring.free_mm[54], len(depth_mm))
+        depth_mm = depth_mm - step_mm * rng.uniform(-1, 1, len(depth_mm))
+        left += (depth_mm < 0).sum()
+        depth_mm = depth_mm[(depth_mm >= 0) & (rng.uniform(size=len(depth_mm)) < 0.5)]
+    wanted = left / num
+    shares = np.full_like(ring.shares, 0.5)
+    shares[:, :, kernels.RAYLEIGH] = 1.0
+    found = escaping(ring._replace(shares=shares), 0.5, 54.07)
+    assert found == pytest.approx(wanted, abs=4 * math.sqrt(wanted / 20_000))
 
 
 def test_k_shell_of_lutetium(library):

@@ -446,6 +446,8 @@ def spread_ray(born, crystals, deposits, scatters, num_touched, ring, cosine, st
     u, v, w = any_direction(state)
     i_energy, step = int(energy_kev + 0.5), born[8]
     outer2, inner2 = ring.reach_mm**2, ring.inner_mm**2
+    # if its first flight ends before the next face, it scatters there: see `keep_ray`
+    absorbed = ring.shares[0, i_energy, PHOTOELECTRIC] if step <= born[9] else 0.0
     while True:
         x, y, z = x + step * u, y + step * v, z + step * w
         radius2 = x * x + y * y
@@ -455,7 +457,9 @@ def spread_ray(born, crystals, deposits, scatters, num_touched, ring, cosine, st
         crystal, _ = crystal_at(x, y, z, ring)
         left_kev = energy_kev
         if crystal >= 0:
-            process = process_of(ring.shares, 0, i_energy, uniform(state))
+            draw = absorbed + (1.0 - absorbed) * uniform(state)
+            process = process_of(ring.shares, 0, i_energy, draw)
+            absorbed = 0.0
             if process == PHOTOELECTRIC:
                 left_kev = 0.0
             else:
@@ -620,9 +624,18 @@ def remember(row_of_born, row, x, y, z, u, v, w, energy_kev, track, margin_mm): 
 
 @inlined
 def keep_ray(row, x, y, z, energy_kev, margin_mm, ring, born, num_born, state):  # type: ignore[no-untyped-def]
-    """Keep an X-ray if its first flight could take it out of the crystal; returns those kept."""
-    step = exponential(state) * ring.free_mm[int(energy_kev + 0.5)]
-    if step <= margin_mm or num_born == MAX_BORN:
+    """Keep an X-ray unless its first flight ends in its crystal and in a photoelectric effect.
+
+    Returns
+    -------
+    int
+        Number of those kept.
+    """
+    i_energy = int(energy_kev + 0.5)
+    step = exponential(state) * ring.free_mm[i_energy]
+    if num_born == MAX_BORN or (
+        step <= margin_mm and uniform(state) < ring.shares[0, i_energy, PHOTOELECTRIC]
+    ):
         return num_born
     remember(born[num_born], row, x, y, z, 0.0, 0.0, 0.0, energy_kev, step, margin_mm)
     return num_born + 1
