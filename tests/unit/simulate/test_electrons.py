@@ -43,19 +43,20 @@ def test_stopping_power_and_range_are_those_of_estar(material, energy_kev, mev_c
 def test_tracks_keep_to_their_range(library):
     """A track starts at 0 along z, and is never further from there than it went."""
     node_mm = np.interp(library.node_kev, electrons.energies_kev(), electrons.matter(LYSO).range_mm)
+    np.testing.assert_array_equal(library.places_mm[:, 0], 0)
+    np.testing.assert_array_equal(library.ways[:, 0], [[0, 0, 1]] * electrons.NUM_TRACKS)
     for k in range(0, electrons.NUM_NODES - 1, 5):
-        far_mm = np.linalg.norm(library.places_mm[k], axis=2)
-        assert np.abs(far_mm[:, k]).max() == 0
+        moved = library.places_mm - library.places_mm[:, k : k + 1]
+        far_mm = np.linalg.norm(moved, axis=2)
         way_mm = node_mm[k] - node_mm
-        assert (far_mm[:, k:] <= way_mm[k:] * (1 + 1e-4) + 1e-9).all()
+        assert (far_mm[:, k:] <= way_mm[k:] * (1 + 1e-4) + 1e-6).all()
         # nearly straight on the first step, curled at the end
-        first = library.places_mm[k][:, k + 1]
-        assert first[:, 2].mean() > 0.4 * way_mm[k + 1]
-        assert np.abs(first[:, :2].mean(axis=0)).max() < 0.15 * way_mm[k + 1]
+        ahead_mm = np.einsum("ni,ni->n", moved[:, k + 1], library.ways[:, k])
+        assert ahead_mm.mean() > 0.4 * way_mm[k + 1]
         if k < electrons.NUM_NODES // 2:
             assert far_mm[:, -1].mean() < 0.6 * way_mm[-1]
         np.testing.assert_allclose(
-            library.far_mm[k], far_mm[:, k:].max(axis=1), rtol=1e-6, atol=1e-9
+            library.far_mm[k], far_mm[:, k:].max(axis=1), rtol=1e-3, atol=1e-6
         )
 
 
@@ -134,7 +135,45 @@ def test_an_electron_at_a_face_shares_its_energy(ring, library):
     assert spread(kernels.spread_electron, inward, ring, library)[0] > home + 0.3
     front = electron((125.001, 0.5, 2.1), (-1.0, 0.0, 0.0), 400.0)
     home, others = spread(kernels.spread_electron, front, ring, library)
-    assert others == 0.0 and 0.05 < home < 0.6
+    assert others == 0.0 and 0.02 < home < 0.6
+
+
+def hairpin(z_mm):
+    """Return a library with one track along z through these places, which loses 100 keV a step."""
+    num = len(z_mm)
+    return electrons.library()._replace(
+        places_mm=np.array([[[0.0, 0.0, z] for z in z_mm]]),
+        ways=np.array([[[0.0, 0.0, 1.0]] * num]),
+        node_mm=np.linspace(0.3, 0.0, num),
+        node_kev=np.linspace(300.0, 0.0, num),
+        stretch=np.ones(513),
+        node=np.zeros(513, np.int64),
+    )
+
+
+@pytest.mark.parametrize(
+    ("z_mm", "home_kev"),
+    [
+        # straight on, 0.02 mm before the face: a fifth of a step stays
+        ((0.0, 0.1, 0.2, 0.3), 20.0),
+        # 40 keV before the face, 60 and 30 on the other side, and the rest after the return
+        ((0.0, 0.05, -0.05, -0.15), 40.0 + 70.0 + 100.0),
+    ],
+)
+def test_an_electron_loses_on_each_side_of_a_gap_what_it_has_there(ring, z_mm, home_kev):
+    """By hand; the gap of 0.34 mm is wider than a step and costs nothing, either way."""
+    ring = ring._replace(half_height_mm=1.93)
+    born = electron((135.0, 0.5, 2.1 + 1.91), (0.0, 0.0, 1.0), 300.0)
+    born[9] = 0.02
+    crystals, scatters = np.full(32, -7), np.zeros((32, 2), np.int64)
+    deposits = np.zeros((32, 2))
+    crystals[0], _ = kernels.crystal_at(*born[1:4], ring)
+    deposits[0, 0] = 300.0
+    num = kernels.spread_electron(
+        born, crystals, deposits, scatters, 1, ring, hairpin(z_mm), kernels.random_state(3, 0)
+    )
+    assert num == 2 and crystals[1] == crystals[0] + ring.num_columns
+    assert deposits[:2, 0] == pytest.approx([home_kev, 300.0 - home_kev], abs=0.02)
 
 
 def escaping(ring, margin_mm, energy_kev, num=20_000):
