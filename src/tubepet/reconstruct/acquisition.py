@@ -1,6 +1,6 @@
 """From coincidences to the model of an acquisition: what every LOR is expected to count."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,17 +60,95 @@ def any_scanner(
     return Acquisition(lines, seen, np.full(lines.grid.shape, len(lines) / seen.sum()))
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """All of an acquisition but its scatter: what both ways to model it begin with."""
+
+    measured: Measurement  # its events are those of the lines, in their order
+    lines: Lines  # with the background known so far, in counts
+    background_counts: float
+    scale_mm2_s: NDArray[np.float64]  # m_i of `em`
+    sensitivity_s: NDArray[np.float64]
+
+    def model(self, scattered: NDArray[np.float64] | float, total: float) -> Acquisition:
+        """Return the model with scatter: counts of every line, and of all."""
+        counts, background_counts = self.lines.additive + scattered, self.background_counts + total
+        level = max(len(self.lines) - background_counts, 1.0) / self.sensitivity_s.sum()
+        return Acquisition(
+            replace(self.lines, additive=counts / self.scale_mm2_s),
+            self.sensitivity_s,
+            np.full(self.lines.grid.shape, level),
+            background_counts,
+            float(np.log(self.scale_mm2_s).sum()) - background_counts,
+        )
+
+
 def model_acquisition(
     measured: Measurement, instrument: Instrument, settings: Settings
 ) -> Acquisition:
-    """Model every LOR of an acquisition.
+    """Model every LOR of an acquisition of unknown activity.
 
     Raises
     ------
     InputError
         If events or attenuation cannot belong to this scanner or any object.
     """
-    scanner, grid, mu = instrument.scanner, instrument.grid, measured.mu
+    prepared = _prepared(measured, instrument, settings)
+    model = prepared.model(0.0, 0.0)
+    if measured.delayed is None or len(model.lines) == 0:
+        return model
+    draft = Settings(SCATTER_ITERATIONS, psf=settings.psf)
+    seen_kev = detection.detection_table(instrument.scanner)
+    for _ in range(SCATTER_ROUNDS):
+        image, _ = em.iterate(model, draft)
+        moments = scatter.moments(
+            Volume(image, instrument.grid), measured.mu, instrument, seen_kev,
+            3 if settings.tof else 1,
+        )  # fmt: skip
+        scattered = _scattered(moments, prepared.measured, instrument)
+        model = prepared.model(*scattered)
+    log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scattered[1])
+    return model
+
+
+def model_known(
+    measured: Measurement, instrument: Instrument, settings: Settings, activity: Volume
+) -> tuple[Acquisition, float]:
+    """Model every LOR of an acquisition whose activity is known up to its scale.
+
+    Parameters
+    ----------
+    activity : Volume
+        Any unit; on the grid of the image.
+
+    Returns
+    -------
+    Acquisition
+    float
+        Bq/mm3 per unit of `activity`: as much as explains the counts. 0 without counts.
+
+    Raises
+    ------
+    InputError
+        As `model_acquisition`.
+    """
+    prepared = _prepared(measured, instrument, settings)
+    num = len(prepared.lines) - prepared.background_counts
+    trues = float((prepared.sensitivity_s * activity.array).sum())
+    if measured.delayed is None or num <= 0:
+        return prepared.model(0.0, 0.0), max(num, 0.0) / trues
+    moments = scatter.moments(
+        activity, measured.mu, instrument, detection.detection_table(instrument.scanner), 1
+    )
+    counts, total = _scattered(moments, prepared.measured, instrument)
+    scale = num / (trues + total)
+    log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scale * total)
+    return prepared.model(scale * counts, scale * total), scale
+
+
+def _prepared(measured: Measurement, instrument: Instrument, settings: Settings) -> _Prepared:
+    """Check an acquisition, and model all but its scatter."""
+    scanner, mu = instrument.scanner, measured.mu
     _check(measured, instrument, settings)
     measured = replace(measured, events=_allowed(measured.events, scanner))
     lines, background_counts = _lines(measured, instrument, settings)
@@ -83,29 +161,9 @@ def model_acquisition(
             "where the sensitivity is 0 too, expected the calibration of their scanner"
         )
     through_mu = Lines(mu.grid, lines.points, lines.first, lines.second).forward(mu.array)
-    scale = measured.duration_s * areas_mm2 * np.exp(-through_mu)  # m_i of `em`, mm2 s
-    seen = measured.duration_s * attenuated_sensitivity(instrument, mu, settings.sensitivity_stride)
-
-    def modelled(counts: NDArray[np.float64], background_counts: float) -> Acquisition:
-        level = max(len(lines) - background_counts, 1.0) / seen.sum()
-        log_scale = float(np.log(scale).sum()) - background_counts
-        own, start = replace(lines, additive=counts / scale), np.full(grid.shape, level)
-        return Acquisition(own, seen, start, background_counts, log_scale)
-
-    model = modelled(lines.additive, background_counts)
-    if measured.delayed is None or len(lines) == 0:
-        return model
-    draft = Settings(SCATTER_ITERATIONS, psf=settings.psf)
-    seen_kev = detection.detection_table(scanner)
-    for _ in range(SCATTER_ROUNDS):
-        image, _ = em.iterate(model, draft)
-        moments = scatter.moments(
-            Volume(image, grid), mu, instrument, seen_kev, 3 if settings.tof else 1
-        )
-        counts, total = _scattered(moments, measured, instrument)
-        model = modelled(lines.additive + counts, background_counts + total)
-    log.info("%.1f randoms and %.1f scattered", background_counts, total)
-    return model
+    scale_mm2_s = measured.duration_s * areas_mm2 * np.exp(-through_mu)
+    seen = attenuated_sensitivity(instrument, mu, settings.sensitivity_stride)
+    return _Prepared(measured, lines, background_counts, scale_mm2_s, measured.duration_s * seen)
 
 
 def _check(measured: Measurement, instrument: Instrument, settings: Settings) -> None:

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tubepet import rng
+from tubepet.inspect.part import onto_image
 from tubepet.logs import Bar
 from tubepet.phantom import geometry, maps, spec
 from tubepet.reconstruct.acquisition import model_acquisition
@@ -28,7 +29,7 @@ from tubepet.reconstruct.algorithms.stopping import to_convergence
 from tubepet.reconstruct.problem import Acquisition, Measurement, Settings
 from tubepet.reconstruct.projection.blur import smoothed
 from tubepet.simulate.water_phantoms import Phantom, acquire
-from tubepet.types import Grid, Volume
+from tubepet.types import Volume
 from tubepet.validate.reconstruction import CONCENTRATION, Bench, image_of
 
 Array = NDArray[np.float64]
@@ -89,19 +90,6 @@ class Case(NamedTuple):
         """Mean activity of an image where the defect is, positive as the defect changes it."""
         change = self.truth - self.nominal
         return float((change * image).sum() / np.abs(change).sum())
-
-
-def onto_image(volume: Volume, grid: Grid) -> Array:
-    """Put a map on larger voxels: each of its voxels counts where its centre lies."""
-    places = [
-        np.rint((axis - origin) / size).astype(int)
-        for axis, origin, size in zip(
-            volume.grid.axes_mm(), grid.origin_mm, grid.voxel_mm, strict=True
-        )
-    ]
-    image = np.zeros(grid.shape)
-    np.add.at(image, np.ix_(*places), volume.array)
-    return image * volume.grid.voxel_volume_mm3 / grid.voxel_volume_mm3
 
 
 def make_case(bench: Bench, ranges: dict[str, Any], name: str, seed: int) -> Case:

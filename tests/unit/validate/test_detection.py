@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tubepet.inspect.part import onto_image
+from tubepet.inspect.part import onto_image
 from tubepet.types import Grid, Volume
 from tubepet.validate import detection
 from tubepet.validate.detection import KEYS, Case
@@ -54,7 +56,7 @@ def test_a_map_keeps_its_total_on_larger_voxels():
     fine = Grid.centred((6, 4, 4), (0.5, 0.5, 0.5))
     image = Grid.centred((5, 4, 6), (1.0, 0.5, 0.5))
     array = np.arange(96, dtype=float).reshape(fine.shape)
-    got = detection.onto_image(Volume(array, fine), image)
+    got = onto_image(Volume(array, fine), image)
     pairs = array.reshape(3, 2, 4, 4).mean(axis=1)
     np.testing.assert_allclose(got[1:4, :, 1:5], pairs)
     assert got.sum() == pytest.approx(pairs.sum())

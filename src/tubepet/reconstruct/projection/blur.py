@@ -53,6 +53,15 @@ def from_rows(rows: list[list[float]]) -> Kernel:
     return tuple(Gaussian(*row) for row in rows)
 
 
+def sigmas_mm(kernel: Kernel) -> list[tuple[float, float, float]]:
+    """Return share and standard deviations (across, along the axis) of every part; no blur: 0."""
+    parts = kernel or (Gaussian(1.0, 0.0, 0.0),)
+    return [
+        (part.share, part.transaxial_mm / FWHM_PER_SIGMA, part.axial_mm / FWHM_PER_SIGMA)
+        for part in parts
+    ]
+
+
 def blurred(image: NDArray[np.floating], grid: Grid, kernel: Kernel) -> NDArray[np.float64]:
     """Convolve with a kernel, mirrored at the borders.
 

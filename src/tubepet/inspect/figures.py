@@ -1,0 +1,101 @@
+"""Pictures for inspectors: the map of one part, and the verdicts of all."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tubepet.inspect.part import Part, onto_image
+from tubepet.inspect.verdict import DEFECT, Inspection
+from tubepet.types import Grid, Volume
+
+CLASS_COLOURS = {
+    "none": "0.5", "pit": "C0", "groove": "C1", "crack": "C2", "thinning": "C3", "inclusion": "C4",
+    "bubble": "C5",
+}  # fmt: skip
+
+
+def draw_verdict(inspection: Inspection, score_map: Volume, part: Part, name: str) -> Figure:
+    """Draw three sections of the map of z through the first indication, or the largest z.
+
+    The outlines are those of the fluid and of the wall, as drawn; crosses are indications.
+    """
+    grid = score_map.grid
+    fluid, solid = part.on_image(grid), onto_image(part.wall, grid)
+    largest = np.unravel_index(int(np.argmax(score_map.array)), grid.shape)
+    middle = tuple(int(i) for i in largest)
+    if inspection.indications:
+        first = inspection.indications[0]
+        middle = tuple(
+            int(np.argmin(np.abs(axis - at)))
+            for axis, at in zip(grid.axes_mm(), (first.z_mm, first.y_mm, first.x_mm), strict=True)
+        )
+    limit = max(inspection.largest_z, 5.0)
+    figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.4), layout="constrained")
+    for axis, normal in zip(axes, (0, 1, 2), strict=True):
+        shown = axis.imshow(
+            np.take(score_map.array, middle[normal], normal), origin="lower", cmap="magma",
+            vmin=0, vmax=limit, extent=_extent(grid, normal),
+        )  # fmt: skip
+        for volume, colour in ((fluid, "deepskyblue"), (fluid + solid, "white")):
+            section = np.take(volume, middle[normal], normal)
+            up, across = (a for i, a in enumerate(grid.axes_mm()) if i != normal)
+            if section.max() > 0.5:
+                axis.contour(across, up, section, levels=[0.5], colors=colour, linewidths=1)
+        names = [label for i, label in enumerate("zyx") if i != normal]
+        for one in inspection.indications:
+            place = [getattr(one, f"{label}_mm") for label in names]
+            axis.plot(place[1], place[0], "x", color="lime", ms=9, mew=2)
+        place_mm = grid.axes_mm()[normal][middle[normal]]
+        axis.set(
+            xlabel=f"{names[1]} / mm", ylabel=f"{names[0]} / mm", aspect="equal",
+            title=f"{'zyx'[normal]} = {place_mm:.1f} mm",
+        )  # fmt: skip
+    figure.colorbar(shown, ax=axes, label="z of the likeliest defect")
+    figure.suptitle(f"{name}: {inspection.verdict} ({inspection.reason})")
+    return figure
+
+
+def _extent(grid: Grid, normal: int) -> tuple[float, float, float, float]:
+    (up, up_mm), (across, across_mm) = (
+        (axis, size)
+        for i, (axis, size) in enumerate(zip(grid.axes_mm(), grid.voxel_mm, strict=True))
+        if i != normal
+    )
+    low, high = across[0] - across_mm / 2, across[-1] + across_mm / 2
+    return low, high, up[0] - up_mm / 2, up[-1] + up_mm / 2
+
+
+def draw_verdicts(table: pd.DataFrame) -> Figure:
+    """Draw the largest z of every part over the size of its defect.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `judge.judged`.
+    """
+    figure, axis = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    for defect, rows in table.groupby("defect", sort=False):
+        sizes = _sizes(rows)
+        colour = CLASS_COLOURS.get(str(defect), "k")
+        called = (rows["verdict"] == DEFECT).to_numpy()
+        label = f"{defect}: {called.sum()} of {len(rows)} called"
+        axis.plot(sizes[called], rows["largest_z"][called], "o", color=colour, label=label)
+        style = {} if called.any() else {"label": label}
+        axis.plot(
+            sizes[~called], rows["largest_z"][~called], "o", mfc="none", color=colour, **style
+        )
+    limit = table["threshold_z"].replace(np.inf, np.nan).median()
+    if np.isfinite(limit):
+        axis.axhline(limit, color="k", lw=0.8, ls="--")
+    axis.set(xlabel="size of the defect / mm (0: none)", ylabel="largest z in the part")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def _sizes(rows: pd.DataFrame) -> NDArray[np.float64]:
+    return rows["defect_mm"].fillna(0.0).to_numpy(np.float64)

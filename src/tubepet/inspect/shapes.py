@@ -1,0 +1,305 @@
+"""Defects that may be anywhere in a part, as Gaussian blobs: their content, middle and moments.
+
+All that is needed of a part is its drawing: voids lie in the fluid, everything else is cut into the
+wall from the fluid's surface, as `phantom.geometry` cuts it. After the blur of a PET scanner a
+defect and the Gaussian of the same moments differ little (docs/inspection.md).
+
+What changes no activity (a wall thinned from outside) is not looked for.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
+from skimage.measure import marching_cubes
+
+from tubepet.inspect.part import Part
+from tubepet.phantom.geometry import (
+    CRACK_LENGTH_RATIO,
+    GROOVE_LENGTH_RATIO,
+    MAX_DEPTH,
+    THINNING_DEPTH,
+)
+
+Array = NDArray[np.float64]
+
+KINDS = ("void", "pit", "groove", "ring_groove", "crack", "thinning")
+# What a class of defect of `phantom.spec` is looked for as: a bubble and an inclusion both leave a
+# hole in the activity, and their attenuation tells them apart only at many counts.
+KIND_OF_CLASS = {
+    "bubble": "void", "inclusion": "void", "pit": "pit", "groove": "groove", "crack": "crack",
+    "thinning": "thinning",
+}  # fmt: skip
+SPACING_MM = 1.5  # of places in the fluid; those on the surface are a third further apart
+SIZE_RATIO = 2.0  # of neighbouring sizes, at most
+SMOOTHING_VOXELS = 0.7  # of volume fractions, before a surface is put through them
+WALL_STEP_MM, MAX_WALL_MM, LEAST_WALL_MM = 0.25, 10.0, 0.5
+NUM_DEPTHS = 24
+AXIS = np.array([0.0, 0.0, 1.0])
+
+
+class Surface(NamedTuple):
+    """Points on the surface of the fluid where there is a wall, spread evenly.
+
+    Attributes
+    ----------
+    points_mm, outward : float64 array, shape (n, 3)
+        x, y, z; unit vectors into the wall.
+    wall_mm : float64 array, shape (n,)
+    """
+
+    points_mm: Array
+    outward: Array
+    wall_mm: Array
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Candidate defects.
+
+    Attributes
+    ----------
+    table : DataFrame
+        kind, size_mm, x_mm, y_mm, z_mm, volume_mm3 (of activity that is lost or won), one row per
+        candidate.
+    blobs : float64 array, shape (b, 10)
+        As `kernels.blob_sums` takes them; contents are negative where activity is lost.
+    owner : int64 array, shape (b,)
+        Row of the table of each blob, rising.
+    """
+
+    table: pd.DataFrame
+    blobs: Array
+    owner: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def part(self, is_kept: NDArray[np.bool_]) -> "Bank":
+        """Return some of the candidates."""
+        number = np.cumsum(is_kept) - 1
+        has_blob = is_kept[self.owner]
+        table = self.table[is_kept].reset_index(drop=True)
+        return Bank(table, self.blobs[has_blob], number[self.owner[has_blob]])
+
+
+def surface(part: Part, spacing_mm: float) -> Surface:
+    """Spread points over the surface between fluid and wall."""
+    grid, fluid = part.fluid.grid, np.pad(part.fluid.array.astype(np.float64), 2)
+    smooth = gaussian_filter(fluid, SMOOTHING_VOXELS)
+    if smooth.max() <= 0.5:
+        return Surface(np.empty((0, 3)), np.empty((0, 3)), np.empty(0))
+    corners = marching_cubes(smooth, 0.5)[0]  # in voxels of the padded array, z, y, x
+    voxel_mm = np.array(grid.voxel_mm)
+    _, kept = np.unique(np.floor(corners * voxel_mm / spacing_mm), axis=0, return_index=True)
+    corners = corners[np.sort(kept)]
+    slopes = [
+        map_coordinates(part_, corners.T, order=1) for part_ in np.gradient(smooth, *voxel_mm)
+    ]
+    outward = -np.stack(slopes, axis=1)
+    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
+    points_mm = (corners - 2) * voxel_mm + grid.origin_mm
+    wall_mm = _thickness_mm(part, points_mm, outward)
+    is_wall = wall_mm > LEAST_WALL_MM
+    return Surface(points_mm[is_wall, ::-1], outward[is_wall, ::-1], wall_mm[is_wall])
+
+
+def _thickness_mm(part: Part, points_mm: Array, outward: Array) -> Array:
+    """Length of the wall from points (z, y, x) outward, mm."""
+    depths_mm = np.arange(WALL_STEP_MM / 2, MAX_WALL_MM, WALL_STEP_MM)
+    places = points_mm[:, None] + depths_mm[:, None] * outward[:, None]
+    at = (places - part.wall.grid.origin_mm) / part.wall.grid.voxel_mm
+    share = map_coordinates(part.wall.array, np.moveaxis(at, -1, 0), order=1)
+    # the first steps may still lie half in the fluid
+    is_wall = (share > 0.5) | (depths_mm < 2 * WALL_STEP_MM)
+    return np.asarray(np.cumprod(is_wall, axis=1).sum(axis=1) * WALL_STEP_MM)
+
+
+def sizes_mm(low_mm: float, high_mm: float) -> list[float]:
+    """Return sizes from low to high, neighbours at most `SIZE_RATIO` apart."""
+    num = 1 + math.ceil(math.log(high_mm / low_mm) / math.log(SIZE_RATIO) - 1e-9)
+    return [float(size) for size in np.geomspace(low_mm, high_mm, num)]
+
+
+def by_kind(ranges_mm: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Return the smallest and the largest size of each kind, from those of classes of defects."""
+    found: dict[str, list[float]] = {}
+    for name, (low_mm, high_mm) in ranges_mm.items():
+        kind = KIND_OF_CLASS[name]
+        low, high = found.get(kind, [low_mm, high_mm])
+        found[kind] = [min(low, low_mm), max(high, high_mm)]
+    return found
+
+
+def bank(part: Part, ranges_mm: Mapping[str, Sequence[float]]) -> Bank:
+    """Put all kinds and sizes of defects everywhere in a part.
+
+    Parameters
+    ----------
+    ranges_mm : mapping
+        Smallest and largest size of each class of defect (config key `phantom.defect_size_mm`).
+    """
+    on_wall = surface(part, SPACING_MM * 4 / 3)
+    pieces = []
+    for kind, (low_mm, high_mm) in by_kind(ranges_mm).items():
+        for size_mm in sizes_mm(low_mm, high_mm):
+            if kind == "void":
+                pieces.append(voids(places_of_voids(part, size_mm), size_mm))
+                continue
+            pieces.append(cut(on_wall, kind, size_mm))
+            if kind == "groove":
+                pieces.append(ring_grooves(part, on_wall, size_mm))
+    return joined(pieces)
+
+
+def joined(pieces: Sequence[Bank]) -> Bank:
+    """Put banks behind each other."""
+    offsets = np.cumsum([0, *(len(piece) for piece in pieces)])
+    owner = [piece.owner + start for piece, start in zip(pieces, offsets, strict=False)]
+    table = pd.concat([piece.table for piece in pieces], ignore_index=True)
+    return Bank(table, np.concatenate([p.blobs for p in pieces]), np.concatenate(owner))
+
+
+def places_of_voids(part: Part, size_mm: float) -> Array:
+    """Return places in the fluid, (n, 3) of x, y, z, where a ball of this diameter fits."""
+    grid = part.fluid.grid
+    is_fluid = np.pad(part.fluid.array > 0.5, 1)
+    depth_mm = distance_transform_edt(is_fluid, sampling=grid.voxel_mm)[1:-1, 1:-1, 1:-1]
+    spacing_mm = max(SPACING_MM, size_mm / 3)
+    axes = []
+    for axis, voxel_mm in zip(grid.axes_mm(), grid.voxel_mm, strict=True):
+        step = max(round(spacing_mm / voxel_mm), 1)
+        axes.append(np.arange(len(axis) % step // 2, len(axis), step))
+    chosen = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    # the distance ends half a voxel short of the surface
+    fits = depth_mm[tuple(chosen.T)] >= size_mm / 2 - max(grid.voxel_mm)
+    places = chosen[fits] * np.array(grid.voxel_mm) + grid.origin_mm
+    return np.asarray(places[:, ::-1], np.float64)
+
+
+def voids(places_mm: Array, size_mm: float) -> Bank:
+    """Return balls without activity around places (n, 3)."""
+    volume_mm3 = math.pi / 6 * size_mm**3
+    moments = np.tile(np.eye(3) * size_mm**2 / 20, (len(places_mm), 1, 1))
+    contents = np.full(len(places_mm), -volume_mm3)
+    return _bank("void", size_mm, contents, places_mm, moments)
+
+
+def cut(at: Surface, kind: str, size_mm: float) -> Bank:
+    """Return what is cut into the wall at every point of a surface, filled with fluid."""
+    along = AXIS - at.outward * (at.outward @ AXIS)[:, None]
+    # where the wall stands across the axis, any direction will do
+    is_across = np.linalg.norm(along, axis=1) < 0.1
+    along[is_across] = np.cross(at.outward[is_across], [1.0, 0.3, 0.0])
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    around = np.cross(along, at.outward)
+    volume, depth, *squares = _moments(kind, size_mm, at.wall_mm)
+    moments = sum(
+        square[:, None, None] * axis[:, :, None] * axis[:, None, :]
+        for square, axis in zip(squares, (at.outward, around, along), strict=True)
+    )
+    return _bank(kind, size_mm, volume, at.points_mm + depth[:, None] * at.outward, moments)
+
+
+def ring_grooves(part: Part, at: Surface, size_mm: float) -> Bank:
+    """Return grooves all around the axis, every `SPACING_MM` along it."""
+    z_mm = at.points_mm[:, 2]
+    if len(z_mm) == 0:
+        return cut(at, "groove", size_mm)
+    pieces = []
+    for middle_mm in np.arange(z_mm.min() + size_mm / 2, z_mm.max() - size_mm / 2, SPACING_MM):
+        is_near = np.abs(z_mm - middle_mm) < SPACING_MM
+        if is_near.sum() < 3:
+            continue
+        here = Surface(at.points_mm[is_near].copy(), at.outward[is_near], at.wall_mm[is_near])
+        here.points_mm[:, 2] = middle_mm
+        piece = cut(here, "ring_groove", size_mm)
+        around_mm = _perimeter_mm(part, middle_mm)
+        blobs = piece.blobs.copy()
+        blobs[:, 0] *= around_mm / len(blobs)  # cut as pieces of 1 mm
+        content = blobs[:, 0].sum()
+        row = ["ring_groove", size_mm, *(blobs[:, 1:4].mean(axis=0)), content]
+        table = pd.DataFrame([row], columns=piece.table.columns)
+        pieces.append(Bank(table, blobs, np.zeros(len(blobs), np.int64)))
+    return joined(pieces) if pieces else cut(Surface(*(a[:0] for a in at)), "groove", size_mm)
+
+
+def _perimeter_mm(part: Part, z_mm: float) -> float:
+    """Perimeter of the fluid at a height, by Crofton's formula from the area's gradient."""
+    grid = part.fluid.grid
+    i = int(np.argmin(np.abs(grid.axes_mm()[0] - z_mm)))
+    smooth = gaussian_filter(part.fluid.array[i].astype(np.float64), SMOOTHING_VOXELS)
+    slope = np.hypot(*np.gradient(smooth, *grid.voxel_mm[1:]))
+    return float(slope.sum() * grid.voxel_mm[1] * grid.voxel_mm[2])
+
+
+def _moments(kind: str, size_mm: float, wall_mm: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Volume, mean depth, and variances in depth, around and along, of a cut into a flat wall."""
+    share = THINNING_DEPTH if kind == "thinning" else MAX_DEPTH
+    deepest = share * wall_mm[:, None]
+    if kind in ("pit", "groove", "ring_groove"):
+        deepest = np.minimum(deepest, size_mm / 2)
+    step = deepest / NUM_DEPTHS
+    depth = (np.arange(NUM_DEPTHS) + 0.5) * step
+    area, around, along = SECTIONS[kind](depth, size_mm, deepest)
+    volume = (area * step).sum(axis=1)
+
+    def mean(value: Array) -> Array:
+        return np.asarray((area * value * step).sum(axis=1) / volume)
+
+    middle = mean(depth)
+    return volume, middle, mean((depth - middle[:, None]) ** 2), mean(around), mean(along)
+
+
+# Of a cut, at a depth: area (mm2), variances around and along (mm2).
+Section = Callable[[Array, float, Array], tuple[Array, Array, Array]]
+
+
+def _pit(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array, Array]:
+    square = size_mm**2 / 4 - depth**2
+    return np.pi * square, square / 4, square / 4
+
+
+def _groove(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array, Array]:
+    width, length = 2 * np.sqrt(size_mm**2 / 4 - depth**2), GROOVE_LENGTH_RATIO * size_mm
+    return width * length, width**2 / 12, np.full_like(depth, length**2 / 12)
+
+
+def _ring_groove(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array, Array]:
+    """Return a piece of 1 mm, as wide around as points are apart."""
+    width = 2 * np.sqrt(size_mm**2 / 4 - depth**2)
+    return width, np.full_like(depth, (SPACING_MM * 4 / 3) ** 2 / 12), width**2 / 12
+
+
+def _crack(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array, Array]:
+    length = CRACK_LENGTH_RATIO * size_mm
+    every = np.ones_like(depth)
+    return size_mm * length * every, size_mm**2 / 12 * every, length**2 / 12 * every
+
+
+def _thinning(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array, Array]:
+    square = size_mm**2 / 4 * (1 - depth / deepest)
+    return np.pi * square, square / 4, square / 4
+
+
+SECTIONS: dict[str, Section] = {
+    "pit": _pit, "groove": _groove, "ring_groove": _ring_groove, "crack": _crack,
+    "thinning": _thinning,
+}  # fmt: skip
+
+
+def _bank(kind: str, size_mm: float, contents: Array, places_mm: Array, moments: Array) -> Bank:
+    """One blob per candidate."""
+    upper = moments[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
+    x, y, z = places_mm.T
+    table = pd.DataFrame(
+        {"kind": kind, "size_mm": size_mm, "x_mm": x, "y_mm": y, "z_mm": z,
+         "volume_mm3": np.abs(contents)}
+    )  # fmt: skip
+    blobs = np.column_stack([contents, places_mm, upper])
+    return Bank(table, blobs, np.arange(len(contents), dtype=np.int64))

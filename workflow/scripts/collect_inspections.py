@@ -1,0 +1,12 @@
+"""Put the verdicts of all tubes beside what was there (rule collect_inspections)."""
+
+from tubepet import io, logs
+from tubepet.inspect import figures, judge
+
+logs.start_log(snakemake.log[0])
+files, output = snakemake.input, snakemake.output
+table = judge.judged(
+    [io.read_json(path) for path in files.verdicts], [io.read_json(path) for path in files.truths]
+)
+io.write_table(output.table, table)
+io.write_figure(output.figure, figures.draw_verdicts(table))
