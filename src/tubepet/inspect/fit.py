@@ -21,16 +21,19 @@ from tubepet.types import Grid, Volume
 
 Array = NDArray[np.float64]
 
-# Beside the activity: shift (mm), turn (degrees), how much wider the fluid is all around (mm); and
-# of the resolution, how much of it is tail, and how much wider (mm FWHM) its core is.
+# Beside the activity: shift (mm), turn (degrees), how much wider (all around) and longer (at both
+# ends) the fluid is, mm; and of the resolution, how much of it is tail, and how much wider (mm
+# FWHM) its core is.
 POSE = (
-    "x_mm", "y_mm", "z_mm", "turn_x_deg", "turn_y_deg", "turn_z_deg", "wider_mm",
+    "x_mm", "y_mm", "z_mm", "turn_x_deg", "turn_y_deg", "turn_z_deg", "wider_mm", "longer_mm",
     "more_tail", "core_mm", "axial_mm",
 )  # fmt: skip
 # How far off each is before it is measured, widely: what the counts cannot tell stays near 0.
-PRIOR = np.array([2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.0, 0.5, 1.0, 1.0])
-NUM_ROUNDS = 4
-ENOUGH = 0.02  # mm and degrees: a smaller step ends the fit
+PRIOR = np.array([2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.0, 1.0, 0.2, 0.5, 1.0])
+# Newton's steps may be too long where the likelihood is no parabola.
+MOST_STEP = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.3, 0.5, 0.05, 0.3, 0.5])
+NUM_ROUNDS = 6
+ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 BLUR_STEPS = (0.02, 0.05, 0.05)  # of finite differences
 LEAST_CORE_MM = 0.5
 MARGIN_VOXELS = 8  # by which a drawing may be moved
@@ -112,9 +115,9 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, settings: Set
     pose = np.zeros(len(POSE))
     for _ in range(NUM_ROUNDS):
         result, step = _round(model, part, settings.psf, scale, pose)
-        scale, pose = scale * (1 + step[0]), pose + step[1:]
-        if np.abs(step[1:]).max() < ENOUGH:
+        if np.abs(step[1:] / MOST_STEP).max() < ENOUGH:
             break
+        scale, pose = scale * (1 + step[0]), pose + np.clip(step[1:], -MOST_STEP, MOST_STEP)
     log.info(
         "activity %.5g Bq/mm3; %s",
         result.activity_bq_mm3, ", ".join(f"{k} {v:.3g}" for k, v in result.pose.items()),
@@ -126,7 +129,7 @@ def _round(
     model: Acquisition, part: Part, psf: Kernel, scale: float, pose: Array
 ) -> tuple[Fitted, Array]:
     """Model the drawing at a pose, and the step from there: share of the activity, pose."""
-    grid, psf = model.grid, _changed(psf, *pose[7:])
+    grid, psf = model.grid, _changed(psf, *pose[8:])
     sharp = [scale * image for image in _images(part, grid, pose)]
     images = [blurred(image, grid, psf) for image in sharp]
     images += _blur_changes(sharp[0], grid, psf)
@@ -179,7 +182,7 @@ def _images(part: Part, grid: Grid, pose: Array) -> list[Array]:
     degree = np.pi / 180
     changes = [
         -dx, -dy, -dz, degree * (z * dy - y * dz), degree * (x * dz - z * dx),
-        degree * (y * dx - x * dy), np.sqrt(dx**2 + dy**2 + dz**2),
+        degree * (y * dx - x * dy), np.hypot(dx, dy), np.abs(dz),
     ]  # fmt: skip
     return [onto_image(Volume(array, fine), grid) for array in (fluid.array, *changes)]
 
@@ -200,9 +203,9 @@ def _moved_fluid(drawn: Volume, pose: Array) -> Volume:
         matrix = back * voxel_mm / voxel_mm[:, None]
         offset = (back @ (first_mm - shift_mm[::-1]) - first_mm) / voxel_mm
         array = affine_transform(array, matrix, offset, order=1)
-    if pose[6]:
-        slopes = np.gradient(array, *wide.voxel_mm)
-        array = np.clip(array + pose[6] * np.sqrt(sum(s**2 for s in slopes)), 0.0, 1.0)
+    if pose[6:8].any():
+        dz, dy, dx = np.gradient(array, *wide.voxel_mm)
+        array = np.clip(array + pose[6] * np.hypot(dx, dy) + pose[7] * np.abs(dz), 0.0, 1.0)
     return Volume(array, wide)
 
 

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from tubepet.inspect.part import onto_image
-from tubepet.inspect.part import onto_image
 from tubepet.types import Grid, Volume
 from tubepet.validate import detection
 from tubepet.validate.detection import KEYS, Case
