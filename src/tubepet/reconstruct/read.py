@@ -26,7 +26,7 @@ def read_instrument(paths: Mapping[str, str], scanner: Scanner) -> Instrument:
     InputError
         If a file is damaged, or the sensitivity was made for another scanner or efficiency.
     """
-    efficiency = calibration.pair_efficiency(io.read_json(paths["calibration"]))
+    efficiency = calibration.efficiency_of(io.read_json(paths["calibration"]), scanner)
     geometric = io.read_volume(paths["sensitivity"])
     fingerprint.check_sensitivity(
         paths["sensitivity"], geometric.note, scanner, geometric.grid, efficiency

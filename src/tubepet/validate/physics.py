@@ -19,6 +19,7 @@ from scipy.optimize import curve_fit
 
 from tubepet import rng
 from tubepet.constants import FWHM_PER_SIGMA, LYSO_ATOMS, LYSO_G_CM3, PHOTON_KEV
+from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.types import Scanner
@@ -74,7 +75,17 @@ def measure(
     dict
         tables, note, sections attenuation, sensitivity, energy, time, rates (curves and points),
         and checks: list of {name, measured, expected, error, tolerance, is_met}.
+
+    Raises
+    ------
+    InputError
+        If the scanner is no ring of equal crystals.
     """
+    if not scanner.is_even_ring:
+        raise InputError(
+            "scanner: got modules, dead crystals or efficiencies, expected a ring of equal "
+            "crystals (validate_physics knows the solid angle of no other)"
+        )
     em_tables.check(facts, physics_list)
     common = {"physics_list": physics_list, "delay_ns": 500.0, "particle": "back_to_back"}
     with tempfile.TemporaryDirectory(prefix=".part-", dir=scratch) as folder:

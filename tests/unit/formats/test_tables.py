@@ -12,7 +12,7 @@ from tubepet.reconstruct.scanner import crystals
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_crystals_come_back(tmp_path, scanner, suffix) -> None:
-    ring = crystals.cylinder(scanner)
+    ring = crystals.of_scanner(scanner)
     tables.write_crystals(tmp_path / f"c.{suffix}", ring)
     back = tables.read_crystals(tmp_path / f"c.{suffix}")
     for name, values in vars(ring).items():  # normals are normalised again: rounding

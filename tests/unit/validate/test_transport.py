@@ -36,7 +36,7 @@ def test_equal_samples_agree():
         ({"singles": 590_000}, "singles"),
         ({"scatters": 16_000}, "scatters, scatter_fraction"),
         ({"randoms": 6_000}, "randoms"),
-        ({"shift": 20}, "energy_kev, axial_mm, radial_mm, ring_difference"),
+        ({"shift": 20}, "energy_kev, axial_mm, radial_mm, difference_mm"),
     ],
 )
 def test_a_difference_is_named_and_stops_a_fast_run(changes, named):

@@ -22,16 +22,19 @@ Simplified: one factor (Klein and Nishina's total) carries the attenuation of al
 keV to E, and multiple scattering has the profile of single scattering.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from tubepet import rng
+from tubepet import layout, rng
 from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
 from tubepet.reconstruct.problem import Instrument
 from tubepet.reconstruct.projection import kernels
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry, time_of_flight
+from tubepet.reconstruct.scanner.crystals import Crystals, angle_features
 from tubepet.types import Listmode, Scanner, Volume
 
 NUM_POINTS = 250
@@ -71,7 +74,7 @@ def detection_table(scanner: Scanner) -> NDArray[np.float64]:
 
 
 def _singles_per_photon(scanner: Scanner, start_kev: float, random: np.random.Generator) -> float:
-    pitch_mm = np.array([scanner.crystal_width_mm, scanner.axial_pitch_mm])
+    depth_mm, pitch_mm = _cell_mm(scanner)
     num = NUM_PHOTONS
     place: NDArray[np.float64] = np.zeros((num, 3))
     place[:, 1:] = random.uniform(size=(num, 2)) * pitch_mm
@@ -87,7 +90,7 @@ def _singles_per_photon(scanner: Scanner, start_kev: float, random: np.random.Ge
         length_mm = random.exponential(size=len(row)) / (compton + photo)
         place = place + way * length_mm[:, None]
         cell = np.floor(place[:, 1:] / pitch_mm).astype(int) + 3
-        inside = (place[:, 0] > 0) & (place[:, 0] < scanner.crystal_depth_mm)
+        inside = (place[:, 0] > 0) & (place[:, 0] < depth_mm)
         inside &= ((cell >= 0) & (cell < 7)).all(axis=1)
         row, cell, energy = row[inside], cell[inside], energy[inside]
         place, way = place[inside], way[inside]
@@ -104,6 +107,14 @@ def _singles_per_photon(scanner: Scanner, start_kev: float, random: np.random.Ge
     seen = deposits + sigma * random.normal(size=deposits.shape)
     low, high = scanner.energy_window_kev
     return float(((seen >= low) & (seen <= high)).sum() / num)
+
+
+def _cell_mm(scanner: Scanner) -> tuple[float, NDArray[np.float64]]:
+    """Depth of a crystal (of the first family of modules), and its room across and along."""
+    if scanner.modules:
+        one = layout.families(scanner)[0]
+        return one.crystal_depth_mm, np.array([one.pitch_width_mm, one.pitch_height_mm])
+    return scanner.crystal_depth_mm, np.array([scanner.crystal_width_mm, scanner.axial_pitch_mm])
 
 
 def _compton_cosines(
@@ -183,10 +194,87 @@ def moments(
         1/s, mm/s and mm2/s, by both columns and both rings of `coarse_rings`, symmetric; positions
         from the middle of the line toward its second end.
     """
-    scanner, grid = instrument.scanner, activity.grid
+    scanner = instrument.scanner
     rings, columns = coarse_rings(scanner), np.arange(0, scanner.num_columns, COLUMN_STRIDE)
     crystals = (columns[:, None] + rings * scanner.num_columns).ravel()
     ends = geometry.crystal_points_mm(scanner)[crystals]
+    legs = _legs(activity, mu, ends, num_moments)
+    normals = ends * [1, 1, 0] / geometry.detection_radius_mm(scanner)
+    faces = (legs.away * normals).sum(axis=2) / legs.distance_mm**2
+    for i, point in enumerate(legs.points_mm):
+        faces[i] *= _leg_efficiency(point, legs.away[i], instrument)
+    chance, stretch = angle_tables(detection)
+    total = kernels.scatter_sums(
+        legs.away, faces, legs.emission, legs.depth, chance, stretch, legs.distance_mm, legs.travel
+    )[:num_moments]
+    face_mm2 = scanner.crystal_width_mm * scanner.crystal_height_mm
+    total *= ALL_PER_SINGLE * legs.weight_mm2 * face_mm2**2 / (2 * np.pi)
+    coarse = total.reshape(num_moments, len(columns), len(rings), len(columns), len(rings))
+    weights = column_weights(scanner)
+    return np.einsum("ai,bj,mirjs->mabrs", weights, weights, coarse, optimize=True)
+
+
+def pair_moments(
+    activity: Volume,
+    mu: Volume,
+    crystals: Crystals,
+    detection: NDArray[np.float64],
+    pairs: tuple[NDArray[np.integer], NDArray[np.integer]],
+    num_moments: int,
+) -> NDArray[np.float64]:
+    """As `moments`, for a list of pairs of crystals in any arrangement.
+
+    Parameters
+    ----------
+    crystals : Crystals
+        Calibrated.
+    pairs : int arrays, shape (k,)
+
+    Returns
+    -------
+    float64 array, shape (num_moments, k)
+    """
+    used, place = np.unique(np.concatenate(pairs), return_inverse=True)
+    legs = _legs(activity, mu, crystals.points_mm[used], num_moments)
+    cosines = np.maximum(-(legs.away * crystals.normals[used]).sum(axis=2), 0.0)
+    faces = cosines / legs.distance_mm**2 * (crystals.areas_mm2 * crystals.efficiency)[used]
+    if len(crystals.angle_terms) > 0:
+        for row, ways in zip(faces, legs.away, strict=True):
+            row *= np.exp(angle_features(crystals, used, ways) @ crystals.angle_terms)
+    total = kernels.scatter_pairs(
+        *np.split(place, 2), legs.away, faces, legs.emission, legs.depth, *angle_tables(detection),
+        legs.distance_mm, legs.travel,
+    )[:num_moments]  # fmt: skip
+    return total * (ALL_PER_SINGLE * legs.weight_mm2 / (2 * np.pi))
+
+
+class _Legs(NamedTuple):
+    """Ways from scatter points to ends; arrays are by point and end.
+
+    Attributes
+    ----------
+    points_mm : float64 array, shape (points, 3)
+    weight_mm2 : float
+        V mu of each point.
+    away : float64 array, shape (points, ends, 3)
+        Unit vectors.
+    emission, depth : float64 array
+        Integrals of activity and attenuation.
+    travel : float64 array
+        Mean distance of the activity on the way, mm; 0 unless moments are asked for.
+    """
+
+    points_mm: NDArray[np.float64]
+    weight_mm2: float
+    away: NDArray[np.float64]
+    distance_mm: NDArray[np.float64]
+    emission: NDArray[np.float64]
+    depth: NDArray[np.float64]
+    travel: NDArray[np.float64]
+
+
+def _legs(activity: Volume, mu: Volume, ends: NDArray[np.float64], num_moments: int) -> _Legs:
+    grid = activity.grid
     points, weight_mm2 = scatter_points(mu, NUM_POINTS)
     everything = np.concatenate([points, ends])
     first, second = np.indices((len(points), len(ends))).reshape(2, -1)
@@ -205,19 +293,7 @@ def moments(
     distance_mm = np.linalg.norm(away, axis=2)
     away /= distance_mm[:, :, None]
     travel = np.divide(travel, emission * distance_mm, out=np.zeros(shape), where=emission > 0)
-    normals = ends * [1, 1, 0] / geometry.detection_radius_mm(scanner)
-    faces = (away * normals).sum(axis=2) / distance_mm**2
-    for i, point in enumerate(points):
-        faces[i] *= _leg_efficiency(point, away[i], instrument)
-    chance, stretch = angle_tables(detection)
-    total = kernels.scatter_sums(
-        away, faces, emission, depth, chance, stretch, distance_mm, travel
-    )[:num_moments]
-    face_mm2 = scanner.crystal_width_mm * scanner.crystal_height_mm
-    total *= ALL_PER_SINGLE * weight_mm2 * face_mm2**2 / (2 * np.pi)
-    coarse = total.reshape(num_moments, len(columns), len(rings), len(columns), len(rings))
-    weights = column_weights(scanner)
-    return np.einsum("ai,bj,mirjs->mabrs", weights, weights, coarse, optimize=True)
+    return _Legs(points, weight_mm2, away, distance_mm, emission, depth, travel)
 
 
 def _leg_efficiency(
@@ -233,6 +309,7 @@ def _leg_efficiency(
     chord_mm = 2 * geometry.detection_radius_mm(scanner) * np.sin(half_angle)
     difference = np.abs(away[:, 2]) / across * chord_mm / scanner.axial_pitch_mm
     place = np.stack([half_angle / np.pi * scanner.num_columns, difference])
+    assert not isinstance(instrument.efficiency, Crystals)
     return np.sqrt(map_coordinates(instrument.efficiency, place, order=1, mode="nearest"))
 
 
@@ -306,13 +383,21 @@ def event_densities(
     sigma_mm : float
         Of the measured position (`time_of_flight.sigma_mm`).
     """
-    counts, first, second = (event_counts(part, events, scanner) for part in sums)
+    moments = np.array([event_counts(part, events, scanner) for part in sums])
+    return densities(moments, events.time_difference_ns, sigma_mm)
+
+
+def densities(
+    sums: NDArray[np.float64], time_difference_ns: NDArray[np.float64], sigma_mm: float
+) -> NDArray[np.float64]:
+    """Return the rate at measured positions from the moments of each event, shape (3, n)."""
+    counts, first, second = sums
     is_any = counts > 0
     mean, square = (
         np.divide(part, counts, out=np.zeros(len(counts)), where=is_any) for part in (first, second)
     )
     variance = sigma_mm**2 + np.maximum(square - mean**2, 0.0)
-    off_mm = time_of_flight.positions_mm(events.time_difference_ns) - mean
+    off_mm = time_of_flight.positions_mm(time_difference_ns) - mean
     return counts * np.exp(-(off_mm**2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
 
 

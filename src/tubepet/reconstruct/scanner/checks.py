@@ -1,17 +1,22 @@
 """What cannot belong together is refused here, in one sentence, before anything is computed."""
 
+import dataclasses
 import os
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet import layout
 from tubepet.errors import InputError
+from tubepet.layout import Family
 from tubepet.logs import log
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
 OTHER_IMAGES = 12
+FAMILY_COUNTS = ("around", "columns", "rings")
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
 
 
@@ -34,7 +39,8 @@ def check_scanner(name: object, scanner: Scanner) -> None:
 
     The bounds are those of the config's schema, which a scanner's own file does not pass.
     """
-    for key, value in vars(scanner).items():
+    numbers_only = {k: v for k, v in vars(scanner).items() if k not in layout.TABLES}
+    for key, value in numbers_only.items():
         is_window = key == "energy_window_kev"
         numbers = value if is_window and isinstance(value, list | tuple) else [value]
         low = 0 if is_window or key == "min_transaxial_distance_mm" else np.nextafter(0, 1)
@@ -44,6 +50,44 @@ def check_scanner(name: object, scanner: Scanner) -> None:
         )
         if not is_sound:
             raise InputError(f"{name}: scanner.{key}: got {value!r:.60}, expected as in the config")
+    for key, is_sound in (
+        ("modules", _are_families(scanner.modules)),
+        ("dead_crystals", _are_all(scanner.dead_crystals, int, 0, np.inf)),
+        ("efficiencies", isinstance(scanner.efficiencies, str)),
+    ):
+        if not is_sound:
+            value = getattr(scanner, key)
+            raise InputError(f"{name}: scanner.{key}: got {value!r:.60}, expected as in the config")
+    for sentence in layout.problems(scanner):
+        raise InputError(f"{name}: {sentence}")
+
+
+def _are_families(value: Any) -> bool:
+    """Whether these could be `scanner.modules`, as the config's schema says."""
+    keys = {one.name for one in dataclasses.fields(Family)}
+    if not isinstance(value, list | tuple):
+        return False
+    for one in value:
+        if not isinstance(one, dict) or set(one) != keys or not one["z_mm"]:
+            return False
+        counts = [one[key] for key in FAMILY_COUNTS]
+        sizes = [one[k] for k in keys - {*FAMILY_COUNTS, "z_mm", "first_angle_deg"}]
+        if not (
+            _are_all(counts, int, 1, 512)
+            and _are_all(sizes, (int, float), np.nextafter(0, 1), 1000)
+            and _are_all([one["first_angle_deg"]], (int, float), -360, 360)
+            and _are_all(one["z_mm"], (int, float), -2000, 2000)
+            and len(one["z_mm"]) <= 512
+        ):
+            return False
+    return True
+
+
+def _are_all(values: Any, kinds: Any, low: float, high: float) -> bool:
+    """Whether this is a list of numbers of a kind within bounds."""
+    return isinstance(values, list | tuple) and all(
+        isinstance(n, kinds) and not isinstance(n, bool) and low <= n <= high for n in values
+    )
 
 
 def check_crystals(events: Listmode, scanner: Scanner) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from tubepet import io
+from tubepet import io, layout
 from tubepet.errors import InputError
 from tubepet.logs import Bar, log
 from tubepet.simulate.coincidences import (
@@ -30,6 +30,7 @@ from tubepet.simulate.coincidences import (
     TREE,
     TRUE,
     branches,
+    is_reported,
     singles_facts,
 )
 from tubepet.simulate.fast import cuda, kernels, setup, tables
@@ -123,7 +124,7 @@ def simulate(
     singles = np.zeros(scanner.num_crystals, np.int64)
     kinds = {key: kind for q, kind in BRANCH_TYPES.items() for key in branches(q)}
     labels = _volume_ids(scanner)
-    centres_mm = _centres_mm(scanner)
+    centres_mm = layout.table(scanner).centres_mm
     run_cpu_s = time.process_time()
     with io.atomic(coincidences_path) as part, uproot.recreate(part, compression=None) as file:
         trees = [file.mktree(name, kinds) for name in (TREE, DELAYED_TREE)]
@@ -207,7 +208,8 @@ def batches(
     fixed = setup.fixed(*what, scanner, photons)
     num_slices = math.ceil(expected / DECAYS_PER_SLICE[device])
     edges_ns = np.linspace(0, duration_s * 1e9, num_slices + 1)
-    x_mm, y_mm, _ = _centres_mm(scanner).T
+    x_mm, y_mm, _ = layout.table(scanner).centres_mm.T
+    kept = layout.efficiencies(scanner)
     num_decays = 0
     held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
     with Bar(total=num_slices, unit="slice") as bar:
@@ -216,6 +218,10 @@ def batches(
         ):
             new[1][:, kernels.EVENT] += num_decays
             num_decays += decays
+            is_kept = is_reported(
+                seed, new[1][:, kernels.EVENT], new[1][:, kernels.CRYSTAL_ID], kept
+            )
+            new = [part[is_kept] for part in new] if not is_kept.all() else new
             counted = np.bincount(new[1][:, kernels.CRYSTAL_ID], minlength=scanner.num_crystals)
             bar.update(stop - bar.n)
             parts = zip(held, new, strict=True)
@@ -322,20 +328,17 @@ def _truth(pairs: Pairs) -> NDArray[np.int64]:
     return np.where(is_random, RANDOM, np.where(scattered, SCATTER, TRUE))
 
 
-def _centres_mm(scanner: Scanner) -> NDArray[np.float64]:
-    """Crystal centres, shape (num_crystals, 3)."""
-    ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
-    turn = 2 * np.pi * column / scanner.num_columns
-    radius_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
-    z_mm = (ring - (scanner.num_rings - 1) / 2) * scanner.axial_pitch_mm
-    return np.stack([radius_mm * np.cos(turn), radius_mm * np.sin(turn), z_mm], axis=1)
-
-
 def _volume_ids(scanner: Scanner) -> ak.Array:
     """GATE's names of the crystals."""
-    ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
-    names = [f"crystal_rep_{r}-0_0_{c}_{r}" for r, c in zip(ring, column, strict=True)]
-    return ak.Array(names)
+    if not scanner.modules:
+        ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
+        return ak.Array([f"crystal_rep_{r}-0_0_{c}_{r}" for r, c in zip(ring, column, strict=True)])
+    return ak.Array([
+        f"crystal_{k}_rep_{i}-0_{m}_{i}"
+        for k, one in enumerate(layout.families(scanner))
+        for m in range(one.around * len(one.z_mm))
+        for i in range(one.num_per_module)
+    ])  # fmt: skip
 
 
 def _columns(pairs: Pairs, labels: ak.Array, centres_mm: NDArray[np.float64]) -> dict[str, Any]:

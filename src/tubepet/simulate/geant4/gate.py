@@ -20,7 +20,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from tubepet import io
+from tubepet import io, layout
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.simulate.coincidences import (
@@ -31,6 +31,8 @@ from tubepet.simulate.coincidences import (
     TRUE,
     add_missing_trees,
     crystal_of,
+    drop_unreported,
+    is_reported,
     read_coincidences,
     singles_facts,
 )
@@ -110,10 +112,11 @@ def simulate(
         result = run_worker(name, job, em_tables.environment(g4data_facts["root"]))
         made = Path(folder) / "coincidences.root"
         is_written_by_gate = _has_tree(made, TREE)
-        num_delayed = _count_entries(made, DELAYED_TREE)
         add_missing_trees(made)  # GATE writes none where there is no pair
+        drop_unreported(made, scanner, seed)
+        num_delayed = _count_entries(made, DELAYED_TREE)
         events = read_coincidences(made, scanner)  # whole and readable, or it does not leave here
-        singles = _count_singles(Path(folder) / "singles.root", scanner)
+        singles = _count_singles(Path(folder) / "singles.root", scanner, seed)
         with io.atomic(target) as part:
             made.rename(part)
     counts = np.bincount(events.truth, minlength=3)
@@ -207,13 +210,16 @@ def _has_tree(path: Path, tree: str) -> bool:
         ) from error
 
 
-def _count_singles(path: Path, scanner: Scanner) -> NDArray[np.int64]:
-    """Singles of every crystal, read in pieces; none if GATE wrote no tree."""
+def _count_singles(path: Path, scanner: Scanner, seed: int) -> NDArray[np.int64]:
+    """Count the reported singles of every crystal, in pieces; none if GATE wrote no tree."""
+    kept = layout.efficiencies(scanner)
     total = np.zeros(scanner.num_crystals, np.int64)
     if _has_tree(path, "Singles"):
         names = [f"PostPosition_{axis}" for axis in "XYZ"]
-        for part in uproot.iterate({path: "Singles"}, names, step_size="50 MB", library="np"):
+        columns = [*names, "EventID"]
+        for part in uproot.iterate({path: "Singles"}, columns, step_size="50 MB", library="np"):
             crystals = crystal_of(scanner, *(part[name] for name in names))
+            crystals = crystals[is_reported(seed, part["EventID"], crystals, kept)]
             total += np.bincount(crystals, minlength=len(total))
     return total
 
