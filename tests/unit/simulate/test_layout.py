@@ -83,7 +83,7 @@ def test_readout_places_are_the_crystals(modules):
     centres_mm = layout.table(modules).centres_mm
     np.testing.assert_array_equal(crystal_of(modules, *centres_mm.T), np.arange(len(centres_mm)))
     with pytest.raises(InputError, match="got 1 readout positions that are no crystal centres"):
-        crystal_of(modules, *(centres_mm[:3] + [[0, 0, 0], [0, 0, 0.02], [0, 0, 0]]).T)
+        crystal_of(modules, *np.add(centres_mm[:3], [[0, 0, 0], [0, 0, 0.02], [0, 0, 0]]).T)
 
 
 def test_gate_and_the_fast_engine_agree(modules, water, tables, tmp_path):

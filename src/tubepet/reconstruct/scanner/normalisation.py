@@ -268,7 +268,8 @@ def _fit_angles(
         found = fit_log_linear(design, exposure, floor, counts)
         mean = exposure * np.exp(design @ found) + floor
         fits.append((order - float(counts @ np.log(mean) - mean.sum()), found[1:]))
-    return min(fits, key=lambda fit: fit[0])[1]
+    best = min(fits, key=lambda fit: fit[0])[1]
+    return np.pad(best, (0, ORDERS[-1] - len(best))) if len(best) > 0 else best
 
 
 def _cell(first: Array, second: Array) -> NDArray[np.int64]:

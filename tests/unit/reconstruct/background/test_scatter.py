@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -6,7 +8,7 @@ from tubepet import constants
 from tubepet.reconstruct.background import scatter
 from tubepet.reconstruct.problem import Instrument
 from tubepet.reconstruct.projection import kernels
-from tubepet.reconstruct.scanner import geometry, time_of_flight
+from tubepet.reconstruct.scanner import crystals, geometry, time_of_flight
 from tubepet.types import Grid, Listmode, Volume
 
 
@@ -116,3 +118,17 @@ def test_sum_of_the_formula_by_hand():
     assert first[1, 0] == pytest.approx(-first[0, 1])
     assert second[0, 1] == pytest.approx(0.25 * 2 * 3 * (one * 2**2 + other * 7**2))
     assert sums[0, 0] == 0  # straight back is below the window
+
+
+def test_pairs_of_any_crystals_scatter_as_those_of_the_ring(scanner, water, detection, instrument):
+    """The ring as a table: the root of the pair efficiency is each crystal's."""
+    table = crystals.of_scanner(scanner)
+    table = replace(table, efficiency=np.full(len(table), 0.5))
+    ones = Volume(np.ones(water.grid.shape), water.grid)
+    ring = scatter.moments(ones, water, instrument, detection, 3)
+    rings = scatter.coarse_rings(scanner)
+    first, second = rings[2] * scanner.num_columns + 4, rings[[5, 1]] * scanner.num_columns + 28
+    pairs = np.array([first, first]), second
+    found = scatter.pair_moments(ones, water, table, detection, pairs, 3)
+    expected = ring[:, 4, 28, 2][:, [5, 1]]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9 * expected[0].max())
