@@ -1,5 +1,6 @@
-"""Files that no rule makes: Geant4's tables and the user's CT (standard library only)."""
+"""Files that no rule makes: Geant4's tables, efficiencies, CT of the user (standard library)."""
 
+import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,6 +51,19 @@ def official_tables(simulate: Mapping[str, Any]) -> list[Any]:
     if simulate["g4_data"] == "substitute" or not folder.is_dir():
         return []
     return [str(folder), sorted(path.name for path in folder.iterdir())]
+
+
+def efficiencies(scanner: Mapping[str, Any]) -> str:
+    """Return the hash of the file of the crystals' efficiencies; "" without one.
+
+    Parameters
+    ----------
+    scanner : mapping
+        Config section.
+    """
+    if not scanner["efficiencies"]:
+        return ""
+    return hashlib.sha256(Path(scanner["efficiencies"]).read_bytes()).hexdigest()
 
 
 def ct_source(ct: Mapping[str, Any]) -> dict[str, str]:
