@@ -10,7 +10,8 @@ toward which each is drawn by as much as its counts leave open: how much crystal
 is taken from the counts themselves. log g is a polynomial of the angles, whose order the counts
 choose by Akaike's criterion.
 
-Scatter within the detector stays in, as it does in a tube; randoms are taken off.
+Last, all efficiencies are scaled to the counts of all lines near the source. Scatter within the
+detector stays in, as it does in a tube; randoms are taken off.
 """
 
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ Array = NDArray[np.float64]
 Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 PAIRS_PER_CHUNK = 1 << 19
+# The scale is that of all counts which come closer to the source than this, as in `tail_fit`.
+MARGIN_MM = 8.0
 RIM_MM = 3.0  # lines nearer to the rim of the source are not used: blur moves them over it
 NUM_ANGLES = 12  # classes of each of the two angles of a leg
 ORDERS = (0, 2, 5)  # terms of log g that are tried: none, linear, quadratic
@@ -97,13 +100,13 @@ def fit(
     ideal = table.of_scanner(scanner)
     volume_mm3 = np.pi * source.radius_mm**2 * (source.z_high_mm - source.z_low_mm)
     lines = _Lines(ideal, _half_sides_mm(scanner), source)
-    pairs, unit = _through(lines)
-    unit *= decays / volume_mm3
+    every, all_units = _through(lines)
+    all_units *= decays / volume_mm3
+    is_inner = lines.is_inner(every)
+    pairs, unit = (every[0][is_inner], every[1][is_inner]), all_units[is_inner]
     ends = events.crystal1, events.crystal2
-    is_seen = np.concatenate(
-        [lines.chords_mm(part) > 0 for part in _chunks(*ends)] or [np.zeros(0, bool)]
-    )
-    is_seen &= table.pair_areas_mm2(ideal, *ends) > 0
+    is_near = (table.pair_areas_mm2(ideal, *ends) > 0) & (lines.chords_mm(ends, MARGIN_MM) > 0)
+    is_seen = is_near & lines.is_inner(ends) & (lines.chords_mm(ends) > 0)
     if is_seen.sum() < MIN_COUNTS:
         raise InputError(
             f"{name}: got {is_seen.sum()} coincidences from the source, expected at least "
@@ -121,14 +124,19 @@ def fit(
     weights = unit * _angle_factors(found, pairs)
     efficiency, spread = _fit_fans(pairs, weights, fans, kind, ideal.efficiency)
     expected = efficiency * _partners(pairs, weights, efficiency)
+    # what the blur carried over the rim belongs to the source too
+    made = float((all_units * _angle_factors(found, every) * _products(efficiency, every)).sum())
+    carried = (is_near.sum() - float(_products(singles, every).sum())) / made
     is_used = expected > 0
     log.info(
         "%d coincidences in, %d from the source, %.1f of them random; efficiency of a crystal "
-        "%.4f; crystals of a kind differ by %.1f %%; %d terms of angle",
+        "%.4f; crystals of a kind differ by %.1f %%; %d terms of angle; with what is carried over "
+        "the rim %.4f of the counts",
         len(events), is_seen.sum(), floor.sum() / 2, efficiency[is_used].mean(), 100 * spread,
-        len(found.angle_terms),
+        len(found.angle_terms), carried,
     )  # fmt: skip
-    return Normalisation(replace(found, efficiency=efficiency), fans, expected)
+    found = replace(found, efficiency=efficiency * np.sqrt(carried))
+    return Normalisation(found, fans, expected)
 
 
 def _chunks(first: NDArray[np.int32], second: NDArray[np.int32]) -> list[Pairs]:
@@ -144,25 +152,23 @@ class _Lines:
     half_sides_mm: Array
     source: Cylinder
 
-    def chords_mm(self, pairs: Pairs) -> Array:
-        """Mean length of the lines of pairs within the source, 0 near its rim."""
+    def chords_mm(self, pairs: Pairs, margin_mm: float = 0.0) -> Array:
+        """Mean length of the lines of pairs within the source, and a margin around it."""
         low_mm, high_mm = self.source.z_low_mm, self.source.z_high_mm
         points_mm = self.crystals.points_mm - [0.0, 0.0, (low_mm + high_mm) / 2]
-        size = self.source.radius_mm, (high_mm - low_mm) / 2
+        size = self.source.radius_mm + margin_mm, (high_mm - low_mm) / 2 + margin_mm
         chords_mm: Array = kernels.cylinder_chords(points_mm, self.half_sides_mm, *pairs, *size)
-        return np.where(self._distance_mm(pairs) <= self.inner_mm, chords_mm, 0.0)
+        return chords_mm
 
-    @property
-    def inner_mm(self) -> float:
-        """Distance from the axis of the outermost lines that are used."""
-        return max(self.source.radius_mm - RIM_MM, self.source.radius_mm / 2)
-
-    def _distance_mm(self, pairs: Pairs) -> Array:
+    def is_inner(self, pairs: Pairs) -> NDArray[np.bool_]:
+        """Which pairs pass the axis closer than the rim of the source."""
+        inner_mm = max(self.source.radius_mm - RIM_MM, self.source.radius_mm / 2)
         start, end = (self.crystals.points_mm[which, :2] for which in pairs)
         way = end - start
         # crystals above each other: no line that is used
         length_mm = np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-12)
-        return np.abs(start[:, 0] * way[:, 1] - start[:, 1] * way[:, 0]) / length_mm
+        moment = start[:, 0] * way[:, 1] - start[:, 1] * way[:, 0]
+        return np.asarray(np.abs(moment) / length_mm <= inner_mm)
 
 
 def _half_sides_mm(scanner: Scanner) -> Array:
@@ -190,6 +196,11 @@ def _through(lines: _Lines) -> tuple[Pairs, Array]:
         found.append((first[is_used], second[is_used], unit[is_used]))
     firsts, seconds, units = zip(*found, strict=True)
     return (np.concatenate(firsts), np.concatenate(seconds)), np.concatenate(units)
+
+
+def _products(numbers: Array, pairs: Pairs) -> Array:
+    """Product of the numbers of both crystals of pairs."""
+    return numbers[pairs[0]] * numbers[pairs[1]]
 
 
 def _partners(pairs: Pairs, weights: Array, strength: Array) -> Array:
