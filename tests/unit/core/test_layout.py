@@ -76,6 +76,7 @@ def test_what_has_no_room_is_refused_in_one_sentence(ring, changes, sentence):
         [{"z_mm": [0.0, 9.0]}],  # touching is no overlap
         [{"around": 18}],  # 10.6 mm of room
         [{}, {"inner_radius_mm": 40.0}],
+        [{}, {"inner_radius_mm": 20.0}],
         [{}, {"first_angle_deg": 0}],
         [{}, {"z_mm": [0.0]}],
     ],

@@ -152,7 +152,7 @@ def _box(labels: NDArray[np.uint8], grid: Grid, scanner: Scanner, photons: Photo
     if reach_mm >= layout.bore_mm(scanner):
         raise InputError(
             f"phantom: got voxels {reach_mm:.1f} mm from the axis, expected less than the "
-            f"scanner's bore, {layout.bore_mm(scanner)} mm"
+            f"scanner's inner_radius_mm, {layout.bore_mm(scanner)} mm"
         )
     mu = photons.mu_per_mm[:CRYSTAL]
     majorant = mu[np.unique(labels)].sum(axis=2).max(axis=0)
