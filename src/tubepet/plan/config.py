@@ -12,9 +12,11 @@ from typing import Any
 import jsonschema
 import yaml
 
+from tubepet import layout
 from tubepet.errors import InputError
 from tubepet.plan.models import FORMER_NAMES
 from tubepet.plan.outside import OWN_MAPS
+from tubepet.types import Scanner
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
 MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
@@ -185,15 +187,15 @@ def _tube_sizes(phantom: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
 
 
 def _misfits(
-    name: str, largest_mm: float, length_mm: float, scanner: dict[str, Any], image: dict[str, Any]
+    name: str, largest_mm: float, length_mm: float, bore_mm: float, image: dict[str, Any]
 ) -> Iterator[str]:
     """Sentences on a tube that does not fit the scanner or the image."""
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2
     axial_mm = image["num_slices"] * image["slice_mm"]
-    if largest_mm >= scanner["inner_radius_mm"]:
+    if largest_mm >= bore_mm:
         yield (
             f"{name}: the largest tube has a radius of {largest_mm:g} mm, expected less than the "
-            f"scanner's bore (scanner.inner_radius_mm {scanner['inner_radius_mm']:g} mm)"
+            f"scanner's bore (inner_radius_mm {bore_mm:g} mm of scanner or its modules)"
         )
     if largest_mm > half_mm:
         yield (
@@ -240,6 +242,13 @@ def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
     for key in ("dead_time_ns", "pile_up_ns"):
         if not scanner[key] >= 0:
             yield f"scanner.{key}: got {scanner[key]}, expected >= 0 ns"
+    if list(scanner["readout_block"]) == [1, 1]:
+        return
+    if not Scanner(**scanner).is_even_ring:
+        yield (
+            f"scanner.readout_block: got {scanner['readout_block']}, expected [1, 1] with "
+            "scanner.modules, dead_crystals or efficiencies (blocks are those of an even ring)"
+        )
     for name, size in zip(("num_columns", "num_rings"), scanner["readout_block"], strict=True):
         if scanner[name] % size:
             yield (
@@ -251,8 +260,10 @@ def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
 def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """Sentences on keys that are fine alone and impossible together."""
     phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
+    bore_mm = layout.bore_mm(Scanner(**scanner))
     for section in ("phantom", "scanner", "ct"):
-        for name, (low, high) in _ranges(config[section], section):
+        ranges = {key: v for key, v in config[section].items() if key not in layout.TABLES}
+        for name, (low, high) in _ranges(ranges, section):
             if low > high:
                 yield f"{name}: got [{low}, {high}], expected the lower end first"
     low, high = scanner["energy_window_kev"]
@@ -265,13 +276,14 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
         )
     for name, largest_mm, length_mm in _tube_sizes(phantom):
-        yield from _misfits(name, largest_mm, length_mm, scanner, image)
+        yield from _misfits(name, largest_mm, length_mm, bore_mm, image)
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2
-    if hypot(half_mm, half_mm) >= scanner["inner_radius_mm"]:
+    if hypot(half_mm, half_mm) >= bore_mm:
         yield (
             f"reconstruct.pixel_mm: the image corner lies {hypot(half_mm, half_mm):g} mm from the "
-            f"axis, expected inside the scanner ({scanner['inner_radius_mm']:g} mm)"
+            f"axis, expected inside the scanner ({bore_mm:g} mm)"
         )
+    yield from layout.problems(Scanner(**scanner))
     room_mm = 2 * scanner["inner_radius_mm"] * tan(pi / scanner["num_columns"])
     if scanner["crystal_width_mm"] > room_mm:
         yield (
@@ -325,6 +337,11 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
         yield (
             f"reconstruct.tof: got true with background {image['background']}, expected modelled "
             "(the fit beside the object knows no times)"
+        )
+    if image["background"] == "tail_fit" and not Scanner(**scanner).is_even_ring:
+        yield (
+            "reconstruct.background: got tail_fit, expected modelled, with scanner.modules, "
+            "dead_crystals or efficiencies (the fit knows rings of equal crystals only)"
         )
     if config["simulate"]["geometry"] == "analytic":
         yield from _not_solid(phantom)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from tubepet import rng
+from tubepet import layout, rng
 from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
 from tubepet.reconstruct.projection import kernels
 from tubepet.reconstruct.scanner import geometry
@@ -68,9 +68,7 @@ def detection_table(scanner: Scanner) -> Array:
     float64 array, shape (NUM_OBLIQUITIES, NUM_ENERGIES)
         By one over the cosine to the crystals' depth, 1 to `MAX_SECANT`, and by `table_kev`.
     """
-    middle_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
-    pitch_mm = 2 * np.pi * middle_mm / scanner.num_columns, scanner.axial_pitch_mm
-    wall = np.array([scanner.crystal_depth_mm, *pitch_mm])
+    wall = np.array(_wall_mm(scanner))
     per_mm = _wall_per_mm(scanner)
     relative_sigma = scanner.energy_resolution / FWHM_PER_SIGMA
     window = np.array([*scanner.energy_window_kev, relative_sigma**2 * PHOTON_KEV])
@@ -86,12 +84,25 @@ def detection_table(scanner: Scanner) -> Array:
     return np.vander(wanted, 3) @ np.polyfit(secants, found, 2)
 
 
+def _wall_mm(scanner: Scanner) -> tuple[float, float, float]:
+    """Depth of crystals and their pitches around and along; of modules, of the first family."""
+    if scanner.modules:
+        one = layout.families(scanner)[0]
+        return one.crystal_depth_mm, one.pitch_width_mm, one.pitch_height_mm
+    middle_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
+    around_mm = 2 * np.pi * middle_mm / scanner.num_columns
+    return scanner.crystal_depth_mm, around_mm, scanner.axial_pitch_mm
+
+
 def _wall_per_mm(scanner: Scanner) -> tuple[Array, Array]:
     """Compton and photoelectric attenuation at 0 to 511 keV of the crystals, thinned by gaps."""
     energies_kev = np.maximum(np.arange(512.0), 1.0)
-    middle_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
-    cell_mm2 = 2 * np.pi * middle_mm / scanner.num_columns * scanner.axial_pitch_mm
-    filled = scanner.crystal_width_mm * scanner.crystal_height_mm / cell_mm2
+    _, across_mm, along_mm = _wall_mm(scanner)
+    face_mm2 = scanner.crystal_width_mm * scanner.crystal_height_mm
+    if scanner.modules:
+        one = layout.families(scanner)[0]
+        face_mm2 = one.crystal_width_mm * one.crystal_height_mm
+    filled = face_mm2 / (across_mm * along_mm)
     compton = geometry.LYSO_COMPTON_PER_MM * _total_ratio(energies_kev)
     photo = geometry.LYSO_PHOTOELECTRIC_PER_MM * (PHOTON_KEV / energies_kev) ** PHOTOELECTRIC_POWER
     return filled * compton, filled * photo

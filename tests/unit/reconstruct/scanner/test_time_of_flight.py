@@ -30,7 +30,7 @@ def folder(tmp_path_factory, scanner, grid):
     """Simulate a hot voxel in water, off the axis: 3200 true, 180 scattered, 400 random pairs."""
     folder = tmp_path_factory.mktemp("point")
     z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
-    labels = (np.hypot(x, y) < 12).astype(np.uint8)
+    labels = ((np.hypot(x, y) < 11) & (np.abs(z) < 8)).astype(np.uint8)
     activity = np.zeros(grid.shape, np.float32)
     centre = np.stack([x, y, z], axis=-1)
     activity[np.linalg.norm(centre - PLACE_MM, axis=-1) < 0.1] = 1e5 / DURATION_S / 2.0
