@@ -88,5 +88,6 @@ def test_a_cylinder_has_its_activity(scanner, phantom, tmp_path):
     )  # fmt: skip
     image, _ = reconstruct(model, settings, 1)
     total_bq = float(image.array.sum(dtype=float)) * grid.voxel_volume_mm3
+    print(f"activity over truth: {total_bq / sources.total_activity_bq(phantom.activity):.4f}")
     # blocks count 40,000 here and 60,000 in the calibration: 0.6 %; the rest is the model
     assert total_bq == pytest.approx(sources.total_activity_bq(phantom.activity), rel=0.03)
