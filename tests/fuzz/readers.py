@@ -128,6 +128,7 @@ def _root(folder: Path) -> None:
     for i, ids in ((1, EVENTS.crystal1), (2, EVENTS.crystal2)):
         for axis, values in zip("XYZ", points[ids].T, strict=True):
             branches[f"PostPosition{i}_{axis}"] = values
+            branches[f"EventPosition{i}_{axis}"] = np.zeros(3)
         branches[f"GlobalTime{i}"] = np.arange(3.0)
         for process in SCATTER_PROCESSES:
             branches[f"n_{process}{i}"] = np.zeros(3, np.int32)

@@ -125,9 +125,7 @@ def shared_files(wildcards):
     inputs = [path for name in TUBE_RULES for path in getattr(rules, name).input]
     paths = {str(path) for path in inputs if not callable(path)}
     paths |= {ATTENUATION(SimpleNamespace(tube=t)) for t in SHARDS[wildcards.shard]}
-    return sorted(
-        p for p in paths if "{tube}" not in p and "results/phantom/tube_" not in p
-    )
+    return sorted(p for p in paths if "{tube}" not in p and "phantom/tube_" not in p)
 
 
 def shard_digest(wildcards):

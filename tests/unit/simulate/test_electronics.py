@@ -225,10 +225,10 @@ def totals(found: list[transport.Batch]) -> NDArray[np.int64]:
 
 def test_the_engine_with_and_without(scanner, monkeypatch):
     plain = block_pairs(scanner, 1)
-    # nothing of it does anything: the same physics with other random numbers: 80,000 singles, whose
-    # pairs vary by four times their share
+    # nothing of it does anything: the same physics, other random numbers. 100,000 singles differ
+    # by 0.5 % between two runs, their pairs, mostly random, by twice as much; three sigma
     idle = block_pairs(scanner, 1, dead_time_ns=1e-3)
-    np.testing.assert_allclose(totals(idle), totals(plain), rtol=0.02)
+    np.testing.assert_allclose(totals(idle), totals(plain), rtol=0.03)
     assert sum(b.fates for b in idle)[1:].tolist() == [0, 0]
     assert not any(b.fates.any() for b in plain)
     changes = {"dead_time_ns": 200.0, "pile_up_ns": 50.0, "readout_block": (8, 8)}

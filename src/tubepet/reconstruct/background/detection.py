@@ -1,19 +1,20 @@
 """Photons below 511 keV: how they scatter, and how often crystals see them in the window."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from tubepet import layout, rng
-from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
-from tubepet.reconstruct.projection import kernels
-from tubepet.reconstruct.scanner import geometry
+from tubepet.constants import PHOTON_KEV
+from tubepet.simulate.fast import kernels as fast
+from tubepet.simulate.fast import setup, tables
 from tubepet.types import Scanner
 
 Array = NDArray[np.float64]
 
-PHOTOELECTRIC_POWER = 2.5  # of LYSO from 300 keV on (xraylib 4)
-NUM_PHOTONS = 16000  # per energy and obliquity of the table of detection
+NUM_PHOTONS = 24000  # per energy and obliquity of the table of detection
 # One over the cosine of the incidence; over it, a parabola through the Monte Carlo's values: up to
 # 1.4 in a ring as long as it is wide
 MAX_SECANT, NUM_SECANTS = 1.45, 4
@@ -59,7 +60,7 @@ def least_cosine(scanner: Scanner) -> float:
 
 
 def detection_table(scanner: Scanner) -> Array:
-    """Compute singles in the window per photon onto a wall of crystals, by Monte Carlo.
+    """Compute singles in the window per photon that comes to the crystals, by the fast engine.
 
     Every energy has the same random numbers, which makes the ratios better than the values.
 
@@ -68,15 +69,15 @@ def detection_table(scanner: Scanner) -> Array:
     float64 array, shape (NUM_OBLIQUITIES, NUM_ENERGIES)
         By one over the cosine to the crystals' depth, 1 to `MAX_SECANT`, and by `table_kev`.
     """
-    wall = np.array(_wall_mm(scanner))
-    per_mm = _wall_per_mm(scanner)
-    relative_sigma = scanner.energy_resolution / FWHM_PER_SIGMA
-    window = np.array([*scanner.energy_window_kev, relative_sigma**2 * PHOTON_KEV])
+    scanner = _as_ring(scanner)
+    photons = tables.photons()
+    # a source is wanted, and only its box of air is used
+    _, *ring = setup.fixed(*setup.cylinder(1.0, 1.0, scanner, photons), scanner, photons)
+    seed = rng.derived_seed(0, "reconstruct", "detection")
 
     def singles(energy_kev: float, secant: float) -> float:
-        random = rng.stream(0, "reconstruct", "detection")
-        photons = random, NUM_PHOTONS, energy_kev, secant
-        return float(kernels.singles_per_photon(*photons, wall, *per_mm, window))
+        num = fast.singles_of_photons(seed, NUM_PHOTONS, energy_kev, secant, *ring)
+        return float(num) / NUM_PHOTONS
 
     secants = np.linspace(1, MAX_SECANT, NUM_SECANTS)
     found = [[singles(energy, secant) for energy in table_kev(scanner)] for secant in secants]
@@ -84,28 +85,22 @@ def detection_table(scanner: Scanner) -> Array:
     return np.vander(wanted, 3) @ np.polyfit(secants, found, 2)
 
 
-def _wall_mm(scanner: Scanner) -> tuple[float, float, float]:
-    """Depth of crystals and their pitches around and along; of modules, of the first family."""
-    if scanner.modules:
-        one = layout.families(scanner)[0]
-        return one.crystal_depth_mm, one.pitch_width_mm, one.pitch_height_mm
-    middle_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
-    around_mm = 2 * np.pi * middle_mm / scanner.num_columns
-    return scanner.crystal_depth_mm, around_mm, scanner.axial_pitch_mm
-
-
-def _wall_per_mm(scanner: Scanner) -> tuple[Array, Array]:
-    """Compton and photoelectric attenuation at 0 to 511 keV of the crystals, thinned by gaps."""
-    energies_kev = np.maximum(np.arange(512.0), 1.0)
-    _, across_mm, along_mm = _wall_mm(scanner)
-    face_mm2 = scanner.crystal_width_mm * scanner.crystal_height_mm
-    if scanner.modules:
-        one = layout.families(scanner)[0]
-        face_mm2 = one.crystal_width_mm * one.crystal_height_mm
-    filled = face_mm2 / (across_mm * along_mm)
-    compton = geometry.LYSO_COMPTON_PER_MM * _total_ratio(energies_kev)
-    photo = geometry.LYSO_PHOTOELECTRIC_PER_MM * (PHOTON_KEV / energies_kev) ** PHOTOELECTRIC_POWER
-    return filled * compton, filled * photo
+def _as_ring(scanner: Scanner) -> Scanner:
+    """Return a closed ring of the crystals of the first family of modules."""
+    if not scanner.modules:
+        return scanner
+    one = layout.families(scanner)[0]
+    around_mm = 2 * np.pi * (one.inner_radius_mm + one.crystal_depth_mm / 2)
+    return replace(
+        scanner,
+        modules=(),
+        num_columns=int(around_mm / one.pitch_width_mm),
+        inner_radius_mm=one.inner_radius_mm,
+        crystal_depth_mm=one.crystal_depth_mm,
+        crystal_width_mm=one.crystal_width_mm,
+        crystal_height_mm=one.crystal_height_mm,
+        axial_pitch_mm=one.pitch_height_mm,
+    )
 
 
 def _total_ratio(energies_kev: Array) -> Array:

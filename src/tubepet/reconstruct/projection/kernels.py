@@ -664,59 +664,6 @@ def multiple_sums(  # type: ignore[no-untyped-def]
     return sums.sum(axis=0)
 
 
-@part_of
-def singles_per_photon(  # type: ignore[no-untyped-def]
-    random, num, start_kev, secant, wall_mm, compton_per_mm, photo_per_mm, window
-):
-    """Singles in the window per photon that comes onto a wall of crystals.
-
-    `secant` is one over the cosine to the crystals' depth, `wall_mm` the wall's depth and both
-    pitches of the crystals, `window` both limits (keV) and the variance of a deposit per its energy
-    (keV).
-    """
-    deposits, total = np.zeros((7, 17)), 0.0  # the crystal hit and three and eight on each side
-    pitch1, pitch2 = wall_mm[1], wall_mm[2]
-    for _ in range(num):
-        deposits[:] = 0.0
-        x, y, z = 0.0, random.random() * pitch1, random.random() * pitch2
-        u, v, energy = 1.0 / secant, 0.0, start_kev
-        w = math.sqrt(max(0.0, 1.0 - u * u))
-        while energy > 10.0:
-            k = int(energy + 0.5)
-            per_mm = compton_per_mm[k] + photo_per_mm[k]
-            step = -math.log(1.0 - random.random()) / per_mm
-            x, y, z = x + step * u, y + step * v, z + step * w
-            i, j = math.floor(y / pitch1) + 3, math.floor(z / pitch2) + 8
-            if not (0.0 < x < wall_mm[0] and 0 <= i < 7 and 0 <= j < 17):
-                break
-            if random.random() * per_mm >= compton_per_mm[k]:
-                deposits[i, j] += energy
-                break
-            while True:  # rejection: the density is at most 1
-                cosine = 2.0 * random.random() - 1.0
-                rest = 1.0 / (1.0 + energy / 511.0 * (1.0 - cosine))
-                if random.random() <= rest**2 * (rest + 1.0 / rest - 1.0 + cosine**2) / 2.0:
-                    break
-            deposits[i, j] += energy * (1.0 - rest)
-            energy *= rest
-            sine, turn = math.sqrt(max(0.0, 1.0 - cosine**2)), 2 * math.pi * random.random()
-            p, q = sine * math.cos(turn), sine * math.sin(turn)
-            sign = math.copysign(1.0, w)  # frame of Duff et al. 2017
-            c = -1.0 / (sign + w)
-            d = u * v * c
-            u, v, w = (
-                u * cosine + p * (1.0 + sign * u * u * c) + q * d,
-                v * cosine + p * sign * d + q * (sign + v * v * c),
-                w * cosine - p * sign * u - q * v,
-            )
-        for deposit in deposits.ravel():
-            if deposit > 0.0:
-                sigma = math.sqrt(2.0 * window[2] * deposit)
-                low, high = (window[0] - deposit) / sigma, (window[1] - deposit) / sigma
-                total += (math.erf(high) - math.erf(low)) / 2.0
-    return total / num
-
-
 @numba.njit(cache=True, parallel=True)
 def cylinder_chords(  # type: ignore[no-untyped-def]
     points, sides, first, second, radius_mm, half_mm

@@ -30,6 +30,7 @@ from tubepet.simulate.fast.tables import (
     MATERIALS,
     NUM_ENERGIES,
     Material,
+    cosines,
 )
 from tubepet.simulate.geant4 import em_tables
 
@@ -41,7 +42,7 @@ EXCITATION_EV = {
 LEAST_KEV, MOST_KEV = 10.0, 512.0
 NUM_ROWS = 500  # of the tables, equidistant in the logarithm of the energy
 NUM_TRACKS = 512
-NUM_NODES, NODE_RATIO = 32, 0.87  # residual ranges: each this share of the one before
+NUM_NODES, NODE_RATIO = 32, 0.83  # residual ranges: each this share of the one before
 SHELLS_TO_KEV = 195.0  # end of xraylib's cross sections of subshells (Kissel)
 LEAST_RAY_KEV = 15.0  # bremsstrahlung of less goes 30 um
 NUM_QUANTILES = 65
@@ -65,6 +66,10 @@ class Electrons(NamedTuple):
         Where a track starts, by keV.
     lines_kev, lines : float64 array, shape (num_lines,)
         Characteristic X-rays of the heaviest atom's K shell, and their cumulative probabilities.
+    outer_kev, outer : float
+        Mean energy of those of its L shells, and their number per photoelectric effect.
+    cosine : float32 array, shape (2, 1, energies, quantiles)
+        As `tables.Photons.cosine`, of the crystals alone.
     vacancy : float64 array, shape (2, energies)
         Share of this shell in the photoelectric effect and in Compton scattering, by keV.
     binding_kev : float
@@ -83,6 +88,9 @@ class Electrons(NamedTuple):
     node: NDArray[np.int64]
     lines_kev: NDArray[np.float64]
     lines: NDArray[np.float64]
+    outer_kev: float
+    outer: float
+    cosine: NDArray[np.float32]
     vacancy: NDArray[np.float64]
     binding_kev: float
     radiation: NDArray[np.float64]
@@ -166,14 +174,14 @@ def matter(material: Material) -> Matter:
 def library() -> Electrons:
     """Follow the electrons of the crystals' library (a third of a second)."""
     crystal = MATERIALS[CRYSTAL]
-    tables, kinetic_kev = matter(crystal), energies_kev()
-    node_mm = tables.range_mm[-1] * NODE_RATIO ** np.arange(NUM_NODES)
+    slowing, kinetic_kev = matter(crystal), energies_kev()
+    node_mm = slowing.range_mm[-1] * NODE_RATIO ** np.arange(NUM_NODES)
     places, ways = np.zeros((2, NUM_TRACKS, NUM_NODES, 3))
     seed = rng.derived_seed(LIBRARY_SEED, "simulate", "electrons")
     per_log = (NUM_ROWS - 1) / np.log(MOST_KEV / LEAST_KEV)
     for i in range(NUM_TRACKS):
         kernels.electron_track(
-            seed, i, np.log(LEAST_KEV), per_log, *tables[2:], node_mm, tables.range_mm,
+            seed, i, np.log(LEAST_KEV), per_log, *slowing[2:], node_mm, slowing.range_mm,
             places[i], ways[i],
         )  # fmt: skip
     from_nodes = np.stack(
@@ -182,22 +190,28 @@ def library() -> Electrons:
     later = np.triu(np.ones((NUM_NODES, NUM_NODES), bool))
     far_mm = np.where(later[:, None], np.linalg.norm(from_nodes, axis=3), 0.0).max(axis=2)
     energy_kev = np.arange(NUM_ENERGIES, dtype=float)
-    range_mm = np.interp(energy_kev, kinetic_kev, tables.range_mm)
+    range_mm = np.interp(energy_kev, kinetic_kev, slowing.range_mm)
     # the first node that is no higher; below the last one an electron stays where it is
     node = np.minimum(np.searchsorted(-node_mm, -range_mm), NUM_NODES - 1)
     stretch = range_mm / node_mm[node]
     heaviest = max(crystal.shares)
     radiation, radiated_kev = bremsstrahlung(crystal)
     lines_kev, lines = k_lines(heaviest)
+    outer_kev, outer = _l_lines(heaviest)
+    processes = ("compton", "rayleigh")
+    cosine = np.array([[cosines(crystal, process)] for process in processes], np.float32)
     return Electrons(
         places_mm=from_nodes.astype(np.float32),
         far_mm=far_mm.astype(np.float32),
-        node_kev=np.interp(node_mm, tables.range_mm, kinetic_kev),
+        node_kev=np.interp(node_mm, slowing.range_mm, kinetic_kev),
         reach_mm=stretch * far_mm.max(axis=1)[node],
         stretch=stretch,
         node=node,
         lines_kev=lines_kev,
         lines=np.cumsum(lines),
+        outer_kev=outer_kev,
+        outer=outer,
+        cosine=cosine,
         vacancy=np.stack(
             [_k_share(crystal, heaviest, energy_kev), _k_electrons(crystal, heaviest, energy_kev)]
         ),
@@ -223,6 +237,20 @@ def k_lines(z: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     found = xraylib.FluorYield(z, xraylib.K_SHELL)
     energy_kev = np.array([xraylib.LineEnergy(z, line) for line in lines])
     return energy_kev, np.array([found * xraylib.RadRate(z, line) for line in lines])
+
+
+def _l_lines(z: int) -> tuple[float, float]:
+    """Mean energy (keV) and number of an atom's L X-rays per photoelectric effect in it.
+
+    A K vacancy, four of five, leaves one in L3 or L2 by its X-ray; the others are nearly all in L.
+    Coster-Kronig transitions are left out.
+    """
+    shells = {xraylib.L3_SHELL: xraylib.LA1_LINE, xraylib.L2_SHELL: xraylib.LB1_LINE}
+    to_l3, to_l2 = (xraylib.RadRate(z, line) for line in (xraylib.KL3_LINE, xraylib.KL2_LINE))
+    weights = np.array([to_l3, to_l2]) / (to_l3 + to_l2)
+    found = weights * [xraylib.FluorYield(z, shell) for shell in shells]
+    energy_kev = np.array([xraylib.LineEnergy(z, line) for line in shells.values()])
+    return float(found @ energy_kev / found.sum()), float(found.sum())
 
 
 def _k_share(material: Material, z: int, energy_kev: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,6 +25,7 @@ NS_PER_MM = 1 / 299.792458
 MAX_DEPOSITS = 32  # crystals touched by one decay; the energy is gone long before
 # Electrons and X-rays that may leave their crystal: row, place, direction (0: X-ray), keV.
 MAX_BORN, BORN = 24, 10
+OUTER_REACH_MM = 0.1  # of L X-rays: seven free paths of 8 keV in LYSO
 LOCAL_KEV = 10.0  # a photon of less goes 10 um in LYSO
 MOST_GAP_MM, GAP_STEP_MM = 5.0, 0.1  # an electron's way to the next crystal
 SPIN_BOUND = 1.4  # of McKinley and Feshbach's factor up to lutetium
@@ -454,8 +455,6 @@ def spread_electron(born, crystals, deposits, scatters, num_touched, ring, elect
 def spread_ray(born, crystals, deposits, scatters, num_touched, ring, electrons, state):  # type: ignore[no-untyped-def]
     """Carry the energy of an X-ray from the crystal of its birth to where it goes.
 
-    Its first collision but Rayleigh's takes all of it (Compton scattering has 4 % at 54 keV).
-
     Parameters and returns as `spread_electron`; in place of the track its first flight, mm.
     """
     home = int(born[0])
@@ -473,16 +472,30 @@ def spread_ray(born, crystals, deposits, scatters, num_touched, ring, electrons,
             deposits[home, 0] -= energy_kev
             return num_touched
         crystal, _ = crystal_at(x, y, z, ring)
+        left_kev = energy_kev
+        if crystal >= 0:
+            process = process_of(ring.shares, 0, i_energy, uniform(state))
+            if process == PHOTOELECTRIC:
+                left_kev = 0.0
+            else:
+                cosine = angle_cosine(electrons.cosine, process, 0, energy_kev, state)
+                u, v, w = deflect(u, v, w, cosine, state)
+                if process == COMPTON:
+                    left_kev = after_compton(energy_kev, cosine)
+        if left_kev < energy_kev:
+            if left_kev < LOCAL_KEV:
+                left_kev = 0.0
+            row, num_touched = slot_of(
+                crystal, deposits[home, 1], scatters[home, 0], scatters[home, 1], crystals,
+                deposits, scatters, num_touched,
+            )  # fmt: skip
+            deposits[home, 0] -= energy_kev - left_kev
+            deposits[row, 0] += energy_kev - left_kev
+            if left_kev == 0.0:
+                return num_touched
+            energy_kev = left_kev
+            i_energy = int(energy_kev + 0.5)
         step = exponential(state) * ring.free_mm[i_energy]
-        if crystal < 0 or process_of(ring.shares, 0, i_energy, uniform(state)) == RAYLEIGH:
-            continue
-        row, num_touched = slot_of(
-            crystal, deposits[home, 1], scatters[home, 0], scatters[home, 1], crystals, deposits,
-            scatters, num_touched,
-        )  # fmt: skip
-        deposits[home, 0] -= energy_kev
-        deposits[row, 0] += energy_kev
-        return num_touched
 
 
 @inlined
@@ -763,6 +776,14 @@ def follow_photon(  # type: ignore[no-untyped-def]
                 ray_kev = low + (draw - column) * (high - low)
                 kinetic_kev = max(kinetic_kev - ray_kev, 0.0)
                 num_born = keep_ray(i, x, y, z, ray_kev, margin_mm, ring, born, num_born, state)
+            if (
+                process == PHOTOELECTRIC
+                and margin_mm < OUTER_REACH_MM
+                and uniform(state) < electrons.outer
+            ):
+                num_born = keep_ray(
+                    i, x, y, z, electrons.outer_kev, margin_mm, ring, born, num_born, state
+                )
             if margin_mm < electrons.reach_mm[int(kinetic_kev + 0.5)] and num_born < MAX_BORN:
                 track = int(uniform(state) * electrons.far_mm.shape[1])
                 i_kev = int(kinetic_kev + 0.5)
@@ -1265,6 +1286,35 @@ def blur_pulses(reals, readout, state):  # type: ignore[no-untyped-def]
         reals[i, TIME_NS] += readout.sigma_ns * time_normal
         is_kept[i] = readout.low_kev <= reals[i, ENERGY_KEV] < readout.high_kev
     return is_kept
+
+
+@fast
+def singles_of_photons(  # type: ignore[no-untyped-def]
+    seed, num, energy_kev, secant, box, ring, air, cosine, electrons, readout
+):
+    """Count singles in the window of photons that enter the ring along its middle.
+
+    They come from everywhere around, as oblique as one over their cosine to the radius says.
+    """
+    state = random_state(seed, 0)
+    crystals, deposits = np.empty(MAX_DEPOSITS, np.int64), np.empty((MAX_DEPOSITS, 2))
+    scatters, born = np.empty((MAX_DEPOSITS, 2), np.int64), np.empty((MAX_BORN, BORN))
+    reals, counts = np.empty((0, 5)), np.empty((0, 4), np.int64)
+    num_singles = 0
+    for _ in range(num):
+        y, x = circle(uniform(state))
+        z = (uniform(state) - 0.5) * 2 * ring.pitch_mm
+        u, v, w = deflect(x, y, 0.0, 1 / secant, state)
+        place = ring.inner_mm + BEYOND_MM
+        num_touched, num_born = follow_photon(
+            place * x, place * y, z, u, v, w, energy_kev, True, box, ring, air, cosine, electrons,
+            readout.least_kev, state, crystals, deposits, scatters, born, 0, 0,
+        )  # fmt: skip
+        num_singles = read_out(
+            0.0, 0, x, y, z, ring, electrons, readout, state, crystals, deposits, scatters, born,
+            num_touched, num_born, reals, counts, num_singles,
+        )  # fmt: skip
+    return num_singles
 
 
 @fast

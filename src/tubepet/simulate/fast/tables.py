@@ -77,7 +77,7 @@ def photons() -> Photons:
     """Compute the tables of all `MATERIALS`."""
     mu = np.array([_attenuation_per_mm(m) for m in MATERIALS])
     cosine = np.array(
-        [[_cosines(m, process) for m in MATERIALS] for process in ("compton", "rayleigh")]
+        [[cosines(m, process) for m in MATERIALS] for process in ("compton", "rayleigh")]
     )
     return Photons(mu, cosine.astype(np.float32))
 
@@ -107,8 +107,8 @@ def klein_nishina(energy_kev: float, cosine: NDArray[np.float64]) -> NDArray[np.
     return rest**2 * (rest + 1 / rest - 1 + cosine**2)
 
 
-def _cosines(material: Material, process: str) -> NDArray[np.float64]:
-    """Quantiles of the scattering angle's cosine, by energy."""
+def cosines(material: Material, process: str) -> NDArray[np.float64]:
+    """Return quantiles of the scattering angle's cosine, shape (energies, NUM_QUANTILES)."""
     # q = E sin(theta/2) / hc; one fine table of the atoms' functions, then all energies from it
     q = np.geomspace(1e-3, 1.01 * NUM_ENERGIES / KEV_ANGSTROM, 600)
     weight = np.zeros_like(q)
