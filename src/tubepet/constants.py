@@ -9,4 +9,9 @@ LYSO_G_CM3 = 7.1
 MM_PER_NS = 149.896229  # half the speed of light
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
+ELECTRON_KEV = 510.99895  # rest energy, CODATA 2018
+ELECTRON_RADIUS_CM = 2.8179403e-13
+INVERSE_FINE_STRUCTURE = 137.035999
+FINE_STRUCTURE = 1 / INVERSE_FINE_STRUCTURE
+
 PHOTON_KEV = 511.0  # the energy at which the energy resolution is stated

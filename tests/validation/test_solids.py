@@ -99,6 +99,8 @@ def test_positrons_count_as_pairs(tmp_path: Path, config, tables) -> None:
         for particle in ("back_to_back", "e+")
     )
     assert positrons["particle"] == "e+"
+    # as many decays as the activity says, within 5 sigma
+    assert abs(positrons["decays"] - DECAYS) < 5 * np.sqrt(DECAYS)
     for key in ("singles", "trues", "scatters"):
         rates = [stats[key] / stats["decays"] for stats in (pairs, positrons)]
         # 3 sigma of the scatters is 3 %; bremsstrahlung and the open ends add per cents.

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import loggamma
 
+from tubepet.constants import ELECTRON_KEV, FINE_STRUCTURE
 from tubepet.errors import InputError
 from tubepet.types import Grid, Volume
 
 CALIBRATION_RADIUS_SHARE = 0.875  # chosen: clear of the edge of the image
 CALIBRATION_ACTIVITY_BQ = 1e4  # chosen: randoms stay below 0.1 % of the prompts
 SOLID_FAMILIES = ("round", "eccentric", "stepped")  # made of cylinders
-ELECTRON_KEV = 510.99895
-FINE_STRUCTURE = 1 / 137.035999
 COMPTON_FM = 386.15927  # Compton wavelength of the electron over 2 pi
 NUM_INTERVALS = 512  # of a spectrum, equally probable
 
@@ -113,6 +112,27 @@ def calibration_source(
     }
 
 
+def fermi_function(total: NDArray[np.float64], charge: int, nucleons: int) -> NDArray[np.float64]:
+    """Return the Fermi function of a point charge without its constant factors.
+
+    Evans, The Atomic Nucleus, 1955, ch. 17; Konopinski 1966.
+
+    Parameters
+    ----------
+    total : float64 array, shape (n,)
+        Energy with the rest energy, in units of it.
+    charge, nucleons : int
+        Of the daughter; the charge is negative for positrons.
+    """
+    momentum = np.sqrt(total**2 - 1)
+    strength = FINE_STRUCTURE * charge
+    root = math.sqrt(1 - strength**2)
+    attraction = strength * total / momentum
+    radius = 1.2 * nucleons ** (1 / 3) / COMPTON_FM
+    slow = np.exp(math.pi * attraction + 2 * loggamma(root + 1j * attraction).real)
+    return np.asarray((2 * momentum * radius) ** (2 * (root - 1)) * slow)
+
+
 def positron_kev(isotope: str) -> NDArray[np.float64]:
     """Return borders of equally probable intervals of an isotope's positron energies, in keV.
 
@@ -138,13 +158,7 @@ def positron_kev(isotope: str) -> NDArray[np.float64]:
     energy_kev = np.linspace(0.0, last_kev, 8001)
     total = 1 + energy_kev / ELECTRON_KEV + 1.13 * FINE_STRUCTURE**2 * emitter.z ** (4 / 3)
     momentum = np.sqrt(total**2 - 1)
-    strength = FINE_STRUCTURE * emitter.z
-    root = math.sqrt(1 - strength**2)
-    slowness = -strength * total / momentum  # a positron is repelled
-    radius = 1.2 * emitter.nucleons ** (1 / 3) / COMPTON_FM
-    fermi = (2 * momentum * radius) ** (2 * (root - 1)) * np.exp(
-        math.pi * slowness + 2 * loggamma(root + 1j * slowness).real
-    )
+    fermi = fermi_function(total, -emitter.z, emitter.nucleons)  # a positron is repelled
     density = np.zeros_like(energy_kev)
     for end_kev, share in emitter.branches:
         left = np.maximum(end_kev - energy_kev, 0.0)

@@ -14,7 +14,7 @@ import opengate
 import uproot
 
 from tubepet import io
-from tubepet.constants import LYSO_ATOMS, LYSO_G_CM3
+from tubepet.simulate.geant4 import scanner
 
 SPACING_MM = 100.0
 BLOCK_MM = 20.0
@@ -47,9 +47,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     sim.g4_commands_before_init.append(ONE_STEP)
     sim.world.size = [2 * SPACING_MM * (len(job["beams"]) + 1) * mm, 100 * mm, 100 * mm]
     sim.world.material = "G4_Galactic"
-    sim.volume_manager.material_database.add_material_nb_atoms(
-        "LYSO", list(LYSO_ATOMS), list(LYSO_ATOMS.values()), LYSO_G_CM3 * units.g_cm3
-    )
+    scanner.add_lyso(sim, units)
     paths = sim.add_actor("PhaseSpaceActor", "paths")
     paths.attached_to = [f"block_{i}" for i in range(len(job["beams"]))]
     paths.attributes = ["EventID", "ParentID", "TrackLength", "EventPosition"]

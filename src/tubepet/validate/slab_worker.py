@@ -13,8 +13,7 @@ import opengate
 import uproot
 
 from tubepet import io
-from tubepet.constants import LYSO_ATOMS, LYSO_G_CM3
-from tubepet.simulate.geant4 import physics
+from tubepet.simulate.geant4 import physics, scanner
 
 SPACING_MM = 100.0
 SLAB_MM = 50.0
@@ -48,9 +47,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     width_mm = SPACING_MM * (len(job["beams"]) + 1)
     sim.world.size = [2 * width_mm * mm, 2 * SLAB_MM * mm, 4 * half_mm * mm]
     sim.world.material = "G4_Galactic"
-    sim.volume_manager.material_database.add_material_nb_atoms(
-        "LYSO", list(LYSO_ATOMS), list(LYSO_ATOMS.values()), LYSO_G_CM3 * units.g_cm3
-    )
+    scanner.add_lyso(sim, units)
     for i, beam in enumerate(job["beams"]):
         slab = sim.add_volume("Box", f"slab_{i}")
         slab.size = [SLAB_MM * mm, SLAB_MM * mm, beam["thickness_mm"] * mm]

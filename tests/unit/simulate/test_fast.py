@@ -100,7 +100,7 @@ def test_deflection_keeps_the_angle_and_the_length():
 def test_klein_nishina_moments(monkeypatch, energy_kev):
     """Without binding: mean and variance of the cosine, drawn and integrated."""
     monkeypatch.setattr(tables.xraylib, "SF_Compt", lambda z, q: 1.0)
-    table = tables.cosines(tables.MATERIALS[1], "compton").astype(np.float32)[None, None]
+    table = tables._cosines(tables.MATERIALS[1], "compton").astype(np.float32)[None, None]
     state = kernels.random_state(4, 0)
     drawn = np.array(
         [kernels.angle_cosine(table, kernels.COMPTON, 0, energy_kev, state) for _ in range(40000)]

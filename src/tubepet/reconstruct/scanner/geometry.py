@@ -15,7 +15,7 @@ from tubepet.types import Listmode, Scanner
 # xraylib 4 (Schoonjans et al. 2011, doi:10.1016/j.sab.2011.09.011).
 LYSO_ATTENUATION_PER_MM = 0.0818
 # The part that leaves energy in a crystal: photoelectric (xraylib 4) and Compton (Geant4's fit).
-LYSO_PHOTOELECTRIC_PER_MM, LYSO_COMPTON_PER_MM = 0.0254, 0.0525
+LYSO_DEPOSITING_PER_MM = 0.0254 + 0.0525
 # Of `interaction_probabilities`: lines per distance, turns of the ring, points per line
 NUM_SUBLINES, NUM_TURNS, NUM_STEPS = 8, 24, 120
 
@@ -117,8 +117,7 @@ def interaction_probabilities(scanner: Scanner) -> NDArray[np.float64]:
     is_crystal = np.abs(side_mm) < scanner.crystal_width_mm / 2
     is_crystal &= (depth_mm > inner_mm) & (depth_mm < outer_mm)
     length_mm = is_crystal.mean(axis=-1) * (stop_mm - start_mm)[..., 0] * _mean_obliquity(scanner)
-    per_mm = LYSO_PHOTOELECTRIC_PER_MM + LYSO_COMPTON_PER_MM
-    return np.asarray(-np.expm1(-per_mm * length_mm).mean(axis=(1, 2)))
+    return np.asarray(-np.expm1(-LYSO_DEPOSITING_PER_MM * length_mm).mean(axis=(1, 2)))
 
 
 def _mean_obliquity(scanner: Scanner) -> float:

@@ -27,21 +27,9 @@ def is_available() -> bool:
 
 @cuda.jit
 def follow_slices(  # type: ignore[no-untyped-def]
-    seed,
-    first,
-    edges_ns,
-    activity_bq,
-    source,
-    box,
-    ring,
-    air,
-    cosine,
-    electrons,
-    readout,
-    reals,
-    counts,
-    nums,
-):
+    seed, first, edges_ns, activity_bq, source, box, ring, air, cosine, electrons, readout, reals,
+    counts, nums,
+):  # fmt: skip
     """Call `kernels.follow` for slice first + thread; nums gets its decays and singles."""
     i = cuda.grid(1)
     if i < nums.shape[0]:

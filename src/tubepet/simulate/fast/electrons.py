@@ -22,19 +22,17 @@ import xraylib
 from numpy.typing import NDArray
 
 from tubepet import rng
+from tubepet.constants import ELECTRON_KEV, ELECTRON_RADIUS_CM, INVERSE_FINE_STRUCTURE
 from tubepet.simulate.fast import kernels
 from tubepet.simulate.fast.tables import (
     AVOGADRO,
     CRYSTAL,
-    ELECTRON_KEV,
     MATERIALS,
     NUM_ENERGIES,
     Material,
-    cosines,
 )
 from tubepet.simulate.geant4 import em_tables
 
-ELECTRON_RADIUS_CM = 2.8179403e-13
 # Mean excitation energies of the elements, eV (ICRU Report 37, table 5.1, gases as gases).
 EXCITATION_EV = {
     1: 19.2, 6: 78.0, 7: 82.0, 8: 95.0, 13: 166.0, 14: 173.0, 18: 188.0, 39: 379.0, 71: 694.0
@@ -68,8 +66,6 @@ class Electrons(NamedTuple):
         Characteristic X-rays of the heaviest atom's K shell, and their cumulative probabilities.
     outer_kev, outer : float
         Mean energy of those of its L shells, and their number per photoelectric effect.
-    cosine : float32 array, shape (2, 1, energies, quantiles)
-        As `tables.Photons.cosine`, of the crystals alone.
     vacancy : float64 array, shape (2, energies)
         Share of this shell in the photoelectric effect and in Compton scattering, by keV.
     binding_kev : float
@@ -90,7 +86,6 @@ class Electrons(NamedTuple):
     lines: NDArray[np.float64]
     outer_kev: float
     outer: float
-    cosine: NDArray[np.float32]
     vacancy: NDArray[np.float64]
     binding_kev: float
     radiation: NDArray[np.float64]
@@ -153,8 +148,8 @@ def matter(material: Material) -> Matter:
     charge = np.array(sorted(material.shares, key=lambda z: -material.shares[z] * z), float)
     per_mm, screening = [], []
     for z in charge:
-        strength = z / 137.035999
-        angle2 = (z ** (1 / 3) / (0.885 * 137.035999)) ** 2 / momentum2
+        strength = z / INVERSE_FINE_STRUCTURE
+        angle2 = (z ** (1 / 3) / (0.885 * INVERSE_FINE_STRUCTURE)) ** 2 / momentum2
         screen = angle2 * (1.13 + 3.76 * strength**2 / beta2) / 4
         width_cm2 = z * (z + 1) * ELECTRON_RADIUS_CM**2 / (momentum2 * beta2)
         section_cm2 = np.pi * width_cm2 / (screen * (1 + screen))
@@ -198,8 +193,6 @@ def library() -> Electrons:
     radiation, radiated_kev = bremsstrahlung(crystal)
     lines_kev, lines = k_lines(heaviest)
     outer_kev, outer = _l_lines(heaviest)
-    processes = ("compton", "rayleigh")
-    cosine = np.array([[cosines(crystal, process)] for process in processes], np.float32)
     return Electrons(
         places_mm=from_nodes.astype(np.float32),
         far_mm=far_mm.astype(np.float32),
@@ -211,7 +204,6 @@ def library() -> Electrons:
         lines=np.cumsum(lines),
         outer_kev=outer_kev,
         outer=outer,
-        cosine=cosine,
         vacancy=np.stack(
             [_k_share(crystal, heaviest, energy_kev), _k_electrons(crystal, heaviest, energy_kev)]
         ),

@@ -17,7 +17,8 @@ import math
 import numba
 import numpy as np
 
-from tubepet.simulate.fast.tables import AIR, ANGLE_STEP_KEV, CRYSTAL, ELECTRON_KEV, NUM_QUANTILES
+from tubepet.constants import ELECTRON_KEV, INVERSE_FINE_STRUCTURE
+from tubepet.simulate.fast.tables import AIR, ANGLE_STEP_KEV, CRYSTAL, NUM_QUANTILES
 
 U64 = np.uint64
 TURN = 2 * math.pi
@@ -116,6 +117,32 @@ def circle(turn):  # type: ignore[no-untyped-def]
     cosine = 1 + y * (-1 / 2 + y * (1 / 24 + y * (-1 / 720 + y * (1 / 40320 + y * (
         -1 / 3628800 + y * (1 / 479001600 - y * (1 / 87178291200)))))))  # fmt: skip
     return -2 * sine * cosine, 2 * sine * sine - 1
+
+
+@inlined
+def any_direction(state):  # type: ignore[no-untyped-def]
+    """Draw a direction, all alike."""
+    w = 2 * uniform(state) - 1
+    sine, cosine = circle(uniform(state))
+    across = math.sqrt(1 - w * w)
+    return across * cosine, across * sine, w
+
+
+@inlined
+def at_quantile(values, draw):  # type: ignore[no-untyped-def]
+    """Value at a quantile, linear between the equidistant ones of a table."""
+    place = draw * (len(values) - 1)
+    i = int(place)
+    return values[i] + (place - i) * (values[i + 1] - values[i])
+
+
+@inlined
+def chosen(cumulative, draw):  # type: ignore[no-untyped-def]
+    """First row whose cumulative probability exceeds a draw; one more than the last: none."""
+    i = 0
+    while i < len(cumulative) and draw >= cumulative[i]:
+        i += 1
+    return i
 
 
 @inlined
@@ -452,17 +479,15 @@ def spread_electron(born, crystals, deposits, scatters, num_touched, ring, elect
 
 
 @lean
-def spread_ray(born, crystals, deposits, scatters, num_touched, ring, electrons, state):  # type: ignore[no-untyped-def]
+def spread_ray(born, crystals, deposits, scatters, num_touched, ring, cosine, state):  # type: ignore[no-untyped-def]
     """Carry the energy of an X-ray from the crystal of its birth to where it goes.
 
-    Parameters and returns as `spread_electron`; in place of the track its first flight, mm.
+    Parameters and returns as `spread_electron`; in place of the track its first flight, mm; in
+    place of the tables of electrons those of angles.
     """
     home = int(born[0])
     x, y, z, energy_kev = born[1], born[2], born[3], born[7]
-    w = 2 * uniform(state) - 1
-    sine, cosine = circle(uniform(state))
-    across = math.sqrt(1 - w * w)
-    u, v = across * cosine, across * sine
+    u, v, w = any_direction(state)
     i_energy, step = int(energy_kev + 0.5), born[8]
     outer2, inner2 = ring.reach_mm**2, ring.inner_mm**2
     while True:
@@ -478,10 +503,10 @@ def spread_ray(born, crystals, deposits, scatters, num_touched, ring, electrons,
             if process == PHOTOELECTRIC:
                 left_kev = 0.0
             else:
-                cosine = angle_cosine(electrons.cosine, process, 0, energy_kev, state)
-                u, v, w = deflect(u, v, w, cosine, state)
+                cos = angle_cosine(cosine, process, CRYSTAL, energy_kev, state)
+                u, v, w = deflect(u, v, w, cos, state)
                 if process == COMPTON:
-                    left_kev = after_compton(energy_kev, cosine)
+                    left_kev = after_compton(energy_kev, cos)
         if left_kev < energy_kev:
             if left_kev < LOCAL_KEV:
                 left_kev = 0.0
@@ -595,14 +620,8 @@ def follow_positron(x, y, z, positrons, box, ring, state):  # type: ignore[no-un
     is_on_ring : bool
         Whether it reached the inner cylinder of the ring, crystals or not.
     """
-    place = uniform(state) * (len(positrons.energies_kev) - 1)
-    i = int(place)
-    low, high = positrons.energies_kev[i], positrons.energies_kev[i + 1]
-    kinetic_kev = low + (place - i) * (high - low)
-    w = 2 * uniform(state) - 1
-    sine, cos = circle(uniform(state))
-    across = math.sqrt(1 - w * w)
-    u, v = across * cos, across * sine
+    kinetic_kev = at_quantile(positrons.energies_kev, uniform(state))
+    u, v, w = any_direction(state)
     rungs_kev, inner2 = positrons.rungs_kev, ring.inner_mm**2
     k = len(rungs_kev) - 1
     while k >= 0 and rungs_kev[k] >= kinetic_kev:
@@ -636,15 +655,38 @@ def follow_positron(x, y, z, positrons, box, ring, state):  # type: ignore[no-un
 
 
 @inlined
+def remember(row_of_born, row, x, y, z, u, v, w, energy_kev, track, margin_mm):  # type: ignore[no-untyped-def]
+    """Write an electron, or an X-ray (no direction, its first flight for the track), as `BORN`."""
+    row_of_born[0], row_of_born[1], row_of_born[2], row_of_born[3] = row, x, y, z
+    row_of_born[4], row_of_born[5], row_of_born[6] = u, v, w
+    row_of_born[7], row_of_born[8], row_of_born[9] = energy_kev, track, margin_mm
+
+
+@inlined
 def keep_ray(row, x, y, z, energy_kev, margin_mm, ring, born, num_born, state):  # type: ignore[no-untyped-def]
     """Keep an X-ray if its first flight could take it out of the crystal; returns those kept."""
     step = exponential(state) * ring.free_mm[int(energy_kev + 0.5)]
     if step <= margin_mm or num_born == MAX_BORN:
         return num_born
-    born[num_born, 0], born[num_born, 1], born[num_born, 2] = row, x, y
-    born[num_born, 3], born[num_born, 7], born[num_born, 8] = z, energy_kev, step
-    born[num_born, 4], born[num_born, 5], born[num_born, 6] = 0.0, 0.0, 0.0
+    remember(born[num_born], row, x, y, z, 0.0, 0.0, 0.0, energy_kev, step, margin_mm)
     return num_born + 1
+
+
+@inlined
+def radiated_kev(i_kev, electrons, state):  # type: ignore[no-untyped-def]
+    """Draw the energy of a photon that an electron radiates."""
+    return at_quantile(electrons.radiated_kev[i_kev], uniform(state))
+
+
+@inlined
+def track_outward(kinetic_kev, margin_mm, electrons, num_born, state):  # type: ignore[no-untyped-def]
+    """Draw an electron's track; -1 if it could not leave the crystal, or finds no room."""
+    i_kev = int(kinetic_kev + 0.5)
+    if margin_mm >= electrons.reach_mm[i_kev] or num_born == MAX_BORN:
+        return -1
+    track = int(uniform(state) * electrons.far_mm.shape[1])
+    far_mm = electrons.stretch[i_kev] * electrons.far_mm[electrons.node[i_kev], track]
+    return track if far_mm > margin_mm else -1
 
 
 @inlined
@@ -760,20 +802,14 @@ def follow_photon(  # type: ignore[no-untyped-def]
             draw = uniform(state)
             if draw < electrons.vacancy[process, i_energy] and kinetic_kev > electrons.binding_kev:
                 kinetic_kev -= electrons.binding_kev
-                draw, line = uniform(state), 0
-                while line < len(electrons.lines) and draw >= electrons.lines[line]:
-                    line += 1
+                line = chosen(electrons.lines, uniform(state))
                 if line < len(electrons.lines):
                     num_born = keep_ray(
                         i, x, y, z, electrons.lines_kev[line], margin_mm, ring, born, num_born,
                         state,
                     )  # fmt: skip
             elif draw >= 1.0 - electrons.radiation[i_kev]:
-                draw = uniform(state) * (electrons.radiated_kev.shape[1] - 1)
-                column = int(draw)
-                low = electrons.radiated_kev[i_kev, column]
-                high = electrons.radiated_kev[i_kev, column + 1]
-                ray_kev = low + (draw - column) * (high - low)
+                ray_kev = radiated_kev(i_kev, electrons, state)
                 kinetic_kev = max(kinetic_kev - ray_kev, 0.0)
                 num_born = keep_ray(i, x, y, z, ray_kev, margin_mm, ring, born, num_born, state)
             if (
@@ -784,27 +820,21 @@ def follow_photon(  # type: ignore[no-untyped-def]
                 num_born = keep_ray(
                     i, x, y, z, electrons.outer_kev, margin_mm, ring, born, num_born, state
                 )
-            if margin_mm < electrons.reach_mm[int(kinetic_kev + 0.5)] and num_born < MAX_BORN:
-                track = int(uniform(state) * electrons.far_mm.shape[1])
-                i_kev = int(kinetic_kev + 0.5)
-                node = electrons.node[i_kev]
-                if electrons.stretch[i_kev] * electrons.far_mm[node, track] > margin_mm:
-                    if process == PHOTOELECTRIC:
-                        cos = sauter_cosine(kinetic_kev, state)
-                        ux, vx, wx = deflect(ux, vx, wx, cos, state)
-                    else:  # what the photon lost of its momentum
-                        ux, vx, wx = (
-                            energy_kev * ux - left_kev * u,
-                            energy_kev * vx - left_kev * v,
-                            energy_kev * wx - left_kev * w,
-                        )
-                        size = math.sqrt(ux * ux + vx * vx + wx * wx)
-                        ux, vx, wx = ux / size, vx / size, wx / size
-                    born[num_born, 0], born[num_born, 1], born[num_born, 2] = i, x, y
-                    born[num_born, 3], born[num_born, 7], born[num_born, 8] = z, kinetic_kev, track
-                    born[num_born, 4], born[num_born, 5], born[num_born, 6] = ux, vx, wx
-                    born[num_born, 9] = margin_mm
-                    num_born += 1
+            track = track_outward(kinetic_kev, margin_mm, electrons, num_born, state)
+            if track >= 0:
+                if process == PHOTOELECTRIC:
+                    cos = sauter_cosine(kinetic_kev, state)
+                    ux, vx, wx = deflect(ux, vx, wx, cos, state)
+                else:  # what the photon lost of its momentum
+                    ux, vx, wx = (
+                        energy_kev * ux - left_kev * u,
+                        energy_kev * vx - left_kev * v,
+                        energy_kev * wx - left_kev * w,
+                    )
+                    size = math.sqrt(ux * ux + vx * vx + wx * wx)
+                    ux, vx, wx = ux / size, vx / size, wx / size
+                remember(born[num_born], i, x, y, z, ux, vx, wx, kinetic_kev, track, margin_mm)
+                num_born += 1
             energy_kev = left_kev
             i_energy = int(energy_kev + 0.5)
             if energy_kev < LOCAL_KEV:  # it goes no further than it came
@@ -820,7 +850,7 @@ def follow_photon(  # type: ignore[no-untyped-def]
 
 @inlined
 def read_out(  # type: ignore[no-untyped-def]
-    time_ns, event, x_source, y_source, z_source, ring, electrons, readout, state,
+    time_ns, event, x_source, y_source, z_source, ring, cosine, electrons, readout, state,
     crystals, deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
 ):  # fmt: skip
     """Turn the deposits of a decay into singles; returns how many there are by now."""
@@ -831,7 +861,7 @@ def read_out(  # type: ignore[no-untyped-def]
         for i in range(num_born):
             if born[i, 4] == 0.0 and born[i, 5] == 0.0 and born[i, 6] == 0.0:
                 num_touched = spread_ray(
-                    born[i], crystals, deposits, scatters, num_touched, ring, electrons, state
+                    born[i], crystals, deposits, scatters, num_touched, ring, cosine, state
                 )
             else:
                 num_touched = spread_electron(
@@ -893,10 +923,7 @@ def follow(  # type: ignore[no-untyped-def]
         if time_ns >= end_ns:
             return num_decays, num_singles
         x_source, y_source, z_source = place_of(source, box, state)
-        w_first = 2 * uniform(state) - 1
-        sine, cos = circle(uniform(state))
-        across = math.sqrt(1 - w_first * w_first)
-        u_first, v_first = across * cos, across * sine
+        u_first, v_first, w_first = any_direction(state)
         num_touched, num_born = 0, 0
         x, y, z, is_on_ring = x_source, y_source, z_source, False
         if len(source.positrons.energies_kev) > 0:
@@ -928,8 +955,9 @@ def follow(  # type: ignore[no-untyped-def]
                 num_born,
             )  # fmt: skip
         num_singles = read_out(
-            time_ns, num_decays, x_source, y_source, z_source, ring, electrons, readout, state,
-            crystals, deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
+            time_ns, num_decays, x_source, y_source, z_source, ring, cosine, electrons, readout,
+            state, crystals, deposits, scatters, born, num_touched, num_born, reals, counts,
+            num_singles,
         )  # fmt: skip
         num_decays += 1
 
@@ -948,10 +976,8 @@ def lutetium_decay(lutetium, state, kinds, energies_kev):  # type: ignore[no-unt
         up to what the decay sets free.
     """
     is_upper = uniform(state) < lutetium.upper_share
-    quantile = uniform(state) * (lutetium.beta_kev.shape[1] - 1)
-    i, level = int(quantile), 1 if is_upper else 0
-    low, high = lutetium.beta_kev[level, i], lutetium.beta_kev[level, i + 1]
-    kinds[0], energies_kev[0], num = ELECTRON, low + (quantile - i) * (high - low), 1
+    beta_kev = at_quantile(lutetium.beta_kev[1 if is_upper else 0], uniform(state))
+    kinds[0], energies_kev[0], num = ELECTRON, beta_kev, 1
     for transition in range(0 if is_upper else 1, len(lutetium.transition_kev)):
         left_kev = lutetium.transition_kev[transition]
         draw, way = uniform(state), 0
@@ -965,9 +991,7 @@ def lutetium_decay(lutetium, state, kinds, energies_kev):  # type: ignore[no-unt
         kinds[num], energies_kev[num] = ELECTRON, left_kev - binding_kev
         num += 1
         if way == 1:  # the K shell
-            draw, line = uniform(state), 0
-            while line < len(lutetium.lines) and draw >= lutetium.lines[line]:
-                line += 1
+            line = chosen(lutetium.lines, uniform(state))
             if line < len(lutetium.lines):
                 kinds[num], energies_kev[num] = X_RAY, lutetium.lines_kev[line]
                 binding_kev -= lutetium.lines_kev[line]
@@ -1003,28 +1027,15 @@ def keep_electron(  # type: ignore[no-untyped-def]
     # one beta particle in a hundred has more than the library's tracks; the excess stays here
     kinetic_kev = min(kinetic_kev, MOST_ELECTRON_KEV)
     i_kev = int(kinetic_kev + 0.5)
-    draw = uniform(state)
-    if draw < electrons.radiation[i_kev]:
-        draw = uniform(state) * (electrons.radiated_kev.shape[1] - 1)
-        column = int(draw)
-        low = electrons.radiated_kev[i_kev, column]
-        high = electrons.radiated_kev[i_kev, column + 1]
-        ray_kev = low + (draw - column) * (high - low)
+    if uniform(state) < electrons.radiation[i_kev]:
+        ray_kev = radiated_kev(i_kev, electrons, state)
         num_born = keep_ray(row, x, y, z, ray_kev, margin_mm, ring, born, num_born, state)
         kinetic_kev = max(kinetic_kev - ray_kev, 0.0)
-        i_kev = int(kinetic_kev + 0.5)
-    if margin_mm >= electrons.reach_mm[i_kev] or num_born == MAX_BORN:
+    track = track_outward(kinetic_kev, margin_mm, electrons, num_born, state)
+    if track < 0:
         return num_born
-    track = int(uniform(state) * electrons.far_mm.shape[1])
-    if electrons.stretch[i_kev] * electrons.far_mm[electrons.node[i_kev], track] <= margin_mm:
-        return num_born
-    w = 2 * uniform(state) - 1
-    sine, cosine = circle(uniform(state))
-    across = math.sqrt(1 - w * w)
-    born[num_born, 0], born[num_born, 1], born[num_born, 2] = row, x, y
-    born[num_born, 3], born[num_born, 7], born[num_born, 8] = z, kinetic_kev, track
-    born[num_born, 4], born[num_born, 5], born[num_born, 6] = across * cosine, across * sine, w
-    born[num_born, 9] = margin_mm
+    u, v, w = any_direction(state)
+    remember(born[num_born], row, x, y, z, u, v, w, kinetic_kev, track, margin_mm)
     return num_born + 1
 
 
@@ -1063,18 +1074,16 @@ def follow_lutetium(  # type: ignore[no-untyped-def]
                 num_born = keep_ray(0, x, y, z, kev, margin_mm, ring, born, num_born, state)
         for i in range(num_emitted):
             if kinds[i] == GAMMA:
-                w = 2 * uniform(state) - 1
-                sine, cos = circle(uniform(state))
-                across = math.sqrt(1 - w * w)
+                u, v, w = any_direction(state)
                 # 0 keV: what is left of a ray may add to what others left, so follow all of it
                 num_touched, num_born = follow_photon(
-                    x, y, z, across * cos, across * sine, w, energies_kev[i], True, box, ring, air,
+                    x, y, z, u, v, w, energies_kev[i], True, box, ring, air,
                     cosine, electrons, 0.0, state, crystals, deposits, scatters, born, num_touched,
                     num_born,
                 )  # fmt: skip
         num_singles = read_out(
-            time_ns, -1 - num_decays, x, y, z, ring, electrons, readout, state, crystals, deposits,
-            scatters, born, num_touched, num_born, reals, counts, num_singles,
+            time_ns, -1 - num_decays, x, y, z, ring, cosine, electrons, readout, state, crystals,
+            deposits, scatters, born, num_touched, num_born, reals, counts, num_singles,
         )  # fmt: skip
         num_decays += 1
 
@@ -1179,7 +1188,7 @@ def electron_track(  # type: ignore[no-untyped-def]
             - beta2 * half_sine * half_sine
             + math.pi
             * charge[element]
-            / 137.035999
+            / INVERSE_FINE_STRUCTURE
             * (math.sqrt(beta2) * half_sine * (1 - half_sine))
         )
         if uniform(state) * SPIN_BOUND < spin:
@@ -1311,8 +1320,8 @@ def singles_of_photons(  # type: ignore[no-untyped-def]
             readout.least_kev, state, crystals, deposits, scatters, born, 0, 0,
         )  # fmt: skip
         num_singles = read_out(
-            0.0, 0, x, y, z, ring, electrons, readout, state, crystals, deposits, scatters, born,
-            num_touched, num_born, reals, counts, num_singles,
+            0.0, 0, x, y, z, ring, cosine, electrons, readout, state, crystals, deposits, scatters,
+            born, num_touched, num_born, reals, counts, num_singles,
         )  # fmt: skip
     return num_singles
 

@@ -13,16 +13,17 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import scipy.special
 import xraylib
 from numpy.typing import NDArray
 
 from tubepet import layout
+from tubepet.constants import ELECTRON_KEV
+from tubepet.simulate import sources
 from tubepet.simulate.fast import electrons
-from tubepet.simulate.fast.tables import AVOGADRO, CRYSTAL, ELECTRON_KEV, MATERIALS
+from tubepet.simulate.fast.tables import AVOGADRO, CRYSTAL, MATERIALS
 from tubepet.types import Scanner
 
-LUTETIUM, HAFNIUM = 71, 72
+LUTETIUM, HAFNIUM, NUCLEONS = 71, 72, 176
 ABUNDANCE = 0.02599  # of 176Lu, IUPAC (Meija et al. 2016, DOI 10.1515/pac-2015-0503)
 # Decay constant: Soderlund et al. 2004, DOI 10.1016/S0012-821X(04)00012-3.
 DECAYS_PER_S = 1.867e-11 / 3.15576e7
@@ -38,7 +39,6 @@ TRANSITIONS = (
 )
 BINDING_KEV = (65.482, 11.245, 10.763, 9.558, 2.099, 0.0)  # of these shells in hafnium
 NUM_QUANTILES, NUM_POINTS = 1025, 20000
-NUCLEON_RADIUS = 1.2 / 386.15927  # fm, in Compton wavelengths of the electron
 
 
 class Lutetium(NamedTuple):
@@ -104,12 +104,7 @@ def beta_spectrum(kinetic_kev: NDArray[np.float64], end_kev: float) -> NDArray[n
     """
     energy, end = 1 + kinetic_kev / ELECTRON_KEV, 1 + end_kev / ELECTRON_KEV
     momentum = np.sqrt(energy**2 - 1)
-    strength = HAFNIUM / 137.035999
-    gamma = math.sqrt(1 - strength**2)
-    eta = strength * energy / momentum
-    radius = NUCLEON_RADIUS * 176 ** (1 / 3)
-    size = np.exp(math.pi * eta + 2 * scipy.special.loggamma(gamma + 1j * eta).real)
-    fermi = (2 * momentum * radius) ** (2 * gamma - 2) * size  # constant factors left out
+    fermi = sources.fermi_function(energy, HAFNIUM, NUCLEONS)
     return fermi * momentum * energy * (end - energy) ** 2
 
 

@@ -15,17 +15,15 @@ import numpy as np
 import xraylib
 from numpy.typing import NDArray
 
+from tubepet.constants import ELECTRON_KEV, ELECTRON_RADIUS_CM, FINE_STRUCTURE
 from tubepet.simulate import sources
 from tubepet.simulate.fast.tables import (
     AVOGADRO,
     CRYSTAL,
-    ELECTRON_KEV,
     MATERIALS,
     Material,
 )
 
-ELECTRON_RADIUS_CM = 2.8179403e-13
-FINE_STRUCTURE = 1 / 137.035999
 LEAST_KEV = 20.0  # the range of less is 9 um in water
 ENERGY_RATIO = 0.9  # of neighbouring rungs
 ROWS_PER_RUNG = 20  # of the integrals

@@ -15,9 +15,8 @@ import numpy as np
 import xraylib
 from numpy.typing import NDArray
 
-from tubepet.constants import LYSO_ATOMS, LYSO_G_CM3
+from tubepet.constants import ELECTRON_KEV, LYSO_ATOMS, LYSO_G_CM3
 
-ELECTRON_KEV = 510.99895
 NUM_ENERGIES = 513  # 0 (a copy of 1) to 512 keV
 ANGLE_STEP_KEV = 4.0
 NUM_QUANTILES = 257
@@ -77,7 +76,7 @@ def photons() -> Photons:
     """Compute the tables of all `MATERIALS`."""
     mu = np.array([_attenuation_per_mm(m) for m in MATERIALS])
     cosine = np.array(
-        [[cosines(m, process) for m in MATERIALS] for process in ("compton", "rayleigh")]
+        [[_cosines(m, process) for m in MATERIALS] for process in ("compton", "rayleigh")]
     )
     return Photons(mu, cosine.astype(np.float32))
 
@@ -107,7 +106,7 @@ def klein_nishina(energy_kev: float, cosine: NDArray[np.float64]) -> NDArray[np.
     return rest**2 * (rest + 1 / rest - 1 + cosine**2)
 
 
-def cosines(material: Material, process: str) -> NDArray[np.float64]:
+def _cosines(material: Material, process: str) -> NDArray[np.float64]:
     """Return quantiles of the scattering angle's cosine, shape (energies, NUM_QUANTILES)."""
     # q = E sin(theta/2) / hc; one fine table of the atoms' functions, then all energies from it
     q = np.geomspace(1e-3, 1.01 * NUM_ENERGIES / KEV_ANGSTROM, 600)

@@ -261,8 +261,8 @@ def batches(
         crystals = Crystals(crystals_bq, lutetium.table(), lutetium_seed)
     num_slices = math.ceil(expected / DECAYS_PER_SLICE[device])
     edges_ns = np.linspace(0, duration_s * 1e9, num_slices + 1)
-    pieces = _pieces(seed, edges_ns, float(activity_bq), fixed, crystals, num_threads, device)
-    yield from paired(pieces, scanner, delay_ns, seed)
+    found = _followed(seed, edges_ns, float(activity_bq), fixed, crystals, num_threads, device)
+    yield from paired(_pieces(found, edges_ns), scanner, delay_ns, seed)
 
 
 def paired(
@@ -327,20 +327,13 @@ def chosen_device(wanted: str) -> str:
 
 
 def _pieces(
-    seed: int,
+    found: Iterable[tuple[int, int, int, NDArray[np.float64], NDArray[np.int64]]],
     edges_ns: NDArray[np.float64],
-    activity_bq: float,
-    fixed: tuple[Any, ...],
-    crystals: Crystals | None,
-    num_threads: int,
-    device: str,
 ) -> Iterator[Piece]:
-    """Yield what batches of slices give, events numbered through all of them."""
+    """Yield what `_followed` found, events numbered through all of it."""
     num_decays, num_lutetium, num_slices = 0, 0, len(edges_ns) - 1
     with Bar(total=num_slices, unit="slice") as bar:
-        for stop, decays, decays_of_lutetium, reals, counts in _followed(
-            seed, edges_ns, activity_bq, fixed, crystals, num_threads, device
-        ):
+        for stop, decays, decays_of_lutetium, reals, counts in found:
             _renumber(counts, num_decays, num_lutetium)
             num_decays += decays
             num_lutetium += decays_of_lutetium

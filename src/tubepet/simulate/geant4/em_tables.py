@@ -27,6 +27,7 @@ import xraylib
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from tubepet.constants import FINE_STRUCTURE
 from tubepet.errors import InputError
 from tubepet.simulate.geant4 import relaxation_tables
 
@@ -70,7 +71,6 @@ TABLE_END_MEV = 0.8  # end of xraylib's tables
 TABLE_START_MEV = 1.001e-4  # and their start
 SHELL_SHARES_TO_KEV = 195.0  # end of xraylib's subshell tables (Kissel)
 ELECTRON_MASS_MEV = 0.51099895  # CODATA 2018
-FINE_STRUCTURE = 1 / 137.035999
 R0_SQUARED_MBARN = 79.40788  # classical electron radius squared (2.8179403 fm)^2
 
 

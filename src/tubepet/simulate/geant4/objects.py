@@ -118,8 +118,10 @@ def shoot(source: Any, units: Any, activity_bq: float, positron_kev: list[float]
     if positron_kev:
         source.particle = "e+"
         source.energy.type = "histogram"  # borders, each with the weight of the interval below it
+        intervals = len(positron_kev) - 1
         source.energy.histogram_energy = [kev * units.keV for kev in positron_kev]
-        source.energy.histogram_weight = [0.0] + [1.0] * (len(positron_kev) - 1)
+        # opengate multiplies the activity by the sum of these weights
+        source.energy.histogram_weight = [0.0] + [1.0 / intervals] * intervals
     else:
         source.particle = "back_to_back"
         source.direction.accolinearity_flag = True

@@ -27,6 +27,13 @@ def half_size_mm(scanner: Scanner) -> float:
     return max(outer_mm, scanner.num_rings * scanner.axial_pitch_mm / 2)
 
 
+def add_lyso(sim: Any, units: Any) -> None:
+    """Add the crystals' material, `LYSO`."""
+    sim.volume_manager.material_database.add_material_nb_atoms(
+        "LYSO", list(LYSO_ATOMS), list(LYSO_ATOMS.values()), LYSO_G_CM3 * units.g_cm3
+    )
+
+
 def add_scanner(sim: Any, units: Any, scanner: Scanner) -> list[str]:
     """Add the crystals to a GATE simulation; return the names of their volumes.
 
@@ -37,9 +44,7 @@ def add_scanner(sim: Any, units: Any, scanner: Scanner) -> list[str]:
         ``opengate.g4_units``.
     scanner : Scanner
     """
-    sim.volume_manager.material_database.add_material_nb_atoms(
-        "LYSO", list(LYSO_ATOMS), list(LYSO_ATOMS.values()), LYSO_G_CM3 * units.g_cm3
-    )
+    add_lyso(sim, units)
     if scanner.modules:
         return [
             _add_family(sim, units.mm, i, one) for i, one in enumerate(layout.families(scanner))

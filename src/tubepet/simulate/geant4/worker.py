@@ -63,10 +63,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         sources = objects.add_solids(sim, units, source["wall"], source["fluid"])
     else:
         sources = [objects.add_cylinder(sim, units, source["radius_mm"], source["length_mm"])]
-    if job.get("positron_kev"):
+    if job.get("positron_kev", []):
         physics.set_positrons(sim, units)
     for one, share in zip(sources, source.get("shares", [1.0]), strict=True):
-        objects.shoot(one, units, share * job["activity_bq"], job.get("positron_kev"))
+        objects.shoot(one, units, share * job["activity_bq"], job.get("positron_kev", []))
     if job.get("has_lutetium", False):
         path = Path(job["folder"]) / "lutetium.root"
         crystals_bq = lutetium.write_decays(path, instrument, job["duration_s"], job["seed"])
