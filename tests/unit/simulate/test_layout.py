@@ -79,6 +79,23 @@ def test_the_crystal_at_a_place_is_that_of_a_search(modules):
     assert 150 < sum(crystal >= 0 for crystal, _ in found) < 850
 
 
+def test_a_line_meets_the_faces_of_a_crystal_where_its_box_says(modules):
+    ring, table = setup.ring(modules, tables.photons()), layout.table(modules)
+    random = np.random.default_rng(4)
+    for crystal in random.integers(len(table), size=200):
+        axes = np.stack([
+            table.outwards[crystal], np.cross([0, 0, 1.0], table.outwards[crystal]), [0, 0, 1.0]
+        ])  # fmt: skip
+        half_mm = table.sizes_mm[crystal] / 2
+        off_mm, way = random.uniform(-2, 2, 3) * half_mm, random.normal(size=3)
+        way /= np.linalg.norm(way)
+        place = table.centres_mm[crystal] + off_mm @ axes
+        faces = np.sort((np.outer([-1, 1], half_mm) - off_mm) / (axes @ way), axis=0)
+        found = kernels.crystal_span(crystal, *place, *way, ring)
+        # 1e-6 mm: rounding, larger for lines along a face
+        assert_allclose(found, [faces[0].max(), faces[1].min()], rtol=1e-6, atol=1e-6)
+
+
 def test_readout_places_are_the_crystals(modules):
     centres_mm = layout.table(modules).centres_mm
     np.testing.assert_array_equal(crystal_of(modules, *centres_mm.T), np.arange(len(centres_mm)))

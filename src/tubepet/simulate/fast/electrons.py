@@ -52,12 +52,12 @@ class Electrons(NamedTuple):
 
     Attributes
     ----------
-    places_mm : float32 array, shape (`NUM_NODES`, tracks, `NUM_NODES`, 3)
-        From a node on: where a track is at each further node, if it starts at 0 along z.
+    places_mm, ways : float32 array, shape (tracks, `NUM_NODES`, 3)
+        Where a track is at each node, if it starts at 0 along z, and its direction there.
     far_mm : float32 array, shape (`NUM_NODES`, tracks)
-        How far from there it gets.
-    node_kev : float64 array, shape (`NUM_NODES`,)
-        Energies at the nodes, falling.
+        How far from each node it gets later.
+    node_mm, node_kev : float64 array, shape (`NUM_NODES`,)
+        Residual ranges and energies at the nodes, falling.
     reach_mm, stretch : float64 array, shape (energies,)
         What no track exceeds in distance from its start, and range over that of `node`; by keV.
     node : int64 array, shape (energies,)
@@ -77,7 +77,9 @@ class Electrons(NamedTuple):
     """
 
     places_mm: NDArray[np.float32]
+    ways: NDArray[np.float32]
     far_mm: NDArray[np.float32]
+    node_mm: NDArray[np.float64]
     node_kev: NDArray[np.float64]
     reach_mm: NDArray[np.float64]
     stretch: NDArray[np.float64]
@@ -179,11 +181,12 @@ def library() -> Electrons:
             seed, i, np.log(LEAST_KEV), per_log, *slowing[2:], node_mm, slowing.range_mm,
             places[i], ways[i],
         )  # fmt: skip
-    from_nodes = np.stack(
-        [_turned(places - places[:, k : k + 1], ways[:, k]) for k in range(NUM_NODES)]
+    far_mm = np.array(
+        [
+            np.linalg.norm(places[:, k:] - places[:, k : k + 1], axis=2).max(axis=1)
+            for k in range(NUM_NODES)
+        ]
     )
-    later = np.triu(np.ones((NUM_NODES, NUM_NODES), bool))
-    far_mm = np.where(later[:, None], np.linalg.norm(from_nodes, axis=3), 0.0).max(axis=2)
     energy_kev = np.arange(NUM_ENERGIES, dtype=float)
     range_mm = np.interp(energy_kev, kinetic_kev, slowing.range_mm)
     # the first node that is no higher; below the last one an electron stays where it is
@@ -194,8 +197,10 @@ def library() -> Electrons:
     lines_kev, lines = k_lines(heaviest)
     outer_kev, outer = _l_lines(heaviest)
     return Electrons(
-        places_mm=from_nodes.astype(np.float32),
+        places_mm=places.astype(np.float32),
+        ways=ways.astype(np.float32),
         far_mm=far_mm.astype(np.float32),
+        node_mm=node_mm,
         node_kev=np.interp(node_mm, slowing.range_mm, kinetic_kev),
         reach_mm=stretch * far_mm.max(axis=1)[node],
         stretch=stretch,
@@ -211,15 +216,6 @@ def library() -> Electrons:
         radiation=radiation,
         radiated_kev=radiated_kev,
     )
-
-
-def _turned(places: NDArray[np.float64], ways: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn tracks (n, nodes, 3) so that directions (n, 3) become z."""
-    other = np.where(np.abs(ways[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
-    first = np.cross(other, ways)
-    first /= np.linalg.norm(first, axis=1, keepdims=True)
-    axes = np.stack([first, np.cross(ways, first), ways], axis=1)
-    return np.einsum("nij,nkj->nki", axes, places)
 
 
 def k_lines(z: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

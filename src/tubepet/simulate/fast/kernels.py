@@ -146,18 +146,25 @@ def chosen(cumulative, draw):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def deflect(u, v, w, cosine, state):  # type: ignore[no-untyped-def]
-    """Turn a direction by an angle, at a random azimuth (frame of Duff et al. 2017)."""
-    along_y, along_x = circle(uniform(state))
-    sine = math.sqrt(max(0.0, 1.0 - cosine * cosine))
+def crosswise(u, v, w):  # type: ignore[no-untyped-def]
+    """Two directions across a third and each other (Duff et al. 2017)."""
     sign = math.copysign(1.0, w)
     a = -1.0 / (sign + w)
     b = u * v * a
+    return 1.0 + sign * u * u * a, sign * b, -sign * u, b, sign + v * v * a, -v
+
+
+@inlined
+def deflect(u, v, w, cosine, state):  # type: ignore[no-untyped-def]
+    """Turn a direction by an angle, at a random azimuth."""
+    along_y, along_x = circle(uniform(state))
+    sine = math.sqrt(max(0.0, 1.0 - cosine * cosine))
+    ex, ey, ez, fx, fy, fz = crosswise(u, v, w)
     p, q = sine * along_x, sine * along_y
     return (
-        u * cosine + p * (1.0 + sign * u * u * a) + q * b,
-        v * cosine + p * sign * b + q * (sign + v * v * a),
-        w * cosine - p * sign * u - q * v,
+        u * cosine + p * ex + q * fx,
+        v * cosine + p * ey + q * fy,
+        w * cosine + p * ez + q * fz,
     )
 
 
@@ -398,13 +405,59 @@ def slot_of(  # type: ignore[no-untyped-def]
     return i, i + 1
 
 
+@inlined
+def crystal_span(crystal, x, y, z, u, v, w, ring):  # type: ignore[no-untyped-def]
+    """Distances at which a line enters and leaves a crystal (enters later: it misses)."""
+    if ring.num_columns == 0:
+        tower = ring.towers[ring.tower_of[crystal]]
+        cosine, sine, inner_mm, outer_mm = (
+            tower[COSINE], tower[SINE], tower[INNER_MM], tower[OUTER_MM]
+        )  # fmt: skip
+        half_width_mm, half_height_mm = tower[HALF_WIDTH_MM], tower[HALF_HEIGHT_MM]
+        first, per_height = int(tower[FIRST_CRYSTAL]), int(tower[CRYSTALS_PER_HEIGHT])
+        height, rest = divmod(crystal - first, per_height)
+        row, column = divmod(rest, int(tower[COLUMNS]))
+        side_mm = (column + 0.5 - 0.5 * tower[COLUMNS]) * tower[PITCH_WIDTH_MM]
+        z_mm = (row + 0.5 - 0.5 * tower[ROWS]) * tower[PITCH_HEIGHT_MM]
+        z_mm += ring.heights_mm[int(tower[FIRST_HEIGHT]) + height]
+    else:
+        row, column = divmod(crystal, ring.num_columns)
+        cosine, sine = ring.circle[column, 0], ring.circle[column, 1]
+        inner_mm, outer_mm = ring.inner_mm, ring.outer_mm
+        half_width_mm, half_height_mm, side_mm = ring.half_width_mm, ring.half_height_mm, 0.0
+        z_mm = (row + 0.5 - 0.5 * ring.num_rings) * ring.pitch_mm
+    near, far = -np.inf, np.inf
+    place, per = x * cosine + y * sine, 1 / (u * cosine + v * sine)
+    a, b = (inner_mm - place) * per, (outer_mm - place) * per
+    near, far = max(near, min(a, b)), min(far, max(a, b))
+    place, per = y * cosine - x * sine - side_mm, 1 / (v * cosine - u * sine)
+    a, b = (-half_width_mm - place) * per, (half_width_mm - place) * per
+    near, far = max(near, min(a, b)), min(far, max(a, b))
+    place, per = z - z_mm, 1 / w
+    a, b = (-half_height_mm - place) * per, (half_height_mm - place) * per
+    return max(near, min(a, b)), min(far, max(a, b))
+
+
+@inlined
+def across_gap(here, x, y, z, u, v, w, ring):  # type: ignore[no-untyped-def]
+    """Next crystal on a line that has left one, or -1, and how far its face is."""
+    way = BEYOND_MM
+    while way < MOST_GAP_MM:
+        there, _ = crystal_at(x + way * u, y + way * v, z + way * w, ring)
+        if there >= 0 and there != here:
+            near, _ = crystal_span(there, x, y, z, u, v, w, ring)
+            return there, max(near, 0.0) + BEYOND_MM
+        way += GAP_STEP_MM
+    return -1, 0.0
+
+
 @lean
 def spread_electron(born, crystals, deposits, scatters, num_touched, ring, electrons, state):  # type: ignore[no-untyped-def]
     """Carry the energy of an electron that was born near a face to where it goes.
 
     Its energy lies in the crystal of its birth. A track of the library is laid out from there, and
-    goes straight through gaps; what is lost in other crystals goes to these, what finds no crystal
-    is lost.
+    goes straight from node to node and through gaps; what is lost in other crystals goes to these,
+    what finds no crystal is lost.
 
     Parameters
     ----------
@@ -419,62 +472,82 @@ def spread_electron(born, crystals, deposits, scatters, num_touched, ring, elect
     x, y, z, u, v, w, kinetic_kev = born[1], born[2], born[3], born[4], born[5], born[6], born[7]
     i_kev, last = int(kinetic_kev + 0.5), len(electrons.node_kev) - 1
     node, stretch = electrons.node[i_kev], electrons.stretch[i_kev]
-    track, safe2 = int(born[8]), born[9] * born[9]
-    # two directions across (Duff et al. 2017), at a random azimuth
+    track, places_mm = int(born[8]), electrons.places_mm
+    # the track's direction at its node and two across, and the electron's, at a random azimuth
+    au, av, aw = (
+        np.float64(electrons.ways[track, node, 0]),
+        np.float64(electrons.ways[track, node, 1]),
+        np.float64(electrons.ways[track, node, 2]),
+    )
+    ax, ay, az, bx, by, bz = crosswise(au, av, aw)
+    ex, ey, ez, fx, fy, fz = crosswise(u, v, w)
     sine, cosine = circle(uniform(state))
-    sign = math.copysign(1.0, w)
-    a = -1.0 / (sign + w)
-    b = u * v * a
-    ex, ey, ez = 1.0 + sign * u * u * a, sign * b, -sign * u
-    fx, fy, fz = b, sign + v * v * a, -v
     gx, gy, gz = cosine * ex + sine * fx, cosine * ey + sine * fy, cosine * ez + sine * fz
     hx, hy, hz = cosine * fx - sine * ex, cosine * fy - sine * ey, cosine * fz - sine * ez
-    here = crystals[home]
-    row, before_kev = home, kinetic_kev
-    px, py, pz = x, y, z
-    for k in range(node + 1, last + 1):
+    here, row, before_kev = crystals[home], home, kinetic_kev
+    px, py, pz = x, y, z  # where the step begins
+    # a place in this crystal, and how far the next face is from there
+    sx, sy, sz, safe2 = x, y, z, born[9] * born[9]
+    per_kev = kinetic_kev / electrons.node_kev[node]
+    ox, oy, oz = (
+        stretch * places_mm[track, node, 0],
+        stretch * places_mm[track, node, 1],
+        stretch * places_mm[track, node, 2],
+    )
+    k = node + 1
+    while k <= last:
+        qx, qy, qz = (
+            stretch * places_mm[track, k, 0] - ox,
+            stretch * places_mm[track, k, 1] - oy,
+            stretch * places_mm[track, k, 2] - oz,
+        )
         a, b, c = (
-            stretch * electrons.places_mm[node, track, k, 0],
-            stretch * electrons.places_mm[node, track, k, 1],
-            stretch * electrons.places_mm[node, track, k, 2],
+            qx * ax + qy * ay + qz * az,
+            qx * bx + qy * by + qz * bz,
+            qx * au + qy * av + qz * aw,
         )
         qx, qy, qz = (
             x + a * gx + b * hx + c * u,
             y + a * gy + b * hy + c * v,
             z + a * gz + b * hz + c * w,
         )
-        now_kev = (
-            kinetic_kev * electrons.node_kev[k] / electrons.node_kev[node] if k < last else 0.0
-        )
-        lost_kev = before_kev - now_kev
-        there = here
-        if a * a + b * b + c * c >= safe2:
-            there, _ = crystal_at(qx, qy, qz, ring)
-        if there != here:  # it left in the middle of the step, as good as anywhere
-            deposits[home, 0] -= lost_kev / 2
-            deposits[row, 0] += lost_kev / 2
-            lost_kev /= 2
-            sx, sy, sz = qx - px, qy - py, qz - pz
-            per_mm = 1 / math.sqrt(sx * sx + sy * sy + sz * sz)
-            sx, sy, sz = sx * per_mm, sy * per_mm, sz * per_mm
-            way = 0.0
-            while there < 0 and way < MOST_GAP_MM:
-                way += GAP_STEP_MM
-                there, _ = crystal_at(qx + way * sx, qy + way * sy, qz + way * sz, ring)
-            if there < 0:
-                deposits[home, 0] -= lost_kev + now_kev
-                return num_touched
-            x, y, z = x + way * sx, y + way * sy, z + way * sz
-            qx, qy, qz = qx + way * sx, qy + way * sy, qz + way * sz
-            here, safe2 = there, 0.0
-            row, num_touched = slot_of(
-                here, deposits[home, 1], scatters[home, 0], scatters[home, 1], crystals, deposits,
-                scatters, num_touched,
-            )  # fmt: skip
-        deposits[home, 0] -= lost_kev
-        deposits[row, 0] += lost_kev
+        now_kev = per_kev * electrons.node_kev[k] if k < last else 0.0
+        dx, dy, dz = qx - sx, qy - sy, qz - sz
+        if dx * dx + dy * dy + dz * dz >= safe2:
+            there, margin_mm = crystal_at(qx, qy, qz, ring)
+            if there != here:
+                dx, dy, dz = qx - px, qy - py, qz - pz
+                length = math.sqrt(dx * dx + dy * dy + dz * dz)
+                dx, dy, dz = dx / length, dy / length, dz / length
+                _, way = crystal_span(here, px, py, pz, dx, dy, dz, ring)
+                way = min(max(way, 0.0), length)
+                lost_kev = (before_kev - now_kev) * (way / length)
+                deposits[home, 0] -= lost_kev
+                deposits[row, 0] += lost_kev
+                before_kev -= lost_kev
+                px, py, pz = px + way * dx, py + way * dy, pz + way * dz
+                here, way = across_gap(here, px, py, pz, dx, dy, dz, ring)
+                if here < 0:
+                    deposits[home, 0] -= before_kev
+                    return num_touched
+                px, py, pz = px + way * dx, py + way * dy, pz + way * dz
+                x, y, z = x + way * dx, y + way * dy, z + way * dz  # the track moves with it
+                row, num_touched = slot_of(
+                    here, deposits[home, 1], scatters[home, 0], scatters[home, 1], crystals,
+                    deposits, scatters, num_touched,
+                )  # fmt: skip
+                safe2 = 0.0
+                continue  # with the rest of this step
+            if stretch * electrons.node_mm[k] <= margin_mm:
+                break  # the rest stays here
+            sx, sy, sz, safe2 = qx, qy, qz, margin_mm * margin_mm
+        deposits[home, 0] -= before_kev - now_kev
+        deposits[row, 0] += before_kev - now_kev
         before_kev = now_kev
         px, py, pz = qx, qy, qz
+        k += 1
+    deposits[home, 0] -= before_kev
+    deposits[row, 0] += before_kev
     return num_touched
 
 
@@ -490,6 +563,8 @@ def spread_ray(born, crystals, deposits, scatters, num_touched, ring, cosine, st
     u, v, w = any_direction(state)
     i_energy, step = int(energy_kev + 0.5), born[8]
     outer2, inner2 = ring.reach_mm**2, ring.inner_mm**2
+    # if its first flight ends before the next face, it scatters there: see `keep_ray`
+    absorbed = ring.shares[0, i_energy, PHOTOELECTRIC] if step <= born[9] else 0.0
     while True:
         x, y, z = x + step * u, y + step * v, z + step * w
         radius2 = x * x + y * y
@@ -499,7 +574,9 @@ def spread_ray(born, crystals, deposits, scatters, num_touched, ring, cosine, st
         crystal, _ = crystal_at(x, y, z, ring)
         left_kev = energy_kev
         if crystal >= 0:
-            process = process_of(ring.shares, 0, i_energy, uniform(state))
+            draw = absorbed + (1.0 - absorbed) * uniform(state)
+            process = process_of(ring.shares, 0, i_energy, draw)
+            absorbed = 0.0
             if process == PHOTOELECTRIC:
                 left_kev = 0.0
             else:
@@ -664,9 +741,18 @@ def remember(row_of_born, row, x, y, z, u, v, w, energy_kev, track, margin_mm): 
 
 @inlined
 def keep_ray(row, x, y, z, energy_kev, margin_mm, ring, born, num_born, state):  # type: ignore[no-untyped-def]
-    """Keep an X-ray if its first flight could take it out of the crystal; returns those kept."""
-    step = exponential(state) * ring.free_mm[int(energy_kev + 0.5)]
-    if step <= margin_mm or num_born == MAX_BORN:
+    """Keep an X-ray unless its first flight ends in its crystal and in a photoelectric effect.
+
+    Returns
+    -------
+    int
+        Number of those kept.
+    """
+    i_energy = int(energy_kev + 0.5)
+    step = exponential(state) * ring.free_mm[i_energy]
+    if num_born == MAX_BORN or (
+        step <= margin_mm and uniform(state) < ring.shares[0, i_energy, PHOTOELECTRIC]
+    ):
         return num_born
     remember(born[num_born], row, x, y, z, 0.0, 0.0, 0.0, energy_kev, step, margin_mm)
     return num_born + 1

@@ -56,7 +56,7 @@ CELLS_ACROSS = 128
 class Ring(NamedTuple):
     """The crystals; `circle` has cosine and sine of each column's azimuth.
 
-    The last four tell where modules are; a tower is all modules of a family at one azimuth. Of one
+    The last five tell where modules are; a tower is all modules of a family at one azimuth. Of one
     ring they are not used, and of modules those from `circle` to `pitch_mm` are not, but for
     `inner_mm`, `reach_mm` and `half_length_mm`.
     """
@@ -78,6 +78,7 @@ class Ring(NamedTuple):
     in_cells: NDArray[np.int32]  # towers of all cells, cell by cell
     towers: NDArray[np.float64]  # (towers, 14): see `kernels.COSINE`...
     heights_mm: NDArray[np.float64]  # middles of modules along the axis, family by family
+    tower_of: NDArray[np.int32]  # (crystals,): the tower of each
 
 
 class Readout(NamedTuple):
@@ -194,6 +195,7 @@ def ring(scanner: Scanner, photons: Photons) -> Ring:
         in_cells=np.zeros(1, np.int32),
         towers=np.zeros((1, kernels.CRYSTALS_PER_HEIGHT + 1)),
         heights_mm=np.zeros(1),
+        tower_of=np.zeros(1, np.int32),
     )
 
 
@@ -207,7 +209,10 @@ def _modules(scanner: Scanner, photons: Photons) -> Ring:
     free_mm, shares = _medium(photons.mu_per_mm[CRYSTAL])
     towers, corners_mm, num_crystals = [], [], 0
     heights_mm: list[float] = []
+    tower_of: list[NDArray[np.int32]] = []
     for one in layout.families(scanner):
+        numbers = np.arange(len(towers), len(towers) + one.around, dtype=np.int32)
+        tower_of.append(np.tile(np.repeat(numbers, one.num_per_module), len(one.z_mm)))
         for i, turn in enumerate(one.turns):
             towers.append([
                 math.cos(turn), math.sin(turn), one.inner_radius_mm,
@@ -240,6 +245,7 @@ def _modules(scanner: Scanner, photons: Photons) -> Ring:
         in_cells=in_cells,
         towers=np.array(towers, np.float64),
         heights_mm=np.array(heights_mm, np.float64),
+        tower_of=np.concatenate(tower_of),
     )
 
 

@@ -16,6 +16,15 @@ BINS_PER_DECADE = 20
 # Electrons and positrons lose at most this share of their range in a step, until 1 um is left: a
 # third of the share changes the mean distance of F18 in water by -0.6 +- 0.8 %, ten times by -8 %.
 STEP_FUNCTION = "0.01 1 um"
+# These lists scatter photons on free electrons at rest. The models of option 3 bind them (few small
+# angles, and vacancies that give X-rays), and let electrons step up to the faces of the crystals.
+# The cross section is the same.
+FREE_ELECTRON_LISTS = (
+    "G4EmStandardPhysics",
+    "G4EmStandardPhysics_option1",
+    "G4EmStandardPhysics_option2",
+)
+BOUND_ELECTRONS = "/process/em/AddEmRegion DefaultRegionForTheWorld G4EmStandard_opt3"
 
 
 def set_physics(
@@ -39,6 +48,8 @@ def set_physics(
     manager = sim.physics_manager
     manager.physics_list_name = physics_list
     sim.g4_commands_before_init.append(f"/process/em/binsPerDecade {BINS_PER_DECADE}")
+    if physics_list in FREE_ELECTRON_LISTS:
+        sim.g4_commands_before_init.append(BOUND_ELECTRONS)
     manager.global_production_cuts.all = OTHER_CUT_MM * units.mm
     for particle in ("gamma", "electron", "positron"):
         for volume in crystals:
