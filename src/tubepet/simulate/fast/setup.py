@@ -19,6 +19,7 @@ ACCOLINEARITY_DEG = 0.5  # FWHM in each of two directions, as in GATE (Moses 201
 LEAST_PULSE_KEV = 1.0  # in one crystal, before blocks add up; the tables begin there
 # A deposit this many sigma below the window is not followed: it is seen once in 3.5 million.
 SIGMAS_BELOW_WINDOW = 5.0
+CELLS_ACROSS = 128  # of the square around modules: most cells meet one tower or none
 
 
 class Source(NamedTuple):
@@ -48,9 +49,6 @@ class Air(NamedTuple):
 
     free_mm: NDArray[np.float64]
     shares: NDArray[np.float64]  # (1, energies, 3)
-
-
-CELLS_ACROSS = 128
 
 
 class Ring(NamedTuple):
@@ -207,7 +205,8 @@ def pulses() -> Readout:
 def _modules(scanner: Scanner, photons: Photons) -> Ring:
     """Return the crystals of modules."""
     free_mm, shares = _medium(photons.mu_per_mm[CRYSTAL])
-    towers, corners_mm, num_crystals = [], [], 0
+    towers: list[list[float]] = []
+    corners_mm, num_crystals = [], 0
     heights_mm: list[float] = []
     tower_of: list[NDArray[np.int32]] = []
     for one in layout.families(scanner):
