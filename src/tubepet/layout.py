@@ -223,7 +223,7 @@ def _read_efficiencies(path: Path, kept: Array) -> None:
 
 
 def problems(scanner: Scanner) -> Iterator[str]:
-    """Sentences on crystals that have no room, and on tables of other crystals."""
+    """Sentences on crystals that have no room or no partner, and on tables of other crystals."""
     found = families(scanner)
     for i, one in enumerate(found):
         for size, pitch in (
@@ -264,10 +264,32 @@ def problems(scanner: Scanner) -> Iterator[str]:
                 f"scanner.modules[{k}]: overlaps with scanner.modules[{i}], expected another "
                 "inner_radius_mm, z_mm or first_angle_deg"
             )
+    largest_mm = _largest_distance_mm(scanner)
+    if scanner.min_transaxial_distance_mm > largest_mm + 1e-9:
+        yield (
+            f"scanner.min_transaxial_distance_mm: got {scanner.min_transaxial_distance_mm:g} mm, "
+            f"expected at most {largest_mm:.1f} mm, the largest distance of two crystals"
+        )
     try:
         efficiencies(scanner)
     except InputError as error:
         yield str(error)
+
+
+def _largest_distance_mm(scanner: Scanner) -> float:
+    """Largest distance of two crystals across the axis; outer columns have it among modules."""
+    turns = 2 * np.pi * np.arange(scanner.num_columns) / scanner.num_columns
+    rows = [(turns, scanner.inner_radius_mm + scanner.crystal_depth_mm / 2, 0.0)]
+    if scanner.modules:
+        rows = [
+            (one.turns, one.inner_radius_mm + one.crystal_depth_mm / 2, side_mm)
+            for one in families(scanner)
+            for side_mm in np.array([-0.5, 0.5]) * (one.columns - 1) * one.pitch_width_mm
+        ]
+    ends = np.concatenate([
+        (depth_mm + 1j * side_mm) * np.exp(1j * turns) for turns, depth_mm, side_mm in rows
+    ])  # fmt: skip
+    return float(max(np.abs(ends - end).max() for end in ends))
 
 
 def corners_mm(one: Family, i_turn: int) -> Array:

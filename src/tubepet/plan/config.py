@@ -237,6 +237,22 @@ def _no_map(attenuation: str, num_tubes: int) -> Iterator[str]:
         )
 
 
+def _crowded(scanner: dict[str, Any]) -> Iterator[str]:
+    """Sentences on crystals of a ring that have no room."""
+    room_mm = 2 * scanner["inner_radius_mm"] * tan(pi / scanner["num_columns"])
+    if scanner["crystal_width_mm"] > room_mm:
+        yield (
+            f"scanner.crystal_width_mm: got {scanner['crystal_width_mm']:g} mm, expected at most "
+            f"{room_mm:.3f} mm, the room of each of {scanner['num_columns']} columns at "
+            f"inner_radius_mm {scanner['inner_radius_mm']:g} mm"
+        )
+    if scanner["crystal_height_mm"] > scanner["axial_pitch_mm"]:
+        yield (
+            f"scanner.crystal_height_mm: got {scanner['crystal_height_mm']:g} mm, expected at most "
+            f"axial_pitch_mm {scanner['axial_pitch_mm']:g} mm"
+        )
+
+
 def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
     """Sentences on blocks that do not divide the scanner, and on times that are no numbers."""
     for key in ("dead_time_ns", "pile_up_ns"):
@@ -249,6 +265,7 @@ def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
             f"scanner.readout_block: got {scanner['readout_block']}, expected [1, 1] with "
             "scanner.modules, dead_crystals or efficiencies (blocks are those of an even ring)"
         )
+        return
     for name, size in zip(("num_columns", "num_rings"), scanner["readout_block"], strict=True):
         if scanner[name] % size:
             yield (
@@ -284,18 +301,8 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"axis, expected inside the scanner ({bore_mm:g} mm)"
         )
     yield from layout.problems(Scanner(**scanner))
-    room_mm = 2 * scanner["inner_radius_mm"] * tan(pi / scanner["num_columns"])
-    if scanner["crystal_width_mm"] > room_mm:
-        yield (
-            f"scanner.crystal_width_mm: got {scanner['crystal_width_mm']:g} mm, expected at most "
-            f"{room_mm:.3f} mm, the room of each of {scanner['num_columns']} columns at "
-            f"inner_radius_mm {scanner['inner_radius_mm']:g} mm"
-        )
-    if scanner["crystal_height_mm"] > scanner["axial_pitch_mm"]:
-        yield (
-            f"scanner.crystal_height_mm: got {scanner['crystal_height_mm']:g} mm, expected at most "
-            f"axial_pitch_mm {scanner['axial_pitch_mm']:g} mm"
-        )
+    if not scanner["modules"]:
+        yield from _crowded(scanner)
     yield from _bad_electronics(scanner)
     for key in ("reconstruct", "ct", "enhance"):
         total = sum(config[key]["split"].values())

@@ -70,6 +70,17 @@ def test_what_has_no_room_is_refused_in_one_sentence(ring, changes, sentence):
         raise AssertionError(" ".join(layout.problems(of(ring, *changes))))
 
 
+def test_a_least_distance_that_no_two_crystals_have_is_refused(ring):
+    """The outer crystals of the heads are 70 mm apart along y and 7 mm along x; the ring: 270."""
+    for scanner, largest_mm in ((of(ring, {}), np.hypot(70, 7)), (ring, 270.0)):
+        fine, bad = (
+            replace(scanner, min_transaxial_distance_mm=largest_mm + more) for more in (0, 0.1)
+        )
+        assert list(layout.problems(fine)) == []
+        (sentence,) = layout.problems(bad)
+        assert f"mm, expected at most {largest_mm:.1f} mm, the largest" in sentence
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -13,6 +13,8 @@ from tubepet import layout
 from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Scanner
 
+NUM_ANGLE_TERMS = 5  # of `angle_features`
+
 
 @dataclass(frozen=True)
 class Crystals:

@@ -7,6 +7,7 @@ to 1 um, because NIfTI keeps them as float32.
 import hashlib
 import json
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from tubepet import layout
 from tubepet.errors import InputError
-from tubepet.reconstruct.scanner.crystals import Crystals
+from tubepet.reconstruct.scanner.crystals import NUM_ANGLE_TERMS, Crystals
 from tubepet.types import Grid, Scanner
 
 NUM_DIGITS = 16
@@ -97,6 +98,7 @@ def check_calibration(name: str, calibration: Mapping[str, Any], scanner: Scanne
         )
     if not scanner.is_even_ring:
         _check_numbers(name, calibration, "crystal_efficiency", scanner.num_crystals)
+        _check_terms(name, calibration.get("angle_terms"))
         return
     lengths = {"by_step": scanner.num_columns // 2 + 1, "by_difference": scanner.num_rings}
     for key, length in lengths.items():
@@ -113,6 +115,14 @@ def _check_numbers(name: str, calibration: Mapping[str, Any], key: str, length: 
         raise InputError(
             f"{name}: {key}: expected {length} efficiencies >= 0 that are not all 0, got "
             f"{calibration.get(key)!r:.60}"
+        )
+
+
+def _check_terms(name: str, terms: Any) -> None:
+    is_sound = isinstance(terms, list) and len(terms) in (0, NUM_ANGLE_TERMS)
+    if not is_sound or not all(isinstance(one, float | int) and isfinite(one) for one in terms):
+        raise InputError(
+            f"{name}: angle_terms: expected none or {NUM_ANGLE_TERMS} numbers, got {terms!r:.60}"
         )
 
 

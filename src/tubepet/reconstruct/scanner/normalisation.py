@@ -39,7 +39,7 @@ PAIRS_PER_CHUNK = 1 << 19
 MARGIN_MM = 8.0
 RIM_MM = 3.0  # lines nearer to the rim of the source are not used: blur moves them over it
 NUM_ANGLES = 12  # classes of each of the two angles of a leg
-ORDERS = (0, 2, 5)  # terms of log g that are tried: none, linear, quadratic
+ORDERS = (0, 2, table.NUM_ANGLE_TERMS)  # terms of log g that are tried: none, linear, quadratic
 NUM_ROUNDS, NUM_FAN_ROUNDS = 3, 40
 MIN_COUNTS = 1000  # 3 % statistical error of the absolute scale
 

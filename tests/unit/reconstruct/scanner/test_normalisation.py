@@ -152,6 +152,9 @@ def test_a_normalisation_of_another_scanner_is_refused(blocks):
     for other in (moved, replace(blocks, dead_crystals=[3]), replace(blocks, modules=[])):
         with pytest.raises(InputError, match=r"c\.json: got a calibration of scanner"):
             fingerprint.check_calibration("c.json", facts, other)
+    for terms in (None, [0.1], [0.1, 0.2, 0.3, 0.4, float("nan")]):
+        with pytest.raises(InputError, match=r"angle_terms: expected none or 5 numbers, got "):
+            fingerprint.check_calibration("c.json", facts | {"angle_terms": terms}, blocks)
     facts["crystal_efficiency"] = facts["crystal_efficiency"][1:]
     with pytest.raises(InputError, match=r"crystal_efficiency: expected 192 efficiencies"):
         fingerprint.check_calibration("c.json", facts, blocks)
