@@ -6,10 +6,11 @@ they are the physical (LPS) coordinates of ITK. Arrays are C-order (z, y, x), so
 first voxel.
 
 Crystals: ring 0..num_rings-1 along +z, column 0..num_columns-1 counter-clockwise seen from +z, the
-centre of column 0 on +x. crystal = ring * num_columns + column.
+centre of column 0 on +x. crystal = ring * num_columns + column. Those of modules: `tubepet.layout`.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +65,10 @@ class Volume:
 
 @dataclass(frozen=True)
 class Scanner:
-    """A cylindrical PET scanner; the fields are the keys of the config section `scanner`."""
+    """A PET scanner; the fields are the keys of the config section `scanner`.
+
+    Without `modules` it is one ring of equal crystals, of the first seven keys.
+    """
 
     num_rings: int
     num_columns: int
@@ -83,11 +87,24 @@ class Scanner:
     dead_time_kind: str = "paralysable"
     pile_up_ns: float = 0.0
     readout_block: tuple[int, int] = (1, 1)
+    modules: Sequence[Mapping[str, Any]] = ()
+    dead_crystals: Sequence[int] = ()
+    efficiencies: str = ""
 
     @property
     def num_crystals(self) -> int:
         """Number of crystals."""
-        return self.num_rings * self.num_columns
+        if not self.modules:
+            return self.num_rings * self.num_columns
+        return sum(
+            family["around"] * len(family["z_mm"]) * family["rings"] * family["columns"]
+            for family in self.modules
+        )
+
+    @property
+    def is_even_ring(self) -> bool:
+        """Whether all crystals are equal, and turns and shifts map them onto each other."""
+        return not (self.modules or self.dead_crystals or self.efficiencies)
 
     @property
     def single_fwhm_ps(self) -> float:

@@ -46,7 +46,7 @@ SCANNER = Scanner(
     time_resolution_ps=300.0, energy_window_kev=(350.0, 650.0), coincidence_window_ns=10.0,
     min_transaxial_distance_mm=50.0,
 )  # fmt: skip
-RING = crystals.cylinder(SCANNER)
+RING = crystals.of_scanner(SCANNER)
 GRID = Grid.centred((3, 4, 4), (2.0, 1.0, 1.0))
 VAE = {"image_size": 8, "latent_size": 2, "channels": 8}
 EVENTS = Listmode(

@@ -51,6 +51,7 @@ rule simulate_tube:
     params:
         seed=config["seed"],
         scanner=config["scanner"],
+        efficiencies=outside.at_planning(outside.efficiencies, config["scanner"]),
         duration_s=config["protocol"]["duration_s"],
         engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
@@ -92,6 +93,7 @@ rule simulate_calibration:
     params:
         seed=config["seed"],
         scanner=config["scanner"],
+        efficiencies=outside.at_planning(outside.efficiencies, config["scanner"]),
         engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
         delay_ns=config["simulate"]["delay_ns"],

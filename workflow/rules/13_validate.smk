@@ -25,6 +25,7 @@ rule compare_engines:
     params:
         seed=config["seed"],
         scanner=config["scanner"],
+        efficiencies=outside.at_planning(outside.efficiencies, config["scanner"]),
         physics_list=config["simulate"]["physics_list"],
         delay_ns=config["simulate"]["delay_ns"],
         device=config["simulate"]["device"],

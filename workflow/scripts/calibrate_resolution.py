@@ -14,7 +14,7 @@ use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
 found = resolution.fit(
     Engine(scanner, params.delay_ns, params.seed, snakemake.threads),
-    calibration.pair_efficiency(io.read_json(snakemake.input.calibration)),
+    calibration.efficiency_of(io.read_json(snakemake.input.calibration), scanner),
     **params.image,
     decays=params.decays,
 )

@@ -19,7 +19,7 @@ use_threads(snakemake.threads)
 facts = io.read_json(snakemake.input.calibration)
 scanner = Scanner(**snakemake.params.scanner)
 fingerprint.check_calibration(snakemake.input.calibration, facts, scanner)
-efficiency = calibration.pair_efficiency(facts)
+efficiency = calibration.efficiency_of(facts, scanner)
 total = sensitivity.geometric_sensitivity(scanner, grid, efficiency)
 note = (
     f"mm3 (counts/s per Bq/mm3), no mu; model {fingerprint.model_hash(scanner, grid, efficiency)}"

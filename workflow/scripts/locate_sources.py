@@ -11,9 +11,9 @@ from tubepet.types import Scanner
 logs.start_log(snakemake.log[0])
 files, params = dict(snakemake.input.items()), snakemake.params
 use_threads(snakemake.threads)
-measured, instrument = read_acquisition(
-    files, Scanner(**params.scanner), "tail_fit", params.duration_s
-)
+scanner = Scanner(**params.scanner)
+background = "tail_fit" if scanner.is_even_ring else "modelled"
+measured, instrument = read_acquisition(files, scanner, background, params.duration_s)
 settings = Settings(num_iterations=0, sensitivity_stride=params.stride)
 model = model_acquisition(measured, instrument, settings)
 found = sources.locate(model, params.fwhm_mm)

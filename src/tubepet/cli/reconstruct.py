@@ -15,8 +15,8 @@ from tubepet.formats import castor, dicom_pet, gate, petsird, tables
 from tubepet.logs import log
 from tubepet.reconstruct import frames, image
 from tubepet.reconstruct.acquisition import any_scanner, model_acquisition
-from tubepet.reconstruct.calibration import pair_efficiency
-from tubepet.reconstruct.problem import Instrument, Measurement, Settings
+from tubepet.reconstruct.calibration import efficiency_of
+from tubepet.reconstruct.problem import Efficiency, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import checks, crystals, fingerprint
@@ -115,12 +115,14 @@ def read_events(path: Path, ring: Crystals) -> Listmode:
     return gate.read_gate(path, ring.points_mm)
 
 
-def _cylinder_images(asked: Request, measured: Measurement, scanner: Scanner) -> list[Volume]:
-    efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
+def _config_images(asked: Request, measured: Measurement, scanner: Scanner) -> list[Volume]:
+    efficiency: Efficiency = crystals.of_scanner(scanner)
+    if scanner.is_even_ring:
+        efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     if asked.calibration is not None:
         content = io.read_json(asked.calibration)
         fingerprint.check_calibration(str(asked.calibration), content, scanner)
-        efficiency = pair_efficiency(content)
+        efficiency = efficiency_of(content, scanner)
     plain = sensitivity.geometric_sensitivity(scanner, asked.grid, efficiency).astype(np.float32)
     instrument = Instrument(scanner, efficiency, Volume(plain, asked.grid))
     if not asked.frames_s:
@@ -318,7 +320,8 @@ def reconstruct(**options: Any) -> None:
     EVENTS is a ROOT file of GATE 9 or 10 (tree Coincidences), a CASToR header (.cdh), a PETSIRD
     file (.petsird), or a table (CSV, Parquet) of line end points x1_mm, y1_mm, z1_mm, x2_mm, y2_mm,
     z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and
-    randoms are fitted; with a crystal table they stay in the image.
+    randoms are fitted (in a ring of equal crystals; else see --randoms); with a crystal table they
+    stay in the image.
     """
     asked = request(options)
     _check(asked)
@@ -364,14 +367,14 @@ def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
         raise InputError("--scanner: expected one, but for PETSIRD files, which bring their own")
     else:
         scanner = read_scanner(asked.scanner_path)
-    ring = crystals.cylinder(scanner) if isinstance(scanner, Scanner) else scanner
+    ring = crystals.of_scanner(scanner) if isinstance(scanner, Scanner) else scanner
     if isinstance(scanner, Scanner) and not is_table:
         events, delayed = read_events(path, ring), None
         _check_any(path, len(events))
         if asked.randoms == "delayed":
             delayed = gate.read_gate(path, ring.points_mm, "Delayed")
         measured = Measurement(events, mu, asked.duration_s, delayed)
-        return scanner, _cylinder_images(asked, measured, scanner)
+        return scanner, _config_images(asked, measured, scanner)
     if asked.calibration is not None:
         raise InputError("--calibration: expected a config scanner with coincidences")
     if is_table:

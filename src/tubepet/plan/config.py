@@ -12,9 +12,11 @@ from typing import Any
 import jsonschema
 import yaml
 
+from tubepet import layout
 from tubepet.errors import InputError
 from tubepet.plan.models import FORMER_NAMES
 from tubepet.plan.outside import OWN_MAPS
+from tubepet.types import Scanner
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
 MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
@@ -185,15 +187,15 @@ def _tube_sizes(phantom: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
 
 
 def _misfits(
-    name: str, largest_mm: float, length_mm: float, scanner: dict[str, Any], image: dict[str, Any]
+    name: str, largest_mm: float, length_mm: float, bore_mm: float, image: dict[str, Any]
 ) -> Iterator[str]:
     """Sentences on a tube that does not fit the scanner or the image."""
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2
     axial_mm = image["num_slices"] * image["slice_mm"]
-    if largest_mm >= scanner["inner_radius_mm"]:
+    if largest_mm >= bore_mm:
         yield (
             f"{name}: the largest tube has a radius of {largest_mm:g} mm, expected less than the "
-            f"scanner's bore (scanner.inner_radius_mm {scanner['inner_radius_mm']:g} mm)"
+            f"scanner's bore (inner_radius_mm {bore_mm:g} mm of scanner or its modules)"
         )
     if largest_mm > half_mm:
         yield (
@@ -235,43 +237,8 @@ def _no_map(attenuation: str, num_tubes: int) -> Iterator[str]:
         )
 
 
-def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
-    """Sentences on blocks that do not divide the scanner, and on times that are no numbers."""
-    for key in ("dead_time_ns", "pile_up_ns"):
-        if not scanner[key] >= 0:
-            yield f"scanner.{key}: got {scanner[key]}, expected >= 0 ns"
-    for name, size in zip(("num_columns", "num_rings"), scanner["readout_block"], strict=True):
-        if scanner[name] % size:
-            yield (
-                f"scanner.readout_block: got {scanner['readout_block']}, expected divisors of "
-                f"num_columns and num_rings ({size} does not divide {name} {scanner[name]})"
-            )
-
-
-def _contradictions(config: dict[str, Any]) -> Iterator[str]:
-    """Sentences on keys that are fine alone and impossible together."""
-    phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
-    for section in ("phantom", "scanner", "ct"):
-        for name, (low, high) in _ranges(config[section], section):
-            if low > high:
-                yield f"{name}: got [{low}, {high}], expected the lower end first"
-    low, high = scanner["energy_window_kev"]
-    if low >= high:
-        yield f"scanner.energy_window_kev: got [{low}, {high}], expected a window of positive width"
-    bend_mm, quarter_mm = phantom["bend_mm"][1], phantom["length_mm"][0] / 4
-    if "bent" in phantom["families"] and bend_mm > quarter_mm:
-        yield (
-            f"phantom.bend_mm: got up to {bend_mm:g} mm, expected at most a quarter of the "
-            f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
-        )
-    for name, largest_mm, length_mm in _tube_sizes(phantom):
-        yield from _misfits(name, largest_mm, length_mm, scanner, image)
-    half_mm = image["num_pixels"] * image["pixel_mm"] / 2
-    if hypot(half_mm, half_mm) >= scanner["inner_radius_mm"]:
-        yield (
-            f"reconstruct.pixel_mm: the image corner lies {hypot(half_mm, half_mm):g} mm from the "
-            f"axis, expected inside the scanner ({scanner['inner_radius_mm']:g} mm)"
-        )
+def _crowded(scanner: dict[str, Any]) -> Iterator[str]:
+    """Sentences on crystals of a ring that have no room."""
     room_mm = 2 * scanner["inner_radius_mm"] * tan(pi / scanner["num_columns"])
     if scanner["crystal_width_mm"] > room_mm:
         yield (
@@ -284,6 +251,58 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"scanner.crystal_height_mm: got {scanner['crystal_height_mm']:g} mm, expected at most "
             f"axial_pitch_mm {scanner['axial_pitch_mm']:g} mm"
         )
+
+
+def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
+    """Sentences on blocks that do not divide the scanner, and on times that are no numbers."""
+    for key in ("dead_time_ns", "pile_up_ns"):
+        if not scanner[key] >= 0:
+            yield f"scanner.{key}: got {scanner[key]}, expected >= 0 ns"
+    if list(scanner["readout_block"]) == [1, 1]:
+        return
+    if not Scanner(**scanner).is_even_ring:
+        yield (
+            f"scanner.readout_block: got {scanner['readout_block']}, expected [1, 1] with "
+            "scanner.modules, dead_crystals or efficiencies (blocks are those of an even ring)"
+        )
+        return
+    for name, size in zip(("num_columns", "num_rings"), scanner["readout_block"], strict=True):
+        if scanner[name] % size:
+            yield (
+                f"scanner.readout_block: got {scanner['readout_block']}, expected divisors of "
+                f"num_columns and num_rings ({size} does not divide {name} {scanner[name]})"
+            )
+
+
+def _contradictions(config: dict[str, Any]) -> Iterator[str]:
+    """Sentences on keys that are fine alone and impossible together."""
+    phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
+    bore_mm = layout.bore_mm(Scanner(**scanner))
+    for section in ("phantom", "scanner", "ct"):
+        ranges = {key: v for key, v in config[section].items() if key not in layout.TABLES}
+        for name, (low, high) in _ranges(ranges, section):
+            if low > high:
+                yield f"{name}: got [{low}, {high}], expected the lower end first"
+    low, high = scanner["energy_window_kev"]
+    if low >= high:
+        yield f"scanner.energy_window_kev: got [{low}, {high}], expected a window of positive width"
+    bend_mm, quarter_mm = phantom["bend_mm"][1], phantom["length_mm"][0] / 4
+    if "bent" in phantom["families"] and bend_mm > quarter_mm:
+        yield (
+            f"phantom.bend_mm: got up to {bend_mm:g} mm, expected at most a quarter of the "
+            f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
+        )
+    for name, largest_mm, length_mm in _tube_sizes(phantom):
+        yield from _misfits(name, largest_mm, length_mm, bore_mm, image)
+    half_mm = image["num_pixels"] * image["pixel_mm"] / 2
+    if hypot(half_mm, half_mm) >= bore_mm:
+        yield (
+            f"reconstruct.pixel_mm: the image corner lies {hypot(half_mm, half_mm):g} mm from the "
+            f"axis, expected inside the scanner ({bore_mm:g} mm)"
+        )
+    yield from layout.problems(Scanner(**scanner))
+    if not scanner["modules"]:
+        yield from _crowded(scanner)
     yield from _bad_electronics(scanner)
     for key in ("reconstruct", "ct", "enhance"):
         total = sum(config[key]["split"].values())
@@ -325,6 +344,11 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
         yield (
             f"reconstruct.tof: got true with background {image['background']}, expected modelled "
             "(the fit beside the object knows no times)"
+        )
+    if image["background"] == "tail_fit" and not Scanner(**scanner).is_even_ring:
+        yield (
+            "reconstruct.background: got tail_fit, expected modelled, with scanner.modules, "
+            "dead_crystals or efficiencies (the fit knows rings of equal crystals only)"
         )
     if config["simulate"]["geometry"] == "analytic":
         yield from _not_solid(phantom)

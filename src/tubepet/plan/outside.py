@@ -1,8 +1,9 @@
-"""Files that no rule makes: Geant4's tables, the user's CT and attenuation maps.
+"""Files that no rule makes: Geant4's tables, efficiencies, the user's CT and attenuation maps.
 
 Standard library only.
 """
 
+import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -77,6 +78,19 @@ def official_tables(simulate: Mapping[str, Any]) -> list[Any]:
     if simulate["g4_data"] == "substitute" or not folder.is_dir():
         return []
     return [str(folder), sorted(path.name for path in folder.iterdir())]
+
+
+def efficiencies(scanner: Mapping[str, Any]) -> str:
+    """Return the hash of the file of the crystals' efficiencies; "" without one.
+
+    Parameters
+    ----------
+    scanner : mapping
+        Config section.
+    """
+    if not scanner["efficiencies"]:
+        return ""
+    return hashlib.sha256(Path(scanner["efficiencies"]).read_bytes()).hexdigest()
 
 
 def ct_source(ct: Mapping[str, Any]) -> dict[str, str]:

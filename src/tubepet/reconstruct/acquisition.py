@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct.algorithms import em
@@ -14,13 +15,21 @@ from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Se
 from tubepet.reconstruct.projection.lines import Lines, tof_table
 from tubepet.reconstruct.projection.sensitivity import attenuated_sensitivity
 from tubepet.reconstruct.scanner import checks, geometry, lors, time_of_flight
+from tubepet.reconstruct.scanner.crystals import (
+    Crystals,
+    is_coincidence,
+    numbered_pairs,
+    pair_areas_mm2,
+)
 from tubepet.reconstruct.scanner.lors import Cylinder
-from tubepet.types import Listmode, Scanner, Volume
+from tubepet.types import Listmode, Volume
 
 # Of the modelled background: images made only to simulate scatter from them. Scatter is smooth and
 # follows the total, which few iterations settle.
 SCATTER_ROUNDS = 2
 SCATTER_ITERATIONS = 4
+# Of crystals in any arrangement: the background of all lines is summed over so many pairs.
+NUM_SOME_PAIRS = 100_000
 
 
 def any_scanner(
@@ -101,11 +110,9 @@ def model_acquisition(
     seen_kev = detection.detection_table(instrument.scanner)
     for _ in range(SCATTER_ROUNDS):
         image, _ = em.iterate(model, draft)
-        moments = scatter.moments(
-            Volume(image, instrument.grid), measured.mu, instrument, seen_kev,
-            3 if settings.tof else 1,
-        )  # fmt: skip
-        scattered = _scattered(moments, prepared.measured, instrument)
+        scattered = _scattered(
+            Volume(image, instrument.grid), seen_kev, prepared.measured, instrument, settings
+        )
         model = prepared.model(*scattered)
     log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scattered[1])
     return model
@@ -137,10 +144,8 @@ def model_known(
     trues = float((prepared.sensitivity_s * activity.array).sum())
     if measured.delayed is None or num <= 0:
         return prepared.model(0.0, 0.0), max(num, 0.0) / trues
-    moments = scatter.moments(
-        activity, measured.mu, instrument, detection.detection_table(instrument.scanner), 1
-    )
-    counts, total = _scattered(moments, prepared.measured, instrument)
+    seen_kev = detection.detection_table(instrument.scanner)
+    counts, total = _scattered(activity, seen_kev, prepared.measured, instrument, settings)
     scale = num / (trues + total)
     log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scale * total)
     return prepared.model(scale * counts, scale * total), scale
@@ -150,7 +155,7 @@ def _prepared(measured: Measurement, instrument: Instrument, settings: Settings)
     """Check an acquisition, and model all but its scatter."""
     scanner, mu = instrument.scanner, measured.mu
     _check(measured, instrument, settings)
-    measured = replace(measured, events=_allowed(measured.events, scanner))
+    measured = replace(measured, events=_allowed(measured.events, instrument))
     lines, background_counts = _lines(measured, instrument, settings)
     order = _in_order(lines, measured.events, instrument)
     lines, measured = lines.part(order), replace(measured, events=measured.events.at(order))
@@ -168,12 +173,20 @@ def _prepared(measured: Measurement, instrument: Instrument, settings: Settings)
 
 def _check(measured: Measurement, instrument: Instrument, settings: Settings) -> None:
     """Refuse what cannot belong together."""
-    points = geometry.crystal_points_mm(instrument.scanner)
+    points = _points_mm(instrument)
     checks.check_crystals(measured.events, instrument.scanner)
     checks.check_ends("scanner", points, instrument.grid)
     checks.check_attenuation("attenuation map", measured.mu, points, instrument.grid)
     if settings.tof:
         _check_times(measured)
+
+
+def _points_mm(instrument: Instrument) -> NDArray[np.float64]:
+    """Where lines end."""
+    known = instrument.efficiency
+    if isinstance(known, Crystals):
+        return known.points_mm
+    return geometry.crystal_points_mm(instrument.scanner)
 
 
 def _check_times(measured: Measurement) -> None:
@@ -191,9 +204,13 @@ def _check_times(measured: Measurement) -> None:
         raise InputError("time of flight: all time differences are 0, expected measured ones, ns")
 
 
-def _allowed(events: Listmode, scanner: Scanner) -> Listmode:
+def _allowed(events: Listmode, instrument: Instrument) -> Listmode:
     """Leave out events of crystals that cannot be in coincidence."""
-    is_allowed = geometry.is_allowed_step(scanner)[geometry.column_steps(events, scanner)]
+    known, scanner = instrument.efficiency, instrument.scanner
+    if isinstance(known, Crystals):
+        is_allowed = is_coincidence(known, events.crystal1, events.crystal2)
+    else:
+        is_allowed = geometry.is_allowed_step(scanner)[geometry.column_steps(events, scanner)]
     if is_allowed.all():
         return events
     log.info("%d coincidences of crystals too near to each other left out", (~is_allowed).sum())
@@ -205,11 +222,14 @@ def _lines(
 ) -> tuple[Lines, float]:
     """Lines of all events with their background in counts, and that of all LORs of the field."""
     events, scanner = measured.events, instrument.scanner
-    if measured.delayed is None:
-        additive, total = _tail_fit(measured, instrument)
-    else:
+    if measured.delayed is not None:
         additive, total = _randoms(events, measured.delayed, instrument)
-    ends = geometry.crystal_points_mm(scanner), events.crystal1, events.crystal2
+    elif isinstance(instrument.efficiency, Crystals):
+        log.warning("no delayed window and no ring: scatter and randoms stay in the image")
+        additive, total = np.zeros(len(events)), 0.0
+    else:
+        additive, total = _tail_fit(measured, instrument)
+    ends = _points_mm(instrument), events.crystal1, events.crystal2
     if not settings.tof:
         return settings.kind_of_lines(instrument.grid, *ends, additive), total
     tof_mm = time_of_flight.positions_mm(events.time_difference_ns).astype(np.float32)
@@ -221,18 +241,25 @@ def _lines(
 def _in_order(lines: Lines, events: Listmode, instrument: Instrument) -> NDArray[np.int64]:
     """Rows of the events through the image, so that neighbours touch the same voxels."""
     scanner = instrument.scanner
-    length_mm = lines.forward(np.ones(lines.grid.shape))
-    is_used = _field(instrument).meets(lors.of_events(events, scanner))
-    is_used &= (length_mm > 0) | (lines.additive > 0)
-    log.info("%d coincidences in, %d through the image", len(events), is_used.sum())
+    is_used = lines.forward(np.ones(lines.grid.shape)) > 0
+    if isinstance(instrument.efficiency, Crystals):
+        rows = np.flatnonzero(is_used)
+        log.info("%d coincidences in, %d through the image", len(events), len(rows))
+        return rows[np.lexsort([events.crystal2[rows], events.crystal1[rows]])]
+    is_used |= lines.additive > 0
+    is_used &= _field(instrument).meets(lors.of_events(events, scanner))
     rows = np.flatnonzero(is_used)
+    log.info("%d coincidences in, %d through the image", len(events), len(rows))
     columns = (events.crystal2 % scanner.num_columns, events.crystal1 % scanner.num_columns)
     return rows[np.lexsort([column[rows] for column in columns])]
 
 
 def _areas_mm2(events: Listmode, instrument: Instrument) -> NDArray[np.float64]:
     """Area of the LOR of every event."""
-    areas_mm2 = geometry.lor_areas_mm2(instrument.scanner, instrument.efficiency)
+    known = instrument.efficiency
+    if isinstance(known, Crystals):
+        return pair_areas_mm2(known, events.crystal1, events.crystal2)
+    areas_mm2 = geometry.lor_areas_mm2(instrument.scanner, known)
     ring1, ring2 = geometry.rings(events, instrument.scanner)
     return areas_mm2[geometry.column_steps(events, instrument.scanner), np.abs(ring1 - ring2)]
 
@@ -245,6 +272,7 @@ def _field(instrument: Instrument) -> Cylinder:
 def _tail_fit(measured: Measurement, instrument: Instrument) -> tuple[NDArray[np.float64], float]:
     """Scatter and randoms of every event's pair and of all pairs through the field, in counts."""
     events, mu, scanner = measured.events, measured.mu, instrument.scanner
+    assert not isinstance(instrument.efficiency, Crystals)
     areas_mm2 = geometry.lor_areas_mm2(scanner, instrument.efficiency)
     cylinder = lors.enclosing_cylinder(mu.array > 0, mu.grid)
     fitted = tail_fit.fit_background(events, scanner, areas_mm2, cylinder)
@@ -258,23 +286,60 @@ def _randoms(
 ) -> tuple[NDArray[np.float64], float]:
     """Randoms of every event's pair and of all pairs through the field, in counts."""
     checks.check_crystals(delayed, instrument.scanner)
+    known = instrument.efficiency
+    if isinstance(known, Crystals):
+        singles = randoms.fit_crystals(delayed, known)
+        first, second, scale = _some_pairs(instrument)
+        total = scale * float((singles[first] * singles[second]).sum())
+        return randoms.event_counts(singles, events), total
     singles = randoms.fit_singles(delayed, instrument.scanner)
     total = _through_field(randoms.lor_counts(singles, instrument.scanner), instrument)
     return randoms.event_counts(singles, events), total
 
 
 def _scattered(
-    moments: NDArray[np.float64], measured: Measurement, instrument: Instrument
+    image: Volume,
+    seen_kev: NDArray[np.float64],
+    measured: Measurement,
+    instrument: Instrument,
+    settings: Settings,
 ) -> tuple[NDArray[np.float64], float]:
     """Scatter of every event's pair (per mm with times) and of all pairs through the field."""
-    events, scanner = measured.events, instrument.scanner
-    if len(moments) > 1:
-        sigma_mm = time_of_flight.sigma_mm(scanner)
-        rates = scatter.event_densities(moments, events, scanner, sigma_mm)
+    events, scanner, known = measured.events, instrument.scanner, instrument.efficiency
+    num_moments, sigma_mm = 3 if settings.tof else 1, time_of_flight.sigma_mm(scanner)
+    if isinstance(known, Crystals):
+        first, second, scale = _some_pairs(instrument)
+        pairs = (
+            np.concatenate([events.crystal1, first]), np.concatenate([events.crystal2, second])
+        )  # fmt: skip
+        sums = scatter.pair_moments(image, measured.mu, instrument, seen_kev, pairs, num_moments)
+        total = scale * float(sums[0, len(events) :].sum())
+        sums = sums[:, : len(events)]
+        times_ns = events.time_difference_ns
+        rates = scatter.densities(sums, times_ns, sigma_mm) if settings.tof else sums[0]
     else:
-        rates = scatter.event_counts(moments[0], events, scanner)
-    total = _through_field(scatter.lor_counts(moments[0], scanner), instrument)
+        moments = scatter.moments(image, measured.mu, instrument, seen_kev, num_moments)
+        if settings.tof:
+            rates = scatter.event_densities(moments, events, scanner, sigma_mm)
+        else:
+            rates = scatter.event_counts(moments[0], events, scanner)
+        total = _through_field(scatter.lor_counts(moments[0], scanner), instrument)
     return measured.duration_s * rates, measured.duration_s * total
+
+
+def _some_pairs(
+    instrument: Instrument,
+) -> tuple[NDArray[np.int32], NDArray[np.int32], float]:
+    """Draw coincidences of any crystals through the image, and how many each stands for."""
+    known = instrument.efficiency
+    assert isinstance(known, Crystals)
+    total = len(known) * (len(known) - 1) // 2
+    numbers = rng.stream(0, "reconstruct", "pairs").integers(total, size=NUM_SOME_PAIRS)
+    first, second = numbered_pairs(numbers)
+    lines = Lines(instrument.grid, known.points_mm, first, second)
+    is_used = is_coincidence(known, first, second)
+    is_used &= lines.forward(np.ones(instrument.grid.shape)) > 0
+    return first[is_used], second[is_used], total / NUM_SOME_PAIRS
 
 
 def _through_field(counts: NDArray[np.float64], instrument: Instrument) -> float:

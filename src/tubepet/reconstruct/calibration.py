@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct.background import tail_fit
+from tubepet.reconstruct.background import randoms, tail_fit
 from tubepet.reconstruct.background.log_linear import fit_log_linear
-from tubepet.reconstruct.scanner import geometry, lors
+from tubepet.reconstruct.problem import Efficiency
+from tubepet.reconstruct.scanner import crystals, geometry, lors, normalisation
 from tubepet.reconstruct.scanner.lors import Cylinder, Lors
 from tubepet.types import Listmode, Scanner
 
@@ -51,6 +52,22 @@ class Calibration:
     by_difference: NDArray[np.float64]
     counts: NDArray[np.float64]
     unit_counts: NDArray[np.float64]
+
+
+def efficiency_of(calibration: Mapping[str, Any], scanner: Scanner) -> Efficiency:
+    """Return what a ``calibration.json`` says: `pair_efficiency`, or crystals (`normalisation`)."""
+    if scanner.is_even_ring:
+        return pair_efficiency(calibration)
+    return normalisation.calibrated(calibration, scanner)
+
+
+def normalise(
+    events: Listmode, delayed: Listmode, scanner: Scanner, cylinder: Cylinder, decays: float,
+    name: str,
+) -> normalisation.Normalisation:  # fmt: skip
+    """Fit the efficiency of every crystal, with delayed pairs for the randoms."""
+    singles = randoms.fit_crystals(delayed, crystals.of_scanner(scanner))
+    return normalisation.fit(events, singles, scanner, cylinder, decays, name)
 
 
 def pair_efficiency(calibration: Mapping[str, Any]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tubepet.reconstruct.calibration import Calibration
+from tubepet.reconstruct.scanner.normalisation import Normalisation
 from tubepet.types import Grid, Volume
 
 NUM_SECTIONS = 4
@@ -101,6 +102,19 @@ def draw_calibration(found: Calibration, distance_mm: NDArray[np.float64]) -> Fi
         axis.set(xlabel=name, ylabel="pair efficiency")
         axis.set_ylim(0, 1.6 * found.by_difference.max())
     axes[0].legend()
+    return figure
+
+
+def draw_normalisation(found: Normalisation) -> Figure:
+    """Draw the efficiencies of crystals, and their counts against those of the fit."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    is_used = found.expected > 0
+    axes[0].hist(found.crystals.efficiency[is_used], bins=60)
+    axes[0].set(xlabel="efficiency of a crystal", ylabel="crystals", xlim=(0, None))
+    counts, expected = found.counts[is_used], found.expected[is_used]
+    pulls = (counts - expected) / np.sqrt(expected)
+    axes[1].hist(pulls, bins=np.linspace(-5, 5, 51))
+    axes[1].set(xlabel="counts of a crystal beyond the fit / σ of Poisson", ylabel="crystals")
     return figure
 
 

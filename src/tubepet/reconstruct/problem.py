@@ -7,7 +7,10 @@ from numpy.typing import NDArray
 
 from tubepet.reconstruct.projection.blur import Kernel
 from tubepet.reconstruct.projection.lines import BACKENDS, Lines
+from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
+
+Efficiency = NDArray[np.float64] | Crystals
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,15 @@ class Instrument:
 
     Attributes
     ----------
-    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency by column step and ring difference (`calibration`).
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings), or Crystals
+        Pair efficiency by column step and ring difference (`calibration`); of a scanner that is no
+        ring of equal crystals its calibrated crystals (`normalisation`).
     geometric : Volume
         `sensitivity.geometric_sensitivity` on the grid of the image to make, mm3.
     """
 
     scanner: Scanner
-    efficiency: NDArray[np.float64]
+    efficiency: Efficiency
     geometric: Volume
 
     @property

@@ -11,6 +11,7 @@ from tubepet.reconstruct import calibration
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.scanner import fingerprint
+from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner
 
@@ -29,7 +30,7 @@ def read_instrument(paths: Mapping[str, str], scanner: Scanner) -> Instrument:
     InputError
         If a file is damaged, or the sensitivity was made for another scanner or efficiency.
     """
-    efficiency = calibration.pair_efficiency(io.read_json(paths["calibration"]))
+    efficiency = calibration.efficiency_of(io.read_json(paths["calibration"]), scanner)
     geometric = io.read_volume(paths["sensitivity"])
     fingerprint.check_sensitivity(
         paths["sensitivity"], geometric.note, scanner, geometric.grid, efficiency
@@ -84,10 +85,14 @@ def _as_live(instrument: Instrument, live_share: float) -> Instrument:
     live = live_share**2
     if live < 1:
         log.info("dead time cost %.3g %% of the pairs, which is corrected for", 100 * (1 - live))
-    geometric = instrument.geometric
+    geometric, known = instrument.geometric, instrument.efficiency
+    if isinstance(known, Crystals):
+        known = replace(known, efficiency=live_share * known.efficiency)
+    else:
+        known = live * known
     return replace(
         instrument,
-        efficiency=live * instrument.efficiency,
+        efficiency=known,
         geometric=replace(geometric, array=live * geometric.array),
     )
 

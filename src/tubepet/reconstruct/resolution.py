@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from tubepet import rng
+from tubepet import layout, rng
 from tubepet.logs import log
 from tubepet.reconstruct.acquisition import model_acquisition
 from tubepet.reconstruct.algorithms.em import Objective
-from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
+from tubepet.reconstruct.problem import Acquisition, Efficiency, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.simulate import water_phantoms
 from tubepet.simulate.water_phantoms import Engine
@@ -76,15 +76,19 @@ def points_mm(radius_mm: float, half_mm: float, random: np.random.Generator) -> 
 
 
 def fit(
-    engine: Engine, efficiency: Array, half_width_mm: float, half_length_mm: float, decays: float
+    engine: Engine,
+    efficiency: Efficiency,
+    half_width_mm: float,
+    half_length_mm: float,
+    decays: float,
 ) -> Fit:
     """Simulate points in the image and fit the kernel to them.
 
     Parameters
     ----------
     engine : Engine
-    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency (`calibration`).
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings), or Crystals
+        As `Instrument`.
     half_width_mm, half_length_mm : float
         Of the image.
     decays : float
@@ -122,7 +126,8 @@ def fit(
     )
     log.info("%d points, %d events through the image", len(places), len(model.lines))
     truth = water_phantoms.centred_onto(phantom.activity, grid)
-    return fit_kernel(model, truth, engine.scanner.crystal_width_mm)
+    crystal_mm = layout.table(engine.scanner).sizes_mm[0, 1]
+    return fit_kernel(model, truth, float(crystal_mm))
 
 
 def fit_kernel(model: Acquisition, truth: Array, crystal_mm: float) -> Fit:

@@ -5,15 +5,17 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tubepet import layout
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
+NUM_TURNS, NUM_DISTANCES = 64, 51  # bins of a scanner that is no ring
 LABEL_COLOURS = ListedColormap(["#f7f7f7", "#4393c3", "#878787"])  # air, fluid, aluminium
 
 
 def sinogram(
     events: Listmode, scanner: Scanner, reach: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Histogram coincidences over the angle and distance of their line from the axis.
+    """Histogram coincidences of a ring over the angle and distance of their line from the axis.
 
     Bins are those of the scanner itself: the column sum c1 + c2 tells the angle (two neighbouring
     sums share a bin, so that odd and even distances fill it), c2 - c1 the distance.
@@ -42,6 +44,23 @@ def sinogram(
     radius_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
     edges = (np.arange(2 * reach + 2) - reach - 0.5) * np.pi / num_columns
     return counts, radius_mm * np.sin(edges)
+
+
+def sinogram_of_lines(
+    events: Listmode, scanner: Scanner
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """As `sinogram`, of any scanner, in equal bins to half the radius of its bore."""
+    centres_mm = layout.table(scanner).centres_mm
+    start, end = centres_mm[events.crystal1], centres_mm[events.crystal2]
+    across = np.stack([start[:, 1] - end[:, 1], end[:, 0] - start[:, 0]], axis=1)
+    turn = np.arctan2(across[:, 1], across[:, 0])
+    distance_mm = (start[:, :2] * across).sum(axis=1) / np.linalg.norm(across, axis=1)
+    distance_mm = np.where((turn >= 0) & (turn < np.pi), distance_mm, -distance_mm)
+    half_mm = layout.bore_mm(scanner) / 2
+    edges_mm = np.linspace(-half_mm, half_mm, NUM_DISTANCES + 1)
+    angles = np.linspace(0, np.pi, NUM_TURNS + 1)
+    counts, _, _ = np.histogram2d(np.mod(turn, np.pi), distance_mm, [angles, edges_mm])
+    return counts.astype(np.int64), edges_mm
 
 
 def draw_follow(
@@ -78,7 +97,10 @@ def draw_follow(
             axes[row, column].set(xlabel="x / mm", ylabel=f"{axis_name} / mm", title=title)
             axes[row, column].set(xlim=_limits(labels.grid, 2), ylim=_limits(labels.grid, 1 - row))
     figure.colorbar(shown, ax=axes[:, 2], label="activity / Bq/mm³", shrink=0.7)
-    counts, edges_mm = sinogram(events, scanner, scanner.num_columns // 7)
+    if scanner.modules:
+        counts, edges_mm = sinogram_of_lines(events, scanner)
+    else:
+        counts, edges_mm = sinogram(events, scanner, scanner.num_columns // 7)
     angles = np.linspace(0, 180, len(counts) + 1)
     axes[0, 3].pcolormesh(edges_mm, angles, counts, cmap="magma")
     axes[0, 3].set(

@@ -47,6 +47,8 @@ def _rows(key: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
         yield from _rows(f"{key}.{name}", inner)
     if isinstance(each := schema.get("additionalProperties"), dict):
         yield from _rows(f"{key}.NAME", each)
+    if "properties" in (each := schema.get("items", {})):
+        yield from _rows(f"{key}[]", each)
     if "properties" in schema:
         return
     default = f"`{schema['default']}`" if "default" in schema else ""

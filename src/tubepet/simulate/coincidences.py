@@ -5,6 +5,7 @@ known by the readout position, which is its centre. The tree `Delayed` is alike 
 of the delayed window: an estimate of the randoms that needs no truth.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import numpy as np
 import pandas as pd
 import uproot
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
-from tubepet import checksums
+from tubepet import checksums, layout, rng
 from tubepet.errors import InputError, reading
 from tubepet.types import Listmode, Scanner
+
+Array = NDArray[np.float64]
 
 SCATTER_PROCESSES = ("compt", "Rayl")  # Geant4's names
 
@@ -87,7 +91,7 @@ def read_coincidences(path: str | Path, scanner: Scanner, tree: str = TREE) -> L
         raise InputError(f"{path}: {error}") from error
     is_scattered = sum(data[name] for name in branches(*counters)) > 0
     is_random = data["EventID1"] != data["EventID2"]
-    is_intrinsic = np.hypot(*(data[name] for name in born)) >= scanner.inner_radius_mm
+    is_intrinsic = np.hypot(*(data[name] for name in born)) >= layout.bore_mm(scanner)
     same = np.where(is_intrinsic, INTRINSIC, np.where(is_scattered, SCATTER, TRUE))
     truth = np.where(is_random, RANDOM, same).astype(np.uint8)
     time_ns = data["GlobalTime1"], data["GlobalTime2"]
@@ -144,12 +148,36 @@ def truth_facts(truth: NDArray[np.integer]) -> dict[str, int]:
 
 def singles_facts(singles: NDArray[np.integer], scanner: Scanner) -> dict[str, Any]:
     """Return what ``stats.json`` keeps of the singles in the energy window, counted by crystal."""
+    if scanner.modules:
+        module = layout.table(scanner).module
+        by_module = np.bincount(module, singles).astype(np.int64)
+        return {"singles": int(singles.sum()), "singles_by_module": by_module.tolist()}
     table = singles.reshape(scanner.num_rings, scanner.num_columns)
     return {
         "singles": int(table.sum()),
         "singles_by_ring": table.sum(axis=1).tolist(),
         "singles_by_column": table.sum(axis=0).tolist(),
     }
+
+
+def drop_unreported(path: str | Path, scanner: Scanner, seed: int) -> None:
+    """Take the coincidences of singles that `is_reported` does not keep out of a file."""
+    kept = layout.efficiencies(scanner)
+    if (kept == 1).all():
+        return
+
+    def is_whole(part: dict[str, Any]) -> NDArray[np.bool_]:
+        is_kept = np.ones(len(part["EventID1"]), bool)
+        for i in (1, 2):
+            places = (np.asarray(part[f"PostPosition{i}_{axis}"]) for axis in "XYZ")
+            crystal = crystal_of(scanner, *places)
+            is_kept &= is_reported(seed, np.asarray(part[f"EventID{i}"]), crystal, kept)
+        return is_kept
+
+    whole = Path(path)
+    left = whole.with_name(f"left-{whole.name}")
+    _rewrite(whole, left, is_whole)
+    left.replace(whole)
 
 
 def write_empty(path: str | Path) -> None:
@@ -171,7 +199,11 @@ def add_missing_trees(path: str | Path) -> None:
         part.replace(whole)
 
 
-def _rewrite(source: Path | None, target: str | Path) -> None:
+def _rewrite(
+    source: Path | None,
+    target: str | Path,
+    is_wanted: Callable[[Any], NDArray[np.bool_]] | None = None,
+) -> None:
     """Write both trees, filled from `source` where it has them, in bounded memory."""
     types = {name: kind for key, kind in BRANCH_TYPES.items() for name in branches(key)}
     with uproot.recreate(target) as file:
@@ -182,7 +214,8 @@ def _rewrite(source: Path | None, target: str | Path) -> None:
         with uproot.open(source) as old:
             for tree in {TREE, DELAYED_TREE} & set(old.keys(cycle=False)):
                 for part in old[tree].iterate(list(types), step_size="50 MB"):
-                    file[tree].extend({name: part[name] for name in types})
+                    rows = slice(None) if is_wanted is None else is_wanted(part)
+                    file[tree].extend({name: part[name][rows] for name in types})
 
 
 def crystal_of(
@@ -191,7 +224,7 @@ def crystal_of(
     y_mm: NDArray[np.float64],
     z_mm: NDArray[np.float64],
 ) -> NDArray[np.int32]:
-    """Return the crystals at readout positions (`tubepet.types`: ring * num_columns + column).
+    """Return the crystals at readout positions, by their ids (`tubepet.types`, `layout`).
 
     Parameters
     ----------
@@ -207,6 +240,22 @@ def crystal_of(
     InputError
         If a position is not the centre of a crystal.
     """
+    crystal, off_mm = (_module_crystal if scanner.modules else _ring_crystal)(
+        scanner, x_mm, y_mm, z_mm
+    )
+    is_outside = off_mm > 0.01
+    if is_outside.any():
+        raise InputError(
+            f"got {int(is_outside.sum())} readout positions that are no crystal centres, "
+            "expected coincidences of the configured scanner (section scanner)"
+        )
+    return crystal
+
+
+def _ring_crystal(
+    scanner: Scanner, x_mm: Array, y_mm: Array, z_mm: Array
+) -> tuple[NDArray[np.int32], Array]:
+    """Nearest crystal of a ring, and how far from its centre (mm)."""
     turns = np.arctan2(y_mm, x_mm) / (2 * np.pi)
     column = np.rint(turns * scanner.num_columns).astype(np.int32) % scanner.num_columns
     ring_place = z_mm / scanner.axial_pitch_mm + (scanner.num_rings - 1) / 2
@@ -215,13 +264,53 @@ def crystal_of(
     off_mm = np.abs(np.hypot(x_mm, y_mm) - radius_mm) + scanner.axial_pitch_mm * np.abs(
         ring_place - ring
     )
-    is_outside = (off_mm > 0.01) | (ring < 0) | (ring >= scanner.num_rings)
-    if is_outside.any():
-        raise InputError(
-            f"got {int(is_outside.sum())} readout positions that are no crystal centres, "
-            "expected coincidences of the configured scanner (section scanner)"
-        )
-    return ring * np.int32(scanner.num_columns) + column
+    off_mm[(ring < 0) | (ring >= scanner.num_rings)] = np.inf
+    return ring * np.int32(scanner.num_columns) + column, off_mm
+
+
+def _module_crystal(
+    scanner: Scanner, x_mm: Array, y_mm: Array, z_mm: Array
+) -> tuple[NDArray[np.int32], Array]:
+    """Nearest crystal of modules, and how far from its centre (mm)."""
+    tree = KDTree(layout.table(scanner).centres_mm)
+    places_mm = np.nan_to_num(np.stack([x_mm, y_mm, z_mm], axis=1), nan=1e9)
+    off_mm, crystal = tree.query(places_mm)
+    return crystal.astype(np.int32), off_mm
+
+
+def is_reported(
+    seed: int, event: NDArray[Any], crystal: NDArray[Any], efficiency: Array
+) -> NDArray[np.bool_]:
+    """Draw which singles are kept: the fate of a single is the same in all its pairs.
+
+    Parameters
+    ----------
+    seed : int
+        Of the simulation.
+    event, crystal : int array, shape (n,)
+        Decay and crystal of every single.
+    efficiency : float64 array, shape (num_crystals,)
+        `layout.efficiencies`.
+
+    Returns
+    -------
+    bool array, shape (n,)
+    """
+    chance = efficiency[crystal]
+    if (efficiency == 1).all():
+        return chance == 1
+    key = np.uint64(rng.derived_seed(seed, "simulate", "efficiency"))
+    # numbers by their place, not in turn: SplitMix64's finaliser (Steele et al. 2014), twice
+    word = _mixed(event.astype(np.uint64) + (key << np.uint64(32)))
+    word = _mixed(word ^ crystal.astype(np.uint64))
+    return (word >> np.uint64(11)) * 2.0**-53 < chance
+
+
+def _mixed(word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    word = word + np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
 
 
 def count_table(stats: list[dict[str, Any]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tubepet import io, rng
+from tubepet import io, layout, rng
 from tubepet.phantom import geometry, maps, spec
 from tubepet.plan import validation
 from tubepet.simulate import sources
@@ -118,9 +118,11 @@ def draw(name: str, seed: int, scanner: Scanner) -> Case:
     if is_exact:
         return Case(name, tube, active, (0.0, 0.0, 0.0), True, EXACT_VOXEL_MM)
     reach_mm = tube.bore_radius_mm + tube.wall_mm + tube.bend_mm + 2 * voxel_mm
-    clear_mm = CLEAR_SHARE * scanner.inner_radius_mm - 1.5 * reach_mm  # corners of a square
+    clear_mm = CLEAR_SHARE * layout.bore_mm(scanner) - 1.5 * reach_mm  # corners of a square
     shift_mm = away * min(MAX_SHIFT_MM, max(clear_mm, 0.0))
     half_mm = scanner.num_rings * scanner.axial_pitch_mm / 2
+    if scanner.modules:
+        half_mm = layout.half_length_mm(scanner)
     middle_mm = (
         float(shift_mm * np.cos(2 * np.pi * turn)),
         float(shift_mm * np.sin(2 * np.pi * turn)),

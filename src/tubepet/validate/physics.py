@@ -20,6 +20,7 @@ from scipy.stats import norm
 
 from tubepet import rng
 from tubepet.constants import FWHM_PER_SIGMA, LYSO_ATOMS, LYSO_G_CM3, PHOTON_KEV
+from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.types import Scanner
@@ -84,7 +85,17 @@ def measure(
         photons, electrons, radiative, bremsstrahlung, nema (see `cross_sections`, `electrons` and
         `sensitivity`), official (None where there are no official tables), and checks: list of
         {name, measured, expected, error, allowed, is_met}.
+
+    Raises
+    ------
+    InputError
+        If the scanner is no ring of equal crystals.
     """
+    if not scanner.is_even_ring:
+        raise InputError(
+            "scanner: got modules, dead crystals or efficiencies, expected a ring of equal "
+            "crystals (validate_physics knows the solid angle of no other)"
+        )
     em_tables.check(facts, physics_list)
     common: dict[str, Any] = {
         "physics_list": physics_list,

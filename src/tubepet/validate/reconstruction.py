@@ -20,6 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tubepet import layout
 from tubepet.logs import Bar, log
 from tubepet.phantom import geometry as phantom_geometry
 from tubepet.phantom import maps, spec
@@ -196,7 +197,9 @@ def _fitted(bench: Bench, measured: Measurement, activity: Volume) -> tuple[floa
     settings = Settings(0, psf=bench.settings.psf, sensitivity_stride=16)
     model = model_acquisition(measured, instrument, settings)
     truth = centred_onto(activity, instrument.grid)
-    found = resolution.fit_kernel(model, truth, instrument.scanner.crystal_width_mm)
+    found = resolution.fit_kernel(
+        model, truth, float(layout.table(instrument.scanner).sizes_mm[0, 1])
+    )
     core, tail = found.kernel
     return core.transaxial_mm, core.axial_mm, tail.share, tail.transaxial_mm, found.fwhm_mm
 

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2 as chi_square
 
+from tubepet import layout
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.simulate import engines
-from tubepet.simulate.coincidences import branches, crystal_of, read_branches
+from tubepet.simulate.coincidences import branches, read_branches
 from tubepet.types import Scanner
 from tubepet.validate import cases
 
@@ -41,7 +42,7 @@ TITLES = {
     "energy_kev": "energy of the singles in coincidences / keV",
     "axial_mm": "z of the middle of the line / mm",
     "radial_mm": "distance of the line from the axis / mm",
-    "ring_difference": "difference of rings",
+    "difference_mm": "difference of z of the ends / mm",
 }
 
 
@@ -97,21 +98,25 @@ def _histograms(
 ) -> tuple[dict[str, list[float]], dict[str, list[int]]]:
     data = read_branches(path, branches("PostPosition", "TotalEnergyDeposit"))
     x1, y1, z1, x2, y2, z2 = (data[f"PostPosition{i}_{axis}"] for i in (1, 2) for axis in "XYZ")
-    rings = [
-        crystal_of(scanner, *ends) // scanner.num_columns for ends in ((x1, y1, z1), (x2, y2, z2))
-    ]
-    length_mm = scanner.num_rings * scanner.axial_pitch_mm
+    differences_mm: NDArray[np.floating]
+    if scanner.modules:
+        length_mm = 2 * layout.half_length_mm(scanner)
+        differences_mm = np.linspace(-length_mm, length_mm, 33) + 0.01
+    else:
+        length_mm = scanner.num_rings * scanner.axial_pitch_mm
+        steps = np.arange(-scanner.num_rings, scanner.num_rings + 1, 4) + 0.5
+        differences_mm = steps * scanner.axial_pitch_mm
     values = {
         "energy_kev": 1e3 * np.concatenate([data[f"TotalEnergyDeposit{i}"] for i in (1, 2)]),
         "axial_mm": (z1 + z2) / 2,
         "radial_mm": np.abs(x1 * y2 - x2 * y1) / np.hypot(x2 - x1, y2 - y1),
-        "ring_difference": (rings[1] - rings[0]).astype(np.float64),
+        "difference_mm": z2 - z1,
     }
     edges: dict[str, Any] = {
         "energy_kev": np.linspace(*scanner.energy_window_kev, 25),
         "axial_mm": np.linspace(-length_mm / 2, length_mm / 2, 33) + 0.01,  # centres in the bins
-        "radial_mm": np.linspace(0, scanner.inner_radius_mm, 51),
-        "ring_difference": np.arange(-scanner.num_rings, scanner.num_rings + 1, 4) + 0.5,
+        "radial_mm": np.linspace(0, layout.bore_mm(scanner), 51),
+        "difference_mm": differences_mm,
     }
     counts = {key: np.histogram(values[key], edges[key])[0].tolist() for key in TITLES}
     return {key: edge.tolist() for key, edge in edges.items()}, counts

@@ -31,7 +31,7 @@ def folder(tmp_path_factory, scanner, centres_mm) -> Path:
     """Write a uniform cylinder, radius 6 mm, length 14 mm, and its scanner in both ways."""
     folder = tmp_path_factory.mktemp("cli")
     rng = np.random.default_rng(2)
-    ring = crystals.cylinder(scanner)
+    ring = crystals.of_scanner(scanner)
     num = 400_000
     radius, turn = 6 * np.sqrt(rng.uniform(size=num)), rng.uniform(0, 2 * np.pi, num)
     middle = np.column_stack([radius * np.cos(turn), radius * np.sin(turn)])
@@ -70,7 +70,7 @@ def test_equals_the_workflows_function(folder, tmp_path, scanner, grid) -> None:
     done = run(folder, "c.root", "s.yaml", tmp_path / "a.nii.gz")
     assert done.exit_code == 0, done.output
     image = io.read_volume(tmp_path / "a.nii.gz")
-    events: Listmode = read_gate(folder / "c.root", crystals.cylinder(scanner).points_mm)
+    events: Listmode = read_gate(folder / "c.root", crystals.of_scanner(scanner).points_mm)
     ones = np.ones((25, 10))
     plain = sensitivity.geometric_sensitivity(scanner, grid, ones).astype(np.float32)
     mu = Volume(np.full(grid.shape, 1e-9, np.float32), grid)
@@ -217,7 +217,7 @@ def test_delayed_randoms_need_the_whole_model(folder, tmp_path) -> None:
 
 
 def test_petsird_brings_its_scanner(folder, tmp_path, scanner) -> None:
-    ring = crystals.cylinder(scanner)
+    ring = crystals.of_scanner(scanner)
     events = read_gate(folder / "c.root", ring.points_mm)
     nothing = Listmode(*(array[:0] for array in vars(events).values()))
     petsird.write_petsird(tmp_path / "e.petsird", ring, events, nothing, 1.0, 300.0)

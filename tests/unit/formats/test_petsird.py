@@ -16,7 +16,7 @@ def listmode(rng, num, num_crystals):
 
 @pytest.fixture(scope="module")
 def ring(scanner):
-    return crystals.cylinder(scanner)
+    return crystals.of_scanner(scanner)
 
 
 @pytest.fixture(scope="module")

@@ -42,6 +42,12 @@ def test_shipped_configs_are_valid(name):
     checked_config(merged(load("config.yaml"), load(name)), ROOT)
 
 
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "config/scanners").glob("*.yaml")))
+def test_shipped_scanners_are_valid_with_the_smallest_run(name):
+    both = merged(load("smoke.yaml"), load(f"scanners/{name}"))
+    checked_config(merged(load("config.yaml"), both), ROOT)
+
+
 def test_every_key_has_description_and_default_and_the_file_repeats_them():
     schema = yaml.safe_load(SCHEMA.read_text())
     assert schema["additionalProperties"] is False
@@ -54,7 +60,26 @@ def test_every_key_has_description_and_default_and_the_file_repeats_them():
         assert f"`{name}`" in readme, f"config/README.md does not explain {name}"
 
 
+def heads(**changes):
+    """Return the shipped panels, changed."""
+    family = load("scanners/panels.yaml")["scanner"]["modules"][0]
+    return {"scanner": {"modules": [family | changes]}}
+
+
 BAD = {
+    "modules without room": (heads(pitch_width_mm=3.9), r"modules\[0\]\.crystal_width_mm: got 4"),
+    "modules too near": (heads(inner_radius_mm=11.0), "tube.*bore .inner_radius_mm 11 mm"),
+    "image beyond the modules": (heads(inner_radius_mm=22.0), "corner lies 22.6.*scanner .22 mm"),
+    "a module without a key": ({"scanner": {"modules": [{"around": 2}]}}, "first_angle_deg"),
+    "dead crystal beyond the table": (
+        {"scanner": {"dead_crystals": [11776]}},
+        "got 11776, .*11775",
+    ),
+    "no efficiencies": ({"scanner": {"efficiencies": "/no/e.csv"}}, "efficiencies: got /no/e.csv"),
+    "a tail fit without a ring": (
+        {"scanner": {"dead_crystals": [3]}, "reconstruct": {"background": "tail_fit"}},
+        "background: got tail_fit, expected modelled",
+    ),
     "misspelt section": ({"simulat": {}}, "simulat"),
     "misspelt key": ({"phantom": {"num_tube": 3}}, "phantom.*num_tube"),
     "empty section": ({"simulate": None}, "simulate.*None"),
@@ -88,6 +113,14 @@ BAD = {
     "block that does not divide": (
         {"scanner": {"readout_block": [8, 5]}},
         r"readout_block: got \[8, 5\], expected divisors .*5 does not divide num_rings 64",
+    ),
+    "blocks of readout in modules": (
+        {"scanner": heads()["scanner"] | {"readout_block": [8, 8]}},
+        r"readout_block: got \[8, 8\], expected \[1, 1\] with scanner\.modules",
+    ),
+    "blocks of readout with dead crystals": (
+        {"scanner": {"dead_crystals": [3], "readout_block": [8, 8]}},
+        r"readout_block: got \[8, 8\], expected \[1, 1\] with scanner\.modules, dead_crystals",
     ),
     "no folder": ({"ct": {"source_dir": "/nowhere/at/all"}}, r"ct\.source_dir.*/nowhere"),
     "split": ({"ct": {"split": {"train": 0.9, "val": 0.9, "test": 0.1}}}, r"ct\.split"),

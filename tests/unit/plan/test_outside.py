@@ -64,3 +64,13 @@ def test_results_of_a_former_version_are_not_built_upon(tmp_path: Path) -> None:
     (tmp_path / "gan").mkdir()
     with pytest.raises(InputError, match=r"gan: .* expected results/generate: move or delete"):
         outside.check_former_results(tmp_path)
+
+
+def test_the_hash_of_efficiencies_follows_the_file(tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_text("crystal,efficiency\n0,0.5\n")
+    look = outside.at_planning(outside.efficiencies, {"efficiencies": str(path)})
+    first = look(None)
+    path.write_text("crystal,efficiency\n0,0.6\n")
+    assert len(first) == 64 and look(None) != first
+    assert outside.efficiencies({"efficiencies": ""}) == ""

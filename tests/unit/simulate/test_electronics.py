@@ -260,6 +260,7 @@ def test_the_engine_with_and_without(scanner, monkeypatch):
         ({"dead_time_ns": 1.0, "dead_time_kind": "x"}, r"dead_time_kind: got x, expected paraly"),
         ({"readout_block": (5, 8)}, r"readout_block: got \[5, 8\] crystals, expected divisors"),
         ({"readout_block": (0, 1)}, r"readout_block: got \[0, 1\] crystals, expected divisors"),
+        ({"readout_block": (2, 2), "dead_crystals": (1,)}, r"\[2, 2\] crystals, expected \[1, 1\]"),
     ],
 )
 def test_bad_electronics_are_named(scanner, changes, message):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubepet import io
+from tubepet import io, layout
 from tubepet.errors import InputError
 from tubepet.simulate import sources
 from tubepet.simulate.coincidences import RANDOM, read_coincidences
@@ -194,7 +194,7 @@ def test_pairs_match_a_slow_search_over_batch_borders(block, photons, scanner, m
     monkeypatch.setattr(transport, "SLICES_PER_BATCH", {"cpu": 3})
     assert singles(run(block, photons, scanner)).tobytes() == whole.tobytes()
     times, crystal = np.array([0.0, 4.0, 9.0, 14.0, 30.0]), np.array([0, 92, 0, 93, 92])
-    centres = transport._centres_mm(scanner)
+    centres = layout.table(scanner).centres_mm
     fixed = (3600.0, centres[:, 0].copy(), centres[:, 1].copy())
     found = kernels.pairs(times, crystal, 5, 0.0, 10.0, *fixed)
     # 1 and 3 (92, 93) are neighbours; 0 and 2 the same crystal; 4 is late

@@ -1,10 +1,12 @@
 """Photons below 511 keV: how they scatter, and how often crystals see them in the window."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from tubepet import rng
+from tubepet import layout, rng
 from tubepet.constants import PHOTON_KEV
 from tubepet.simulate.fast import kernels as fast
 from tubepet.simulate.fast import setup, tables
@@ -67,6 +69,7 @@ def detection_table(scanner: Scanner) -> Array:
     float64 array, shape (NUM_OBLIQUITIES, NUM_ENERGIES)
         By one over the cosine to the crystals' depth, 1 to `MAX_SECANT`, and by `table_kev`.
     """
+    scanner = _as_ring(scanner)
     photons = tables.photons()
     # a source is wanted, and only its box of air is used
     _, *ring = setup.fixed(*setup.cylinder(1.0, 1.0, scanner, photons), scanner, photons)
@@ -80,6 +83,24 @@ def detection_table(scanner: Scanner) -> Array:
     found = [[singles(energy, secant) for energy in table_kev(scanner)] for secant in secants]
     wanted = np.linspace(1, MAX_SECANT, NUM_OBLIQUITIES)
     return np.vander(wanted, 3) @ np.polyfit(secants, found, 2)
+
+
+def _as_ring(scanner: Scanner) -> Scanner:
+    """Return a closed ring of the crystals of the first family of modules."""
+    if not scanner.modules:
+        return scanner
+    one = layout.families(scanner)[0]
+    around_mm = 2 * np.pi * (one.inner_radius_mm + one.crystal_depth_mm / 2)
+    return replace(
+        scanner,
+        modules=(),
+        num_columns=int(around_mm / one.pitch_width_mm),
+        inner_radius_mm=one.inner_radius_mm,
+        crystal_depth_mm=one.crystal_depth_mm,
+        crystal_width_mm=one.crystal_width_mm,
+        crystal_height_mm=one.crystal_height_mm,
+        axial_pitch_mm=one.pitch_height_mm,
+    )
 
 
 def _total_ratio(energies_kev: Array) -> Array:

@@ -11,6 +11,7 @@ x + 1): points fill the object evenly, the first ones too, and are the same ever
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from tubepet.reconstruct.background import detection
 from tubepet.reconstruct.projection import kernels
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.scanner.crystals import Crystals, angle_factors
 from tubepet.types import Scanner, Volume
 
 Array = NDArray[np.float64]
@@ -41,8 +43,9 @@ class Scene:
     mu : Volume
         Attenuation at 511 keV on its own grid, 1/mm.
     scanner : Scanner
-    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency by column step and ring difference (`calibration`).
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings), or Crystals
+        Pair efficiency by column step and ring difference (`calibration`), or calibrated crystals,
+        of which the angle terms are used here: ends have efficiency and area 1.
     detection : float64 array
         `detection.detection_table` of the scanner.
     has_times : bool
@@ -52,9 +55,26 @@ class Scene:
     activity: Volume
     mu: Volume
     scanner: Scanner
-    efficiency: Array
+    efficiency: Array | Crystals
     detection: Array
     has_times: bool
+
+
+class Ends(NamedTuple):
+    """Crystals that photons reach: places (mm) and unit vectors along their depth, (n, 3) each."""
+
+    points_mm: Array
+    outwards: Array
+
+    def at(self, rows: NDArray[np.int64]) -> "Ends":
+        """Return some of them."""
+        return Ends(self.points_mm[rows], self.outwards[rows])
+
+
+def ring_ends(scanner: Scanner, crystals: NDArray[np.int64]) -> Ends:
+    """Return crystals of a ring."""
+    points_mm = geometry.crystal_points_mm(scanner)[crystals]
+    return Ends(points_mm, points_mm * [1, 1, 0] / geometry.detection_radius_mm(scanner))
 
 
 def sequence(num: int, dimensions: int) -> Array:
@@ -107,13 +127,15 @@ def _drawn(weights: Array, draws: Array) -> tuple[NDArray[np.int64], Array]:
     return column, 1 - left
 
 
-def legs(scene: Scene, points: Array, ends: Array) -> tuple[Array, Array]:
+def legs(scene: Scene, points: Array, ends: Ends) -> tuple[Array, Array]:
     """Describe the straight ways from points to crystals.
 
     Parameters
     ----------
-    points, ends : float64 arrays, shape (n, 3) and (m, 3)
+    points : float64 array, shape (n, 3)
         mm.
+    ends : Ends
+        Of length m.
 
     Returns
     -------
@@ -122,12 +144,12 @@ def legs(scene: Scene, points: Array, ends: Array) -> tuple[Array, Array]:
     float64 array, shape (n, m, 6)
         As `kernels.single_sums` takes them.
     """
-    scanner, shape = scene.scanner, (len(points), len(ends))
-    everything = np.concatenate([points, ends])
+    shape = len(points), len(ends.points_mm)
+    everything = np.concatenate([points, ends.points_mm])
     first, second = np.indices(shape).reshape(2, -1)
     lines = everything, first, second + len(points)
     through = Lines(scene.activity.grid, *lines)
-    away = ends - points[:, None]
+    away = ends.points_mm - points[:, None]
     distance_mm = np.linalg.norm(away, axis=2)
     away /= distance_mm[:, :, None]
     attenuation = detection.attenuation_per_mm(scene.mu.array)
@@ -136,9 +158,12 @@ def legs(scene: Scene, points: Array, ends: Array) -> tuple[Array, Array]:
     emission = through.forward(scene.activity.array).reshape(shape)
     found[..., kernels.EMISSION] = emission
     found[..., kernels.DEPTH] = through_mu.reshape(shape)
-    normals = ends * [1, 1, 0] / geometry.detection_radius_mm(scanner)
-    cosine = (away * normals).sum(axis=2)
-    found[..., kernels.FACE] = _leg_efficiency(scene, points, away, cosine)
+    cosine = (away * ends.outwards).sum(axis=2)
+    if isinstance(scene.efficiency, Crystals):
+        terms = scene.efficiency.angle_terms
+        found[..., kernels.FACE] = angle_factors(ends.outwards, away, terms)
+    else:
+        found[..., kernels.FACE] = _leg_efficiency(scene, points, away, cosine)
     found[..., kernels.FACE] *= cosine / distance_mm**2
     found[..., kernels.OBLIQUITY] = detection.obliquity_row(cosine)
     found[..., kernels.DISTANCE] = distance_mm
@@ -160,6 +185,7 @@ def _leg_efficiency(scene: Scene, points: Array, away: Array, cosine: Array) -> 
     `detection`, whose scale the pair efficiency sets: pairs as oblique as the legs to the outermost
     rings are seen at both ends of the scanner only, where photons leave it.
     """
+    assert not isinstance(scene.efficiency, Crystals)
     scanner, radius_mm = scene.scanner, geometry.detection_radius_mm(scene.scanner)
     across = np.hypot(away[..., 0], away[..., 1])
     x_mm, y_mm = points[:, None, 0], points[:, None, 1]
@@ -192,11 +218,11 @@ def single(scene: Scene, points: Array, weight_mm2: float, found: tuple[Array, A
     sums = kernels.single_sums(
         *found, weight_mm2 * shares, *detection.by_kev(scene.detection, scene.scanner)
     )
-    return sums * _pair_factor_mm4(scene.scanner)
+    return sums * _pair_factor_mm4(scene)
 
 
 def multiple(
-    scene: Scene, points: Array, weight_mm2: float, found: tuple[Array, Array], ends: Array
+    scene: Scene, points: Array, weight_mm2: float, found: tuple[Array, Array], ends: Ends
 ) -> Array:
     """Return the counts of all pairs of ends over several points, as `kernels.single_sums`, 1/s.
 
@@ -204,10 +230,9 @@ def multiple(
     ----------
     found : tuple of arrays
         `legs` of the points to the ends.
-    ends : float64 array, shape (m, 3)
-        mm.
+    ends : Ends
     """
-    total = np.zeros((3, len(ends), len(ends)))
+    total = np.zeros((3, len(ends.points_mm), len(ends.points_mm)))
     # Each chain has a twin that starts the other way with the same draws: what one puts too far to
     # one end of the object, the other puts too far to the other.
     num = NUM_CHAINS[0]
@@ -235,11 +260,14 @@ def multiple(
         total += kernels.multiple_sums(chains, legs_of_ends, *tables)
         least_cosine = detection.least_cosine(scene.scanner)
     turned = total.transpose(0, 2, 1) * np.array([1, -1, 1])[:, None, None]
-    return (total + turned) / 2 * _pair_factor_mm4(scene.scanner)
+    return (total + turned) / 2 * _pair_factor_mm4(scene)
 
 
-def _pair_factor_mm4(scanner: Scanner) -> float:
+def _pair_factor_mm4(scene: Scene) -> float:
     """Squared area of a face, over 2 pi for the directions of a pair."""
+    if isinstance(scene.efficiency, Crystals):
+        return 1 / (2 * np.pi)
+    scanner = scene.scanner
     return (scanner.crystal_width_mm * scanner.crystal_height_mm) ** 2 / (2 * np.pi)
 
 

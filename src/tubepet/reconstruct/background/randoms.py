@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.scanner.crystals import Crystals, is_coincidence
 from tubepet.types import Listmode, Scanner
 
 NUM_ROUNDS = 100  # the damped update gains a factor of two or more per round
@@ -47,6 +48,26 @@ def fit_singles(delayed: Listmode, scanner: Scanner) -> NDArray[np.float64]:
         by_column = np.sqrt(by_column * new)
     by_ring = np.bincount(ring, minlength=scanner.num_rings) / len(ring)
     return np.outer(by_ring, by_column).ravel()
+
+
+def fit_crystals(delayed: Listmode, crystals: Crystals) -> NDArray[np.float64]:
+    """Fit s of crystals in any arrangement: each has a number of its own.
+
+    Parameters and returns as `fit_singles`; crystals of equal readouts across the axis have equal
+    partners.
+    """
+    ids = np.concatenate([delayed.crystal1, delayed.crystal2])
+    fans = np.bincount(ids, minlength=len(crystals)).astype(np.float64)
+    places, place = np.unique(crystals.readouts_mm.round(6), axis=0, return_inverse=True)
+    _, example = np.unique(place, return_index=True)
+    pairs = np.meshgrid(example, example, indexing="ij")
+    allowed = is_coincidence(crystals, *(ids.ravel() for ids in pairs)).reshape(len(places), -1)
+    singles = np.sqrt(fans / max(1.0, float(np.sqrt(fans.sum()))))
+    for _ in range(NUM_ROUNDS):
+        partners = (allowed @ np.bincount(place, singles))[place]
+        new = np.divide(fans, partners, out=np.zeros_like(fans), where=partners > 0)
+        singles = np.sqrt(singles * new)
+    return singles
 
 
 def allowed_columns(scanner: Scanner) -> NDArray[np.float64]:

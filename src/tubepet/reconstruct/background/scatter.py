@@ -25,18 +25,15 @@ keV to E, and the attenuation alone says what an object is made of (`detection.M
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
-from tubepet.reconstruct.background import paths
+from tubepet.reconstruct.background import nodes, paths
+from tubepet.reconstruct.background.nodes import spline
 from tubepet.reconstruct.problem import Instrument
 from tubepet.reconstruct.scanner import geometry, time_of_flight
+from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Listmode, Scanner, Volume
 
 Array = NDArray[np.float64]
-
-# Pairs of these are simulated, and those of every second of these over several points; between
-# them, cubic splines.
-NUM_COARSE_COLUMNS, NUM_COARSE_RINGS = 40, 11
 
 
 def moments(
@@ -60,17 +57,15 @@ def moments(
     Returns
     -------
     float64 array, shape (num_moments, num_columns, num_columns, coarse rings, coarse rings)
-        1/s, mm/s and mm2/s, by both columns and both rings of `coarse_rings`, symmetric; positions
-        from the middle of the line toward its second end.
+        1/s, mm/s and mm2/s, by both columns and both rings of `nodes.coarse_rings`, symmetric;
+        positions from the middle of the line toward its second end.
     """
     scanner = instrument.scanner
-    scene = paths.Scene(
-        activity, mu, scanner, instrument.efficiency, detection, has_times=num_moments > 1
-    )
-    columns, rings = coarse_columns(scanner), coarse_rings(scanner)
+    scene = _scene(activity, mu, instrument, detection, num_moments)
+    columns, rings = nodes.coarse_columns(scanner), nodes.coarse_rings(scanner)
     shape = len(columns), len(rings)
     crystals = columns[:, None] + rings * scanner.num_columns
-    ends = geometry.crystal_points_mm(scanner)[crystals.ravel()]
+    ends = paths.ring_ends(scanner, crystals.ravel())
     points, weight_mm2 = paths.scatter_points(mu, paths.NUM_POINTS)
     if len(points) == 0:
         return np.zeros((num_moments, *[scanner.num_columns] * 2, *[len(rings)] * 2))
@@ -80,15 +75,65 @@ def moments(
     # several points: smoother, so fewer ends will do
     some = np.arange(crystals.size).reshape(shape)[::2, ::2]
     some_legs = found[0][:, some.ravel()], found[1][:, some.ravel()]
-    total = paths.multiple(scene, points, weight_mm2, some_legs, ends[some.ravel()])[:num_moments]
-    several = total.reshape(num_moments, *some.shape, *some.shape)
-    around = _spline(columns[::2], columns, scanner.num_columns)
-    along = _spline(rings[::2], rings)
+    total = paths.multiple(scene, points, weight_mm2, some_legs, ends.at(some.ravel()))
+    several = total[:num_moments].reshape(num_moments, *some.shape, *some.shape)
+    around = spline(columns[::2], columns, scanner.num_columns)
+    along = spline(rings[::2], rings)
     coarse = coarse + _interpolated(several, around, along)
-    everywhere = _spline(columns, np.arange(scanner.num_columns), scanner.num_columns)
+    everywhere = spline(columns, np.arange(scanner.num_columns), scanner.num_columns)
     fine = _interpolated(coarse, everywhere, np.eye(len(rings))).transpose(0, 1, 3, 2, 4)
     fine[0] = np.maximum(fine[0], 0.0)  # splines overshoot by 1e-4 of the largest
     return fine
+
+
+def _scene(
+    activity: Volume, mu: Volume, instrument: Instrument, detection: Array, num_moments: int
+) -> paths.Scene:
+    return paths.Scene(
+        activity, mu, instrument.scanner, instrument.efficiency, detection, num_moments > 1
+    )
+
+
+def pair_moments(
+    activity: Volume,
+    mu: Volume,
+    instrument: Instrument,
+    detection: Array,
+    pairs: tuple[NDArray[np.integer], NDArray[np.integer]],
+    num_moments: int,
+) -> Array:
+    """As `moments`, for a list of pairs of crystals in any arrangement.
+
+    Some crystals (`nodes`) are simulated as if each had an efficiency of 1 and a face of 1 mm2.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        Its efficiency is that of `Crystals`.
+    pairs : int arrays, shape (k,)
+
+    Returns
+    -------
+    float64 array, shape (num_moments, k)
+    """
+    known = instrument.efficiency
+    assert isinstance(known, Crystals)
+    scene = _scene(activity, mu, instrument, detection, num_moments)
+    points, weight_mm2 = paths.scatter_points(mu, paths.NUM_POINTS)
+    total = np.zeros((num_moments, len(pairs[0])))
+    if len(points) == 0:
+        return total
+    for is_single, stride in ((True, 1), (False, 2)):
+        ids, weights = nodes.of_scanner(instrument.scanner, stride)
+        ends = paths.Ends(known.points_mm[ids], -known.normals[ids])
+        what = scene, points, weight_mm2, paths.legs(scene, points, ends)
+        sums = paths.single(*what) if is_single else paths.multiple(*what, ends)
+        for i, part in enumerate(sums[:num_moments]):
+            total[i] += nodes.between(weights, part, pairs)
+    strength = known.efficiency * known.areas_mm2
+    total *= strength[pairs[0]] * strength[pairs[1]]
+    total[0] = np.maximum(total[0], 0.0)
+    return total
 
 
 def _interpolated(coarse: Array, around: Array, along: Array) -> Array:
@@ -98,33 +143,9 @@ def _interpolated(coarse: Array, around: Array, along: Array) -> Array:
     )
 
 
-def _spline(known: NDArray[np.int64], wanted: NDArray[np.int64], period: int = 0) -> Array:
-    """Weights of cubic interpolation, shape (wanted, known); around a circle of a period."""
-    units = np.eye(len(known))
-    if period:
-        around = np.append(known, known[0] + period)
-        units = np.concatenate([units, units[:1]])
-        return np.asarray(CubicSpline(around, units, bc_type="periodic")(wanted))
-    if len(known) < 2:
-        return np.ones((len(wanted), 1))
-    return np.asarray(CubicSpline(known, units)(wanted))
-
-
-def coarse_columns(scanner: Scanner) -> NDArray[np.int64]:
-    """Return the columns for which scatter is simulated."""
-    num = min(NUM_COARSE_COLUMNS, scanner.num_columns)
-    return np.unique(np.rint(np.arange(num) * scanner.num_columns / num).astype(np.int64))
-
-
-def coarse_rings(scanner: Scanner) -> NDArray[np.int64]:
-    """Return the rings for which scatter is simulated."""
-    num = min(NUM_COARSE_RINGS, scanner.num_rings)
-    return np.unique(np.rint(np.linspace(0, scanner.num_rings - 1, num)).astype(np.int64))
-
-
 def ring_weights(scanner: Scanner) -> Array:
     """Return weights of cubic interpolation, shape (num_rings, coarse rings)."""
-    return _spline(coarse_rings(scanner), np.arange(scanner.num_rings))
+    return spline(nodes.coarse_rings(scanner), np.arange(scanner.num_rings))
 
 
 def event_counts(scatter: Array, events: Listmode, scanner: Scanner) -> Array:
@@ -151,13 +172,19 @@ def event_densities(sums: Array, events: Listmode, scanner: Scanner, sigma_mm: f
     sigma_mm : float
         Of the measured position (`time_of_flight.sigma_mm`).
     """
-    counts, first, second = (event_counts(part, events, scanner) for part in sums)
+    moments = np.array([event_counts(part, events, scanner) for part in sums])
+    return densities(moments, events.time_difference_ns, sigma_mm)
+
+
+def densities(sums: Array, time_difference_ns: Array, sigma_mm: float) -> Array:
+    """Return the rate at measured positions from the moments of each event, shape (3, n)."""
+    counts, first, second = sums
     is_any = counts > 0
     mean, square = (
         np.divide(part, counts, out=np.zeros(len(counts)), where=is_any) for part in (first, second)
     )
     variance = sigma_mm**2 + np.maximum(square - mean**2, 0.0)
-    off_mm = time_of_flight.positions_mm(events.time_difference_ns) - mean
+    off_mm = time_of_flight.positions_mm(time_difference_ns) - mean
     return counts * np.exp(-(off_mm**2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
 
 

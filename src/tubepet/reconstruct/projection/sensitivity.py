@@ -18,13 +18,14 @@ from scipy.ndimage import gaussian_filter
 from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
-from tubepet.reconstruct.problem import Instrument
+from tubepet.reconstruct.problem import Efficiency, Instrument
 from tubepet.reconstruct.projection import kernels
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import checks, geometry
-from tubepet.reconstruct.scanner.crystals import Crystals, pair_areas_mm2
+from tubepet.reconstruct.scanner.crystals import Crystals, numbered_pairs, pair_areas_mm2
 from tubepet.types import Grid, Scanner, Volume
 
+MAX_PAIRS = 200_000_000  # of 20,000 crystals; some minutes
 PAIRS_PER_CHUNK = 1 << 18  # 20 MB of weights and indices at a time
 
 # Sums of a subset are smoothed before their ratio is taken: attenuation factors vary slowly, the
@@ -42,7 +43,7 @@ def _steps_through(grid: Grid, scanner: Scanner) -> NDArray[np.int64]:
 
 
 def geometric_sensitivity(
-    scanner: Scanner, grid: Grid, efficiency: NDArray[np.float64]
+    scanner: Scanner, grid: Grid, efficiency: Efficiency
 ) -> NDArray[np.float64]:
     """Exact sum over all allowed pairs, without attenuation.
 
@@ -51,8 +52,9 @@ def geometric_sensitivity(
 
     Parameters
     ----------
-    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Pair efficiency by column step and ring difference (`calibration`).
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings), or Crystals
+        Pair efficiency by column step and ring difference, or calibrated crystals (of more than
+        `MAX_PAIRS` pairs a random part is summed).
 
     Returns
     -------
@@ -65,6 +67,8 @@ def geometric_sensitivity(
         If the image is larger than memory.
     """
     checks.check_memory(grid)
+    if isinstance(efficiency, Crystals):
+        return of_pairs(efficiency, grid, None, MAX_PAIRS, 0)
     is_symmetric = _is_symmetric(scanner, grid)
     image, _ = _sums(scanner, grid, efficiency, None, 1, is_symmetric)
     if is_symmetric:
@@ -101,8 +105,12 @@ def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> N
     InputError
         If the subset leaves out voxels.
     """
-    geometric, grid = instrument.geometric.array, instrument.grid
-    sums = _sums(instrument.scanner, grid, instrument.efficiency, mu, stride)
+    geometric, grid, known = instrument.geometric.array, instrument.grid, instrument.efficiency
+    if isinstance(known, Crystals):
+        num_pairs = max(1, len(known) * (len(known) - 1) // 2 // stride)
+        sums = tuple(of_pairs(known, grid, one, num_pairs, 0) for one in (None, mu))
+    else:
+        sums = _sums(instrument.scanner, grid, known, mu, stride)
     if stride == 1:
         return sums[1]
     plain, weakened = (gaussian_filter(s, RATIO_SIGMA_VOXELS, mode="reflect") for s in sums)
@@ -213,19 +221,11 @@ def of_pairs(
     for start in range(0, number, PAIRS_PER_CHUNK):
         size = min(PAIRS_PER_CHUNK, number - start)
         numbers = np.arange(start, start + size) if is_all else generator.integers(total, size=size)
-        first, second = _pair(numbers)
-        ends = crystals.points_mm, first, second
+        first, second = numbered_pairs(numbers)
         weights = pair_areas_mm2(crystals, first, second)
+        is_seen = weights > 0
+        weights, ends = weights[is_seen], (crystals.points_mm, first[is_seen], second[is_seen])
         if mu is not None:
             weights *= np.exp(-Lines(mu.grid, *ends).forward(mu.array))
         image += Lines(grid, *ends).back(weights)
     return image * (total / number)
-
-
-def _pair(number: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return the pairs (i < j) numbered 0, 1, 2, ... as (0, 1), (0, 2), (1, 2), (0, 3), ..."""
-    second = ((1 + np.sqrt(1 + 8 * number.astype(np.float64))) / 2).astype(np.int64)
-    second -= second * (second - 1) // 2 > number  # rounding of the root
-    second += second * (second + 1) // 2 <= number
-    first = number - second * (second - 1) // 2
-    return first.astype(np.int32), second.astype(np.int32)

@@ -1,18 +1,23 @@
 """What cannot belong together is refused here, in one sentence, before anything is computed."""
 
+import dataclasses
 import os
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet import layout
 from tubepet.errors import InputError
+from tubepet.layout import Family
 from tubepet.logs import log
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
 OTHER_IMAGES = 12
 AIR_PER_MM = 1e-4  # ten times air's attenuation at 511 keV, a hundredth of water's
+FAMILY_COUNTS = ("around", "columns", "rings")
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
 WORDS = {
     "time_resolution_per": ("pair", "single"),
@@ -47,7 +52,7 @@ def check_scanner(name: object, scanner: Scanner) -> None:
                 f"{name}: scanner.{key}: got {got!r:.60}, expected one of {', '.join(words)}"
             )
     for key, value in vars(scanner).items():
-        if key in WORDS:
+        if key in WORDS or key in layout.TABLES:
             continue
         is_pair = key in PAIRS
         numbers = value if is_pair and isinstance(value, list | tuple) else [value]
@@ -58,6 +63,44 @@ def check_scanner(name: object, scanner: Scanner) -> None:
         )
         if not is_sound:
             raise InputError(f"{name}: scanner.{key}: got {value!r:.60}, expected as in the config")
+    for key, is_sound in (
+        ("modules", _are_families(scanner.modules)),
+        ("dead_crystals", _are_all(scanner.dead_crystals, int, 0, np.inf)),
+        ("efficiencies", isinstance(scanner.efficiencies, str)),
+    ):
+        if not is_sound:
+            value = getattr(scanner, key)
+            raise InputError(f"{name}: scanner.{key}: got {value!r:.60}, expected as in the config")
+    for sentence in layout.problems(scanner):
+        raise InputError(f"{name}: {sentence}")
+
+
+def _are_families(value: Any) -> bool:
+    """Whether these could be `scanner.modules`, as the config's schema says."""
+    keys = {one.name for one in dataclasses.fields(Family)}
+    if not isinstance(value, list | tuple):
+        return False
+    for one in value:
+        if not isinstance(one, dict) or set(one) != keys or not one["z_mm"]:
+            return False
+        counts = [one[key] for key in FAMILY_COUNTS]
+        sizes = [one[k] for k in keys - {*FAMILY_COUNTS, "z_mm", "first_angle_deg"}]
+        if not (
+            _are_all(counts, int, 1, 512)
+            and _are_all(sizes, (int, float), np.nextafter(0, 1), 1000)
+            and _are_all([one["first_angle_deg"]], (int, float), -360, 360)
+            and _are_all(one["z_mm"], (int, float), -2000, 2000)
+            and len(one["z_mm"]) <= 512
+        ):
+            return False
+    return True
+
+
+def _are_all(values: Any, kinds: Any, low: float, high: float) -> bool:
+    """Whether this is a list of numbers of a kind within bounds."""
+    return isinstance(values, list | tuple) and all(
+        isinstance(n, kinds) and not isinstance(n, bool) and low <= n <= high for n in values
+    )
 
 
 def check_crystals(events: Listmode, scanner: Scanner) -> None:

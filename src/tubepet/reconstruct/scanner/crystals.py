@@ -4,13 +4,16 @@ Nothing is assumed about symmetry: pairs of crystals are summed one by one, all 
 subset. The weight of a pair is the étendue of its faces, as in `geometry.lor_areas_mm2`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet import layout
 from tubepet.reconstruct.scanner import geometry
 from tubepet.types import Scanner
+
+NUM_ANGLE_TERMS = 5  # of `angle_features`
 
 
 @dataclass(frozen=True)
@@ -27,25 +30,77 @@ class Crystals:
         Areas of the faces.
     efficiency : float64 array, shape (n,)
         A pair through both faces is counted with the product of its two efficiencies.
+    angle_terms : float64 array, shape (0,) or (5,)
+        The efficiency of each leg of a pair is exp(`angle_features` @ these) times as large.
+    readouts_mm : float64 array, shape (0, 2) or (n, 2)
+        Where singles are said to be (x, y), for the least distance of a coincidence.
+    least_distance_mm : float
+        Pairs whose readouts are nearer to each other are no coincidences.
     """
 
     points_mm: NDArray[np.float64]
     normals: NDArray[np.float64]
     areas_mm2: NDArray[np.float64]
     efficiency: NDArray[np.float64]
+    angle_terms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    readouts_mm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    least_distance_mm: float = 0.0
 
     def __len__(self) -> int:
         return len(self.points_mm)
 
 
-def cylinder(scanner: Scanner) -> Crystals:
-    """Return the crystals of a cylindrical scanner, with efficiency 1, in its order of ids."""
-    points_mm = geometry.crystal_points_mm(scanner)
-    inwards = -points_mm * [1, 1, 0]
-    ones: NDArray[np.float64] = np.ones(len(points_mm))
-    face_mm2 = scanner.crystal_width_mm * scanner.crystal_height_mm
-    normals = inwards / np.linalg.norm(inwards, axis=1)[:, None]
-    return Crystals(points_mm, normals, face_mm2 * ones, ones)
+def of_scanner(scanner: Scanner) -> Crystals:
+    """Return the crystals of a scanner in its order of ids, with efficiency 1, the dead ones 0."""
+    found = layout.table(scanner)
+    sizes_mm, is_alive = found.sizes_mm, np.ones(len(found))
+    is_alive[list(scanner.dead_crystals)] = 0.0
+    depths_mm = np.array([geometry.mean_interaction_depth_mm(d) for d in sizes_mm[:, 0]])
+    return Crystals(
+        found.points_mm(depths_mm), -found.outwards, sizes_mm[:, 1] * sizes_mm[:, 2], is_alive,
+        readouts_mm=found.centres_mm[:, :2], least_distance_mm=scanner.min_transaxial_distance_mm,
+    )  # fmt: skip
+
+
+def angle_features(normals: NDArray[np.float64], ways: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Describe by how much photons come from aside.
+
+    Parameters
+    ----------
+    normals : float64 array, shape (..., 3)
+        Of the faces.
+    ways : float64 array, shape (..., 3)
+        Unit vectors along the lines, of either sign.
+
+    Returns
+    -------
+    float64 array, shape (..., 5)
+        u, v, u^2, u v and v^2 of the squared sines across the axis (u) and along it (v).
+    """
+    along2 = ways[..., 2] ** 2
+    across2 = (ways[..., 1] * normals[..., 0] - ways[..., 0] * normals[..., 1]) ** 2
+    return np.stack([across2, along2, across2**2, across2 * along2, along2**2], axis=-1)
+
+
+def angle_factors(
+    normals: NDArray[np.float64], ways: NDArray[np.float64], terms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Compute the factor of the efficiency of legs; see `angle_features` and `Crystals`."""
+    if len(terms) == 0:
+        return np.ones(ways.shape[:-1])
+    return np.asarray(np.exp(angle_features(normals, ways) @ terms))
+
+
+def is_coincidence(
+    crystals: Crystals, first: NDArray[np.integer], second: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """Which pairs are far enough apart, shape (k,)."""
+    if len(crystals.readouts_mm) == 0:
+        return np.asarray(first != second)
+    apart_mm = np.linalg.norm(crystals.readouts_mm[first] - crystals.readouts_mm[second], axis=1)
+    # by rounding the distance of opposite crystals may be less than it is
+    is_far = apart_mm >= crystals.least_distance_mm - 1e-9
+    return np.asarray((first != second) & is_far)
 
 
 def pair_areas_mm2(
@@ -54,7 +109,7 @@ def pair_areas_mm2(
     """Compute the expected counts of pairs per unit line integral of activity and second.
 
     eff_i eff_j A_i A_j cos_i cos_j / d^2 / (2 pi), and 0 where a face looks away from the other
-    (the formula and its reason: `geometry.lor_areas_mm2`).
+    (the formula and its reason: `geometry.lor_areas_mm2`) and for pairs that are no coincidences.
 
     Returns
     -------
@@ -68,4 +123,17 @@ def pair_areas_mm2(
     strength = crystals.efficiency * crystals.areas_mm2
     # both cosines still carry a factor d
     weight = strength[first] * strength[second] * cosine1 * cosine2 / square_mm2**2 / (2 * np.pi)
-    return np.where(first == second, 0.0, weight)
+    if len(crystals.angle_terms) > 0:
+        way /= np.sqrt(square_mm2)[:, None]
+        for which in (first, second):
+            weight *= angle_factors(crystals.normals[which], way, crystals.angle_terms)
+    return np.where(is_coincidence(crystals, first, second), weight, 0.0)
+
+
+def numbered_pairs(number: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the pairs (i < j) numbered 0, 1, 2, ... as (0, 1), (0, 2), (1, 2), (0, 3), ..."""
+    second = ((1 + np.sqrt(1 + 8 * number.astype(np.float64))) / 2).astype(np.int64)
+    second -= second * (second - 1) // 2 > number  # rounding of the root
+    second += second * (second + 1) // 2 <= number
+    first = number - second * (second - 1) // 2
+    return first.astype(np.int32), second.astype(np.int32)

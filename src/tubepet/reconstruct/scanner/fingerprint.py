@@ -7,13 +7,15 @@ to 1 um, because NIfTI keeps them as float32.
 import hashlib
 import json
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet import layout
 from tubepet.errors import InputError
-from tubepet.reconstruct.scanner.crystals import Crystals
+from tubepet.reconstruct.scanner.crystals import NUM_ANGLE_TERMS, Crystals
 from tubepet.types import Grid, Scanner
 
 NUM_DIGITS = 16
@@ -26,17 +28,33 @@ def scanner_hash(scanner: Scanner | Crystals) -> str:
         fields = {
             key: value if isinstance(value, str) else np.asarray(value, float).tolist()
             for key, value in vars(scanner).items()
+            if key not in layout.TABLES
         }
-        return _digest(json.dumps(fields, sort_keys=True).encode())
+        parts = [json.dumps(fields, sort_keys=True).encode()]
+        if not scanner.is_even_ring:
+            rows = [
+                {key: np.asarray(value, float).tolist() for key, value in family.items()}
+                for family in scanner.modules
+            ]
+            parts.append(json.dumps(rows, sort_keys=True).encode())
+            parts.append(_bytes(layout.efficiencies(scanner)))
+        return _digest(*parts)
     return _digest(*(_bytes(value) for value in vars(scanner).values()))
 
 
 def model_hash(
-    scanner: Scanner | Crystals, grid: Grid, efficiency: NDArray[np.float64] | None = None
+    scanner: Scanner | Crystals,
+    grid: Grid,
+    efficiency: NDArray[np.float64] | Crystals | None = None,
 ) -> str:
     """Return the hash of what a sensitivity image was made for: scanner, grid and efficiency."""
     places = np.round([*grid.voxel_mm, *grid.origin_mm], 3) + 0.0  # + 0.0: no negative zero
-    table = b"" if efficiency is None else _bytes(efficiency)
+    table = b""
+    if efficiency is not None:
+        if isinstance(efficiency, Crystals):
+            table = scanner_hash(efficiency).encode()
+        else:
+            table = _bytes(efficiency)
     return _digest(scanner_hash(scanner).encode(), str(grid.shape).encode(), _bytes(places), table)
 
 
@@ -45,7 +63,7 @@ def check_sensitivity(
     note: str,
     scanner: Scanner | Crystals,
     grid: Grid,
-    efficiency: NDArray[np.float64] | None = None,
+    efficiency: NDArray[np.float64] | Crystals | None = None,
 ) -> None:
     """Refuse a sensitivity image of another scanner, grid or efficiency.
 
@@ -78,18 +96,34 @@ def check_calibration(name: str, calibration: Mapping[str, Any], scanner: Scanne
             f"{name}: got a calibration of scanner {got or 'none'}, expected {expected} (another "
             "scanner: calibrate again)"
         )
+    if not scanner.is_even_ring:
+        _check_numbers(name, calibration, "crystal_efficiency", scanner.num_crystals)
+        _check_terms(name, calibration.get("angle_terms"))
+        return
     lengths = {"by_step": scanner.num_columns // 2 + 1, "by_difference": scanner.num_rings}
     for key, length in lengths.items():
-        try:
-            values = np.asarray(calibration.get(key), float)
-        except (TypeError, ValueError, OverflowError):
-            values = np.empty(0)
-        is_sound = values.shape == (length,) and np.isfinite(values).all() and (values >= 0).all()
-        if not is_sound or not (values > 0).any():
-            raise InputError(
-                f"{name}: {key}: expected {length} efficiencies >= 0 that are not all 0, got "
-                f"{calibration.get(key)!r:.60}"
-            )
+        _check_numbers(name, calibration, key, length)
+
+
+def _check_numbers(name: str, calibration: Mapping[str, Any], key: str, length: int) -> None:
+    try:
+        values = np.asarray(calibration.get(key), float)
+    except (TypeError, ValueError, OverflowError):
+        values = np.empty(0)
+    is_sound = values.shape == (length,) and np.isfinite(values).all() and (values >= 0).all()
+    if not is_sound or not (values > 0).any():
+        raise InputError(
+            f"{name}: {key}: expected {length} efficiencies >= 0 that are not all 0, got "
+            f"{calibration.get(key)!r:.60}"
+        )
+
+
+def _check_terms(name: str, terms: Any) -> None:
+    is_sound = isinstance(terms, list) and len(terms) in (0, NUM_ANGLE_TERMS)
+    if not is_sound or not all(isinstance(one, float | int) and isfinite(one) for one in terms):
+        raise InputError(
+            f"{name}: angle_terms: expected none or {NUM_ANGLE_TERMS} numbers, got {terms!r:.60}"
+        )
 
 
 def _bytes(array: NDArray[np.floating]) -> bytes:

@@ -53,7 +53,7 @@ def check(scanner: Scanner) -> None:
     ------
     InputError
         If a time is negative or no number, the kind of dead time is none of `KINDS`, or the block
-        does not divide the scanner.
+        does not divide the scanner, or is more than one crystal where crystals are not all alike.
     """
     for key in ("dead_time_ns", "pile_up_ns"):
         if not 0 <= getattr(scanner, key) < math.inf:
@@ -63,6 +63,13 @@ def check(scanner: Scanner) -> None:
             f"scanner.dead_time_kind: got {scanner.dead_time_kind}, expected {' or '.join(KINDS)}"
         )
     columns, rings = scanner.readout_block
+    if (columns, rings) == (1, 1):
+        return
+    if not scanner.is_even_ring:
+        raise InputError(
+            f"scanner.readout_block: got {[columns, rings]} crystals, expected [1, 1] with "
+            "scanner.modules, dead_crystals or efficiencies"
+        )
     if columns < 1 or rings < 1 or scanner.num_columns % columns or scanner.num_rings % rings:
         raise InputError(
             f"scanner.readout_block: got {[columns, rings]} crystals, expected divisors of "
@@ -72,8 +79,10 @@ def check(scanner: Scanner) -> None:
 
 def units(scanner: Scanner) -> NDArray[np.int64]:
     """Return the unit of readout of every crystal, shape (num_crystals,)."""
-    ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
     columns, rings = scanner.readout_block
+    if (columns, rings) == (1, 1):
+        return np.arange(scanner.num_crystals)
+    ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
     return ring // rings * (scanner.num_columns // columns) + column // columns
 
 

@@ -42,6 +42,11 @@ LAST_BIN = NUM_QUANTILES - 1
 # Columns of the singles that `decay_slice` returns.
 TIME_NS, ENERGY_KEV, X_MM, Y_MM, Z_MM = range(5)
 EVENT, CRYSTAL_ID, NUM_COMPTON, NUM_RAYLEIGH = range(4)
+# Columns of `setup.Ring.towers`.
+COSINE, SINE, INNER_MM, OUTER_MM = range(4)
+COLUMNS, PITCH_WIDTH_MM, HALF_WIDTH_MM = range(4, 7)
+ROWS, PITCH_HEIGHT_MM, HALF_HEIGHT_MM = range(7, 10)
+FIRST_HEIGHT, NUM_HEIGHTS, FIRST_CRYSTAL, CRYSTALS_PER_HEIGHT = range(10, 14)
 
 # No fastmath: functions are compiled by themselves and into their callers, and a process that
 # compiles runs other copies than one that finds the cache. Only by the letter of IEEE 754 do all
@@ -209,9 +214,48 @@ def box_span(x, y, z, u, v, w, box):  # type: ignore[no-untyped-def]
     return max(near, min(a, b)), min(far, max(a, b))
 
 
+@lean
+def module_crystal_at(x, y, z, ring):  # type: ignore[no-untyped-def]
+    """As `crystal_at`, of modules: the towers that meet the cell are tried one by one."""
+    num = ring.cells.shape[0]
+    per_mm = num / (2 * ring.reach_mm)
+    i_x, i_y = int((x + ring.reach_mm) * per_mm), int((y + ring.reach_mm) * per_mm)
+    if i_x < 0 or i_y < 0 or i_x >= num or i_y >= num:
+        return -1, 0.0
+    for k in range(ring.cells[i_y, i_x, 0], ring.cells[i_y, i_x, 1]):
+        tower = ring.towers[ring.in_cells[k]]
+        depth = x * tower[COSINE] + y * tower[SINE]
+        column = (y * tower[COSINE] - x * tower[SINE]) / tower[PITCH_WIDTH_MM] + 0.5 * tower[
+            COLUMNS
+        ]  # fmt: skip
+        if not 0.0 <= column < tower[COLUMNS]:
+            continue
+        i = int(column)
+        margin = min(
+            depth - tower[INNER_MM],
+            tower[OUTER_MM] - depth,
+            tower[HALF_WIDTH_MM] - abs(column - i - 0.5) * tower[PITCH_WIDTH_MM],
+        )
+        if margin <= 0.0:
+            continue
+        for m in range(int(tower[NUM_HEIGHTS])):
+            z_mm = z - ring.heights_mm[int(tower[FIRST_HEIGHT]) + m]
+            row = z_mm / tower[PITCH_HEIGHT_MM] + 0.5 * tower[ROWS]
+            if not 0.0 <= row < tower[ROWS]:
+                continue
+            j = int(row)
+            inside = tower[HALF_HEIGHT_MM] - abs(row - j - 0.5) * tower[PITCH_HEIGHT_MM]
+            if inside > 0.0:
+                first = int(tower[FIRST_CRYSTAL]) + m * int(tower[CRYSTALS_PER_HEIGHT])
+                return first + j * int(tower[COLUMNS]) + i, min(margin, inside)
+    return -1, 0.0
+
+
 @inlined
 def crystal_at(x, y, z, ring):  # type: ignore[no-untyped-def]
     """Crystal that holds a point, or -1 (ring * num_columns + column), and mm to its next face."""
+    if ring.num_columns == 0:
+        return module_crystal_at(x, y, z, ring)
     ax, ay = abs(x), abs(y)
     ratio = min(ax, ay) / max(ax, ay)
     square = ratio * ratio
@@ -364,17 +408,33 @@ def slot_of(  # type: ignore[no-untyped-def]
 @inlined
 def crystal_span(crystal, x, y, z, u, v, w, ring):  # type: ignore[no-untyped-def]
     """Distances at which a line enters and leaves a crystal (enters later: it misses)."""
-    row, column = divmod(crystal, ring.num_columns)
-    cosine, sine = ring.circle[column, 0], ring.circle[column, 1]
+    if ring.num_columns == 0:
+        tower = ring.towers[ring.tower_of[crystal]]
+        cosine, sine, inner_mm, outer_mm = (
+            tower[COSINE], tower[SINE], tower[INNER_MM], tower[OUTER_MM]
+        )  # fmt: skip
+        half_width_mm, half_height_mm = tower[HALF_WIDTH_MM], tower[HALF_HEIGHT_MM]
+        first, per_height = int(tower[FIRST_CRYSTAL]), int(tower[CRYSTALS_PER_HEIGHT])
+        height, rest = divmod(crystal - first, per_height)
+        row, column = divmod(rest, int(tower[COLUMNS]))
+        side_mm = (column + 0.5 - 0.5 * tower[COLUMNS]) * tower[PITCH_WIDTH_MM]
+        z_mm = (row + 0.5 - 0.5 * tower[ROWS]) * tower[PITCH_HEIGHT_MM]
+        z_mm += ring.heights_mm[int(tower[FIRST_HEIGHT]) + height]
+    else:
+        row, column = divmod(crystal, ring.num_columns)
+        cosine, sine = ring.circle[column, 0], ring.circle[column, 1]
+        inner_mm, outer_mm = ring.inner_mm, ring.outer_mm
+        half_width_mm, half_height_mm, side_mm = ring.half_width_mm, ring.half_height_mm, 0.0
+        z_mm = (row + 0.5 - 0.5 * ring.num_rings) * ring.pitch_mm
     near, far = -np.inf, np.inf
     place, per = x * cosine + y * sine, 1 / (u * cosine + v * sine)
-    a, b = (ring.inner_mm - place) * per, (ring.outer_mm - place) * per
+    a, b = (inner_mm - place) * per, (outer_mm - place) * per
     near, far = max(near, min(a, b)), min(far, max(a, b))
-    place, per = y * cosine - x * sine, 1 / (v * cosine - u * sine)
-    a, b = (-ring.half_width_mm - place) * per, (ring.half_width_mm - place) * per
+    place, per = y * cosine - x * sine - side_mm, 1 / (v * cosine - u * sine)
+    a, b = (-half_width_mm - place) * per, (half_width_mm - place) * per
     near, far = max(near, min(a, b)), min(far, max(a, b))
-    place, per = z - (row + 0.5 - 0.5 * ring.num_rings) * ring.pitch_mm, 1 / w
-    a, b = (-ring.half_height_mm - place) * per, (ring.half_height_mm - place) * per
+    place, per = z - z_mm, 1 / w
+    a, b = (-half_height_mm - place) * per, (half_height_mm - place) * per
     return max(near, min(a, b)), min(far, max(a, b))
 
 

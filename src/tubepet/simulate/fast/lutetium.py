@@ -9,12 +9,14 @@ are not at hand. Simplified: gamma rays of a cascade are emitted at once (the le
 X-rays, Auger electrons) stays where it is.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import xraylib
 from numpy.typing import NDArray
 
+from tubepet import layout
 from tubepet.constants import ELECTRON_KEV
 from tubepet.simulate import sources
 from tubepet.simulate.fast import electrons
@@ -69,8 +71,11 @@ class Lutetium(NamedTuple):
 def activity_bq(scanner: Scanner) -> float:
     """Return the activity of all crystals of a scanner."""
     crystal = MATERIALS[CRYSTAL]
-    volume_mm3 = scanner.crystal_depth_mm * scanner.crystal_width_mm * scanner.crystal_height_mm
-    grams = scanner.num_crystals * volume_mm3 * 1e-3 * crystal.g_cm3 * crystal.shares[LUTETIUM]
+    sizes_mm = scanner.crystal_depth_mm, scanner.crystal_width_mm, scanner.crystal_height_mm
+    volume_mm3 = scanner.num_crystals * math.prod(sizes_mm)
+    if scanner.modules:
+        volume_mm3 = float(layout.table(scanner).sizes_mm.prod(axis=1).sum())
+    grams = volume_mm3 * 1e-3 * crystal.g_cm3 * crystal.shares[LUTETIUM]
     return grams / xraylib.AtomicWeight(LUTETIUM) * AVOGADRO * ABUNDANCE * DECAYS_PER_S
 
 

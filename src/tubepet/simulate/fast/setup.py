@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet import layout
 from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
 from tubepet.errors import InputError
-from tubepet.simulate.fast import electrons
+from tubepet.simulate.fast import electrons, kernels
 from tubepet.simulate.fast.positrons import NONE, Positrons
 from tubepet.simulate.fast.tables import AIR, CRYSTAL, MATERIALS, Photons
 from tubepet.types import Grid, Scanner, Volume
@@ -18,6 +19,7 @@ ACCOLINEARITY_DEG = 0.5  # FWHM in each of two directions, as in GATE (Moses 201
 LEAST_PULSE_KEV = 1.0  # in one crystal, before blocks add up; the tables begin there
 # A deposit this many sigma below the window is not followed: it is seen once in 3.5 million.
 SIGMAS_BELOW_WINDOW = 5.0
+CELLS_ACROSS = 128  # of the square around modules: most cells meet one tower or none
 
 
 class Source(NamedTuple):
@@ -50,9 +52,14 @@ class Air(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """The crystals; `circle` has cosine and sine of each column's azimuth."""
+    """The crystals; `circle` has cosine and sine of each column's azimuth.
 
-    num_columns: int
+    The last five tell where modules are; a tower is all modules of a family at one azimuth. Of one
+    ring they are not used, and of modules those from `circle` to `pitch_mm` are not, but for
+    `inner_mm`, `reach_mm` and `half_length_mm`.
+    """
+
+    num_columns: int  # 0: modules
     num_rings: int
     circle: NDArray[np.float64]
     half_sector: float  # tangent of half the angle between columns
@@ -65,6 +72,11 @@ class Ring(NamedTuple):
     pitch_mm: float
     free_mm: NDArray[np.float64]
     shares: NDArray[np.float64]  # (1, energies, 3)
+    cells: NDArray[np.int32]  # (y, x, 2): of the square around, where its towers start and end
+    in_cells: NDArray[np.int32]  # towers of all cells, cell by cell
+    towers: NDArray[np.float64]  # (towers, 14): see `kernels.COSINE`...
+    heights_mm: NDArray[np.float64]  # middles of modules along the axis, family by family
+    tower_of: NDArray[np.int32]  # (crystals,): the tower of each
 
 
 class Readout(NamedTuple):
@@ -139,10 +151,10 @@ def _box(labels: NDArray[np.uint8], grid: Grid, scanner: Scanner, photons: Photo
     low_mm = np.array(grid.origin_mm[::-1]) - voxel_mm / 2
     high_mm = low_mm + voxel_mm * grid.shape[::-1]
     reach_mm = float(np.hypot(*np.maximum(abs(low_mm), abs(high_mm))[:2]))
-    if reach_mm >= scanner.inner_radius_mm:
+    if reach_mm >= layout.bore_mm(scanner):
         raise InputError(
-            f"phantom: got voxels {reach_mm:.1f} mm from the axis, expected less than "
-            f"scanner.inner_radius_mm = {scanner.inner_radius_mm} mm"
+            f"phantom: got voxels {reach_mm:.1f} mm from the axis, expected less than the "
+            f"scanner's inner_radius_mm, {layout.bore_mm(scanner)} mm"
         )
     mu = photons.mu_per_mm[:CRYSTAL]
     majorant = mu[np.unique(labels)].sum(axis=2).max(axis=0)
@@ -157,6 +169,8 @@ def air(photons: Photons) -> Air:
 
 def ring(scanner: Scanner, photons: Photons) -> Ring:
     """Return the crystals of a scanner."""
+    if scanner.modules:
+        return _modules(scanner, photons)
     turn = 2 * np.pi * np.arange(scanner.num_columns) / scanner.num_columns
     outer_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm
     free_mm, shares = _medium(photons.mu_per_mm[CRYSTAL])
@@ -175,12 +189,85 @@ def ring(scanner: Scanner, photons: Photons) -> Ring:
         pitch_mm=float(scanner.axial_pitch_mm),
         free_mm=free_mm,
         shares=shares,
+        cells=np.zeros((1, 1, 2), np.int32),
+        in_cells=np.zeros(1, np.int32),
+        towers=np.zeros((1, kernels.CRYSTALS_PER_HEIGHT + 1)),
+        heights_mm=np.zeros(1),
+        tower_of=np.zeros(1, np.int32),
     )
 
 
 def pulses() -> Readout:
     """Return a readout that gives every pulse as it is, for `electronics`."""
     return Readout(0.0, PHOTON_KEV, 0.0, LEAST_PULSE_KEV, math.inf, LEAST_PULSE_KEV)
+
+
+def _modules(scanner: Scanner, photons: Photons) -> Ring:
+    """Return the crystals of modules."""
+    free_mm, shares = _medium(photons.mu_per_mm[CRYSTAL])
+    towers: list[list[float]] = []
+    corners_mm, num_crystals = [], 0
+    heights_mm: list[float] = []
+    tower_of: list[NDArray[np.int32]] = []
+    for one in layout.families(scanner):
+        numbers = np.arange(len(towers), len(towers) + one.around, dtype=np.int32)
+        tower_of.append(np.tile(np.repeat(numbers, one.num_per_module), len(one.z_mm)))
+        for i, turn in enumerate(one.turns):
+            towers.append([
+                math.cos(turn), math.sin(turn), one.inner_radius_mm,
+                one.inner_radius_mm + one.crystal_depth_mm,
+                one.columns, one.pitch_width_mm, one.crystal_width_mm / 2,
+                one.rings, one.pitch_height_mm, one.crystal_height_mm / 2,
+                len(heights_mm), len(one.z_mm), num_crystals + i * one.num_per_module,
+                one.around * one.num_per_module,
+            ])  # fmt: skip
+            corners_mm.append(layout.corners_mm(one, i))
+        heights_mm += one.z_mm
+        num_crystals += one.num_crystals
+    reach_mm = layout.reach_mm(scanner)
+    cells, in_cells = _cells(np.array(corners_mm), reach_mm)
+    return Ring(
+        num_columns=0,
+        num_rings=0,
+        circle=np.zeros((1, 2)),
+        half_sector=0.0,
+        inner_mm=layout.bore_mm(scanner),
+        outer_mm=0.0,
+        reach_mm=reach_mm,
+        half_width_mm=0.0,
+        half_height_mm=0.0,
+        half_length_mm=layout.half_length_mm(scanner),
+        pitch_mm=1.0,
+        free_mm=free_mm,
+        shares=shares,
+        cells=cells,
+        in_cells=in_cells,
+        towers=np.array(towers, np.float64),
+        heights_mm=np.array(heights_mm, np.float64),
+        tower_of=np.concatenate(tower_of),
+    )
+
+
+def _cells(
+    corners_mm: NDArray[np.float64], reach_mm: float
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Sort towers (corners of each, shape (n, 4, 2)) into the cells that they may meet."""
+    width_mm = 2 * reach_mm / CELLS_ACROSS
+    middle_mm = (np.arange(CELLS_ACROSS) + 0.5) * width_mm - reach_mm
+    y_mm, x_mm = np.meshgrid(middle_mm, middle_mm, indexing="ij")
+    is_met = np.ones((*y_mm.shape, len(corners_mm)), bool)
+    for k in range(4):  # no further beyond an edge than the cell reaches
+        start, edge = corners_mm[:, k], corners_mm[:, (k + 1) % 4] - corners_mm[:, k]
+        across = np.stack([edge[:, 1], -edge[:, 0]], axis=1) / np.hypot(*edge.T)[:, None]
+        off_mm = (
+            np.multiply.outer(x_mm, across[:, 0]) + np.multiply.outer(y_mm, across[:, 1])
+            - (start * across).sum(axis=1)
+        )  # fmt: skip
+        is_met &= off_mm <= math.sqrt(0.5) * width_mm
+    ends = np.cumsum(is_met.sum(axis=2)).reshape(y_mm.shape)
+    cells = np.stack([ends - is_met.sum(axis=2), ends], axis=2).astype(np.int32)
+    in_cells = np.nonzero(is_met)[2].astype(np.int32)
+    return cells, np.ascontiguousarray(in_cells)
 
 
 def readout(scanner: Scanner) -> Readout:

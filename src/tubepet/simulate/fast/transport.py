@@ -19,7 +19,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from tubepet import io, rng
+from tubepet import io, layout, rng
 from tubepet.errors import InputError
 from tubepet.logs import Bar, log
 from tubepet.simulate.coincidences import (
@@ -32,6 +32,7 @@ from tubepet.simulate.coincidences import (
     TREE,
     TRUE,
     branches,
+    is_reported,
     singles_facts,
     truth_facts,
 )
@@ -203,7 +204,7 @@ def write(found: Iterable[Batch], scanner: Scanner, path: str | Path) -> Counts:
     singles, fates = np.zeros(scanner.num_crystals, np.int64), np.zeros(3, np.int64)
     kinds = {key: kind for q, kind in BRANCH_TYPES.items() for key in branches(q)}
     labels = _volume_ids(scanner)
-    centres_mm = _centres_mm(scanner)
+    centres_mm = layout.table(scanner).centres_mm
     with io.atomic(path) as part, uproot.recreate(part, compression=None) as file:
         trees = [file.mktree(name, kinds) for name in (TREE, DELAYED_TREE)]
         for batch in found:
@@ -276,16 +277,21 @@ def paired(
     scanner : Scanner
     delay_ns : float
     seed : int
-        Of the electronics.
+        Of the electronics, and of which singles are reported.
     """
     if scanner.has_electronics:
         pieces = electronics.singles_of(pieces, scanner, setup.readout(scanner), seed)
-    x_mm, y_mm, _ = _centres_mm(scanner).T
+    x_mm, y_mm, _ = layout.table(scanner).centres_mm.T
+    kept = layout.efficiencies(scanner)
     held = Singles(np.empty((0, 5)), np.empty((0, 4), np.int64))
     for piece in pieces:
-        singles = electronics.ordered(held, piece.singles)
+        new = piece.singles
+        event, counted = new.counts[:, kernels.EVENT], new.counts[:, kernels.CRYSTAL_ID]
+        is_kept = is_reported(seed, event, counted, kept)
+        if not is_kept.all():
+            new, counted = Singles(new.reals[is_kept], new.counts[is_kept]), counted[is_kept]
+        singles = electronics.ordered(held, new)
         crystals = singles.counts[:, kernels.CRYSTAL_ID].copy()
-        counted = piece.singles.counts[:, kernels.CRYSTAL_ID]
         times_ns = singles.reals[:, kernels.TIME_NS].copy()
         # singles to come may still fall into the windows of the last
         last_ns = piece.until_ns - LATE_NS - delay_ns - scanner.coincidence_window_ns
@@ -433,20 +439,17 @@ def _truth(pairs: Pairs) -> NDArray[np.int64]:
     return np.where(is_random, RANDOM, same)
 
 
-def _centres_mm(scanner: Scanner) -> NDArray[np.float64]:
-    """Crystal centres, shape (num_crystals, 3)."""
-    ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
-    turn = 2 * np.pi * column / scanner.num_columns
-    radius_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
-    z_mm = (ring - (scanner.num_rings - 1) / 2) * scanner.axial_pitch_mm
-    return np.stack([radius_mm * np.cos(turn), radius_mm * np.sin(turn), z_mm], axis=1)
-
-
 def _volume_ids(scanner: Scanner) -> ak.Array:
     """GATE's names of the crystals."""
-    ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
-    names = [f"crystal_rep_{r}-0_0_{c}_{r}" for r, c in zip(ring, column, strict=True)]
-    return ak.Array(names)
+    if not scanner.modules:
+        ring, column = np.divmod(np.arange(scanner.num_crystals), scanner.num_columns)
+        return ak.Array([f"crystal_rep_{r}-0_0_{c}_{r}" for r, c in zip(ring, column, strict=True)])
+    return ak.Array([
+        f"crystal_{k}_rep_{i}-0_{m}_{i}"
+        for k, one in enumerate(layout.families(scanner))
+        for m in range(one.around * len(one.z_mm))
+        for i in range(one.num_per_module)
+    ])  # fmt: skip
 
 
 def _columns(pairs: Pairs, labels: ak.Array, centres_mm: NDArray[np.float64]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def add_digitizer(
     delay_ns: float,
     singles_file: str,
     coincidences_file: str,
+    crystals: list[str],
 ) -> None:
     """Add the chain that writes the trees `Singles`, `Coincidences` and `Delayed`.
 
@@ -40,6 +41,8 @@ def add_digitizer(
         the randoms among the coincidences.
     singles_file, coincidences_file : str
         ROOT files, relative to the simulation's output folder; the latter holds two trees.
+    crystals : list of str
+        Names of the volumes of crystals.
     """
     counters = []
     for process in SCATTER_PROCESSES:
@@ -51,7 +54,7 @@ def add_digitizer(
         counter.propagate_from_parent_track = True
         counters.append(counter.name)
 
-    hits = _add(sim, "DigitizerHitsCollectionActor", "Hits", "crystal")
+    hits = _add(sim, "DigitizerHitsCollectionActor", "Hits", crystals)
     hits.attributes = [
         "EventID", "EventPosition", "PostPosition", "TotalEnergyDeposit", "GlobalTime",
         "PreStepUniqueVolumeID", *counters,
@@ -60,8 +63,8 @@ def add_digitizer(
     pulses_file = singles_file if scanner.has_electronics else ""
     readout = _add(sim, "DigitizerReadoutActor", "Readout", "world", pulses_file)
     readout.input_digi_collection = "Hits"
-    readout.group_volume = "crystal"
-    readout.discretize_volume = "crystal"
+    readout.group_volume = crystals[0]
+    readout.discretize_volume = crystals[0]
     readout.policy = "EnergyWinnerPosition"
     if scanner.has_electronics:
         return
@@ -93,7 +96,7 @@ def add_digitizer(
         sorter.min_transaxial_distance = scanner.min_transaxial_distance_mm * units.mm
 
 
-def _add(sim: Any, kind: str, name: str, volume: str, output_file: str = "") -> Any:
+def _add(sim: Any, kind: str, name: str, volume: str | list[str], output_file: str = "") -> Any:
     """Add a digitizer; it writes to disk only if it is given a file."""
     actor = sim.add_actor(kind, name)
     actor.attached_to = volume

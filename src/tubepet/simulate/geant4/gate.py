@@ -22,7 +22,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from tubepet import io
+from tubepet import io, layout
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.simulate import sources
@@ -33,6 +33,8 @@ from tubepet.simulate.coincidences import (
     TREE,
     add_missing_trees,
     crystal_of,
+    drop_unreported,
+    is_reported,
     read_coincidences,
     singles_facts,
     truth_facts,
@@ -136,10 +138,12 @@ def simulate(
                 transport.paired(pieces, scanner, delay_ns, seed), scanner, made
             )
         is_written_by_gate = found is None and _has_tree(made, TREE)
-        num_delayed = _count_entries(made, DELAYED_TREE)
         add_missing_trees(made)  # GATE writes none where there is no pair
+        if found is None:
+            drop_unreported(made, scanner, seed)
+        num_delayed = _count_entries(made, DELAYED_TREE)
         events = read_coincidences(made, scanner)  # whole and readable, or it does not leave here
-        singles = found.singles if found else _count_singles(Path(folder) / SINGLES, scanner)
+        singles = found.singles if found else _count_singles(Path(folder) / SINGLES, scanner, seed)
         with io.atomic(target) as part:
             made.rename(part)
     counts = np.bincount(events.truth, minlength=NUM_TRUTHS)
@@ -237,13 +241,16 @@ def _has_tree(path: Path, tree: str) -> bool:
         ) from error
 
 
-def _count_singles(path: Path, scanner: Scanner) -> NDArray[np.int64]:
-    """Singles of every crystal, read in pieces; none if GATE wrote no tree."""
+def _count_singles(path: Path, scanner: Scanner, seed: int) -> NDArray[np.int64]:
+    """Count the reported singles of every crystal, in pieces; none if GATE wrote no tree."""
+    kept = layout.efficiencies(scanner)
     total = np.zeros(scanner.num_crystals, np.int64)
     if _has_tree(path, "Singles"):
         names = [f"PostPosition_{axis}" for axis in "XYZ"]
-        for part in uproot.iterate({path: "Singles"}, names, step_size="50 MB", library="np"):
+        columns = [*names, "EventID"]
+        for part in uproot.iterate({path: "Singles"}, columns, step_size="50 MB", library="np"):
             crystals = crystal_of(scanner, *(part[name] for name in names))
+            crystals = crystals[is_reported(seed, part["EventID"], crystals, kept)]
             total += np.bincount(crystals, minlength=len(total))
     return total
 

@@ -27,19 +27,23 @@ FREE_ELECTRON_LISTS = (
 BOUND_ELECTRONS = "/process/em/AddEmRegion DefaultRegionForTheWorld G4EmStandard_opt3"
 
 
-def set_physics(sim: Any, units: Any, physics_list: str, crystal_cut_mm: float) -> None:
+def set_physics(
+    sim: Any, units: Any, physics_list: str, crystal_cut_mm: float, crystals: list[str]
+) -> None:
     """Set all but the positrons (see `set_positrons`).
 
     Parameters
     ----------
     sim : opengate.Simulation
-        With the volume `crystal`.
+        With the volumes of crystals.
     units : Box
         ``opengate.g4_units``.
     physics_list : str
         Name of a Geant4 physics list.
     crystal_cut_mm : float
         Production cut of photons and electrons in the crystals, as a range.
+    crystals : list of str
+        Names of their volumes.
     """
     manager = sim.physics_manager
     manager.physics_list_name = physics_list
@@ -48,7 +52,8 @@ def set_physics(sim: Any, units: Any, physics_list: str, crystal_cut_mm: float) 
         sim.g4_commands_before_init.append(BOUND_ELECTRONS)
     manager.global_production_cuts.all = OTHER_CUT_MM * units.mm
     for particle in ("gamma", "electron", "positron"):
-        manager.set_production_cut("crystal", particle, crystal_cut_mm * units.mm)
+        for volume in crystals:
+            manager.set_production_cut(volume, particle, crystal_cut_mm * units.mm)
     # characteristic X-rays of a crystal's atoms can leave it; their Auger electrons cannot
     manager.em_parameters.fluo = True
     manager.em_parameters.auger = False

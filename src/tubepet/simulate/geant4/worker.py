@@ -50,14 +50,11 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     sim.verbose_level = opengate.logger.NONE
     sim.check_volumes_overlap = False  # thousands of volumes; see `tubepet.plan.config`
     instrument = Scanner(**job["scanner"])
-    outer_mm = instrument.inner_radius_mm + instrument.crystal_depth_mm
-    half_mm = max(outer_mm, instrument.num_rings * instrument.axial_pitch_mm / 2)
-    sim.world.size = [3 * half_mm * units.mm] * 3
+    sim.world.size = [3 * scanner.half_size_mm(instrument) * units.mm] * 3
     sim.world.material = "G4_AIR"
-    scanner.add_scanner(sim, units, instrument)
-    physics.set_physics(
-        sim, units, job["physics_list"], job.get("crystal_cut_mm", physics.CRYSTAL_CUT_MM)
-    )
+    crystals = scanner.add_scanner(sim, units, instrument)
+    cut_mm = job.get("crystal_cut_mm", physics.CRYSTAL_CUT_MM)
+    physics.set_physics(sim, units, job["physics_list"], cut_mm, crystals)
     source = job["source"]
     if source["kind"] == "tube":
         grid = Grid(**source["grid"])
@@ -75,7 +72,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         crystals_bq = lutetium.write_decays(path, instrument, job["duration_s"], job["seed"])
         lutetium.add_source(sim, units, str(path), crystals_bq)
     digitizer.add_digitizer(
-        sim, units, instrument, job["delay_ns"], "singles.root", "coincidences.root"
+        sim, units, instrument, job["delay_ns"], "singles.root", "coincidences.root", crystals
     )
     statistics = sim.add_actor("SimulationStatisticsActor", "statistics")
     statistics.track_types_flag = True

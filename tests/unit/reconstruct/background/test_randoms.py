@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tubepet.reconstruct.background import randoms
-from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.scanner import crystals, geometry
 from tubepet.types import Listmode
 
 
@@ -62,3 +62,19 @@ def test_counts_of_every_pair_add_up_to_those_of_the_kinds(scanner):
 
 def test_no_delayed_pairs_are_no_randoms(scanner):
     assert not randoms.fit_singles(pairs([], []), scanner).any()
+
+
+def test_crystals_in_any_arrangement_have_singles_of_their_own(scanner):
+    rng = np.random.default_rng(5)
+    true = rng.uniform(0.5, 1.5, scanner.num_crystals)
+    delayed = drawn(scanner, true, 400_000, rng)
+    table = crystals.of_scanner(scanner)
+    found = randoms.fit_crystals(delayed, table)
+    # a crystal has about 1100 ends: 3 %, five sigma over 480 free numbers
+    assert np.allclose(found / found.sum(), true / true.sum(), rtol=0.15)
+    ends = np.triu_indices(scanner.num_crystals, 1)
+    is_allowed = crystals.is_coincidence(table, *ends)
+    total = (found[ends[0]] * found[ends[1]])[is_allowed].sum()
+    # the fit keeps the total, whatever the noise
+    assert total == pytest.approx(len(delayed), rel=1e-6)
+    assert not randoms.fit_crystals(pairs([], []), table).any()

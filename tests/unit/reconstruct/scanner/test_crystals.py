@@ -20,11 +20,11 @@ def test_a_pair_by_hand() -> None:
 
 
 def test_pairs_are_numbered_once() -> None:
-    first, second = sensitivity._pair(np.arange(499500))
+    first, second = crystals.numbered_pairs(np.arange(499500))
     assert len(set(zip(first.tolist(), second.tolist(), strict=True))) == 499500
     assert (first < second).all() and second.max() == 999
     far = np.array([2**52 + 12345])
-    first, second = sensitivity._pair(far)
+    first, second = crystals.numbered_pairs(far)
     assert int(second[0]) * (int(second[0]) - 1) // 2 + int(first[0]) == far[0]
 
 
@@ -32,7 +32,7 @@ def test_equals_the_cylinders_sensitivity(scanner: Scanner, grid: Grid) -> None:
     """All pairs of the table against the sum that needs none."""
     ones = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     expected = sensitivity.geometric_sensitivity(scanner, grid, ones)
-    ring = crystals.cylinder(scanner)
+    ring = crystals.of_scanner(scanner)
     total = sensitivity.of_pairs(ring, grid, None, 10**6, 0)
     # rounding decides along which axis a line of exactly 45 degrees is followed
     np.testing.assert_allclose(total, expected, rtol=0.03)
@@ -70,8 +70,8 @@ def test_hash_sees_scanner_grid_and_efficiency(scanner: Scanner, grid: Grid) -> 
     ):
         with pytest.raises(InputError, match=r"c\.json: by_\w+: expected \d+ efficiencies"):
             fingerprint.check_calibration("c.json", whole | damage, scanner)
-    table = crystals.cylinder(scanner)
-    assert fingerprint.scanner_hash(table) != fingerprint.scanner_hash(crystals.cylinder(wider))
+    table = crystals.of_scanner(scanner)
+    assert fingerprint.scanner_hash(table) != fingerprint.scanner_hash(crystals.of_scanner(wider))
 
 
 @pytest.mark.parametrize(
