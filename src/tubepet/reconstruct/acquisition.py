@@ -153,7 +153,7 @@ def model_known(
 
 def _prepared(measured: Measurement, instrument: Instrument, settings: Settings) -> _Prepared:
     """Check an acquisition, and model all but its scatter."""
-    scanner, mu = instrument.scanner, measured.mu
+    mu = measured.mu
     _check(measured, instrument, settings)
     measured = replace(measured, events=_allowed(measured.events, instrument))
     lines, background_counts = _lines(measured, instrument, settings)
