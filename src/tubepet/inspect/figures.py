@@ -85,10 +85,7 @@ def draw_verdicts(table: pd.DataFrame) -> Figure:
         called = (rows["verdict"] == DEFECT).to_numpy()
         label = f"{defect}: {called.sum()} of {len(rows)} called"
         axis.plot(sizes[called], rows["largest_z"][called], "o", color=colour, label=label)
-        style = {} if called.any() else {"label": label}
-        axis.plot(
-            sizes[~called], rows["largest_z"][~called], "o", mfc="none", color=colour, **style
-        )
+        axis.plot(sizes[~called], rows["largest_z"][~called], "o", mfc="none", color=colour)
     limit = table["threshold_z"].replace(np.inf, np.nan).median()
     if np.isfinite(limit):
         axis.axhline(limit, color="k", lw=0.8, ls="--")
