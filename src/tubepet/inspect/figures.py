@@ -86,7 +86,7 @@ def draw_verdicts(table: pd.DataFrame) -> Figure:
         label = f"{defect}: {called.sum()} of {len(rows)} called"
         axis.plot(sizes[called], rows["largest_z"][called], "o", color=colour, label=label)
         axis.plot(sizes[~called], rows["largest_z"][~called], "o", mfc="none", color=colour)
-    limit = table["threshold_z"].replace(np.inf, np.nan).median()
+    limit = table["threshold_z"].astype(float).median()
     if np.isfinite(limit):
         axis.axhline(limit, color="k", lw=0.8, ls="--")
     axis.set(xlabel="size of the defect / mm (0: none)", ylabel="largest z in the part")

@@ -36,6 +36,7 @@ NUM_ROUNDS = 6
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 BLUR_STEPS = (0.02, 0.05, 0.05)  # of finite differences
 LEAST_CORE_MM = 0.5
+LEAST_INFORMATION = 1e-9  # of the activity's logarithm: without events there is none
 MARGIN_VOXELS = 8  # by which a drawing may be moved
 
 
@@ -137,7 +138,7 @@ def _round(
     rates = projected[0] + model.lines.additive
     shares = projected / np.maximum(rates, 1e-12)
     totals = np.array([float((image * model.sensitivity_s).sum()) for image in images])
-    prior = np.concatenate([[0.0], PRIOR**-2.0])
+    prior = np.concatenate([[LEAST_INFORMATION], PRIOR**-2.0])
     information = shares @ shares.T + np.diag(prior)
     gradient = shares.sum(axis=1) - totals - prior * np.concatenate([[0.0], pose])
     step = np.linalg.solve(information, gradient)

@@ -6,6 +6,7 @@ Gumbel distribution, which is fitted to the draws and gives the threshold of the
 asked for. A defect that is found is fitted from then on, and the next is looked for beside it.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,6 +86,7 @@ class Inspection:
     false_call_rate : float
         Of clean parts that get the verdict `DEFECT`.
     threshold_z, largest_z : float
+        Infinite and 0 if nothing can be found.
     p_value : float
         Of the largest.
     indications : list of Indication
@@ -117,7 +119,7 @@ class Inspection:
             "verdict": self.verdict,
             "reason": self.reason,
             "false_call_rate": self.false_call_rate,
-            "threshold_z": self.threshold_z,
+            "threshold_z": self.threshold_z if math.isfinite(self.threshold_z) else None,
             "largest_z": self.largest_z,
             "p_value": self.p_value,
             "indications": [asdict(one) for one in self.indications],

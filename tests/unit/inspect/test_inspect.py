@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tubepet.inspect import judge, kernels, shapes, verdict
+from tubepet import io
+from tubepet.inspect import figures, judge, kernels, shapes, verdict
 from tubepet.inspect.fit import fit
 from tubepet.inspect.part import Part, of_voxels
 from tubepet.phantom import geometry, maps, spec
@@ -15,7 +16,7 @@ from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.simulate.water_phantoms import Engine, Phantom, acquire
-from tubepet.types import Grid, Scanner, Volume
+from tubepet.types import Grid, Listmode, Scanner, Volume
 
 PSF = (blur.Gaussian(0.9, 2.4, 3.2), blur.Gaussian(0.1, 9.0, 9.0))
 SETTINGS = Settings(0, psf=PSF, sensitivity_stride=16)
@@ -166,6 +167,27 @@ def test_too_few_counts_are_no_clean_part(config: dict[str, Any], instrument) ->
     found = look(config, instrument, draw(config, defect="none"), CONCENTRATION / 4000)
     assert found.verdict == verdict.UNKNOWN
     assert found.as_json()["verdict"] == "cannot tell"
+
+
+def test_no_counts_are_no_clean_part(config: dict[str, Any], instrument, tmp_path) -> None:
+    whole = np.empty(0, np.int32)
+    events = Listmode(whole, whole, np.empty(0), np.empty(0, np.uint8))
+    part = of_voxels(draw(config, defect="none"))
+    measured = Measurement(events, part.mu, DURATION_S, events)
+    ranges = {"bubble": [3.0, 6.0], "crack": [0.6, 1.2]}
+    found = verdict.inspect(measured, part, ranges, instrument, SETTINGS, 0.01, 1)
+    assert found.verdict == verdict.UNKNOWN and "0 coincidences" in found.reason
+    score_map = verdict.score_map(found)
+    assert not score_map.array.any()
+    io.write_json(tmp_path / "verdict.json", found.as_json())
+    content = io.read_json(tmp_path / "verdict.json")
+    assert content["threshold_z"] is None
+    clean = {"tube": "a", "family": "round", "defect": "none", "defects": []}
+    table = judge.judged([content], [clean])
+    assert not table["is_called"].any()
+    # the pictures of nothing can be drawn, too
+    figures.draw_verdict(found, score_map, part, "a")
+    figures.draw_verdicts(table)
 
 
 def test_a_shift_of_the_part_is_fitted(config: dict[str, Any], instrument) -> None:
