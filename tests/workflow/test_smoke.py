@@ -101,13 +101,26 @@ def test_enhance_compares_networks_and_filters(copy):
     assert (copy / "results/enhance/figure.png").is_file()
 
 
-def test_snakemakes_own_report_shows_every_stage_but_the_study(copy, tmp_path):
+def test_inspect_gives_every_tube_a_verdict(copy):
+    done = snakemake(copy, "inspect", "results/inspect/literal/verdict.json")
+    assert done.returncode == 0, done.stdout[-5000:]
+    table = pd.read_csv(copy / "results/inspect/verdicts.csv")
+    assert list(table["tube"]) == ["tube_0000", "tube_0001"]
+    assert (table["is_called"] == (table["verdict"] == "defect")).all()
+    assert (copy / "results/inspect/tube_0001/map.png").is_file()
+    # 60 decays: too few for any answer
+    literal = io.read_json(copy / "results/inspect/literal/verdict.json")
+    assert literal["verdict"] == "cannot tell" and literal["threshold_z"] is None
+
+
+def test_snakemakes_own_report_shows_every_stage_of_the_default_run(copy, tmp_path):
     path = tmp_path / "provenance.html"
     done = snakemake(copy, "--report", str(path))
     assert done.returncode == 0, done.stdout
     page = path.read_text()
     categories = set(re.findall(r'category="(.+?)"', "".join(RULES.values())))
-    missing = {name for name in categories if name not in page and not name.endswith(" Study")}
+    beside = (" Study", " Inspect")  # targets of their own
+    missing = {name for name in categories if name not in page and not name.endswith(beside)}
     assert len(categories) > 8 and not missing
     assert "first lines of" in page and "results/report.html" in page
 
