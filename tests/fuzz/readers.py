@@ -144,7 +144,8 @@ def _castor(folder: Path) -> None:
 
 
 def _petsird(folder: Path) -> None:
-    few = crystals.Crystals(*(part[:6] for part in vars(RING).values()))
+    parts = RING.points_mm, RING.normals, RING.areas_mm2, RING.efficiency
+    few = crystals.Crystals(*(part[:6] for part in parts))
     events = EVENTS.at(np.array([0, 1]))
     events.crystal1[:], events.crystal2[:] = [0, 1], [4, 5]
     delayed = events.at(np.array([0]))

@@ -28,7 +28,7 @@ scanner.add_lyso(sim, units)
 foil = sim.add_volume("Box", "crystal")
 foil.size = [2 * mm, 2 * mm, job["thickness_mm"] * mm]
 foil.material = "LYSO"
-physics.set_physics(sim, units, job["physics_list"], physics.CRYSTAL_CUT_MM)
+physics.set_physics(sim, units, job["physics_list"], physics.CRYSTAL_CUT_MM, ["crystal"])
 source = sim.add_source("GenericSource", "beam")
 source.particle = "gamma"
 source.energy.mono = 511 * units.keV

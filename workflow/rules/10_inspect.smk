@@ -49,10 +49,11 @@ rule inspect_tube:
 
 
 rule collect_inspections:
-    """Verdicts of all tubes beside what was there."""
+    """Verdicts of all tubes beside what was there; with shards, of the first tube only."""
     input:
         verdicts=expand(rules.inspect_tube.output.verdict, tube=SINGLE_TUBES),
         truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
     output:
         table="results/inspect/verdicts.csv",
         figure=report(
