@@ -4,6 +4,7 @@ What is fitted is also what no defect may be mistaken for: its directions are pr
 score (`score`).
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,8 +37,10 @@ NUM_ROUNDS = 6
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 BLUR_STEPS = (0.02, 0.05, 0.05)  # of finite differences
 LEAST_CORE_MM = 0.5
-LEAST_INFORMATION = 1e-9  # of the activity's logarithm: without events there is none
+LEAST_KNOWN = 1e-9  # information about the activity's logarithm, without events
 MARGIN_VOXELS = 8  # by which a drawing may be moved
+# Variances and correlations are taken from so many lines, evenly; first derivatives from all.
+MOST_ROWS = 16384
 
 
 class Nuisance(NamedTuple):
@@ -45,17 +48,17 @@ class Nuisance(NamedTuple):
 
     Attributes
     ----------
-    shares : float64 array, shape (k, n)
-        Change of the rate of every event over its rate, per unit of the parameter.
-    totals : float64 array, shape (k,)
-        Change of all expected counts, per unit.
-    prior : float64 array, shape (k,)
-        Information known before, per unit squared.
+    shares : float64 array, shape (k, rows)
+        Change of the rate of some events (`Fitted.rows`) over their rate, per unit.
+    gradient : float64 array, shape (k,)
+        Derivative of the logarithm of likelihood and prior; near 0 where it is fitted.
+    inverse : float64 array, shape (k, k)
+        Covariance of what is fitted, prior included.
     """
 
     shares: Array
-    totals: Array
-    prior: Array
+    gradient: Array
+    inverse: Array
 
 
 @dataclass(frozen=True)
@@ -67,17 +70,21 @@ class Fitted:
     model : Acquisition
         Scatter and randoms, and the sensitivity.
     psf : Kernel
-        With the tail that fits.
+        As it fits.
     activity_bq_mm3 : float
         Of the fluid.
     pose : dict
         By `POSE`, relative to the drawing.
     errors : dict
         Standard deviations of the same.
-    rates : float64 array, shape (n,)
-        Expected on the line of every event, background included, Bq/mm2.
-    trues : float64 array, shape (n,)
-        The part of them that comes straight from the fluid.
+    rates, trues : float64 array, shape (n,)
+        Expected on the line of every event, Bq/mm2: all, and what comes straight from the fluid.
+    gradient : float64 array, shape (nz, ny, nx)
+        Derivative of the log-likelihood by the activity in each voxel, before the blur, mm3/Bq.
+    rows : int64 array, shape (rows,)
+        Some events, evenly taken, for variances and correlations.
+    weight : float
+        Events for which each of them stands.
     nuisance : Nuisance
     """
 
@@ -88,6 +95,9 @@ class Fitted:
     errors: dict[str, float]
     rates: Array
     trues: Array
+    gradient: Array
+    rows: NDArray[np.int64]
+    weight: float
     nuisance: Nuisance
 
     def moved(self, points_mm: Array) -> Array:
@@ -134,19 +144,28 @@ def _round(
     sharp = [scale * image for image in _images(part, grid, pose)]
     images = [blurred(image, grid, psf) for image in sharp]
     images += _blur_changes(sharp[0], grid, psf)
-    projected = np.array([model.lines.forward(image) for image in images])
-    rates = projected[0] + model.lines.additive
-    shares = projected / np.maximum(rates, 1e-12)
-    totals = np.array([float((image * model.sensitivity_s).sum()) for image in images])
-    prior = np.concatenate([[LEAST_INFORMATION], PRIOR**-2.0])
-    information = shares @ shares.T + np.diag(prior)
-    gradient = shares.sum(axis=1) - totals - prior * np.concatenate([[0.0], pose])
-    step = np.linalg.solve(information, gradient)
-    errors = np.sqrt(np.diag(np.linalg.inv(information)))[1:]
+    back, rates = model.lines.em_sums(images[0])
+    gradient = back - model.sensitivity_s
+    rows, weight = some_rows(len(rates), MOST_ROWS)
+    lines = model.lines.part(rows)
+    shares = np.array([lines.forward(image) for image in images]) / np.maximum(rates[rows], 1e-12)
+    known = np.concatenate([[LEAST_KNOWN], PRIOR**-2.0])
+    slope = np.array([float((image * gradient).sum()) for image in images])
+    slope -= known * np.concatenate([[0.0], pose])
+    inverse = np.asarray(np.linalg.inv(weight * (shares @ shares.T) + np.diag(known)), np.float64)
+    errors = np.sqrt(np.diag(inverse))[1:]
     now, sure = (dict(zip(POSE, map(float, v), strict=True)) for v in (pose, errors))
-    nuisance = Nuisance(shares, totals, prior)
-    fitted = Fitted(model, psf, scale, now, sure, rates, projected[0], nuisance)
-    return fitted, step
+    fitted = Fitted(
+        model, psf, scale, now, sure, rates, rates - model.lines.additive, gradient, rows, weight,
+        Nuisance(shares, slope, inverse),
+    )  # fmt: skip
+    return fitted, inverse @ slope
+
+
+def some_rows(num: int, most: int) -> tuple[NDArray[np.int64], float]:
+    """Take rows evenly, at most so many; and for how many each stands."""
+    rows = np.arange(0, num, max(math.ceil(num / most), 1))
+    return rows, num / max(len(rows), 1)
 
 
 def _changed(psf: Kernel, more_tail: float, core_mm: float, axial_mm: float) -> Kernel:
@@ -215,10 +234,11 @@ def _turn(pose: Array) -> tuple[Array, Array]:
     return Rotation.from_rotvec(pose[3:6], degrees=True).as_matrix(), pose[:3]
 
 
-def extended(nuisance: Nuisance, shares: Array, total: float) -> Nuisance:
+def extended(nuisance: Nuisance, shares: Array, slope: float, weight: float) -> Nuisance:
     """Fit one more direction: a defect that was found."""
-    return Nuisance(
-        np.vstack([nuisance.shares, shares]),
-        np.append(nuisance.totals, total),
-        np.append(nuisance.prior, 0.0),
-    )
+    more = np.vstack([nuisance.shares, shares])
+    known = np.linalg.inv(nuisance.inverse)
+    across = weight * (nuisance.shares @ shares)
+    own = weight * float(shares @ shares)
+    whole = np.block([[known, across[:, None]], [across[None, :], np.array([[own]])]])
+    return Nuisance(more, np.append(nuisance.gradient, slope), np.linalg.inv(whole))

@@ -1,4 +1,4 @@
-"""The compiled loop of the stage: line integrals of Gaussian blobs.
+"""The compiled loops of the stage: line integrals of Gaussian blobs, and means over them.
 
 The integral of a Gaussian of any covariance along a line has a closed form, so a defect needs no
 voxels: its volume, its middle and its second moments say what a line counts of it, after the blur
@@ -11,12 +11,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.reconstruct.projection.blur import Kernel, sigmas_mm
+from tubepet.constants import FWHM_PER_SIGMA
+from tubepet.reconstruct.projection.blur import Gaussian, Kernel, blurred, sigmas_mm
 from tubepet.reconstruct.projection.kernels import in_threads
 from tubepet.reconstruct.projection.lines import Lines
+from tubepet.types import Grid
 
 Array = NDArray[np.float64]
 REACH = 18  # half the squared distance, in standard deviations, beyond which a blob is 0
+NEAR = 10  # the same, for sums over voxels
 LINES_PER_TASK = 512
 
 
@@ -49,7 +52,7 @@ def blob_sums(
     float32 array, shape (n, number of owners)
         Content per mm2, times the weights.
     """
-    table = np.stack([_prepared(blobs, *part).T for part in sigmas_mm(psf)])
+    table = np.stack([_prepared(blobs, 2, *part).T for part in sigmas_mm(psf)])
     starts = np.searchsorted(owner, np.arange(owner[-1] + 2)) if len(owner) else np.zeros(1, int)
     sums = np.zeros((len(rows), len(starts) - 1), np.float32)
     ends = lines.points, lines.first[rows], lines.second[rows]
@@ -63,14 +66,89 @@ def blob_sums(
     return sums
 
 
-def _prepared(blobs: Array, share: float, across_mm: float, along_mm: float) -> Array:
-    """Rows of factor, middle and inverse covariance (6), blurred by one part of the kernel."""
+def blob_means(image: Array, grid: Grid, blobs: Array, psf: Kernel) -> Array:
+    """Integrate an image over blobs after the blur of the scanner.
+
+    As much of the blur as all its parts have is added to the blobs, which makes them wide enough to
+    be sampled at voxels; the rest goes over the image.
+
+    Parameters
+    ----------
+    image : float64 array, shape (nz, ny, nx)
+    blobs : float64 array, shape (b, 10)
+        As of `blob_sums`.
+
+    Returns
+    -------
+    float64 array, shape (b,)
+        Sum over voxels of the image times the blurred content per mm3.
+    """
+    psf = psf or (Gaussian(1.0, 0.0, 0.0),)
+    across_mm, along_mm = (min(widths) for widths in zip(*(part[1:] for part in psf), strict=True))
+    rest = tuple(
+        Gaussian(
+            part.share,
+            math.sqrt(part.transaxial_mm**2 - across_mm**2),
+            math.sqrt(part.axial_mm**2 - along_mm**2),
+        )
+        for part in psf
+    )
+    table = _prepared(blobs, 3, *sigmas_mm((Gaussian(1.0, across_mm, along_mm),))[0])
+    reach_mm = np.sqrt(
+        2
+        * NEAR
+        * (blobs[:, [4, 7, 9]] + (np.array([across_mm, across_mm, along_mm]) / FWHM_PER_SIGMA) ** 2)
+    )
+    grid_mm = np.array([*grid.origin_mm, *grid.voxel_mm])
+    sums = np.empty(len(blobs))
+    _means(blurred(image, grid, rest), grid_mm, table, reach_mm, EXP, sums)
+    return sums
+
+
+def _prepared(
+    blobs: Array, dimensions: int, share: float, across_mm: float, along_mm: float
+) -> Array:
+    """Rows of factor, middle and inverse covariance (6), blurred by one part of the kernel.
+
+    The factor is that of a density per mm3, or of its integral along a line (2 dimensions), which
+    takes the covariance along the line on top.
+    """
     covariance = blobs[:, [4, 5, 6, 5, 7, 8, 6, 8, 9]].reshape(-1, 3, 3).copy()
     covariance += np.diag([across_mm**2, across_mm**2, along_mm**2])
     inverse = np.linalg.inv(covariance)
-    factor = share * blobs[:, 0] / (2 * np.pi * np.sqrt(np.linalg.det(covariance)))
+    scale = (2 * np.pi) ** (dimensions / 2) * np.sqrt(np.linalg.det(covariance))
+    factor = share * blobs[:, 0] / scale
     upper = inverse[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]]
     return np.column_stack([factor, blobs[:, 1:4], upper])
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+def _means(image, grid_mm, table, reach_mm, exp, sums):  # type: ignore[no-untyped-def]
+    """Add the sums over the voxels around each blob."""
+    nz, ny, nx = image.shape
+    z0, y0, x0, dz, dy, dx = grid_mm
+    for m in range(len(table)):
+        content, x, y, z, xx, xy, xz, yy, yz, zz = table[m]
+        rx, ry, rz = reach_mm[m]
+        first, last = max(math.ceil((x - rx - x0) / dx), 0), min(int((x + rx - x0) / dx), nx - 1)
+        total = 0.0
+        for k in range(
+            max(math.ceil((z - rz - z0) / dz), 0), min(int((z + rz - z0) / dz), nz - 1) + 1
+        ):
+            qz = z0 + k * dz - z
+            for j in range(
+                max(math.ceil((y - ry - y0) / dy), 0), min(int((y + ry - y0) / dy), ny - 1) + 1
+            ):
+                qy = y0 + j * dy - y
+                square, slope = yy * qy * qy + 2 * yz * qy * qz + zz * qz * qz, xy * qy + xz * qz
+                for i in range(first, last + 1):
+                    qx = x0 + i * dx - x
+                    half = 0.5 * (xx * qx * qx + 2 * slope * qx + square)
+                    at = min(half, REACH) * STEPS_PER_UNIT
+                    low = int(at)
+                    value = exp[low] + (at - low) * (exp[low + 1] - exp[low])
+                    total += image[k, j, i] * value
+        sums[m] = content * total
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})

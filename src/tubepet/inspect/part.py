@@ -1,6 +1,6 @@
 """What is known of a part before it is measured: its drawing, on voxels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ def of_tube(tube: Tube, phantom: dict[str, Any]) -> Part:
     phantom : dict
         Config section `phantom`: voxel_mm and supersampling.
     """
-    return of_voxels(geometry.voxelise(tube, phantom["voxel_mm"], phantom["supersampling"]))
+    clean = replace(tube, defect="none")
+    return of_voxels(geometry.voxelise(clean, phantom["voxel_mm"], phantom["supersampling"]))
 
 
 def onto_image(volume: Volume, grid: Grid) -> Array:

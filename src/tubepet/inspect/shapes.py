@@ -28,14 +28,13 @@ from tubepet.phantom.geometry import (
 
 Array = NDArray[np.float64]
 
-KINDS = ("void", "pit", "groove", "ring_groove", "crack", "thinning")
 # What a class of defect of `phantom.spec` is looked for as: a bubble and an inclusion both leave a
 # hole in the activity, and their attenuation tells them apart only at many counts.
 KIND_OF_CLASS = {
     "bubble": "void", "inclusion": "void", "pit": "pit", "groove": "groove", "crack": "crack",
     "thinning": "thinning",
 }  # fmt: skip
-SPACING_MM = 1.5  # of places in the fluid; those on the surface are a third further apart
+SPACING_MM, WALL_SPACING_MM = 1.5, 2.0  # of places in the fluid, and on its surface
 SIZE_RATIO = 2.0  # of neighbouring sizes, at most
 SMOOTHING_VOXELS = 0.7  # of volume fractions, before a surface is put through them
 WALL_STEP_MM, MAX_WALL_MM, LEAST_WALL_MM = 0.25, 10.0, 0.5
@@ -86,6 +85,13 @@ class Bank:
         has_blob = is_kept[self.owner]
         table = self.table[is_kept].reset_index(drop=True)
         return Bank(table, self.blobs[has_blob], number[self.owner[has_blob]])
+
+    def moved(self, move: Callable[[Array], Array]) -> "Bank":
+        """Put the candidates where the part lies; it turns too little to turn their shapes."""
+        blobs, table = self.blobs.copy(), self.table.copy()
+        blobs[:, 1:4] = move(blobs[:, 1:4])
+        table[["x_mm", "y_mm", "z_mm"]] = move(table[["x_mm", "y_mm", "z_mm"]].to_numpy())
+        return Bank(table, blobs, self.owner)
 
 
 def surface(part: Part, spacing_mm: float) -> Surface:
@@ -144,7 +150,7 @@ def bank(part: Part, ranges_mm: Mapping[str, Sequence[float]]) -> Bank:
     ranges_mm : mapping
         Smallest and largest size of each class of defect (config key `phantom.defect_size_mm`).
     """
-    on_wall = surface(part, SPACING_MM * 4 / 3)
+    on_wall = surface(part, WALL_SPACING_MM)
     pieces = []
     for kind, (low_mm, high_mm) in by_kind(ranges_mm).items():
         for size_mm in sizes_mm(low_mm, high_mm):
@@ -209,10 +215,9 @@ def cut(at: Surface, kind: str, size_mm: float) -> Bank:
 def ring_grooves(part: Part, at: Surface, size_mm: float) -> Bank:
     """Return grooves all around the axis, every `SPACING_MM` along it."""
     z_mm = at.points_mm[:, 2]
-    if len(z_mm) == 0:
-        return cut(at, "groove", size_mm)
-    pieces = []
-    for middle_mm in np.arange(z_mm.min() + size_mm / 2, z_mm.max() - size_mm / 2, SPACING_MM):
+    pieces = [cut(Surface(*(values[:0] for values in at)), "ring_groove", size_mm)]
+    ends_mm = (z_mm.min(), z_mm.max()) if len(z_mm) else (0.0, 0.0)
+    for middle_mm in np.arange(ends_mm[0] + size_mm / 2, ends_mm[1] - size_mm / 2, SPACING_MM):
         is_near = np.abs(z_mm - middle_mm) < SPACING_MM
         if is_near.sum() < 3:
             continue
@@ -226,7 +231,7 @@ def ring_grooves(part: Part, at: Surface, size_mm: float) -> Bank:
         row = ["ring_groove", size_mm, *(blobs[:, 1:4].mean(axis=0)), content]
         table = pd.DataFrame([row], columns=piece.table.columns)
         pieces.append(Bank(table, blobs, np.zeros(len(blobs), np.int64)))
-    return joined(pieces) if pieces else cut(Surface(*(a[:0] for a in at)), "groove", size_mm)
+    return joined(pieces)
 
 
 def _perimeter_mm(part: Part, z_mm: float) -> float:
@@ -273,7 +278,7 @@ def _groove(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array,
 def _ring_groove(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array, Array]:
     """Return a piece of 1 mm, as wide around as points are apart."""
     width = 2 * np.sqrt(size_mm**2 / 4 - depth**2)
-    return width, np.full_like(depth, (SPACING_MM * 4 / 3) ** 2 / 12), width**2 / 12
+    return width, np.full_like(depth, WALL_SPACING_MM**2 / 12), width**2 / 12
 
 
 def _crack(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array, Array]:

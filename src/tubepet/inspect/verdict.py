@@ -11,18 +11,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import gumbel_r, norm
 
 from tubepet import rng
 from tubepet.inspect import shapes
-from tubepet.inspect.fit import Fitted, Nuisance, extended, fit
+from tubepet.inspect.fit import Fitted, extended, fit
 from tubepet.inspect.part import Part
-from tubepet.inspect.score import Scores, expected_changes, information, score, shares
+from tubepet.inspect.score import NUM_DRAWS, Scores, expected_z, score, shares, slopes
 from tubepet.inspect.shapes import Bank
+from tubepet.inspect.sizing import Indication, Neighbours, sized
 from tubepet.logs import log
-from tubepet.phantom.maps import MU_ALUMINIUM_PER_MM, MU_WATER_PER_MM
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.types import Volume
 
@@ -35,42 +34,6 @@ LINES_FOR_INFORMATION = 4000
 MOST_INDICATIONS = 5
 # A drawing that is further off than this is another part, or lies elsewhere.
 MOST_MOVED = {"x_mm": 3.0, "y_mm": 3.0, "z_mm": 3.0, "wider_mm": 0.5}
-LIKELY = 1.92  # loss of log-likelihood at the ends of a 95 % interval
-NUM_SIZES, NEAR_MM = 9, 2.5
-LINES_FOR_SIZES = 20000
-SOLID_PER_MM = MU_ALUMINIUM_PER_MM - MU_WATER_PER_MM
-
-
-@dataclass(frozen=True)
-class Indication:
-    """A place where the measurement differs from the drawing as a defect would make it differ.
-
-    Attributes
-    ----------
-    kind : str
-        The likeliest of `shapes.KINDS`.
-    kinds : dict
-        Probability of every kind, all being as probable before.
-    x_mm, y_mm, z_mm : float
-        In the scanner.
-    size_mm, size_low_mm, size_high_mm : float
-        Likeliest, and 95 % interval; at the end of the range looked at if it is open there.
-    z : float
-        Standard deviations, defects found before being fitted.
-    p_value : float
-        Probability of so large a z anywhere in a part without (further) defects.
-    """
-
-    kind: str
-    kinds: dict[str, float]
-    x_mm: float
-    y_mm: float
-    z_mm: float
-    size_mm: float
-    size_low_mm: float
-    size_high_mm: float
-    z: float
-    p_value: float
 
 
 @dataclass(frozen=True)
@@ -159,11 +122,8 @@ def inspect(
         As `acquisition.model_known`.
     """
     fitted = fit(measured, part, instrument, settings)
-    everything = shapes.bank(part, ranges_mm)
-    everything = _moved(everything, fitted)
-    rough = np.sqrt(
-        np.maximum(information(fitted, everything, fitted.nuisance, LINES_FOR_INFORMATION), 0.0)
-    )
+    everything = shapes.bank(part, ranges_mm).moved(fitted.moved)
+    rough = expected_z(fitted, everything, LINES_FOR_INFORMATION)
     bank = everything.part(rough >= LEAST_EXPECTED_Z)
     log.info("%d of %d candidates can be found at these counts", len(bank), len(everything))
     random = rng.stream(seed, "inspect", "none")
@@ -177,12 +137,13 @@ def inspect(
         return Inspection(
             UNKNOWN, reason, false_call_rate, np.inf, 0.0, 1.0, [], found, fitted, bank, nothing
         )
-    scores = score(fitted, bank, fitted.nuisance, random)
+    scores = score(fitted, bank, fitted.nuisance, NUM_DRAWS, random)
     law = _law(scores)
     threshold = float(np.sqrt(law.isf(false_call_rate)))
     largest = float(scores.z.max())
     found = _found(everything, rough, threshold)
-    indications = _indications(fitted, part, ranges_mm, bank, scores, law, false_call_rate, random)
+    near = Neighbours(fitted, part, ranges_mm)
+    indications = _indications(near, bank, scores, law, false_call_rate, random)
     verdict, reason = _verdict(fitted, indications, found, threshold, largest)
     p_value = _p_value(law, largest)
     log.info("%s: %s", verdict, reason)
@@ -190,14 +151,6 @@ def inspect(
         verdict, reason, false_call_rate, threshold, largest, p_value, indications, found, fitted,
         bank, scores,
     )  # fmt: skip
-
-
-def _moved(bank: Bank, fitted: Fitted) -> Bank:
-    """Put the candidates where the part lies; it turns too little to turn their shapes."""
-    blobs, table = bank.blobs.copy(), bank.table.copy()
-    blobs[:, 1:4] = fitted.moved(blobs[:, 1:4])
-    table[["x_mm", "y_mm", "z_mm"]] = fitted.moved(table[["x_mm", "y_mm", "z_mm"]].to_numpy())
-    return Bank(table, blobs, bank.owner)
 
 
 def _law(scores: Scores) -> Any:
@@ -221,107 +174,25 @@ def _found(bank: Bank, expected_z: Array, threshold: float) -> dict[str, dict[st
 
 
 def _indications(
-    fitted: Fitted, part: Part, ranges_mm: dict[str, list[float]], bank: Bank, scores: Scores,
-    law: Any, false_call_rate: float, random: np.random.Generator,
+    near: Neighbours, bank: Bank, scores: Scores, law: Any, false_call_rate: float,
+    random: np.random.Generator,
 ) -> list[Indication]:  # fmt: skip
     """Find defects one after the other."""
     found: list[Indication] = []
-    nuisance = fitted.nuisance
+    fitted, nuisance = near.fitted, near.fitted.nuisance
     while len(found) < MOST_INDICATIONS:
         best = int(np.argmax(scores.z))
         p_value = _p_value(law, float(scores.z[best]))
         if p_value > false_call_rate:
             break
-        near = _near(fitted, part, ranges_mm, bank.table.iloc[best])
-        indication, own, total = _sized(fitted, near, nuisance, float(scores.z[best]), p_value)
+        around = near.of(bank.table.iloc[best])
+        indication, likeliest = sized(fitted, around, nuisance, float(scores.z[best]), p_value)
         found.append(indication)
-        nuisance = extended(nuisance, own, total)
-        scores = score(fitted, bank, nuisance, random)
+        own = shares(fitted, likeliest, fitted.rows)[:, 0].astype(np.float64)
+        slope = float(slopes(fitted, likeliest)[0])
+        nuisance = extended(nuisance, own, slope, fitted.weight)
+        scores = score(fitted, bank, nuisance, 0, random)  # the law of none stays
     return found
-
-
-def _near(fitted: Fitted, part: Part, ranges_mm: dict[str, list[float]], best: pd.Series) -> Bank:
-    """All kinds that change the activity as the best does, in many sizes, around its place."""
-    place = best[["x_mm", "y_mm", "z_mm"]].to_numpy(np.float64)
-    is_void = best["kind"] == "void"
-    pieces = []
-    on_wall = shapes.surface(part, shapes.SPACING_MM * 2 / 3)
-    here = np.linalg.norm(fitted.moved(on_wall.points_mm) - place, axis=1) < NEAR_MM
-    on_wall = shapes.Surface(*(values[here] for values in on_wall))
-    for kind, (low_mm, high_mm) in shapes.by_kind(ranges_mm).items():
-        if (kind == "void") != is_void:
-            continue
-        for size_mm in np.geomspace(low_mm, high_mm, NUM_SIZES):
-            if is_void:
-                steps = np.arange(-1.5, 1.6, 1.0)
-                offsets = np.stack(np.meshgrid(*[steps] * 3), axis=-1).reshape(-1, 3)
-                pieces.append(shapes.voids(place + offsets, size_mm))
-                continue
-            piece = shapes.cut(on_wall, kind, size_mm)
-            pieces.append(_moved(piece, fitted))
-            if kind == "groove":
-                ring = shapes.ring_grooves(
-                    part, shapes.surface(part, shapes.SPACING_MM * 4 / 3), size_mm
-                )
-                ring = _moved(ring, fitted)
-                pieces.append(ring.part(np.abs(ring.table["z_mm"].to_numpy() - place[2]) < 2.5))
-    return shapes.joined([piece for piece in pieces if len(piece)])
-
-
-def _sized(
-    fitted: Fitted, bank: Bank, nuisance: Nuisance, z: float, p_value: float
-) -> tuple[Indication, Array, float]:
-    """Kind, place and size by the likelihood of whole defects; shares and total of the likeliest.
-
-    A defect changes the attenuation too: a line that crosses the fluid for L mm counts 1 + L mu
-    times as much of a change that puts aluminium where water was (or the reverse).
-    """
-    rows = np.arange(0, len(fitted.rates), max(len(fitted.rates) // LINES_FOR_SIZES, 1))
-    weight = len(fitted.rates) / len(rows)
-    change = shares(fitted, bank, rows).astype(np.float64)
-    length_mm = fitted.trues[rows] / fitted.activity_bq_mm3
-    own = nuisance.shares[:, rows]
-    inverse = np.linalg.inv(weight * (own @ own.T) + np.diag(nuisance.prior))
-    totals = expected_changes(fitted, bank)
-
-    def gain(per_mm: float) -> Array:
-        """Gain of the log-likelihood with each candidate whole."""
-        factor = 1 + length_mm * per_mm
-        mine = change * factor[:, None]
-        ratio = mine.sum(axis=0) / change.sum(axis=0)
-        taken = inverse @ (weight * (own @ mine))
-        rest = mine - own.T @ taken
-        expected = totals * ratio - nuisance.totals @ taken
-        logs = weight * np.log1p(np.maximum(rest, -0.9)).sum(axis=0)
-        return np.asarray(logs - expected)
-
-    is_void = bank.table["kind"].to_numpy() == "void"
-    # a void may be air or metal; whichever explains the events better
-    gains = np.where(
-        is_void, np.maximum(gain(-MU_WATER_PER_MM), gain(SOLID_PER_MM)), gain(SOLID_PER_MM)
-    )
-    table = bank.table.assign(gain=gains)
-    best = int(np.argmax(gains))
-    row = table.iloc[best]
-    of_kind = table.groupby("kind")["gain"].max()
-    weights = np.exp(of_kind - of_kind.max())
-    by_size = table[table["kind"] == row["kind"]].groupby("size_mm")["gain"].max()
-    likely = by_size.index[by_size >= row["gain"] - LIKELY]
-    indication = Indication(
-        kind=str(row["kind"]),
-        kinds={str(k): round(float(v), 3) for k, v in (weights / weights.sum()).items()},
-        x_mm=float(row["x_mm"]),
-        y_mm=float(row["y_mm"]),
-        z_mm=float(row["z_mm"]),
-        size_mm=float(row["size_mm"]),
-        size_low_mm=float(likely.min()),
-        size_high_mm=float(likely.max()),
-        z=z,
-        p_value=p_value,
-    )
-    one = bank.part(np.arange(len(bank)) == best)
-    all_rows = np.arange(len(fitted.rates))
-    return indication, shares(fitted, one, all_rows)[:, 0].astype(np.float64), float(totals[best])
 
 
 def _verdict(

@@ -1,0 +1,65 @@
+"""What could be found at best: the test of a defect whose shape and place are known.
+
+No observer of the same events has a larger expected z for a small defect (Neyman and Pearson), so
+this is the limit that a search over places and shapes is measured against.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubepet.inspect.fit import Fitted
+from tubepet.inspect.part import Part, onto_image
+from tubepet.reconstruct.projection.blur import blurred
+from tubepet.reconstruct.projection.lines import Lines
+from tubepet.types import Volume
+
+Array = NDArray[np.float64]
+
+
+def expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
+    """Return the z that a known defect has on average: the root of Fisher's information.
+
+    Fluid and attenuation change together. What looks like the fitted directions is taken away.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        Of an acquisition of the part without the defect, or with it; the defect is left out of it.
+    drawn, made : Part
+        Without and with the defect, on one grid.
+    """
+    lines = fitted.model.lines.part(fitted.rows)
+    more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
+    through = Lines(drawn.mu.grid, lines.points, lines.first, lines.second).forward(more_mu)
+    lost = fitted.trues[fitted.rows] * through
+    return _root(fitted, lines.forward(_change(fitted, drawn, made)) - lost)
+
+
+def activity_z(fitted: Fitted, drawn: Part, made: Part) -> tuple[float, float]:
+    """Return z of a known defect, of its activity alone, and what it is expected to be."""
+    image = _change(fitted, drawn, made)
+    rates = fitted.model.lines.part(fitted.rows).forward(image)
+    expected = _root(fitted, rates)
+    share = rates / np.maximum(fitted.rates[fitted.rows], 1e-12)
+    own = fitted.nuisance
+    taken = own.inverse @ (fitted.weight * (own.shares @ share))
+    slope = float((image * fitted.gradient).sum() - own.gradient @ taken)
+    return slope / max(expected, 1e-9), expected
+
+
+def _change(fitted: Fitted, drawn: Part, made: Part) -> Array:
+    """Return the change of the blurred image, Bq/mm3."""
+    grid = fitted.model.grid
+    fluid = made.fluid.array.astype(np.float64) - drawn.fluid.array
+    change = onto_image(Volume(fluid, drawn.fluid.grid), grid)
+    return fitted.activity_bq_mm3 * blurred(change, grid, fitted.psf)
+
+
+def _root(fitted: Fitted, change: Array) -> float:
+    """Return the root of the information of a change of the rates of some lines."""
+    share = change / np.maximum(fitted.rates[fitted.rows], 1e-12)
+    cross = fitted.weight * (fitted.nuisance.shares @ share)
+    left = float(fitted.weight * (share @ share) - cross @ fitted.nuisance.inverse @ cross)
+    return math.sqrt(max(left, 0.0))
