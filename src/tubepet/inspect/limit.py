@@ -17,6 +17,8 @@ from tubepet.types import Volume
 
 Array = NDArray[np.float64]
 
+LEAST = 0.1  # of a rate, with a void
+
 
 def expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
     """Return the z that a known defect has on average: the root of Fisher's information.
@@ -26,7 +28,7 @@ def expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
     Parameters
     ----------
     fitted : Fitted
-        Of an acquisition of the part without the defect, or with it; the defect is left out of it.
+        Of an acquisition of the part with the defect.
     drawn, made : Part
         Without and with the defect, on one grid.
     """
@@ -34,19 +36,15 @@ def expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
     more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
     through = Lines(drawn.mu.grid, lines.points, lines.first, lines.second).forward(more_mu)
     lost = fitted.trues[fitted.rows] * through
-    return _root(fitted, lines.forward(_change(fitted, drawn, made)) - lost)
+    return _slope_and_root(fitted, lines.forward(_change(fitted, drawn, made)) - lost, 0.0)[1]
 
 
 def activity_z(fitted: Fitted, drawn: Part, made: Part) -> tuple[float, float]:
     """Return z of a known defect, of its activity alone, and what it is expected to be."""
     image = _change(fitted, drawn, made)
     rates = fitted.model.lines.part(fitted.rows).forward(image)
-    expected = _root(fitted, rates)
-    share = rates / np.maximum(fitted.rates[fitted.rows], 1e-12)
-    own = fitted.nuisance
-    taken = own.inverse @ (fitted.weight * (own.shares @ share))
-    slope = float((image * fitted.gradient).sum() - own.gradient @ taken)
-    return slope / max(expected, 1e-9), expected
+    slope, root = _slope_and_root(fitted, rates, float((image * fitted.gradient).sum()))
+    return slope / max(root, 1e-9), root
 
 
 def _change(fitted: Fitted, drawn: Part, made: Part) -> Array:
@@ -57,9 +55,14 @@ def _change(fitted: Fitted, drawn: Part, made: Part) -> Array:
     return fitted.activity_bq_mm3 * blurred(change, grid, fitted.psf)
 
 
-def _root(fitted: Fitted, change: Array) -> float:
-    """Return the root of the information of a change of the rates of some lines."""
+def _slope_and_root(fitted: Fitted, change: Array, slope: float) -> tuple[float, float]:
+    """Return T and root of F of a change of the rates of some lines, the fit projected out.
+
+    The events hold the defect; a weight of 1 / (1 + change / rate) takes it out of F.
+    """
     share = change / np.maximum(fitted.rates[fitted.rows], 1e-12)
-    cross = fitted.weight * (fitted.nuisance.shares @ share)
-    left = float(fitted.weight * (share @ share) - cross @ fitted.nuisance.inverse @ cross)
-    return math.sqrt(max(left, 0.0))
+    weights = fitted.weight / np.maximum(1 + share, LEAST)
+    cross = fitted.nuisance.shares @ (weights * share)
+    taken = fitted.nuisance.inverse @ cross
+    left = float(weights @ share**2 - cross @ taken)
+    return slope - float(fitted.nuisance.gradient @ taken), math.sqrt(max(left, 0.0))

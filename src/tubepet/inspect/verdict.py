@@ -18,7 +18,7 @@ from tubepet import rng
 from tubepet.inspect import shapes
 from tubepet.inspect.fit import Fitted, extended, fit
 from tubepet.inspect.part import Part
-from tubepet.inspect.score import NUM_DRAWS, Scores, expected_z, score, shares, slopes
+from tubepet.inspect.score import NUM_DRAWS, Candidates, Scores, expected_z, shares, slopes
 from tubepet.inspect.shapes import Bank
 from tubepet.inspect.sizing import Indication, Neighbours, sized
 from tubepet.logs import log
@@ -137,13 +137,14 @@ def inspect(
         return Inspection(
             UNKNOWN, reason, false_call_rate, np.inf, 0.0, 1.0, [], found, fitted, bank, nothing
         )
-    scores = score(fitted, bank, fitted.nuisance, NUM_DRAWS, random)
+    candidates = Candidates(fitted, bank)
+    scores = candidates.score(fitted.nuisance, NUM_DRAWS, random)
     law = _law(scores)
     threshold = float(np.sqrt(law.isf(false_call_rate)))
     largest = float(scores.z.max())
     found = _found(everything, rough, threshold)
     near = Neighbours(fitted, part, ranges_mm)
-    indications = _indications(near, bank, scores, law, false_call_rate, random)
+    indications = _indications(near, bank, candidates, scores, law, false_call_rate, random)
     verdict, reason = _verdict(fitted, indications, found, threshold, largest)
     p_value = _p_value(law, largest)
     log.info("%s: %s", verdict, reason)
@@ -174,8 +175,8 @@ def _found(bank: Bank, expected_z: Array, threshold: float) -> dict[str, dict[st
 
 
 def _indications(
-    near: Neighbours, bank: Bank, scores: Scores, law: Any, false_call_rate: float,
-    random: np.random.Generator,
+    near: Neighbours, bank: Bank, candidates: Candidates, scores: Scores, law: Any,
+    false_call_rate: float, random: np.random.Generator,
 ) -> list[Indication]:  # fmt: skip
     """Find defects one after the other."""
     found: list[Indication] = []
@@ -191,7 +192,7 @@ def _indications(
         own = shares(fitted, likeliest, fitted.rows)[:, 0].astype(np.float64)
         slope = float(slopes(fitted, likeliest)[0])
         nuisance = extended(nuisance, own, slope, fitted.weight)
-        scores = score(fitted, bank, nuisance, 0, random)  # the law of none stays
+        scores = candidates.score(nuisance, 0, random)  # the law of none stays
     return found
 
 
