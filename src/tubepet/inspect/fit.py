@@ -40,7 +40,7 @@ LEAST_CORE_MM = 0.5
 LEAST_KNOWN = 1e-9  # information about the activity's logarithm, without events
 MARGIN_VOXELS = 8  # by which a drawing may be moved
 # Variances and correlations are taken from so many lines, evenly; first derivatives from all.
-MOST_ROWS = 49152
+MOST_ROWS = 32768
 
 
 class Nuisance(NamedTuple):

@@ -92,10 +92,7 @@ class Candidates:
         self.weight, num = fitted.weight, len(fitted.rows)
         self.slopes = slopes(fitted, bank)
         self.blocks = [slice(i, i + LINES_PER_BLOCK) for i in range(0, num, LINES_PER_BLOCK)]
-        # half precision is good to 0.05 %
-        self.shares = [
-            shares(fitted, bank, fitted.rows[block]).astype(np.float16) for block in self.blocks
-        ]
+        self.shares = [shares(fitted, bank, fitted.rows[block]) for block in self.blocks]
 
     def score(self, nuisance: Nuisance, num_draws: int, random: np.random.Generator) -> Scores:
         """Test every candidate.
@@ -112,8 +109,7 @@ class Candidates:
         own, num = nuisance.shares.astype(np.float32), len(self.slopes)
         square, cross = np.zeros(num), np.zeros((len(own), num))
         draws, drawn_own = np.zeros((num_draws, num)), np.zeros((num_draws, len(own)))
-        for block, half in zip(self.blocks, self.shares, strict=True):
-            part = half.astype(np.float32)
+        for block, part in zip(self.blocks, self.shares, strict=True):
             multipliers = random.standard_normal((num_draws, len(part)), np.float32)
             square += np.einsum("ij,ij->j", part, part)
             cross += own[:, block] @ part
@@ -137,8 +133,8 @@ class Candidates:
         """Return the root of the likelihood ratio of some candidates, by Newton's method."""
         fitted = taken[:, which].astype(np.float32)
         chosen = [
-            half[:, which].astype(np.float32) - own[:, block].T @ fitted
-            for block, half in zip(self.blocks, self.shares, strict=True)
+            part[:, which] - own[:, block].T @ fitted
+            for block, part in zip(self.blocks, self.shares, strict=True)
         ]
         amplitude, gain = start[which], np.zeros(len(which))
         for _ in range(NUM_STEPS):

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tubepet.inspect import shapes
-from tubepet.inspect.fit import Fitted, Nuisance
+from tubepet.inspect.fit import Fitted, Nuisance, some_rows
 from tubepet.inspect.part import Part
 from tubepet.inspect.score import shares, slopes
 from tubepet.inspect.shapes import Bank
@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 
 LIKELY = 1.92  # loss of log-likelihood at the ends of a 95 % interval
 NUM_SIZES, NEAR_MM = 9, 2.5
+MOST_ROWS = 8192
 SOLID_PER_MM = MU_ALUMINIUM_PER_MM - MU_WATER_PER_MM
 
 
@@ -96,20 +97,22 @@ def sized(
     A defect changes the attenuation too: a line that crosses the fluid for L mm counts 1 + L mu
     times as much of a change that puts aluminium where water was (or the reverse).
     """
-    rows, weight = fitted.rows, fitted.weight
-    change = shares(fitted, bank, rows).astype(np.float64)
-    length_mm = fitted.trues[rows] / fitted.activity_bq_mm3
+    some, more = some_rows(len(fitted.rows), MOST_ROWS)
+    rows, weight = fitted.rows[some], fitted.weight * more
+    own = nuisance.shares[:, some].astype(np.float32)
+    change = shares(fitted, bank, rows)
+    length_mm = (fitted.trues[rows] / fitted.activity_bq_mm3).astype(np.float32)
     slope = slopes(fitted, bank)
 
     def gain(per_mm: float) -> Array:
         """Gain of the log-likelihood with each candidate whole."""
-        factor = 1 + length_mm * per_mm
+        factor = 1 + length_mm * np.float32(per_mm)
         mine = change * factor[:, None]
         ratio = mine.sum(axis=0) / change.sum(axis=0)
-        taken = nuisance.inverse @ (weight * (nuisance.shares @ mine))
-        rest = mine - nuisance.shares.T @ taken
+        taken = nuisance.inverse @ (weight * (own @ mine))
+        rest = mine - own.T @ taken.astype(np.float32)
         # the first order from all events, what is beyond from some
-        beyond = weight * (np.log1p(np.maximum(rest, -0.9)) - rest).sum(axis=0)
+        beyond = weight * (np.log1p(np.maximum(rest, -0.9)) - rest).sum(axis=0, dtype=np.float64)
         return np.asarray(slope * ratio - nuisance.gradient @ taken + beyond)
 
     is_void = bank.table["kind"].to_numpy() == "void"
