@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from scipy.optimize import minimize_scalar
 
 from tubepet import io
-from tubepet.inspect import figures, judge, kernels, shapes, verdict
-from tubepet.inspect.fit import fit
+from tubepet.inspect import figures, judge, kernels, limit, shapes, verdict
+from tubepet.inspect.fit import Nuisance, extended, fit, some_rows
 from tubepet.inspect.part import Part, of_voxels
+from tubepet.inspect.score import Candidates
 from tubepet.phantom import geometry, maps, spec
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
@@ -93,6 +95,68 @@ def test_a_blob_is_the_same_as_its_voxels_after_the_blur() -> None:
     assert np.abs(expected).max() > 0.5
 
 
+def test_the_mean_over_a_blob_is_that_over_its_voxels_after_the_blur() -> None:
+    grid = Grid.centred((24, 40, 40), (1.0, 0.5, 0.5))
+    z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
+    image = blur.smoothed(np.random.default_rng(3).normal(size=grid.shape), grid, 4.0)
+    bank = shapes.voids(np.array([[-1.25, 0.75, 1.5]]), 4.0)
+    variance = 4.0**2 / 20
+    square = (z - 1.5) ** 2 + (y - 0.75) ** 2 + (x + 1.25) ** 2
+    blob = np.exp(-square / (2 * variance)) / (2 * np.pi * variance) ** 1.5
+    expected = bank.blobs[0, 0] * float((blur.blurred(blob, grid, PSF) * image).sum())
+    got = kernels.blob_means(image, grid, bank.blobs, PSF)
+    # a blob of 0.9 mm sampled on voxels of 1 mm, before it is blurred: some per mille
+    assert got == pytest.approx([expected], rel=0.01)
+    flat = kernels.blob_means(np.ones(grid.shape), grid, bank.blobs, PSF[:1])
+    content = 0.9 * bank.blobs[0, 0] / grid.voxel_volume_mm3
+    assert flat == pytest.approx([content], rel=2e-3)  # cut at 4.5 standard deviations
+
+
+def made_up(num: int, slope: float) -> tuple[Candidates, np.ndarray]:
+    """One candidate that three in ten lines see, and a fit that knows nothing of it."""
+    candidates = Candidates.__new__(Candidates)
+    shares = np.where(np.arange(num) % 10 < 3, 0.5, 0.0).astype(np.float32)[:, None]
+    candidates.weight, candidates.slopes = 1.0, np.array([slope])
+    candidates.blocks, candidates.shares = [slice(0, num)], [shares]
+    return candidates, shares[:, 0].astype(np.float64)
+
+
+@pytest.mark.parametrize("slope", [12.0, 25.0])
+def test_a_large_score_is_the_root_of_the_likelihood_ratio(slope: float) -> None:
+    candidates, share = made_up(400, slope)
+    nothing = Nuisance(np.zeros((1, 400)), np.zeros(1), np.eye(1))
+    got = candidates.score(nothing, 0, np.random.default_rng(1)).z[0]
+
+    def loss(a: float) -> float:
+        return -(a * slope + float((np.log1p(a * share) - a * share).sum()))
+
+    best = minimize_scalar(loss, bounds=(0, 20), method="bounded")
+    # four steps of Newton's method in single precision
+    assert got == pytest.approx(np.sqrt(-2 * best.fun), rel=1e-3)
+    # the score over the root of its information, which the defect's own events make larger
+    assert got > 1.02 * slope / np.sqrt((share**2).sum())
+
+
+def test_what_is_fitted_is_taken_out_of_the_score() -> None:
+    """A direction that looks as the candidate does leaves it no information."""
+    candidates, share = made_up(400, 12.0)
+    same = Nuisance(share[None], np.array([12.0]), np.array([[1 / (share @ share)]]))
+    scores = candidates.score(same, 4, np.random.default_rng(1))
+    assert abs(scores.z[0]) < 1 and scores.expected_z[0] < 0.1
+    # and a second direction, added to one that has nothing to do with it, takes the same
+    other = Nuisance(np.where(share > 0, 0.0, 1.0)[None], np.zeros(1), np.eye(1) / 280)
+    both = extended(other, share, 12.0, 1.0)
+    assert np.linalg.inv(both.inverse) == pytest.approx(np.diag([280.0, share @ share]))
+    assert candidates.score(both, 0, np.random.default_rng(1)).expected_z[0] < 0.1
+
+
+def test_some_rows_stand_for_all() -> None:
+    assert some_rows(10, 20)[0].tolist() == list(range(10)) and some_rows(10, 20)[1] == 1
+    rows, weight = some_rows(10, 4)
+    assert rows.tolist() == [0, 3, 6, 9] and weight == 2.5
+    assert some_rows(0, 4)[1] == 0
+
+
 def test_candidates_lie_where_they_can(config: dict[str, Any]) -> None:
     part = of_voxels(draw(config, defect="none"))
     bank = shapes.bank(part, {"bubble": [3.0, 6.0], "pit": [2.0, 4.0]})
@@ -152,6 +216,29 @@ def at_peak(array: np.ndarray) -> tuple[int, ...]:
 def truth(voxels: geometry.Voxels) -> dict[str, Any]:
     defect = {"size_mm": 6.0, "box_mm": voxels.defect_box_mm}
     return {"tube": "a", "family": "round", "defect": "bubble", "defects": [defect]}
+
+
+def test_the_limit_is_what_a_candidate_of_the_same_shape_expects(config, instrument) -> None:
+    """A bubble of a known place against the bank's balls of its size near it."""
+    voxels = draw(config, defect="bubble", defect_size_mm=6.0, defect_z_mm=-3.0)
+    found = look(config, instrument, voxels, CONCENTRATION)
+    drawn, made = of_voxels(voxels), made_part(voxels)
+    best = limit.expected_z(found.fitted, drawn, made)
+    z, alone = limit.activity_z(found.fitted, drawn, made)
+    middle = np.mean(voxels.defect_box_mm, axis=1)
+    table = found.bank.table
+    is_near = np.linalg.norm(table[["x_mm", "y_mm", "z_mm"]].to_numpy() - middle, axis=1) < 1.5
+    is_near &= ((table["kind"] == "void") & np.isclose(table["size_mm"], 6.0)).to_numpy()
+    # places up to 1.5 mm off; a bubble lets photons through, which makes it smaller
+    assert is_near.any()
+    assert found.scores.expected_z[is_near].mean() == pytest.approx(alone, rel=0.25)
+    assert best < alone
+    assert z == pytest.approx(alone, abs=3)
+
+
+def made_part(voxels: geometry.Voxels) -> Part:
+    arrays = voxels.fluid, voxels.aluminium, maps.mu_per_mm(voxels)
+    return Part(*(Volume(array, voxels.grid) for array in arrays))
 
 
 def test_no_defect_of_a_clean_part_is_called(config: dict[str, Any], instrument) -> None:
