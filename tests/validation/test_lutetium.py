@@ -31,10 +31,10 @@ def runs(root, tmp_path_factory):
     facts = em_tables.prepare("substitute", "", folder / "g4data")
     kept = {}
 
-    def count(path, scanner):
+    def count(path, scanner, seed):
         with uproot.open(path) as file:
             kept["keV"] = 1e3 * file["Singles"]["TotalEnergyDeposit"].array(library="np")
-        return count_singles(path, scanner)
+        return count_singles(path, scanner, seed)
 
     count_singles = gate._count_singles
     with pytest.MonkeyPatch.context() as patch:

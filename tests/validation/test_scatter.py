@@ -105,16 +105,18 @@ def instruments(scanner):
 
 
 def made_of(bore_mm, wall_mm, length_mm, shift_mm):
-    """Labels of a tube, mm."""
+    """Labels of a tube between two layers of air."""
     voxel_mm = 0.5 if bore_mm + wall_mm < 13 else 1.0
     num = 2 * int(np.ceil((bore_mm + wall_mm) / voxel_mm) + 1)
-    centred = Grid.centred((round(length_mm / voxel_mm), num, num), (voxel_mm,) * 3)
+    centred = Grid.centred((round(length_mm / voxel_mm) + 2, num, num), (voxel_mm,) * 3)
     z_mm, y_mm, x_mm = centred.origin_mm
     _, y, x = centred.axes_mm()
     radius_mm = np.hypot(y[:, None], x)
     label = np.where(radius_mm < bore_mm, 1, np.where(radius_mm < bore_mm + wall_mm, 2, 0))
     grid = Grid(centred.shape, centred.voxel_mm, (z_mm, y_mm, x_mm + shift_mm))
-    return Volume(np.broadcast_to(label, grid.shape).astype(np.uint8), grid)
+    labels = np.broadcast_to(label, grid.shape).astype(np.uint8)
+    labels[[0, -1]] = 0
+    return Volume(labels, grid)
 
 
 def chi_square(expected, counted):
