@@ -1,5 +1,5 @@
-# 10 inspect. A side chain (target inspect, not part of the default run): from the coincidences and the drawing of
-# every tube to a verdict. Nothing of the true defect is used but by collect_inspections, which judges.
+# 10 inspect. From the coincidences and the drawing of every tube to a verdict, with no image between them.
+# Nothing of the true defect is used but by collect_inspections, which judges.
 
 
 rule inspect_tube:

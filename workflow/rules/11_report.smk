@@ -170,6 +170,9 @@ rule make_report:
         curves=rules.train_vae.output.curves,
         rebuilt=rules.train_vae.output.reconstructions,
         scree=rules.fit_features.output.scree,
+        verdicts=rules.collect_inspections.output.table,
+        verdicts_figure=rules.collect_inspections.output.figure,
+        maps=expand(rules.inspect_tube.output.figure, tube=SINGLE_TUBES),
         follow=rules.draw_follow.output.figure,
         labels="results/phantom/tube_0000/labels.nii.gz",
         activity="results/phantom/tube_0000/activity.nii.gz",
@@ -196,6 +199,7 @@ rule make_report:
     params:
         models=lookup("generate/models", within=config),
         tubes=TUBES,
+        inspected=SINGLE_TUBES,
         traces=all_tubes("results/reconstruct/{tube}/trace.csv"),
         truths=all_tubes("results/phantom/{tube}/truth.json"),
         stages=stage_of_rule,

@@ -9,7 +9,9 @@ logs.start_log(snakemake.log[0])
 params = snakemake.params
 text = page.make_page(
     Path(snakemake.input.template).read_text(encoding="utf-8"),
-    dict(snakemake.input.items()) | {"traces": params.traces, "truths": params.truths},
+    dict(snakemake.input.items())
+    | {"traces": params.traces, "truths": params.truths}
+    | {"maps": dict(zip(params.inspected, snakemake.input.maps, strict=True))},
     params.models,
     params.tubes,
     params.stages,

@@ -28,6 +28,7 @@ STAGES = {  # by what their rule files are called, whose numbers are the order
     "features": "PCA and PCANet of the positron slices",
     "generate": "generators learn the positron slices",
     "evaluate": "against tubes that no model has seen",
+    "inspect": "a verdict on every tube, from its events and drawing",
     "report": "this page",
 }
 
@@ -64,6 +65,7 @@ def _made(run: Run) -> dict[str, str]:
         "ct": f"{ct['num_slices']} slices, {'stand-in' if ct['is_standin'] else 'real patients'}",
         "generate": ", ".join(run.samples),
         "evaluate": f"{run.records['metrics']['num_test_tubes']} held-out tubes",
+        "inspect": f"{run.tables['verdicts']['is_called'].sum()} parts called",
     }
 
 
@@ -82,7 +84,8 @@ def make_page(
         `workflow/report/page.html` (Jinja2).
     paths : mapping
         Inputs of the rule `make_report` by name; `samples` and `logs` by model, `traces` and
-        `truths` by tube, in the order of `models` and `tubes`.
+        `truths` by tube, in the order of `models` and `tubes`; `maps`: those of inspected tubes
+        by name.
     models, tubes : list of str
     stage_of_rule : mapping
         The rule file (without suffix) of every rule.
@@ -105,12 +108,29 @@ def make_page(
         flow=flow(run, stage_of_rule),
         sections=sections.all_sections(run),
         titles=tables.TITLES,
-        short=in_short(run.recovery, table1),
+        short=[found_in_short(run.tables["verdicts"]), *in_short(run.recovery, table1)],
         notes={key: text.partition("; median of")[0] for key, text in metrics["columns"].items()},
         draws=_draws(metrics["columns"]),
         c2st=_automatic_readers(table1),
         viewer=viewer.viewer_data(run.labels, run.activity, run.image, run.samples),
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
+    )
+
+
+def found_in_short(verdicts: pd.DataFrame) -> str:
+    """Return what the inspection found, and what it called falsely, in one sentence.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        `verdicts.csv`.
+    """
+    has_defect = verdicts["defect"] != "none"
+    right = int(verdicts["is_right_place"].sum())
+    called = int((verdicts["is_called"] & ~has_defect).sum())
+    return (
+        f"Inspection: {right} of {has_defect.sum()} defects were found in the right place; "
+        f"{called} of {(~has_defect).sum()} parts without a defect were called."
     )
 
 

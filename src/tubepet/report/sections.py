@@ -58,7 +58,7 @@ class Run:
     """What a run made, as far as the report shows it."""
 
     records: dict[str, Any]  # JSON: facts, metrics, verdict, slices, ct
-    tables: dict[str, pd.DataFrame]  # table1, counts, cost, provenance, curves
+    tables: dict[str, pd.DataFrame]  # table1, counts, cost, provenance, curves, verdicts
     first_tube: str
     truth: dict[str, Any]  # of the first tube, as are the volumes
     activity: Volume
@@ -81,7 +81,7 @@ def read_run(paths: Mapping[str, Any], models: Sequence[str], tubes: Sequence[st
         records={name: io.read_json(paths[name]) for name in names},
         tables={
             name: io.read_table(paths[name])
-            for name in ("table1", "counts", "cost", "provenance", "curves")
+            for name in ("table1", "counts", "cost", "provenance", "curves", "verdicts")
         },
         first_tube=tubes[0],
         truth=truths[tubes[0]],
@@ -102,8 +102,51 @@ def read_run(paths: Mapping[str, Any], models: Sequence[str], tubes: Sequence[st
 
 def all_sections(run: Run) -> list[Section]:
     """Return the chapters in their order."""
-    parts = (follow, physics, reconstruction, learning, samples, table1, study, provenance)
+    parts = (
+        verdicts,
+        follow,
+        physics,
+        reconstruction,
+        learning,
+        samples,
+        table1,
+        study,
+        provenance,
+    )
     return [part(run) for part in parts]
+
+
+def verdicts(run: Run) -> Section:
+    """Say which parts have a defect, and show one of them."""
+    table = run.tables["verdicts"]
+    found = table[table["is_right_place"]]
+    # one that shows something; of these not the best, but the first
+    shown = str((found if len(found) else table)["tube"].iloc[0])
+    rows = table.drop(columns=["verdict", "distance_mm"])
+    return Section(
+        "verdicts",
+        "Verdicts: is there a defect?",
+        "Every tube's coincidences are compared with its drawing, without any image between them. "
+        "Place, kind and size are those of the likeliest defect. The truth stands beside them "
+        "(columns defect and defect_mm) and was not used. A part in which nothing was found may "
+        "have a defect that is too small for these counts.",
+        pictures=[
+            Picture(
+                "All parts",
+                "The largest z of each part over the size of its defect; full: called. Dashed: the "
+                "threshold. Suspicious: parts of size 0 above it.",
+                run.paths["verdicts_figure"],
+            ),
+            Picture(
+                f"Where the events of {shown} differ from its drawing",
+                "z of the likeliest defect in three sections through the first indication (cross), "
+                "with the outlines of fluid (blue) and wall (white). Values of 3 are common "
+                "somewhere in a part without a defect.",
+                run.paths["maps"][shown],
+            ),
+        ],
+        tables=[("verdicts", rows)],
+    )
 
 
 def follow(run: Run) -> Section:

@@ -37,6 +37,7 @@ ENGINES = {"gate": "GATE", "fast": "tubepet's fast engine"}
 
 TITLES = {
     "counts": "Counts per tube",
+    "verdicts": "Verdicts beside the truth",
     "table1": "Table 1: generators against held-out tubes",
     "provenance": "Where the numbers come from",
     "cost": "Time and memory per rule",
