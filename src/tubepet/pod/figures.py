@@ -50,7 +50,7 @@ def draw_curves(parts: pd.DataFrame, facts: dict[str, Any]) -> Figure:
             colour = f"C{durations.index(row['duration_s']) % 10}"
             _draw(axis, parts[here], row, facts["false_call_rate"], colour)
         axis.axhline(0.9, color="0.6", lw=0.6)
-        axis.set(xscale="log", title=name, ylim=(-0.02 - TICK, 1.02 + TICK), xlabel="size / mm")
+        axis.set(title=name, ylim=(-0.02 - TICK, 1.02 + TICK), xlabel="size / mm")
         if axis.get_lines()[:-1]:  # beside the line at 0.9
             axis.legend(fontsize=7)
     for axis in axes[:, 0]:
@@ -68,11 +68,11 @@ def _draw(axis: Axes, rows: pd.DataFrame, row: dict[str, Any], rate: float, colo
     if "slope" in row["hit_miss"]:
         curve = hit_miss.fit(sizes_mm, hits)
         axis.plot(across, curve.pod(across), color=colour, label=f"{label}, hits and misses")
-        edges = [[hit_miss.bound_mm(curve, pod, side) for pod in BAND] for side in (-1, 1)]
+        low, high = ([hit_miss.bound_mm(curve, pod, side) for pod in BAND] for side in (-1, 1))
+        edges = np.nan_to_num(low, nan=0.0), np.nan_to_num(high, nan=np.inf)  # NaN: no bound
         axis.fill_betweenx(
-            BAND, *np.clip(np.nan_to_num(edges, nan=np.inf), across[0], across[-1]),
-            color=colour, alpha=0.15, lw=0,
-        )  # fmt: skip
+            BAND, *np.clip(edges, across[0], across[-1]), color=colour, alpha=0.15, lw=0
+        )
     if "slope" in row["response"]:
         signals = response.fit(
             sizes_mm, rows["place_z"].to_numpy(np.float64), row["response"]["threshold_z"]

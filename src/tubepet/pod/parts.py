@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from tubepet import io, rng
 from tubepet.inspect.fit import Fitted
 from tubepet.inspect.judge import NEAR_MM, judged
-from tubepet.inspect.part import of_voxels, onto_image
+from tubepet.inspect.part import Part, of_voxels, onto_image
 from tubepet.inspect.verdict import Inspection, inspect
 from tubepet.logs import Bar
 from tubepet.phantom import geometry, maps
 from tubepet.pod.design import CLEAN, Planned
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.read import read_acquisition
 from tubepet.simulate import sources
 from tubepet.simulate.fast import transport
@@ -109,8 +110,9 @@ def _inspected(part: Planned, bench: Bench) -> tuple[Inspection, dict[str, Any],
     truth = maps.truth(part.name, part.tube, voxels, activity.array, bench.seed)
     limit_z = np.nan
     if truth["defects"]:
-        change = voxels.fluid.astype(np.float64) - voxels.nominal_fluid
-        limit_z = _expected_z(found.fitted, Volume(change, voxels.grid))
+        arrays = voxels.fluid, voxels.aluminium, maps.mu_per_mm(voxels)
+        made = Part(*(Volume(array, voxels.grid) for array in arrays))
+        limit_z = _expected_z(found.fitted, drawn, made)
     return found, truth, limit_z
 
 
@@ -144,12 +146,15 @@ def _place_z(found: Inspection, box_mm: list[list[float]]) -> float:
     return float(near.max()) if len(near) else np.nan
 
 
-def _expected_z(fitted: Fitted, change: Volume) -> float:
-    """Return the square root of the Fisher information of a known change of the fluid fraction."""
-    grid = fitted.model.grid
-    image = fitted.activity_bq_mm3 * blur.blurred(onto_image(change, grid), grid, fitted.psf)
+def _expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
+    """Return the root of Fisher's information of a known change of fluid and attenuation."""
+    grid, lines = fitted.model.grid, fitted.model.lines
+    fluid = Volume(made.fluid.array.astype(np.float64) - drawn.fluid.array, drawn.fluid.grid)
+    image = fitted.activity_bq_mm3 * blur.blurred(onto_image(fluid, grid), grid, fitted.psf)
+    more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
+    through = Lines(drawn.mu.grid, lines.points, lines.first, lines.second).forward(more_mu)
+    share = (lines.forward(image) - fitted.trues * through) / np.maximum(fitted.rates, 1e-12)
     own = fitted.nuisance.shares
-    share = fitted.model.lines.forward(image) / np.maximum(fitted.rates, 1e-12)
     cross = own @ share
     taken = np.linalg.solve(own @ own.T + np.diag(fitted.nuisance.prior), cross)
     return float(np.sqrt(max(float(share @ share - cross @ taken), 0.0)))

@@ -105,6 +105,10 @@ def test_goodness_sees_a_curve_that_never_gets_to_one() -> None:
 def test_goodness_keeps_equal_sizes_together() -> None:
     sizes, hits = one_by_one()
     curve = hit_miss.fit(sizes, hits)
+    # groups are the eight doses: Pearson's statistic of the published analysis, two decimals
+    statistic, num_free, p_value = hit_miss.goodness(curve)
+    assert (statistic, num_free) == (pytest.approx(10.03, abs=5e-3), 6)
+    assert p_value == pytest.approx(chi2.sf(statistic, 6))
     shuffled = np.random.default_rng(7).permutation(len(sizes))
     other = hit_miss.fit(sizes[shuffled], hits[shuffled])
     assert hit_miss.goodness(other)[2] == pytest.approx(hit_miss.goodness(curve)[2], rel=1e-6)

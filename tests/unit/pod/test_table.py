@@ -47,7 +47,8 @@ def test_figures_of_known_parts() -> None:
     assert pit["limit"]["a50_mm"] == pytest.approx(3 * np.sqrt(2.326 / 5), rel=0.02)
     assert "none of 20 parts" in crack["hit_miss"]["remark"] and "a50_mm" not in crack["hit_miss"]
     assert "0 of 20 signals" in crack["response"]["remark"]
-    assert "2 % to 2 %" in crack["limit"]["remark"] or "1% to 1%" in crack["limit"]["remark"]
+    # a mean of 0.1 exceeds 2.326 in 1.3 %
+    assert crack["limit"]["remark"] == "it finds 1% to 1% at all sizes"
 
 
 def test_false_calls_with_their_error() -> None:
@@ -84,9 +85,18 @@ def test_facts_are_written_and_curves_drawn(tmp_path) -> None:
     figure = figures.draw_curves(all_parts, facts)
     pit, crack = figure.axes
     labels = [line.get_label() for line in pit.get_lines()]
-    assert [f"0.1 s, {kind}" in labels for kind in ("hits and misses", "signals", "limit")]
+    assert labels[:3] == [f"0.1 s, {kind}" for kind in ("hits and misses", "signals", "limit")]
     assert crack.get_title() == "crack"
     io.write_figure(tmp_path / "pod.png", figure)
+
+
+def test_a_band_without_bounds_is_as_wide_as_the_parts() -> None:
+    few = rows("pit", 4, 1).assign(is_right_place=[False, True, False, True], place_z=np.nan)
+    figure = figures.draw_curves(few, table.summary(few, 0.01))
+    edges = figure.axes[0].collections[-1].get_paths()[0].vertices
+    at = edges[np.isclose(edges[:, 1], 0.5)][:, 0]
+    # four parts bound neither side of a50
+    assert (at.min(), at.max()) == pytest.approx((2.0, 6.0))
 
 
 def test_the_signal_is_that_near_the_defect() -> None:
