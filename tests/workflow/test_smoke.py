@@ -113,6 +113,23 @@ def test_inspect_gives_every_tube_a_verdict(copy):
     assert literal["verdict"] == "cannot tell" and literal["threshold_z"] is None
 
 
+def test_pod_has_the_same_parts_whatever_the_batches(copy):
+    """Nothing is found at toy size, and the table says so; its curves are tested by themselves."""
+    single = "results/inspect/pod/0.1s/bubble_1-1.csv"
+    done = snakemake(copy, "pod", single)
+    assert done.returncode == 0, done.stdout[-5000:]
+    folder = copy / "results/inspect/pod"
+    table = pd.read_csv(folder / "parts.csv").drop(columns="cpu_s")
+    assert list(table["class"].value_counts()[["groove", "bubble", "clean"]]) == [3, 3, 2]
+    alone = pd.read_csv(copy / single).drop(columns="cpu_s")
+    beside = table[table["part"] == "bubble_0001"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, beside, check_exact=True)
+    facts = io.read_json(folder / "pod.json")
+    assert [row["parts"] for row in facts["curves"]] == [3, 3]
+    assert facts["false_calls"][0]["parts"] == 2
+    assert (folder / "pod.png").is_file()
+
+
 def test_snakemakes_own_report_shows_every_stage_of_the_default_run(copy, tmp_path):
     path = tmp_path / "provenance.html"
     done = snakemake(copy, "--report", str(path))

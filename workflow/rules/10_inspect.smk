@@ -1,5 +1,6 @@
-# 10 inspect. From the coincidences and the drawing of every tube to a verdict, with no image between them.
-# Nothing of the true defect is used but by collect_inspections, which judges.
+# 10 inspect. From the coincidences and the drawing of every tube to a verdict, with no image between them. Nothing of
+# the true defect is used but by collect_inspections, which judges. Target pod (not part of the default run): the same
+# for many parts of each class, drawn for it and simulated by the fast engine, and how often their defects are found.
 
 
 rule inspect_tube:
@@ -76,3 +77,78 @@ rule collect_inspections:
         code=code_digest("tubepet.inspect.judge", "tubepet.inspect.figures"),
     script:
         "../scripts/collect_inspections.py"
+
+
+rule pod_batch:
+    """Simulate and inspect some parts of one class, drawn beside the tubes of the run."""
+    input:
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
+    output:
+        table="results/inspect/pod/{duration_s}s/{batch}.csv",
+    log:
+        "logs/pod_batch/{duration_s}s_{batch}.log",
+    benchmark:
+        "results/benchmarks/pod_batch/{duration_s}s_{batch}.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=120,
+    params:
+        scanner=config["scanner"],
+        efficiencies=rules.simulate_tube.params.efficiencies,
+        phantom=phantom_ranges(),
+        protocol=section_keys("protocol", "activity_bq per"),
+        reference_s=config["protocol"]["duration_s"],
+        defect_size_mm=config["pod"]["defect_size_mm"],
+        source={
+            "particle": config["simulate"]["source"],
+            "isotope": config["simulate"]["isotope"],
+            "delay_ns": config["simulate"]["delay_ns"],
+            "device": config["simulate"]["device"],
+            "has_lutetium": config["simulate"]["lutetium"],
+        },
+        background=config["reconstruct"]["background"],
+        stride=config["reconstruct"]["sensitivity_stride"],
+        false_call_rate=config["inspect"]["false_call_rate"],
+        seed=config["seed"],
+        code=code_digest("tubepet.pod.design", "tubepet.pod.parts"),
+    script:
+        "../scripts/pod_batch.py"
+
+
+rule collect_pod:
+    """Probability of detection by class and duration: curves, sizes, and all parts."""
+    input:
+        batches=expand(
+            rules.pod_batch.output.table,
+            duration_s=[f"{s:g}" for s in config["pod"]["durations_s"]],
+            batch=pod.batches(config["pod"]),
+        ),
+    output:
+        parts="results/inspect/pod/parts.csv",
+        facts="results/inspect/pod/pod.json",
+        figure=report(
+            "results/inspect/pod/pod.png",
+            category="10 Inspect",
+            caption="../report/collect_pod.rst",
+            labels={"tube": "all", "figure": "probability of detection"},
+        ),
+    log:
+        "logs/collect_pod.log",
+    benchmark:
+        "results/benchmarks/collect_pod.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(500),
+        runtime=10,
+    params:
+        false_call_rate=config["inspect"]["false_call_rate"],
+        code=code_digest("tubepet.pod.table", "tubepet.pod.figures"),
+    script:
+        "../scripts/collect_pod.py"

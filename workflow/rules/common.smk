@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from snakemake.exceptions import WorkflowError
 
 from tubepet.errors import InputError
-from tubepet.plan import models, outside, shards, validation
+from tubepet.plan import models, outside, pod, shards, validation
 from tubepet.plan.config import checked_config
 from tubepet.plan.provenance import code_digest, share_package
 from tubepet.plan.study import Study
@@ -39,6 +39,8 @@ wildcard_constraints:
     num_train=r"all|\d+",
     i_seed=r"\d+",
     i_candidate=r"\d+",
+    batch=r"[a-z]+_\d+-\d+",
+    duration_s=r"[\d.e+-]+",
 
 
 share_package()

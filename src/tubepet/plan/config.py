@@ -226,6 +226,17 @@ def _not_solid(phantom: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _too_wide(pod: dict[str, Any], bore_radius_mm: list[float]) -> Iterator[str]:
+    """Sentences on defects for the probability of detection that do not fit the narrowest bore."""
+    for name in pod["defects"]:
+        largest_mm = pod["defect_size_mm"][name][1]
+        if largest_mm > 2 * bore_radius_mm[0]:
+            yield (
+                f"pod.defect_size_mm.{name}: got up to {largest_mm:g} mm, expected at most the "
+                f"narrowest bore (twice phantom.bore_radius_mm), {2 * bore_radius_mm[0]:g} mm"
+            )
+
+
 def _no_map(attenuation: str, num_tubes: int) -> Iterator[str]:
     """Say which of the user's attenuation maps is missing, the first of them."""
     names = [] if attenuation in OWN_MAPS else [f"tube_{i:04d}" for i in range(num_tubes)]
@@ -278,7 +289,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """Sentences on keys that are fine alone and impossible together."""
     phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
     bore_mm = layout.bore_mm(Scanner(**scanner))
-    for section in ("phantom", "scanner", "ct"):
+    for section in ("phantom", "scanner", "ct", "pod"):
         ranges = {key: v for key, v in config[section].items() if key not in layout.TABLES}
         for name, (low, high) in _ranges(ranges, section):
             if low > high:
@@ -292,6 +303,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"phantom.bend_mm: got up to {bend_mm:g} mm, expected at most a quarter of the "
             f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
         )
+    yield from _too_wide(config["pod"], phantom["bore_radius_mm"])
     for name, largest_mm, length_mm in _tube_sizes(phantom):
         yield from _misfits(name, largest_mm, length_mm, bore_mm, image)
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2

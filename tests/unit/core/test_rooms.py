@@ -8,9 +8,9 @@ from tests.house import FILES, IMPORTS, ROOT, closure, is_there, room
 
 # From the ground up: a room imports itself and those before it.
 ROOMS = (
-    "core", "plan", "phantom", "simulate", "reconstruct", "inspect", "formats", "dataset", "ct",
-    "training", "pretrain", "features", "generate", "evaluate", "enhance", "study", "validate",
-    "report", "cli",
+    "core", "plan", "phantom", "simulate", "reconstruct", "inspect", "pod", "formats", "dataset",
+    "ct", "training", "pretrain", "features", "generate", "evaluate", "enhance", "study",
+    "validate", "report", "cli",
 )  # fmt: skip
 CONTESTANTS = {"generate", "enhance", "features", "pretrain", "study"}
 # Those of a package of its own, which that test makes.

@@ -1,0 +1,20 @@
+"""Which jobs inspect which parts, for the probability of detection."""
+
+from typing import Any
+
+
+def batches(section: dict[str, Any]) -> list[str]:
+    """Return the names of all batches: class, first and last part, such as ``pit_0-19``.
+
+    Parameters
+    ----------
+    section : dict
+        Config section `pod`.
+    """
+    numbers = dict.fromkeys(section["defects"], section["parts_per_class"])
+    step = section["parts_per_job"]
+    return [
+        f"{name}_{first}-{min(first + step, number) - 1}"
+        for name, number in (numbers | {"clean": section["clean_parts"]}).items()
+        for first in range(0, number, step)
+    ]

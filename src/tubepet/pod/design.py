@@ -1,0 +1,81 @@
+"""Which parts are inspected: of each class so many, sizes evenly spread, all drawn by name."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tubepet import rng
+from tubepet.phantom.spec import Tube, draw_tube
+
+CLEAN = "clean"
+# Expected z grows with about this power of the size near the threshold (limit_z of parts at 0.1 s):
+# less than the volume, for a defect is about as large as the resolution.
+POWERS = {
+    "pit": 2.5, "groove": 2.5, "crack": 1.7, "thinning": 1.5, "inclusion": 2.5, "bubble": 2.5,
+}  # fmt: skip
+GOLDEN = 0.6180339887498949  # its multiples modulo 1 are evenly spread, however many
+
+
+class Planned(NamedTuple):
+    """A part to inspect, and its acquisition."""
+
+    name: str
+    tube: Tube
+    duration_s: float
+
+
+def size_range_mm(
+    range_mm: tuple[float, float], defect: str, duration_s: float, reference_s: float
+) -> tuple[float, float]:
+    """Move a range of sizes from one duration to another: z is proportional to sqrt(time)."""
+    factor = (reference_s / duration_s) ** (0.5 / POWERS[defect])
+    return range_mm[0] * factor, range_mm[1] * factor
+
+
+def looked_for(
+    sizes_mm: Mapping[str, Any], phantom: Mapping[str, Any], duration_s: float, reference_s: float
+) -> dict[str, list[float]]:
+    """Return the ranges of sizes to look for: those of the run and of these parts, by class."""
+    ranges = {name: list(both) for name, both in phantom["defect_size_mm"].items()}
+    for name, range_mm in sizes_mm.items():
+        low, high = size_range_mm(range_mm, name, duration_s, reference_s)
+        known = ranges.get(name, [low, high])
+        ranges[name] = [min(low, known[0]), max(high, known[1])]
+    return ranges
+
+
+def planned(
+    batch: str, duration_s: float, reference_s: float, sizes_mm: Mapping[str, Any],
+    phantom: Mapping[str, Any], seed: int,
+) -> list[Planned]:  # fmt: skip
+    """Draw the parts of a batch. A part depends on its name only, not on its batch.
+
+    Families come in turn; a thinning is inside, for the outside changes no activity. The same part
+    has the same shape at every duration, only its defect is smaller where more is found.
+
+    Parameters
+    ----------
+    batch : str
+        Class, first and last part: ``pit_0-19``.
+    duration_s, reference_s : float
+        Of the acquisition, and the one that `sizes_mm` are for.
+    sizes_mm : mapping
+        [low, high] by class.
+    phantom : mapping
+        Config section `phantom`: families and ranges.
+    """
+    defect, _, numbers = batch.partition("_")
+    first, last = (int(number) for number in numbers.split("-"))
+    parts = []
+    for i in range(first, last + 1):
+        fixed: dict[str, Any] = {"defect": "none" if defect == CLEAN else defect}
+        if defect != CLEAN:
+            low, high = size_range_mm(sizes_mm[defect], defect, duration_s, reference_s)
+            fixed["defect_size_mm"] = low * (high / low) ** ((i + 0.5) * GOLDEN % 1)
+        if defect == "thinning":
+            fixed["thinning_side"] = "inner"
+        tube = draw_tube(
+            f"tube_{i:04d}", phantom, fixed, rng.derived_seed(seed, "pod", defect, i),
+            where=f"pod.defect_size_mm.{defect}",
+        )  # fmt: skip
+        parts.append(Planned(f"{defect}_{i:04d}", tube, duration_s))
+    return parts

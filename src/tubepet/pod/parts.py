@@ -1,0 +1,148 @@
+"""Parts simulated, read as the run reads its tubes, and inspected: one row each."""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tubepet import io, rng
+from tubepet.inspect import limit
+from tubepet.inspect.judge import NEAR_MM, judged
+from tubepet.inspect.part import Part, of_voxels
+from tubepet.inspect.verdict import Inspection, inspect
+from tubepet.logs import Bar
+from tubepet.phantom import geometry, maps
+from tubepet.pod.design import CLEAN, Planned
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
+from tubepet.reconstruct.projection import blur
+from tubepet.reconstruct.read import read_acquisition
+from tubepet.simulate import sources
+from tubepet.simulate.fast import transport
+from tubepet.types import Scanner, Volume
+
+COLUMNS = (
+    "part", "class", "family", "size_mm", "duration_s", "coincidences", "verdict", "is_called",
+    "is_right_place", "largest_z", "threshold_z", "p_value", "place_z", "limit_z", "cpu_s",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all parts share.
+
+    Attributes
+    ----------
+    files : mapping
+        Paths of the run: `calibration`, `sensitivity`, `resolution`.
+    phantom, protocol : mapping
+        Config sections.
+    ranges_mm : mapping
+        Smallest and largest size of each class to look for (`design.looked_for`).
+    source : mapping
+        Keywords of `transport.simulate`: delay_ns, device, particle, isotope, has_lutetium.
+    background : str
+        Config key `reconstruct.background`.
+    stride : int
+        Config key `reconstruct.sensitivity_stride`.
+    """
+
+    scanner: Scanner
+    files: Mapping[str, str]
+    phantom: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    ranges_mm: Mapping[str, list[float]]
+    source: Mapping[str, Any]
+    background: str
+    stride: int
+    false_call_rate: float
+    seed: int
+
+
+def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
+    """Simulate and inspect parts by the fast engine.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`. `size_mm` is that of the defect. `place_z` is the largest z of the candidates
+        within `judge.NEAR_MM` of the defect's box; `limit_z` what z a defect of known shape and
+        place has on average; NaN where there is none. A call in the right place is one whose first
+        indication is that near.
+    """
+    verdicts, truths, rows = [], [], []
+    for part in Bar(plan, desc="parts", unit="part"):
+        began = time.process_time()
+        found, truth, limit_z = _inspected(part, bench)
+        verdicts.append(found.as_json())
+        truths.append(truth)
+        box_mm = truth["defects"][0]["box_mm"] if truth["defects"] else None
+        rows.append({
+            "class": truth["defect"].replace("none", CLEAN),
+            "duration_s": part.duration_s,
+            "coincidences": len(found.fitted.rates),
+            "place_z": _place_z(found, box_mm) if box_mm else np.nan,
+            "limit_z": limit_z,
+            "cpu_s": round(time.process_time() - began, 3),
+        })  # fmt: skip
+    table = judged(verdicts, truths).drop(columns="size_mm")
+    table = table.rename(columns={"tube": "part", "defect_mm": "size_mm"})
+    return pd.concat([table, pd.DataFrame(rows)], axis=1)[list(COLUMNS)]
+
+
+def _inspected(part: Planned, bench: Bench) -> tuple[Inspection, dict[str, Any], float]:
+    """Return the inspection, what is there, and the limit's z."""
+    phantom = bench.phantom
+    voxels = geometry.voxelise(part.tube, phantom["voxel_mm"], phantom["supersampling"])
+    concentration = maps.concentration_bq_mm3(voxels, **bench.protocol)
+    activity = Volume(maps.activity_bq_mm3(voxels, concentration), voxels.grid, "Bq/mm3")
+    drawn = of_voxels(voxels)
+    measured, instrument = _measured(part, voxels, activity, drawn.mu, bench)
+    psf = blur.from_rows(io.read_json(bench.files["resolution"])["fitted"])
+    found = inspect(
+        measured, drawn, dict(bench.ranges_mm), instrument,
+        Settings(0, psf=psf, sensitivity_stride=bench.stride), bench.false_call_rate,
+        rng.derived_seed(bench.seed, "pod", part.name, f"{part.duration_s:g}", "inspect"),
+    )  # fmt: skip
+    truth = maps.truth(part.name, part.tube, voxels, activity.array, bench.seed)
+    limit_z = np.nan
+    if truth["defects"]:
+        arrays = voxels.fluid, voxels.aluminium, maps.mu_per_mm(voxels)
+        made = Part(*(Volume(array, voxels.grid) for array in arrays))
+        limit_z = limit.expected_z(found.fitted, drawn, made)
+    return found, truth, limit_z
+
+
+def _measured(
+    part: Planned, voxels: geometry.Voxels, activity: Volume, mu: Volume, bench: Bench
+) -> tuple[Measurement, Instrument]:
+    """Simulate one acquisition into files and read them."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = ("labels.nii.gz", "activity.nii.gz", "mu.nii.gz", "coincidences.root", "stats.json")
+        paths = {name.partition(".")[0]: str(Path(folder) / name) for name in names}
+        io.write_volume(paths["labels"], Volume(voxels.labels(), voxels.grid))
+        io.write_volume(paths["activity"], activity)
+        io.write_volume(paths["mu"], mu)
+        stats = transport.simulate(
+            part.name, sources.tube_source(paths["labels"], paths["activity"], voxels.grid),
+            sources.total_activity_bq(activity), part.duration_s, bench.scanner,
+            rng.derived_seed(bench.seed, "pod", part.name, f"{part.duration_s:g}", "simulate"),
+            1, paths["coincidences"], **bench.source,
+        )  # fmt: skip
+        io.write_json(paths["stats"], stats)
+        files = {**bench.files, **paths}
+        return read_acquisition(files, bench.scanner, bench.background, part.duration_s)
+
+
+def _place_z(found: Inspection, box_mm: list[list[float]]) -> float:
+    """Return the largest z of the candidates near the defect."""
+    places: NDArray[np.float64] = found.bank.table[["x_mm", "y_mm", "z_mm"]].to_numpy(np.float64)
+    low, high = np.array(box_mm).T
+    away = np.maximum(np.maximum(low - places, places - high), 0.0)
+    near = found.scores.z[np.linalg.norm(away, axis=1) <= NEAR_MM]
+    return float(near.max()) if len(near) else np.nan
