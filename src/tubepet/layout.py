@@ -188,6 +188,8 @@ def efficiencies(scanner: Scanner) -> Array:
                 f"scanner.dead_crystals: got {crystal}, expected ids from 0 to {len(kept) - 1}"
             )
         kept[crystal] = 0.0
+    if not kept.any():
+        raise InputError("scanner.dead_crystals: got all crystals, expected some that are alive")
     return kept
 
 
