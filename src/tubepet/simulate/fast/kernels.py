@@ -1389,7 +1389,9 @@ def singles_of_photons(  # type: ignore[no-untyped-def]
 ):
     """Count singles in the window of photons that enter the ring along its middle.
 
-    They come from everywhere around, as oblique as one over their cosine to the radius says.
+    They come from everywhere around, in a plane with the axis, in which they are as oblique as one
+    over their cosine to the radius says: photons of an object near the axis never cross from
+    column to column without a collision.
     """
     state = random_state(seed, 0)
     crystals, deposits = np.empty(MAX_DEPOSITS, np.int64), np.empty((MAX_DEPOSITS, 2))
@@ -1399,7 +1401,7 @@ def singles_of_photons(  # type: ignore[no-untyped-def]
     for _ in range(num):
         y, x = circle(uniform(state))
         z = (uniform(state) - 0.5) * 2 * ring.pitch_mm
-        u, v, w = deflect(x, y, 0.0, 1 / secant, state)
+        u, v, w = x / secant, y / secant, math.sqrt(1 - 1 / secant**2)
         place = ring.inner_mm + BEYOND_MM
         num_touched, num_born = follow_photon(
             place * x, place * y, z, u, v, w, energy_kev, True, box, ring, air, cosine, electrons,
