@@ -122,7 +122,7 @@ def verdicts(run: Run) -> Section:
     found = table[table["is_right_place"]]
     # one that shows something; of these not the best, but the first
     shown = str((found if len(found) else table)["tube"].iloc[0])
-    rows = table.drop(columns=["verdict", "distance_mm"])
+    rows = table.drop(columns=["is_called", "distance_mm"])
     return Section(
         "verdicts",
         "Verdicts: is there a defect?",
