@@ -81,15 +81,41 @@ class Component:
     derivation: str = ""
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """What the values of an image are.
+
+    Attributes
+    ----------
+    units : str
+        Units (0054,1001), defined terms of DICOM.
+    factor : float
+        What a value is multiplied by to be in these units.
+    description : str
+        Series description.
+    derivation : str
+        How it was derived from others; "": it was not.
+    """
+
+    units: str
+    factor: float
+    description: str
+    derivation: str = ""
+
+
+ACTIVITY = Quantity("BQML", MM3_PER_ML, "Reconstructed activity")
+
+
 def write_series(
-    folder: str | Path, image: Volume, component: Component, settings: dict[str, Any]
-) -> None:
+    folder: str | Path, image: Volume, component: Component, settings: dict[str, Any],
+    quantity: Quantity = ACTIVITY,
+) -> None:  # fmt: skip
     """Write a series into a new folder, one file per slice.
 
     Parameters
     ----------
     image : Volume
-        Activity >= 0, Bq/mm3.
+        Values >= 0; of an activity, Bq/mm3.
     component : Component
     settings : dict
         Go as JSON into ImageComments (0020,4000); `duration_s` is the frame's duration.
@@ -102,16 +128,18 @@ def write_series(
     if Path(folder).exists():
         raise InputError(f"{folder}: exists already, expected a new folder")
     for index in range(image.grid.shape[0]):
-        write_slice(Path(folder) / f"slice_{index:04d}.dcm", image, index, component, settings)
+        path = Path(folder) / f"slice_{index:04d}.dcm"
+        write_slice(path, image, index, component, settings, quantity)
 
 
 def write_slice(
-    path: str | Path, image: Volume, index: int, component: Component, settings: dict[str, Any]
-) -> None:
+    path: str | Path, image: Volume, index: int, component: Component, settings: dict[str, Any],
+    quantity: Quantity = ACTIVITY,
+) -> None:  # fmt: skip
     """Write one slice of a series; see `write_series`."""
     _check(image)
     data = _dataset(PositronEmissionTomographyImageStorage, image, component, settings, index)
-    data.SeriesType, data.Units = ["STATIC", "IMAGE"], "BQML"
+    data.SeriesType, data.Units = ["STATIC", "IMAGE"], quantity.units
     data.CountsSource, data.DecayCorrection = "EMISSION", "NONE"
     data.CorrectedImage, data.CollimatorType = _corrections(settings), "NONE"
     if method := _attenuation(settings):
@@ -119,12 +147,16 @@ def write_slice(
     data.NumberOfSlices = image.grid.shape[0]
     data.ImageIndex = data.InstanceNumber = index + 1
     data.ImageType = _image_type(component)
+    if quantity.derivation:
+        data.DerivationDescription, data.ImageType = quantity.derivation, ["DERIVED", "PRIMARY"]
+    if not component.derivation:
+        data.SeriesDescription = quantity.description
     data.ActualFrameDuration = round(settings.get("duration_s", 0) * 1000)
     data.FrameReferenceTime = "0"
     data.AcquisitionDate = data.AcquisitionTime = ""
     data.RadiopharmaceuticalInformationSequence = []
     data.PatientOrientationCodeSequence = data.PatientGantryRelationshipCodeSequence = []
-    stored, slope = _stored(image.array[index])
+    stored, slope = _stored(image.array[index], quantity.factor)
     data.RescaleSlope, data.RescaleIntercept = slope, "0"
     data.ImagePositionPatient = _position_mm(image, index)
     data.ImageOrientationPatient = AXES
@@ -176,7 +208,7 @@ def write_multiframe(
             UnassignedSharedConvertedAttributesSequence={},
         )
     ]
-    planes = [_stored(plane) for plane in image.array]
+    planes = [_stored(plane, MM3_PER_ML) for plane in image.array]
     data.PerFrameFunctionalGroupsSequence = [
         _items(
             FrameContentSequence={
@@ -209,7 +241,7 @@ def write_multiframe(
 
 def _check(image: Volume) -> None:
     if not (np.isfinite(image.array).all() and (image.array >= 0).all()):
-        raise InputError("image: got negative or non-finite values, expected >= 0 Bq/mm3")
+        raise InputError("image: got negative or non-finite values, expected >= 0 (Bq/mm3)")
 
 
 def _uid(*parts: str) -> str:
@@ -281,8 +313,8 @@ def _attenuation(settings: dict[str, Any]) -> str:
     return str(settings.get("mu") or METHODS.get(kind, ""))[:LO_LENGTH]
 
 
-def _stored(values_bq_mm3: NDArray[np.floating]) -> tuple[NDArray[np.uint16], str]:
-    values = values_bq_mm3.astype(np.float64) * MM3_PER_ML
+def _stored(image: NDArray[np.floating], factor: float) -> tuple[NDArray[np.uint16], str]:
+    values = image.astype(np.float64) * factor
     slope = f"{max(float(values.max()) / MAX_STORED, 1e-30):.9e}"  # DS holds 16 characters
     return np.clip(np.rint(values / float(slope)), 0, MAX_STORED).astype("<u2"), slope
 
