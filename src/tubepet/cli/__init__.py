@@ -12,6 +12,7 @@ import click
 
 from tubepet.cli.dicom import dicom
 from tubepet.cli.doctor import doctor, status
+from tubepet.cli.enhance import enhance
 from tubepet.cli.export import export
 from tubepet.cli.generate import generate
 from tubepet.cli.inspect import inspect
@@ -54,7 +55,8 @@ def main(quiet: bool) -> None:
 
 
 COMMANDS = (
-    reconstruct, inspect, plan, generate, export, dicom, turing, numbers, tables, doctor, status,
+    reconstruct, inspect, plan, enhance, generate, export, dicom, turing, numbers, tables, doctor,
+    status,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

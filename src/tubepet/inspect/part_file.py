@@ -48,41 +48,42 @@ def read_part(path: Path) -> Part:
         If the file is damaged, a key is unknown, missing or of another family, or a value is no
         number or impossible.
     """
-    return of_tube(tube_of(str(path), _content(path)), VOXELS)
+    return of_tube(tube_of(str(path), content(path)), VOXELS)
 
 
-def tube_of(name: str, content: Any) -> Tube:
-    """Return the tube that a file describes; `name` is that of the file, for errors."""
-    if not isinstance(content, dict):
-        raise InputError(f"{name}: got no keys, expected the numbers of a tube (family, length_mm)")
-    if "drawn" in content:
-        return _checked(name, _without_defect(name, content["drawn"]))
-    family = content.get("family")
-    if family not in spec.FAMILIES:
-        raise InputError(
-            f"{name}: family: got {family!r:.60}, expected one of {', '.join(spec.FAMILIES)}"
-        )
-    own = [key for key, owner in FAMILY_KEYS.items() if owner == family]
-    needed = ["family", *LENGTHS, *own]
-    for key in content:
-        if key not in (*needed, "orientation_deg"):
-            raise InputError(
-                f"{name}: {key!s:.60}: got a key that no {family} part has, expected "
-                f"{', '.join(needed)} and, if it is turned, orientation_deg"
-            )
-    for key in needed:
-        if key not in content:
-            raise InputError(f"{name}: {key}: missing, expected it of a {family} part")
-    return _checked(name, asdict(NEUTRAL) | content)
-
-
-def _content(path: Path) -> Any:
+def content(path: Path) -> Any:
+    """Return what a part's YAML or JSON file holds, unchecked."""
     if path.suffix == ".json":
         return io.read_json(path)
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"{path}: got {path.suffix or 'no suffix'}, expected .yaml, .yml or .json")
     with reading(path, "YAML"):
         return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def tube_of(name: str, told: Any) -> Tube:
+    """Return the tube that a file describes; `name` is that of the file, for errors."""
+    if not isinstance(told, dict):
+        raise InputError(f"{name}: got no keys, expected the numbers of a tube (family, length_mm)")
+    if "drawn" in told:
+        return _checked(name, _without_defect(name, told["drawn"]))
+    family = told.get("family")
+    if family not in spec.FAMILIES:
+        raise InputError(
+            f"{name}: family: got {family!r:.60}, expected one of {', '.join(spec.FAMILIES)}"
+        )
+    own = [key for key, owner in FAMILY_KEYS.items() if owner == family]
+    needed = ["family", *LENGTHS, *own]
+    for key in told:
+        if key not in (*needed, "orientation_deg"):
+            raise InputError(
+                f"{name}: {key!s:.60}: got a key that no {family} part has, expected "
+                f"{', '.join(needed)} and, if it is turned, orientation_deg"
+            )
+    for key in needed:
+        if key not in told:
+            raise InputError(f"{name}: {key}: missing, expected it of a {family} part")
+    return _checked(name, asdict(NEUTRAL) | told)
 
 
 def _without_defect(name: str, drawn: Any) -> Mapping[str, Any]:
