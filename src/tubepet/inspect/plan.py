@@ -25,7 +25,7 @@ from tubepet.inspect.part import Part
 from tubepet.inspect.score import information
 from tubepet.inspect.setup import SEED, Calibrated, Search
 from tubepet.inspect.shapes import KIND_OF_CLASS
-from tubepet.inspect.verdict import Inspection
+from tubepet.inspect.verdict import DEFECT, MISFIT, Inspection
 from tubepet.logs import log
 from tubepet.phantom.geometry import AIR, ALUMINIUM, FLUID
 from tubepet.reconstruct.problem import Measurement
@@ -122,6 +122,11 @@ def make_plan(part: Part, calibrated: Calibrated, search: Search, activity_bq_mm
             f"--defects: got none that {len(measured.events)} coincidences of this part show, "
             "expected larger ones"
         )
+    if inspection.verdict in (DEFECT, MISFIT):
+        log.warning(
+            "the simulated part, which has no defect, got: %s (%s); that is a false call, or the "
+            "calibration is too poor", inspection.verdict, inspection.reason,
+        )  # fmt: skip
     bank = shapes.bank(part, search.ranges_mm)
     return Plan(inspection, simulated_s, expected(inspection.fitted, bank))
 
@@ -189,6 +194,10 @@ def as_json(
         "threshold_z": inspection.threshold_z,
         "would_be_found": plan.would_be_found(duration_s).to_dict("records"),
         "needed": needed,
-        "simulated_s": plan.simulated_s,
+        "simulated": {
+            "duration_s": plan.simulated_s,
+            "verdict": inspection.verdict,
+            "reason": inspection.reason,
+        },
         "limits": list(LIMITS),
     }

@@ -153,7 +153,7 @@ def test_too_few_counts_cannot_tell(folder, root, tmp_path) -> None:
         (["--scanner", "SMALL"], "calibration.json: got a calibration of scanner "),
         (["--calibration", "."], "calibration.json: missing, expected the calibration of a run"),
         (["--calibration", "FOREIGN"], "resolution.json: got a resolution of scanner 0"),
-        (["--calibration", "NARROW"], "mm3 of fluid beyond the image"),
+        (["--calibration", "NARROW"], "mm in z, expected some, within 0.0 to 0.0 mm: 2 mm inside"),
         (["--part", "WRONG"], "wall_mm: missing, expected it of a round part"),
         (["--defects", "pit"], "--defects: got 'pit', expected CLASS:LOW-HIGH in mm"),
         (["--defects", "dent:2-4"], "--defects: got 'dent', expected classes of bubble"),
