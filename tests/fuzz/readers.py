@@ -27,9 +27,12 @@ from safetensors.torch import save_file
 from tubepet import checksums, io
 from tubepet.cli.reconstruct import read_scanner
 from tubepet.ct import deeplesion, dicom
-from tubepet.formats import castor, gate, petsird, tables
+from tubepet.enhance import trained as enhancer
+from tubepet.enhance.network import Enhancer
+from tubepet.formats import castor, dicom_pet, gate, petsird, tables
 from tubepet.generate import trained
 from tubepet.generate.models import catalogue
+from tubepet.inspect import part_file
 from tubepet.plan.config import checked_config
 from tubepet.pretrain import vae
 from tubepet.reconstruct.scanner import crystals, fingerprint
@@ -195,6 +198,40 @@ def _generator(folder: Path) -> None:
     io.write_json(folder / "generator.json", facts | {"pixel_mm": 1.0, "slice_mm": 2.0})
 
 
+def _enhancer(folder: Path) -> None:
+    torch.manual_seed(0)
+    arguments = {"channels": 4, "use_memory": False}
+    with io.atomic(folder / "network.safetensors") as part:
+        save_file(Enhancer(**arguments).state_dict(), part)
+    table = pd.DataFrame({"split": ["train"], "family": ["round"]})
+    told = enhancer.trained_on(
+        table,
+        {"scale_bq_mm3": 600.0, "pixel_mm": 1.0, "slice_mm": 2.0},
+        asdict(SCANNER),
+        {"activity_bq": 600, "per": "mm3", "short_s": 0.02, "long_s": 0.4},
+        {"num_pixels": 8, "num_iterations": 5},
+    )
+    facts = {"format": enhancer.FORMAT, "network": "plain", "arguments": arguments}
+    io.write_json(folder / "network.json", facts | {"trained_on": told})
+
+
+def _pet(folder: Path) -> None:
+    image = Volume(np.arange(48.0).reshape(GRID.shape), GRID, "Bq/mm3")
+    dicom_pet.write_series(folder / "s", image, dicom_pet.Component("a"), {"duration_s": 1})
+    dicom_pet.write_multiframe(folder / "m.dcm", image, dicom_pet.Component("a"), {})
+
+
+def _part(folder: Path) -> None:
+    part = {"family": "bent", "length_mm": 4.0, "bore_radius_mm": 2.0, "wall_mm": 1.0}
+    (folder / "p.yaml").write_text(yaml.safe_dump(part | {"bend_mm": 0.5}))
+    io.write_json(folder / "p.json", part | {"bend_mm": 0.5})
+
+
+def _read_part(path: Path) -> None:
+    content = part_file.content(path)
+    part_file.tube_of(str(path), content)
+
+
 def _turing(folder: Path) -> None:
     content = {
         "format": turing.FORMAT, "page": "p", "reader": "r", "session": "s", "started": "t",
@@ -305,6 +342,18 @@ READERS = {
     "generator_json": Reader(
         "generator.json", _generator, lambda path: trained.read_generator(path.parent)
     ),
+    "enhancer_json": Reader(
+        "network.json", _enhancer, lambda path: enhancer.read_trained(path.parent)
+    ),
+    "enhancer_weights": Reader(
+        "network.safetensors", _enhancer, lambda path: enhancer.read_trained(path.parent)
+    ),
+    "dicom_pet_slice": Reader(
+        "s/slice_0001.dcm", _pet, lambda path: dicom_pet.read_image(path.parent)
+    ),
+    "dicom_pet_frames": Reader("m.dcm", _pet, dicom_pet.read_image),
+    "part_yaml": Reader("p.yaml", _part, _read_part),
+    "part_json": Reader("p.json", _part, _read_part),
     "turing": Reader("r.json", _turing, _read_turing, _turing_packed),
     "table_csv": Reader("t.csv", _table("t.csv"), io.read_table),
     "table_parquet": Reader("t.parquet", _table("t.parquet"), io.read_table),

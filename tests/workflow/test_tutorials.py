@@ -10,8 +10,8 @@ pytestmark = pytest.mark.workflow
 TUTORIALS = sorted(p for p in (ROOT / "docs/tutorials").glob("*.md") if p.stem != "index")
 
 
-def test_there_are_six():
-    assert len(TUTORIALS) == 6
+def test_there_are_nine():
+    assert len(TUTORIALS) == 9
     index = (ROOT / "docs/tutorials/index.md").read_text()
     assert all(f"({page.name})" in index for page in TUTORIALS)
 

@@ -108,7 +108,14 @@ rule train_enhancer:
         settings=section_keys(
             "enhance", "channels num_steps batch_size learning_rate adversarial_weight"
         ),
-        code=code_digest("tubepet.enhance.train"),
+        scanner=config["scanner"],
+        protocol=section_keys("protocol", "activity_bq per")
+        | section_keys("enhance", "short_s long_s"),
+        image=section_keys(
+            "reconstruct",
+            "num_pixels num_iterations num_subsets filter_fwhm_mm algorithm prior_strength stopping psf tof",
+        ),
+        code=code_digest("tubepet.enhance.train", "tubepet.enhance.trained"),
     script:
         "../scripts/train_enhancer.py"
 

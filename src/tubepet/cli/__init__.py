@@ -12,9 +12,12 @@ import click
 
 from tubepet.cli.dicom import dicom
 from tubepet.cli.doctor import doctor, status
+from tubepet.cli.enhance import enhance
 from tubepet.cli.export import export
 from tubepet.cli.generate import generate
+from tubepet.cli.inspect import inspect
 from tubepet.cli.numbers import numbers
+from tubepet.cli.plan import plan
 from tubepet.cli.reconstruct import reconstruct
 from tubepet.cli.tables import tables
 from tubepet.cli.turing import turing
@@ -51,5 +54,9 @@ def main(quiet: bool) -> None:
     log.setLevel(logging.ERROR if quiet else logging.INFO)
 
 
-for command in (reconstruct, generate, export, dicom, turing, numbers, tables, doctor, status):
+COMMANDS = (
+    reconstruct, inspect, plan, enhance, generate, export, dicom, turing, numbers, tables, doctor,
+    status,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

@@ -28,6 +28,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     LegacyConvertedEnhancedPETImageStorage,
@@ -37,11 +38,12 @@ from pydicom.uid import (
 
 import tubepet
 from tubepet import io
-from tubepet.errors import InputError
-from tubepet.types import Volume
+from tubepet.errors import InputError, reading
+from tubepet.types import Grid, Volume
 
 MM3_PER_ML = 1000.0
 MAX_STORED = 65535
+MAX_SLICES = 4096
 AXES = [1, 0, 0, 0, 1, 0]  # rows along x, columns along y
 METHODS = {  # of attenuation, by the note of the workflow's images
     "nominal": "map of the drawing without defects",
@@ -81,15 +83,41 @@ class Component:
     derivation: str = ""
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """What the values of an image are.
+
+    Attributes
+    ----------
+    units : str
+        Units (0054,1001), defined terms of DICOM.
+    factor : float
+        What a value is multiplied by to be in these units.
+    description : str
+        Series description.
+    derivation : str
+        How it was derived from others; "": it was not.
+    """
+
+    units: str
+    factor: float
+    description: str
+    derivation: str = ""
+
+
+ACTIVITY = Quantity("BQML", MM3_PER_ML, "Reconstructed activity")
+
+
 def write_series(
-    folder: str | Path, image: Volume, component: Component, settings: dict[str, Any]
-) -> None:
+    folder: str | Path, image: Volume, component: Component, settings: dict[str, Any],
+    quantity: Quantity = ACTIVITY,
+) -> None:  # fmt: skip
     """Write a series into a new folder, one file per slice.
 
     Parameters
     ----------
     image : Volume
-        Activity >= 0, Bq/mm3.
+        Values >= 0; of an activity, Bq/mm3.
     component : Component
     settings : dict
         Go as JSON into ImageComments (0020,4000); `duration_s` is the frame's duration.
@@ -102,16 +130,18 @@ def write_series(
     if Path(folder).exists():
         raise InputError(f"{folder}: exists already, expected a new folder")
     for index in range(image.grid.shape[0]):
-        write_slice(Path(folder) / f"slice_{index:04d}.dcm", image, index, component, settings)
+        path = Path(folder) / f"slice_{index:04d}.dcm"
+        write_slice(path, image, index, component, settings, quantity)
 
 
 def write_slice(
-    path: str | Path, image: Volume, index: int, component: Component, settings: dict[str, Any]
-) -> None:
+    path: str | Path, image: Volume, index: int, component: Component, settings: dict[str, Any],
+    quantity: Quantity = ACTIVITY,
+) -> None:  # fmt: skip
     """Write one slice of a series; see `write_series`."""
     _check(image)
     data = _dataset(PositronEmissionTomographyImageStorage, image, component, settings, index)
-    data.SeriesType, data.Units = ["STATIC", "IMAGE"], "BQML"
+    data.SeriesType, data.Units = ["STATIC", "IMAGE"], quantity.units
     data.CountsSource, data.DecayCorrection = "EMISSION", "NONE"
     data.CorrectedImage, data.CollimatorType = _corrections(settings), "NONE"
     if method := _attenuation(settings):
@@ -119,12 +149,16 @@ def write_slice(
     data.NumberOfSlices = image.grid.shape[0]
     data.ImageIndex = data.InstanceNumber = index + 1
     data.ImageType = _image_type(component)
+    if quantity.derivation:
+        data.DerivationDescription, data.ImageType = quantity.derivation, ["DERIVED", "PRIMARY"]
+    if not component.derivation:
+        data.SeriesDescription = quantity.description
     data.ActualFrameDuration = round(settings.get("duration_s", 0) * 1000)
     data.FrameReferenceTime = "0"
     data.AcquisitionDate = data.AcquisitionTime = ""
     data.RadiopharmaceuticalInformationSequence = []
     data.PatientOrientationCodeSequence = data.PatientGantryRelationshipCodeSequence = []
-    stored, slope = _stored(image.array[index])
+    stored, slope = _stored(image.array[index], quantity.factor)
     data.RescaleSlope, data.RescaleIntercept = slope, "0"
     data.ImagePositionPatient = _position_mm(image, index)
     data.ImageOrientationPatient = AXES
@@ -176,7 +210,7 @@ def write_multiframe(
             UnassignedSharedConvertedAttributesSequence={},
         )
     ]
-    planes = [_stored(plane) for plane in image.array]
+    planes = [_stored(plane, MM3_PER_ML) for plane in image.array]
     data.PerFrameFunctionalGroupsSequence = [
         _items(
             FrameContentSequence={
@@ -207,9 +241,112 @@ def write_multiframe(
     _save(Path(path), data)
 
 
+def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
+    """Read a series (a folder) or a multi-frame file of activity, as written here.
+
+    Returns
+    -------
+    Volume
+        Bq/mm3.
+    dict
+        Settings, from ImageComments; empty if these are no JSON object.
+
+    Raises
+    ------
+    InputError
+        If a file is damaged, compressed, not in Bq/ml, or slices do not make an even, axial stack.
+    """
+    paths = sorted(Path(path).glob("*.dcm")) if Path(path).is_dir() else [Path(path)]
+    if not 0 < len(paths) <= MAX_SLICES:
+        raise InputError(f"{path}: got {len(paths)} files .dcm, expected 1 to {MAX_SLICES}")
+    planes: list[tuple[float, NDArray[np.float64]]] = []
+    for file in paths:
+        with reading(file, "a DICOM PET image as tubepet writes it"):
+            data = _uncompressed(file)
+            planes += _planes(file, data)
+            dy, dx = (float(v) for v in _measures(data).PixelSpacing)
+            x_mm, y_mm = (float(v) for v in _first_position(data)[:2])
+            thickness_mm = float(_measures(data).SliceThickness)
+    planes.sort(key=lambda plane: plane[0])
+    z_mm, array = np.array([z for z, _ in planes]), np.stack([plane for _, plane in planes])
+    steps = np.diff(z_mm)
+    dz = float(steps.mean()) if len(steps) else thickness_mm
+    if not (np.isfinite(array).all() and dz > 0 and np.allclose(steps, dz, atol=1e-3)):
+        raise InputError(
+            f"{path}: expected finite values on slices evenly apart, one at each place"
+        )
+    nz, ny, nx = array.shape
+    grid = Grid((nz, ny, nx), (dz, dy, dx), (float(z_mm[0]), y_mm, x_mm))
+    image = Volume((array / MM3_PER_ML).astype(np.float32), grid, "Bq/mm3")
+    return image, _settings_of(data)
+
+
+def _uncompressed(path: Path) -> FileDataset:
+    """Read a file whose pixels are as many bytes as its header says."""
+    size = path.stat().st_size
+    if size > io.MAX_VOLUME_BYTES:
+        raise InputError(f"{path}: got {size} bytes, expected at most {io.MAX_VOLUME_BYTES}")
+    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    if syntax != ExplicitVRLittleEndian:  # a deflated file may unpack to anything
+        raise InputError(f"{path}: got a transfer syntax {syntax}, expected an uncompressed file")
+    data = pydicom.dcmread(path)
+    wanted = 2 * data.Rows * data.Columns * int(data.get("NumberOfFrames", 1))
+    if len(data.PixelData) != wanted or not 0 < wanted or data.BitsAllocated != 16:
+        raise InputError(
+            f"{path}: got {len(data.PixelData)} bytes of pixels, expected {wanted}, 16 bits each"
+        )
+    return data
+
+
+def _planes(path: Path, data: FileDataset) -> list[tuple[float, NDArray[np.float64]]]:
+    """Height (mm) and values (Bq/ml) of every slice of a file."""
+    stored = np.frombuffer(data.PixelData, "<u2").reshape(-1, data.Rows, data.Columns)
+    if "NumberOfFrames" in data:
+        groups = data.PerFrameFunctionalGroupsSequence
+        units = {one.RealWorldValueMappingSequence[0].LUTLabel for one in groups}
+        slopes = [one.PixelValueTransformationSequence[0].RescaleSlope for one in groups]
+        heights = [one.PlanePositionSequence[0].ImagePositionPatient[2] for one in groups]
+        shared = data.SharedFunctionalGroupsSequence[0]
+        axes = shared.PlaneOrientationSequence[0].ImageOrientationPatient
+    else:
+        units, slopes = {data.Units}, [data.RescaleSlope]
+        heights, axes = [data.ImagePositionPatient[2]], data.ImageOrientationPatient
+    if units != {"BQML"} or [float(v) for v in axes] != AXES:
+        raise InputError(
+            f"{path}: got units {', '.join(map(str, units))} and axes {list(axes)}, expected BQML "
+            f"and {AXES}"
+        )
+    return [
+        (float(z), plane * float(slope))
+        for z, plane, slope in zip(heights, stored, slopes, strict=True)
+    ]
+
+
+def _measures(data: FileDataset) -> Dataset:
+    """Where PixelSpacing and SliceThickness are."""
+    if "NumberOfFrames" in data:
+        return data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    return data
+
+
+def _first_position(data: FileDataset) -> Any:
+    if "NumberOfFrames" in data:
+        first = data.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
+        return first.ImagePositionPatient
+    return data.ImagePositionPatient
+
+
+def _settings_of(data: FileDataset) -> dict[str, Any]:
+    try:
+        settings = json.loads(data.get("ImageComments", ""))
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
 def _check(image: Volume) -> None:
     if not (np.isfinite(image.array).all() and (image.array >= 0).all()):
-        raise InputError("image: got negative or non-finite values, expected >= 0 Bq/mm3")
+        raise InputError("image: got negative or non-finite values, expected >= 0 (Bq/mm3)")
 
 
 def _uid(*parts: str) -> str:
@@ -281,8 +418,8 @@ def _attenuation(settings: dict[str, Any]) -> str:
     return str(settings.get("mu") or METHODS.get(kind, ""))[:LO_LENGTH]
 
 
-def _stored(values_bq_mm3: NDArray[np.floating]) -> tuple[NDArray[np.uint16], str]:
-    values = values_bq_mm3.astype(np.float64) * MM3_PER_ML
+def _stored(image: NDArray[np.floating], factor: float) -> tuple[NDArray[np.uint16], str]:
+    values = image.astype(np.float64) * factor
     slope = f"{max(float(values.max()) / MAX_STORED, 1e-30):.9e}"  # DS holds 16 characters
     return np.clip(np.rint(values / float(slope)), 0, MAX_STORED).astype("<u2"), slope
 

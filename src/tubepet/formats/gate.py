@@ -91,3 +91,9 @@ def _branch_names(path: str | Path, tree: str) -> set[str]:
         check_names(path, "trees", file.keys(recursive=False, cycle=False), [tree])
         branches_of: Any = file[tree]
         return set(branches_of.keys())
+
+
+def trees(path: str | Path) -> set[str]:
+    """Return the names of the trees of a ROOT file."""
+    with reading(path, "a whole ROOT file"), uproot.open(path) as file:
+        return set(file.keys(recursive=False, cycle=False))

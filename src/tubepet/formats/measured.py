@@ -1,0 +1,79 @@
+"""Coincidences of other programs, given to the crystals of a scanner that is calibrated.
+
+What needs the calibration of a scanner (`tubepet inspect`) reads any file of coincidences so:
+crystals of a PETSIRD file and ends of lines become the nearest crystals of the config's scanner.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from tubepet.errors import InputError
+from tubepet.formats import castor, gate, petsird, tables
+from tubepet.formats.gate import MAX_DISTANCE_MM, nearest
+from tubepet.reconstruct.scanner import crystals
+from tubepet.simulate.coincidences import DELAYED_TREE
+from tubepet.types import Listmode, Scanner
+
+
+def read_measured(path: Path, scanner: Scanner) -> tuple[Listmode, Listmode | None]:
+    """Read prompts, and delayed pairs where the file has any place for them.
+
+    Parameters
+    ----------
+    path : Path
+        .root (GATE 9 or 10), .cdh (CASToR), .petsird, or a table of lines (.csv, .parquet).
+    scanner : Scanner
+
+    Returns
+    -------
+    prompts : Listmode
+    delayed : Listmode or None
+        None: not known (no tree `Delayed`, a PETSIRD file without delayed pairs, other formats).
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, empty or of another scanner.
+    """
+    ring, suffix = crystals.of_scanner(scanner), path.suffix.lower()
+    delayed: Listmode | None = None
+    if suffix == ".petsird":
+        prompts, delayed = _of_petsird(path, ring)
+    elif suffix in (".csv", ".parquet"):
+        prompts = _of_lines(path, ring)
+    elif suffix == ".cdh":
+        prompts = castor.read_castor(path, len(ring))
+    else:
+        prompts = gate.read_gate(path, ring.points_mm)
+        if DELAYED_TREE in gate.trees(path):
+            delayed = gate.read_gate(path, ring.points_mm, DELAYED_TREE)
+    if len(prompts) == 0:
+        raise InputError(f"{path}: got no coincidences, expected at least one")
+    return prompts, delayed
+
+
+def _of_petsird(path: Path, ring: crystals.Crystals) -> tuple[Listmode, Listmode | None]:
+    own, prompts, delayed = petsird.read_petsird(path)
+    crystal = nearest(path, own.points_mm, ring.points_mm, MAX_DISTANCE_MM)
+    if len(np.unique(crystal)) < len(own):
+        raise InputError(
+            f"{path}: got {len(own)} crystals that are not those of --scanner, expected the "
+            "scanner of the file"
+        )
+    found = [_renamed(events, crystal) for events in (prompts, delayed)]
+    return found[0], found[1] if len(delayed) else None
+
+
+def _renamed(events: Listmode, crystal: np.ndarray) -> Listmode:
+    return Listmode(
+        crystal[events.crystal1], crystal[events.crystal2], events.time_difference_ns,
+        events.truth, events.time_s,
+    )  # fmt: skip
+
+
+def _of_lines(path: Path, ring: crystals.Crystals) -> Listmode:
+    ends_mm, time_s = tables.read_lines(path)
+    first, second = (nearest(path, ends_mm[:, i], ring.points_mm, MAX_DISTANCE_MM) for i in (0, 1))
+    num = len(first)
+    return Listmode(first, second, np.zeros(num), np.zeros(num, np.uint8), time_s)

@@ -1,0 +1,189 @@
+"""What an inspection away from a run needs: a calibrated scanner, and what is looked for."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tubepet import io
+from tubepet.errors import InputError
+from tubepet.inspect.part import Part
+from tubepet.inspect.shapes import KIND_OF_CLASS
+from tubepet.inspect.verdict import Inspection, inspect
+from tubepet.reconstruct.problem import Instrument, Measurement, Settings
+from tubepet.reconstruct.projection import blur
+from tubepet.reconstruct.read import read_instrument
+from tubepet.reconstruct.scanner import fingerprint
+from tubepet.types import Grid, Scanner
+
+SEED = 2020
+SENSITIVITY_STRIDE = 16  # as the workflow's default
+# As the config's default; a test compares.
+RANGES_MM = {
+    "pit": [2.0, 4.0], "groove": [1.5, 3.0], "crack": [0.6, 1.2], "thinning": [4.0, 8.0],
+    "inclusion": [3.0, 6.0], "bubble": [3.0, 6.0],
+}  # fmt: skip
+MOST_MM = 50.0  # of a defect
+FILES = {
+    "calibration": "calibration.json", "sensitivity": "sensitivity.nii.gz",
+    "resolution": "resolution.json",
+}  # fmt: skip
+HOW = (
+    "`snakemake --cores 2 results/reconstruct/sensitivity.nii.gz results/reconstruct/"
+    "resolution.json --configfile SCANNER.yaml` makes it, in results/reconstruct"
+)
+RANGE = re.compile(r"(\w+):(\d*\.?\d+)-(\d*\.?\d+)")
+MARGIN_MM = 2.0  # of image around the fluid: a blur that is cut looks like a defect
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for.
+
+    Attributes
+    ----------
+    ranges_mm : mapping
+        Smallest and largest size by class of defect.
+    false_call_rate : float
+        Share of clean parts that may be called.
+    """
+
+    ranges_mm: Mapping[str, list[float]]
+    false_call_rate: float
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A scanner that can inspect: what a run leaves of its calibration."""
+
+    instrument: Instrument
+    settings: Settings
+
+    def inspect(self, measured: Measurement, part: Part, search: Search) -> Inspection:
+        """Look for defects in one part; see `verdict.inspect`."""
+        return inspect(
+            measured, part, dict(search.ranges_mm), self.instrument, self.settings,
+            search.false_call_rate, SEED,
+        )  # fmt: skip
+
+
+def read_calibrated(folder: Path | None, scanner: Scanner) -> Calibrated:
+    """Read the calibration that a run leaves in `results/reconstruct`.
+
+    Parameters
+    ----------
+    folder : Path or None
+        With `FILES`.
+
+    Raises
+    ------
+    InputError
+        If there is none, or a file is missing, damaged or of another scanner.
+    """
+    if folder is None:
+        raise InputError(
+            "--calibration: got none, expected the folder with the calibration, sensitivity and "
+            f"resolution of this scanner ({HOW})"
+        )
+    paths = {key: str(folder / name) for key, name in FILES.items()}
+    for path in paths.values():
+        if not Path(path).is_file():
+            raise InputError(f"{path}: missing, expected the calibration of a run ({HOW})")
+    fingerprint.check_calibration(paths["calibration"], io.read_json(paths["calibration"]), scanner)
+    instrument = read_instrument(paths, scanner)
+    psf = _kernel(paths["resolution"], io.read_json(paths["resolution"]), scanner)
+    return Calibrated(instrument, Settings(0, psf=psf, sensitivity_stride=SENSITIVITY_STRIDE))
+
+
+def _kernel(path: str, content: Any, scanner: Scanner) -> blur.Kernel:
+    """Core and tail of a ``resolution.json``, whatever its images were made with."""
+    got = content.get("scanner") if isinstance(content, dict) else None
+    if got != (expected := fingerprint.scanner_hash(scanner)):
+        raise InputError(
+            f"{path}: got a resolution of scanner {got or 'none'}, expected {expected} (another "
+            "scanner: calibrate again)"
+        )
+    rows = content.get("fitted")
+    try:
+        values = np.asarray(rows, np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.ndim != 2 or values.shape[1] != 3 or not (np.isfinite(values) & (values >= 0)).all():
+        raise InputError(
+            f"{path}: fitted: got {rows!r:.60}, expected rows of a share and two widths, mm"
+        )
+    return blur.from_rows(values.tolist())
+
+
+def check_inside(name: object, part: Part, grid: Grid) -> None:
+    """Refuse a part whose fluid, blurred, the image of a calibration would cut.
+
+    Parameters
+    ----------
+    name : object
+        Of the file, for the message.
+    """
+    for axis, used in enumerate(np.nonzero(part.fluid.array > 0)):
+        low_mm, high_mm = (
+            grid.origin_mm[axis] + grid.voxel_mm[axis] * end + sign * MARGIN_MM
+            for end, sign in ((-0.5, 1), (grid.shape[axis] - 0.5, -1))
+        )
+        places_mm = part.fluid.grid.axes_mm()[axis][used]
+        if len(used) == 0 or places_mm.min() < low_mm or places_mm.max() > high_mm:
+            ends_mm = (places_mm.min(), places_mm.max()) if len(used) else (0.0, 0.0)
+            raise InputError(
+                f"{name}: got fluid from {ends_mm[0]:.1f} to {ends_mm[1]:.1f} mm in "
+                f"{'zyx'[axis]}, expected some, within {low_mm:.1f} to {high_mm:.1f} mm: "
+                f"{MARGIN_MM:g} mm inside the image of the calibration (larger: "
+                "reconstruct.num_slices, num_pixels)"
+            )
+
+
+def ranges_of(text: str) -> dict[str, list[float]]:
+    """Read ranges of sizes as they are typed: ``pit:2-4,bubble:3-6``, mm.
+
+    Raises
+    ------
+    InputError
+        If a class is unknown or a range is none.
+    """
+    found: dict[str, Any] = {}
+    for one in text.split(","):
+        match = RANGE.fullmatch(one.strip().removesuffix("mm"))
+        if match is None:
+            raise InputError(
+                f"--defects: got {one.strip()!r:.60}, expected CLASS:LOW-HIGH in mm, for instance "
+                "pit:2-4"
+            )
+        found[match[1]] = [float(size) for size in match.groups()[1:]]
+    return checked_ranges("--defects", found)
+
+
+def checked_ranges(name: str, ranges_mm: Any) -> dict[str, list[float]]:
+    """Return sizes by class of defect if they are any; `name` is where they come from."""
+    if not isinstance(ranges_mm, dict) or not ranges_mm:
+        raise InputError(f"{name}: got {ranges_mm!r:.60}, expected sizes by class of defect, mm")
+    for key, sizes_mm in ranges_mm.items():
+        if key not in KIND_OF_CLASS:
+            raise InputError(
+                f"{name}: got {key!r:.40}, expected classes of {', '.join(KIND_OF_CLASS)}"
+            )
+        is_range = isinstance(sizes_mm, list) and len(sizes_mm) == 2
+        if not is_range or not 0 < check_size(name, sizes_mm[0]) <= check_size(name, sizes_mm[1]):
+            raise InputError(
+                f"{name}: {key}: got {sizes_mm!r:.60}, expected the smaller size first, mm"
+            )
+    return {key: [float(size) for size in sizes] for key, sizes in ranges_mm.items()}
+
+
+def check_size(name: str, size_mm: Any) -> float:
+    """Return a size of a defect, mm, if it is one; `name` is where it comes from."""
+    is_number = isinstance(size_mm, int | float) and not isinstance(size_mm, bool)
+    if not is_number or not 0 < size_mm <= MOST_MM:
+        raise InputError(
+            f"{name}: got a size of {size_mm!r:.40} mm, expected more than 0, at most {MOST_MM:g}"
+        )
+    return float(size_mm)
