@@ -1,12 +1,13 @@
 """What is known of a part before it is measured: its drawing, on voxels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.phantom import geometry, maps
+from tubepet.phantom import geometry, maps, parts
 from tubepet.phantom.spec import Tube
 from tubepet.types import Grid, Volume
 
@@ -23,11 +24,15 @@ class Part:
         Volume fractions, 0 to 1: of what is active, and of what holds it.
     mu : Volume
         Attenuation at 511 keV, 1/mm.
+    fluid_per_mm, wall_per_mm : float
+        That of the fluid, and of the material that most of the wall is made of.
     """
 
     fluid: Volume
     wall: Volume
     mu: Volume
+    fluid_per_mm: float
+    wall_per_mm: float
 
     def on_image(self, grid: Grid) -> Array:
         """Return the fluid fraction on the grid of an image, shape (nz, ny, nx)."""
@@ -35,10 +40,18 @@ class Part:
 
 
 def of_voxels(voxels: geometry.Voxels) -> Part:
-    """Take the drawing of a tube from its voxels."""
+    """Take the drawing of a tube or an own part from its voxels."""
     drawn = voxels.nominal()
-    arrays = drawn.fluid, drawn.aluminium, maps.mu_per_mm(drawn)
-    return Part(*(Volume(array, drawn.grid) for array in arrays))
+    fluid, wall, mu = (
+        Volume(array, drawn.grid) for array in (drawn.fluid, drawn.wall, maps.mu_per_mm(drawn))
+    )
+    walls = [
+        (float(share.sum()), maps.filling_mu_per_mm(one))
+        for one, share in zip(drawn.fillings, drawn.shares, strict=True)
+        if one.activity == 0
+    ]
+    wall_per_mm = max(walls, default=(0.0, 0.0))[1]
+    return Part(fluid, wall, mu, maps.filling_mu_per_mm(drawn.fillings[0]), wall_per_mm)
 
 
 def of_tube(tube: Tube, phantom: dict[str, Any]) -> Part:
@@ -51,6 +64,30 @@ def of_tube(tube: Tube, phantom: dict[str, Any]) -> Part:
         Config section `phantom`: voxel_mm and supersampling.
     """
     return of_voxels(geometry.voxelise(tube, phantom["voxel_mm"], phantom["supersampling"]))
+
+
+def of_truth(facts: dict[str, Any], phantom: dict[str, Any]) -> Part:
+    """Draw what a ``truth.json`` tells of without its defect, a tube or an own part."""
+    if own := facts.get("part"):
+        return of_voxels(parts.draw(f"phantom.parts.{facts['tube']}", own, phantom))
+    return of_tube(replace(Tube(**facts["drawn"]), defect="none"), phantom)
+
+
+def read_part(path: str | Path, phantom: dict[str, Any]) -> Part:
+    """Draw a part of a YAML file (`phantom.parts.read`): numbers of a tube, meshes or labels.
+
+    Parameters
+    ----------
+    path : path
+    phantom : dict
+        Config section `phantom`: voxel_mm and supersampling.
+
+    Raises
+    ------
+    InputError
+        As `phantom.parts.draw`.
+    """
+    return of_voxels(parts.draw(str(path), parts.read(path), phantom))
 
 
 def onto_image(volume: Volume, grid: Grid) -> Array:

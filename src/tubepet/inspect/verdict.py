@@ -22,7 +22,6 @@ from tubepet.inspect.part import Part
 from tubepet.inspect.score import Scores, expected_changes, information, score, shares
 from tubepet.inspect.shapes import Bank
 from tubepet.logs import log
-from tubepet.phantom.maps import MU_ALUMINIUM_PER_MM, MU_WATER_PER_MM
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.types import Volume
 
@@ -38,7 +37,6 @@ MOST_MOVED = {"x_mm": 3.0, "y_mm": 3.0, "z_mm": 3.0, "wider_mm": 0.5}
 LIKELY = 1.92  # loss of log-likelihood at the ends of a 95 % interval
 NUM_SIZES, NEAR_MM = 9, 2.5
 LINES_FOR_SIZES = 20000
-SOLID_PER_MM = MU_ALUMINIUM_PER_MM - MU_WATER_PER_MM
 
 
 @dataclass(frozen=True)
@@ -233,7 +231,9 @@ def _indications(
         if p_value > false_call_rate:
             break
         near = _near(fitted, part, ranges_mm, bank.table.iloc[best])
-        indication, own, total = _sized(fitted, near, nuisance, float(scores.z[best]), p_value)
+        indication, own, total = _sized(
+            fitted, part, near, nuisance, float(scores.z[best]), p_value
+        )  # fmt: skip
         found.append(indication)
         nuisance = extended(nuisance, own, total)
         scores = score(fitted, bank, nuisance, random)
@@ -269,12 +269,12 @@ def _near(fitted: Fitted, part: Part, ranges_mm: dict[str, list[float]], best: p
 
 
 def _sized(
-    fitted: Fitted, bank: Bank, nuisance: Nuisance, z: float, p_value: float
+    fitted: Fitted, part: Part, bank: Bank, nuisance: Nuisance, z: float, p_value: float
 ) -> tuple[Indication, Array, float]:
     """Kind, place and size by the likelihood of whole defects; shares and total of the likeliest.
 
     A defect changes the attenuation too: a line that crosses the fluid for L mm counts 1 + L mu
-    times as much of a change that puts aluminium where water was (or the reverse).
+    times as much of a change that puts wall where fluid was (or the reverse).
     """
     rows = np.arange(0, len(fitted.rates), max(len(fitted.rates) // LINES_FOR_SIZES, 1))
     weight = len(fitted.rates) / len(rows)
@@ -297,9 +297,8 @@ def _sized(
 
     is_void = bank.table["kind"].to_numpy() == "void"
     # a void may be air or metal; whichever explains the events better
-    gains = np.where(
-        is_void, np.maximum(gain(-MU_WATER_PER_MM), gain(SOLID_PER_MM)), gain(SOLID_PER_MM)
-    )
+    solid, air = gain(part.wall_per_mm - part.fluid_per_mm), gain(-part.fluid_per_mm)
+    gains = np.where(is_void, np.maximum(air, solid), solid)
     table = bank.table.assign(gain=gains)
     best = int(np.argmax(gains))
     row = table.iloc[best]
