@@ -217,4 +217,4 @@ def test_a_shift_of_the_part_is_fitted(config: dict[str, Any], instrument) -> No
 def test_a_part_without_fluid_has_no_surface() -> None:
     grid = Grid.centred((6, 6, 6), (1.0, 1.0, 1.0))
     empty = Volume(np.zeros(grid.shape, np.float32), grid)
-    assert len(shapes.surface(Part(empty, empty, empty), 1.0).points_mm) == 0
+    assert len(shapes.surface(Part(empty, empty, empty, 0.0, 0.0), 1.0).points_mm) == 0
