@@ -29,17 +29,18 @@ sim.physics_manager.physics_list_name = "G4EmStandardPhysics"
 sim.physics_manager.global_production_cuts.all = 1 * mm
 sim.world.size = [200 * mm] * 3
 sim.world.material = "G4_AIR"
+materials = objects.add_materials(sim, units, sources.fillings(job["source"] or {}))
 if job["source"]:
     tube = job["source"]
     grid = Grid(**tube["grid"])
-    source = objects.add_tube(sim, units, tube["labels"], tube["activity"], grid)
+    source = objects.add_tube(sim, units, tube["labels"], tube["activity"], grid, materials)
 else:
     water = sim.add_volume("Box", objects.OBJECT)
     water.size = [40 * mm] * 3
     water.material = "G4_WATER"
     source = sim.add_source("GenericSource", "source")
     source.position.type = "point"
-physics.set_positrons(sim, units)
+physics.set_positrons(sim, units, materials)
 objects.shoot(source, units, 1.0, sources.positron_kev(job["isotope"]).tolist())
 source.activity, source.n = 0, job["num"]
 photons = sim.add_actor("PhaseSpaceActor", "photons")

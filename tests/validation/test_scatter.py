@@ -9,6 +9,7 @@ import pytest
 import yaml
 from scipy.stats import chi2
 
+from tubepet.phantom.materials import Material
 from tubepet.reconstruct import calibration
 from tubepet.reconstruct.acquisition import model_acquisition
 from tubepet.reconstruct.background import detection, scatter
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.validation, pytest.mark.xdist_group("objects")]
 
 SEED = 31
 CORE = (blur.Gaussian(1.0, 2.3, 3.6),)  # of calibrate_resolution in the default run
-IRON = tables.Material("iron", {26: 1.0}, 7.874)
+IRON = Material("iron", {26: 1.0}, 7.874)
 CALIBRATION_DECAYS, CALIBRATION_BQ = 5e6, 1e4
 # Half width and half length of the image, mm, and what lies in it: bore radius, wall, length, shift
 # along x (mm), metal, Bq/mm3, decays.
@@ -52,12 +53,8 @@ def scanner(root):
 
 def photons(metal):
     """Tables with this metal in the place of aluminium."""
-    materials = tables.MATERIALS
-    if metal == "iron":
-        tables.MATERIALS = (*materials[:2], IRON, materials[3])
-    found = tables.photons()
-    tables.MATERIALS = materials
-    return found
+    air, water, aluminium = tables.VOXELS
+    return tables.photons((air, water, IRON if metal == "iron" else aluminium))
 
 
 def acquire(what, known, activity_bq, decays, scanner):

@@ -53,7 +53,7 @@ def run(
         config["simulate"]["physics_list"], tables, rng.derived_seed(3, name),
         folder / f"{name}.root", particle=particle, delay_ns=500.0,
     )  # fmt: skip
-    labels, fractions = voxels.labels(), (voxels.fluid, voxels.aluminium)
+    labels, fractions = voxels.labels(), (voxels.fluid, voxels.wall)
     misses = [abs((labels == i + 1).sum() / part.sum() - 1) for i, part in enumerate(fractions)]
     return stats, folder / f"{name}.root", float(max(misses))
 

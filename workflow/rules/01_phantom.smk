@@ -4,7 +4,7 @@
 
 
 rule make_phantom:
-    """Draw one tube and put it on voxels."""
+    """Draw one tube, or take an own part, and put it on voxels."""
     output:
         labels="results/phantom/{tube}/labels.nii.gz",
         activity="results/phantom/{tube}/activity.nii.gz",
@@ -32,11 +32,13 @@ rule make_phantom:
         phantom=phantom_ranges(),
         drawn_as=drawn_as,
         override=tube_override,
+        own=own_part,
         protocol=tube_protocol,
         code=code_digest(
             "tubepet.phantom.spec",
             "tubepet.phantom.geometry",
             "tubepet.phantom.maps",
+            "tubepet.phantom.parts",
             "tubepet.phantom.picture",
         ),
     script:

@@ -327,6 +327,6 @@ rule label_slices:
         grid=slice_grid(),
         num_slices=config["reconstruct"]["num_slices"],
         margin_mm=config["reconstruct"]["slice_margin_mm"],
-        code=code_digest("tubepet.dataset.drawing"),
+        code=code_digest("tubepet.dataset.drawing", "tubepet.phantom.parts"),
     script:
         "../scripts/label_slices.py"

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 
+from tubepet import layout
 from tubepet.errors import InputError
 from tubepet.plan import models, outside, pod, shards, validation
 from tubepet.plan.config import checked_config
 from tubepet.plan.provenance import code_digest, share_package
 from tubepet.plan.study import Study
+from tubepet.types import Scanner
 
 WORKFLOW = Path(str(workflow.current_basedir)).parent
 
@@ -92,13 +94,21 @@ def drawn_as(wildcards):
 
 def phantom_ranges():
     """What tubes are drawn from, without how many they are and what is fixed of some."""
-    left_out = ("num_tubes", "tubes", "tubes_per_job")
+    left_out = ("num_tubes", "tubes", "parts", "tubes_per_job")
     return {k: v for k, v in config["phantom"].items() if k not in left_out}
 
 
 def tube_override(wildcards):
     """What the config fixes of this tube: a change re-runs this tube only."""
     return config["phantom"]["tubes"].get(drawn_as(wildcards), {})
+
+
+def own_part(wildcards):
+    """The part that takes this tube's place, hashes of its files, what it must fit into; else {}."""
+    if not (part := config["phantom"]["parts"].get(drawn_as(wildcards))):
+        return {}
+    room = {"bore_mm": layout.bore_mm(Scanner(**config["scanner"]))} | image_half_mm()
+    return {"part": part, "files": outside.part_files(part), "room": room}
 
 
 def tube_protocol(wildcards):

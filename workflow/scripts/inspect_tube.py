@@ -2,7 +2,6 @@
 
 from tubepet import io, logs
 from tubepet.inspect import figures, part, verdict
-from tubepet.phantom.spec import Tube
 from tubepet.reconstruct.problem import Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.kernels import use_threads
@@ -17,7 +16,7 @@ measured, instrument = read_acquisition(
 )
 # core and tail, whatever the images are made with: the events are compared with the drawing
 psf = blur.from_rows(io.read_json(files["resolution"])["fitted"])
-drawn = part.of_tube(Tube(**io.read_json(files["truth"])["drawn"]), params.phantom)
+drawn = part.of_truth(io.read_json(files["truth"]), params.phantom)
 found = verdict.inspect(
     measured, drawn, params.phantom["defect_size_mm"], instrument,
     Settings(0, psf=psf, sensitivity_stride=params.stride), params.false_call_rate, params.seed,

@@ -6,11 +6,12 @@ from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
 name, params, files = snakemake.wildcards.tube, snakemake.params, snakemake.input
-activity = io.read_volume(files.activity)
+activity, truth = io.read_volume(files.activity), io.read_json(files.truth)
 if params.geometry == "analytic":
-    source = sources.solid_source(io.read_json(files.truth))
+    source = sources.solid_source(truth)
 else:
-    source = sources.tube_source(files.labels, files.activity, activity.grid)
+    own = truth.get("fillings", ())
+    source = sources.tube_source(files.labels, files.activity, activity.grid, own)
 stats = engines.simulate(
     engine=params.engine,
     name=name,

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter1d
 from tubepet import io
 from tubepet.constants import FWHM_PER_SIGMA
 from tubepet.errors import InputError
-from tubepet.phantom.geometry import FLUID, defect_half_length_mm, materials
+from tubepet.phantom.geometry import FLUID, Sampled, defect_half_length_mm, materials
 from tubepet.phantom.spec import Tube, draw_tube
 
 # Sample points per voxel across and along. Across, 3 give a pixel on an edge 18 levels; the
@@ -84,12 +84,12 @@ class Drawings:
     end_mm: NDArray[np.float64]
 
 
-def draw_slices(tube: Tube, z_mm: NDArray[np.float64], grid: SliceGrid) -> Drawings:
+def draw_slices(tube: Tube | Sampled, z_mm: NDArray[np.float64], grid: SliceGrid) -> Drawings:
     """Draw cross sections of a tube.
 
     Parameters
     ----------
-    tube : Tube
+    tube : Tube or Sampled
     z_mm : float64 array, shape (n,)
         Centres of the slices, in any order.
     grid : SliceGrid
@@ -128,7 +128,7 @@ def draw_slices(tube: Tube, z_mm: NDArray[np.float64], grid: SliceGrid) -> Drawi
 
 
 def _planes(
-    tube: Tube, planes_mm: NDArray[np.float64], grid: SliceGrid
+    tube: Tube | Sampled, planes_mm: NDArray[np.float64], grid: SliceGrid
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
     """Per plane: share of fluid (p, H, W), where the defect changes it, fluid gained in pixels."""
     num, size = grid.num_pixels, grid.num_pixels * SAMPLES_ACROSS
@@ -140,7 +140,9 @@ def _planes(
     for start in range(0, len(planes_mm), CHUNK):
         part = slice(start, start + CHUNK)
         points = (place[None, None, :], place[None, :, None], planes_mm[part, None, None])
-        made, whole = materials(tube, *points)
+        made, whole = (
+            materials(tube, *points) if isinstance(tube, Tube) else tube.materials(*points)
+        )
         fluid[part] = (made == FLUID).reshape(blocks).mean(axis=(2, 4), dtype=np.float32)
         if tube.defect != "none":
             changed[part] = (made != whole).reshape(blocks).any(axis=(2, 4))
@@ -185,7 +187,7 @@ def label_table(drawings: Drawings, grid: SliceGrid) -> pd.DataFrame:
 def draw_dataset(
     paths: Mapping[str, str | os.PathLike[str]],
     table: pd.DataFrame,
-    tubes: Mapping[str, Tube],
+    tubes: Mapping[str, Tube | Sampled],
     grid: SliceGrid,
 ) -> pd.DataFrame:
     """Draw every slice of the dataset, tube by tube.
@@ -197,7 +199,7 @@ def draw_dataset(
         (uint8), all of shape (N, H, W); see `Drawings`.
     table : DataFrame
         ``slices.parquet``: the slices of a tube in consecutive rows.
-    tubes : mapping of Tube
+    tubes : mapping of Tube or Sampled
         By name, as they were simulated.
     grid : SliceGrid
 

@@ -38,6 +38,7 @@ ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 BLUR_STEPS = (0.02, 0.05, 0.05)  # of finite differences
 LEAST_CORE_MM = 0.5
 LEAST_KNOWN = 1e-9  # information about the activity's logarithm, without events
+ALONE = 1.001  # two directions that are one have an inverse, too
 MARGIN_VOXELS = 8  # by which a drawing may be moved
 # Variances and correlations are taken from so many lines, evenly; first derivatives from all.
 MOST_ROWS = 32768
@@ -235,10 +236,10 @@ def _turn(pose: Array) -> tuple[Array, Array]:
 
 
 def extended(nuisance: Nuisance, shares: Array, slope: float, weight: float) -> Nuisance:
-    """Fit one more direction: a defect that was found."""
+    """Fit one more direction: a defect that was found, perhaps where another was found before."""
     more = np.vstack([nuisance.shares, shares])
     known = np.linalg.inv(nuisance.inverse)
     across = weight * (nuisance.shares @ shares)
-    own = weight * float(shares @ shares)
+    own = ALONE * weight * float(shares @ shares)
     whole = np.block([[known, across[:, None]], [across[None, :], np.array([[own]])]])
     return Nuisance(more, np.append(nuisance.gradient, slope), np.linalg.inv(whole))

@@ -1,12 +1,13 @@
 """What is known of a part before it is measured: its drawing, on voxels."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.phantom import geometry, maps
+from tubepet.phantom import geometry, maps, parts
 from tubepet.phantom.spec import Tube
 from tubepet.types import Grid, Volume
 
@@ -23,11 +24,33 @@ class Part:
         Volume fractions, 0 to 1: of what is active, and of what holds it.
     mu : Volume
         Attenuation at 511 keV, 1/mm.
+    labels : Volume
+        What holds most of each voxel: 0 air, then the fillings.
+    fillings : tuple of Filling
+        What the labels 1, 2, .. stand for, the fluid first.
     """
 
     fluid: Volume
     wall: Volume
     mu: Volume
+    labels: Volume
+    fillings: tuple[geometry.Filling, ...]
+
+    @property
+    def fluid_per_mm(self) -> float:
+        """Attenuation of the fluid."""
+        return maps.filling_mu_per_mm(self.fillings[0])
+
+    @property
+    def wall_per_mm(self) -> float:
+        """Attenuation of the material that most of the wall is made of; 0 without a wall."""
+        counts = np.bincount(self.labels.array.ravel(), minlength=len(self.fillings) + 1)[1:]
+        walls = [
+            (int(num), maps.filling_mu_per_mm(one))
+            for one, num in zip(self.fillings, counts, strict=True)
+            if one.activity == 0
+        ]
+        return max(walls, default=(0, 0.0))[1]
 
     def on_image(self, grid: Grid) -> Array:
         """Return the fluid fraction on the grid of an image, shape (nz, ny, nx)."""
@@ -35,10 +58,15 @@ class Part:
 
 
 def of_voxels(voxels: geometry.Voxels) -> Part:
-    """Take the drawing of a tube from its voxels."""
-    drawn = voxels.nominal()
-    arrays = drawn.fluid, drawn.aluminium, maps.mu_per_mm(drawn)
-    return Part(*(Volume(array, drawn.grid) for array in arrays))
+    """Take the drawing of a tube or an own part, without its defect, from its voxels."""
+    return as_made(voxels.nominal())
+
+
+def as_made(voxels: geometry.Voxels) -> Part:
+    """Take a part from its voxels as it is, with its defect."""
+    arrays = voxels.fluid, voxels.wall, maps.mu_per_mm(voxels), voxels.labels()
+    fluid, wall, mu, labels = (Volume(array, voxels.grid) for array in arrays)
+    return Part(fluid, wall, mu, labels, voxels.fillings)
 
 
 def of_tube(tube: Tube, phantom: dict[str, Any]) -> Part:
@@ -52,6 +80,30 @@ def of_tube(tube: Tube, phantom: dict[str, Any]) -> Part:
     """
     clean = replace(tube, defect="none")
     return of_voxels(geometry.voxelise(clean, phantom["voxel_mm"], phantom["supersampling"]))
+
+
+def of_truth(facts: dict[str, Any], phantom: dict[str, Any]) -> Part:
+    """Draw what a ``truth.json`` tells of without its defect, a tube or an own part."""
+    if own := facts.get("part"):
+        return of_voxels(parts.draw(f"phantom.parts.{facts['tube']}", own, phantom))
+    return of_tube(Tube(**facts["drawn"]), phantom)
+
+
+def read_part(path: str | Path, phantom: dict[str, Any]) -> Part:
+    """Draw a part of a YAML file (`phantom.parts.read`): numbers of a tube, meshes or labels.
+
+    Parameters
+    ----------
+    path : path
+    phantom : dict
+        Config section `phantom`: voxel_mm and supersampling.
+
+    Raises
+    ------
+    InputError
+        As `phantom.parts.draw`.
+    """
+    return of_voxels(parts.draw(str(path), parts.read(path), phantom))
 
 
 def onto_image(volume: Volume, grid: Grid) -> Array:

@@ -1,7 +1,8 @@
 """A part as its owner describes it: a file with the numbers of a tube, without any defect.
 
 YAML or JSON: `family`, lengths, and what shapes the family; or `truth.json` of a simulated tube, of
-which the drawing is taken and the defect is not.
+which the drawing is taken and the defect is not; or an own part of meshes or labels, or of another
+material (`phantom.parts`).
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,8 @@ import yaml
 from tubepet import io
 from tubepet.errors import InputError, reading
 from tubepet.inspect.part import Part, of_tube
-from tubepet.phantom import spec
+from tubepet.inspect.part import read_part as read_own
+from tubepet.phantom import parts, spec
 from tubepet.phantom.spec import FAMILY_KEYS, Tube
 
 VOXELS = {"voxel_mm": 0.5, "supersampling": 4}  # of drawings, as the config's default
@@ -48,7 +50,10 @@ def read_part(path: Path) -> Part:
         If the file is damaged, a key is unknown, missing or of another family, or a value is no
         number or impossible.
     """
-    return of_tube(tube_of(str(path), content(path)), VOXELS)
+    told = content(path)
+    if isinstance(told, dict) and any(key in told for key in parts.KEYS):
+        return read_own(path, VOXELS)
+    return of_tube(tube_of(str(path), told), VOXELS)
 
 
 def content(path: Path) -> Any:

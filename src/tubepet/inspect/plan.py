@@ -27,7 +27,6 @@ from tubepet.inspect.setup import SEED, Calibrated, Search
 from tubepet.inspect.shapes import KIND_OF_CLASS
 from tubepet.inspect.verdict import DEFECT, MISFIT, Inspection
 from tubepet.logs import log
-from tubepet.phantom.geometry import AIR, ALUMINIUM, FLUID
 from tubepet.reconstruct.problem import Measurement
 from tubepet.simulate.water_phantoms import Engine, Phantom, acquire
 from tubepet.types import Volume
@@ -135,11 +134,9 @@ def acquired(
     part: Part, calibrated: Calibrated, activity_bq_mm3: float, duration_s: float
 ) -> Measurement:
     """Simulate a part by the fast engine."""
-    grid, fluid, wall = part.fluid.grid, part.fluid.array, part.wall.array
-    kinds = np.array([AIR, FLUID, ALUMINIUM], np.uint8)
-    labels = kinds[np.argmax([1 - fluid - wall, fluid, wall], axis=0)]
-    activity = (activity_bq_mm3 * fluid).astype(np.float32)
-    phantom = Phantom(Volume(labels, grid), Volume(activity, grid), part.mu)
+    fluid = part.fluid
+    activity = Volume((activity_bq_mm3 * fluid.array).astype(np.float32), fluid.grid)
+    phantom = Phantom(part.labels, activity, part.mu, part.fillings)
     engine = Engine(calibrated.instrument.scanner, DELAY_NS, SEED, numba.get_num_threads())
     events, delayed = acquire(engine, "plan", phantom, duration_s)
     return Measurement(events, part.mu, duration_s, delayed)

@@ -11,14 +11,12 @@ from tubepet.inspect.fit import Fitted, Nuisance, some_rows
 from tubepet.inspect.part import Part
 from tubepet.inspect.score import shares, slopes
 from tubepet.inspect.shapes import Bank
-from tubepet.phantom.maps import MU_ALUMINIUM_PER_MM, MU_WATER_PER_MM
 
 Array = NDArray[np.float64]
 
 LIKELY = 1.92  # loss of log-likelihood at the ends of a 95 % interval
 NUM_SIZES, NEAR_MM = 9, 2.5
 MOST_ROWS = 8192
-SOLID_PER_MM = MU_ALUMINIUM_PER_MM - MU_WATER_PER_MM
 
 
 @dataclass(frozen=True)
@@ -90,12 +88,12 @@ def _sizes(low_mm: float, high_mm: float) -> Array:
 
 
 def sized(
-    fitted: Fitted, bank: Bank, nuisance: Nuisance, z: float, p_value: float
+    fitted: Fitted, part: Part, bank: Bank, nuisance: Nuisance, z: float, p_value: float
 ) -> tuple[Indication, Bank]:
     """Kind, place and size by the likelihood of whole defects; and the likeliest of the bank.
 
     A defect changes the attenuation too: a line that crosses the fluid for L mm counts 1 + L mu
-    times as much of a change that puts aluminium where water was (or the reverse).
+    times as much of a change that puts wall where fluid was (or the reverse).
     """
     some, more = some_rows(len(fitted.rows), MOST_ROWS)
     rows, weight = fitted.rows[some], fitted.weight * more
@@ -117,9 +115,8 @@ def sized(
 
     is_void = bank.table["kind"].to_numpy() == "void"
     # a void may be air or metal; whichever explains the events better
-    gains = np.where(
-        is_void, np.maximum(gain(-MU_WATER_PER_MM), gain(SOLID_PER_MM)), gain(SOLID_PER_MM)
-    )
+    solid, air = gain(part.wall_per_mm - part.fluid_per_mm), gain(-part.fluid_per_mm)
+    gains = np.where(is_void, np.maximum(air, solid), solid)
     table = bank.table.assign(gain=gains)
     best = int(np.argmax(gains))
     row = table.iloc[best]

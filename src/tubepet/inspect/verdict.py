@@ -189,7 +189,8 @@ def _indications(
         if p_value > false_call_rate:
             break
         around = near.of(bank.table.iloc[best])
-        indication, likeliest = sized(fitted, around, nuisance, float(scores.z[best]), p_value)
+        z = float(scores.z[best])
+        indication, likeliest = sized(fitted, near.part, around, nuisance, z, p_value)
         found.append(indication)
         own = shares(fitted, likeliest, fitted.rows)[:, 0].astype(np.float64)
         slope = float(slopes(fitted, likeliest)[0])

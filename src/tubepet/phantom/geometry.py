@@ -1,4 +1,4 @@
-"""The shape of a tube as implicit functions of position, and its voxels.
+"""The shape of a tube as implicit functions of position, and the voxels of any part.
 
 A surface is a function that is about the signed distance to it in mm, negative inside. All tubes
 lie along z, cut by the planes z = +-length/2, where wall and fluid end together and open. A bent
@@ -9,7 +9,9 @@ through; what lies inside them is fluid, except behind an outer thinning (air).
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +31,41 @@ GROOVE_LENGTH_RATIO = 4.0  # length over width of an axial groove
 CRACK_LENGTH_RATIO = 8.0  # length over width of a crack
 
 
+class Filling(NamedTuple):
+    """What a label of a part stands for.
+
+    Attributes
+    ----------
+    material : str
+        A name of `tubepet.phantom.materials.MATERIALS`.
+    g_cm3 : float
+    activity : float
+        Share of the concentration of the run, 0 to 1.
+    """
+
+    material: str
+    g_cm3: float
+    activity: float
+
+
+# Of tubes, in the order of their labels.
+TUBE = (Filling("water", 1.0, 1.0), Filling("aluminium", 2.699, 0.0))
+
+
 @dataclass(frozen=True)
 class Voxels:
-    """A tube on its grid.
+    """A part on its grid; what is neither of its fillings is air.
 
     Attributes
     ----------
     grid : Grid
         Cropped to the object as drawn, without its defect, and one voxel around it.
-    fluid, aluminium : float32 array, shape (nz, ny, nx)
+    shares : float32 array, shape (fillings, nz, ny, nx)
         Volume fractions, 0 to 1.
-    nominal_fluid, nominal_aluminium : float32 array, shape (nz, ny, nx)
-        The same without the defect: what is known from the plan of the tube.
+    nominal_shares : float32 array, shape (fillings, nz, ny, nx)
+        The same without the defect: what is known from the plan of the part.
+    fillings : tuple of Filling
+        What the labels 1, 2, .. stand for; 0 is air.
     defect_box_mm : list of [low, high] for x, y, z, or None
         Holds all that the defect changes.
     defect_volume_mm3 : float
@@ -48,26 +73,87 @@ class Voxels:
     """
 
     grid: Grid
-    fluid: NDArray[np.float32]
-    aluminium: NDArray[np.float32]
-    nominal_fluid: NDArray[np.float32]
-    nominal_aluminium: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    nominal_shares: NDArray[np.float32]
+    fillings: tuple[Filling, ...]
     defect_box_mm: list[list[float]] | None
     defect_volume_mm3: float
 
+    @property
+    def fluid(self) -> NDArray[np.float32]:
+        """What is active: volume fractions times shares of the concentration."""
+        return self._weighted([one.activity for one in self.fillings])
+
+    @property
+    def wall(self) -> NDArray[np.float32]:
+        """Volume fraction of what is neither active nor air."""
+        return self._weighted([float(one.activity == 0) for one in self.fillings])
+
+    def _weighted(self, weights: list[float]) -> NDArray[np.float32]:
+        total = np.zeros(self.grid.shape, np.float32)
+        for weight, share in zip(weights, self.shares, strict=True):
+            total += np.float32(weight) * share
+        return total
+
     def labels(self) -> NDArray[np.uint8]:
-        """Return the material that holds most of each voxel: 0 air, 1 fluid, 2 aluminium."""
-        air = 1 - self.fluid - self.aluminium
-        return np.argmax([air, self.fluid, self.aluminium], axis=0).astype(np.uint8)
+        """Return what holds most of each voxel: 0 air, then the fillings (1 fluid, 2 wall)."""
+        air = 1 - self.shares[0]
+        for share in self.shares[1:]:
+            air = air - share
+        return np.argmax([air, *self.shares], axis=0).astype(np.uint8)
 
     def nominal(self) -> "Voxels":
-        """Return the tube without its defect, on the same grid."""
-        fluid, aluminium = self.nominal_fluid, self.nominal_aluminium
-        return Voxels(self.grid, fluid, aluminium, fluid, aluminium, None, 0.0)
+        """Return the part without its defect, on the same grid."""
+        drawn = self.nominal_shares
+        return Voxels(self.grid, drawn, drawn, self.fillings, None, 0.0)
 
     def fluid_volume_mm3(self) -> float:
         """Return the volume of the fluid."""
         return float(self.fluid.sum(dtype=np.float64) * self.grid.voxel_volume_mm3)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A part on voxels, where drawings of slices expect a tube.
+
+    Attributes
+    ----------
+    grid : Grid
+    made, drawn : uint8 array, shape (nz, ny, nx)
+        0 air, 1 fluid, 2 wall, with and without the defect.
+    length_mm : float
+        Along z, centred.
+    defect : str
+        Its class.
+    """
+
+    grid: Grid
+    made: NDArray[np.uint8]
+    drawn: NDArray[np.uint8]
+    length_mm: float
+    defect: str
+
+    def materials(
+        self, x: Points, y: Points, z: Points
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """As the function `materials`, on a raster of points."""
+        places = z.ravel(), y.ravel(), x.ravel()
+        return nearest(self.made, self.grid, *places), nearest(self.drawn, self.grid, *places)
+
+
+def nearest(
+    labels: NDArray[np.uint8], grid: Grid, z: Points, y: Points, x: Points
+) -> NDArray[np.uint8]:
+    """Return the labels of the voxels that hold a raster of points, (nz, ny, nx); outside is 0."""
+    found, is_in = [], []
+    for points, size, first, num in zip(
+        (z, y, x), grid.voxel_mm, grid.origin_mm, grid.shape, strict=True
+    ):
+        index = np.floor((points - first) / size + 0.5).astype(np.intp)
+        is_in.append((index >= 0) & (index < num))
+        found.append(np.clip(index, 0, num - 1))
+    inside = is_in[0][:, None, None] & is_in[1][:, None] & is_in[2]
+    return np.where(inside, labels[np.ix_(*found)], np.uint8(0))
 
 
 def own_coordinates(tube: Tube, x: Points, y: Points, z: Points) -> tuple[Points, Points, Points]:
@@ -245,51 +331,84 @@ def voxelise(tube: Tube, voxel_mm: float, supersampling: int) -> Voxels:
     across = 2 * (math.ceil(reach_mm / voxel_mm) + 1)
     along = 2 * (math.ceil(tube.length_mm / 2 / voxel_mm) + 1)
     grid = Grid.centred((along, across, across), (voxel_mm, voxel_mm, voxel_mm))
-    step_mm = voxel_mm / supersampling
-    z, y, x = (
-        axis[0] - voxel_mm / 2 + step_mm * (np.arange(len(axis) * supersampling) + 0.5)
-        for axis in grid.axes_mm()
+    z, y, x = sample_places_mm(grid, supersampling)
+    slabs = (
+        materials(tube, x[None, None, :], y[None, :, None], z_here[:, None, None])
+        for z_here in z.reshape(along, supersampling)
     )
-    counts = np.zeros((2, 2, *grid.shape), np.int64)  # as it is and as drawn; fluid and aluminium
+    voxels = measured(slabs, grid, supersampling, TUBE)
+    if tube.defect != "none" and voxels.defect_box_mm is None:
+        raise InputError(
+            f"phantom: a {tube.defect} of {tube.defect_size_mm:g} mm at z {tube.defect_z_mm:g} mm "
+            f"changes no sample point of a {tube.family} tube, expected a larger defect_size_mm "
+            f"than the sampling of {voxel_mm / supersampling:g} mm"
+        )
+    return voxels
+
+
+def sample_places_mm(grid: Grid, supersampling: int) -> tuple[Points, Points, Points]:
+    """Return the places of sample points along z, y and x, in the voxels of a grid."""
+    z, y, x = (
+        axis[0] - size / 2 + size / supersampling * (np.arange(len(axis) * supersampling) + 0.5)
+        for axis, size in zip(grid.axes_mm(), grid.voxel_mm, strict=True)
+    )
+    return z, y, x
+
+
+def measured(
+    slabs: Iterable[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    grid: Grid,
+    supersampling: int,
+    fillings: tuple[Filling, ...],
+) -> Voxels:
+    """Count sample points by what is there.
+
+    Parameters
+    ----------
+    slabs : iterable of two uint8 arrays, each of shape (s, ny s, nx s)
+        Labels of the sample points of one slice after the other, with and without the defect.
+    grid : Grid
+        Equal voxel sizes; large enough for the object and one voxel around it.
+    supersampling : int
+        s: points per voxel along each axis.
+    fillings : tuple of Filling
+        What the labels stand for.
+    """
+    step_mm = grid.voxel_mm[0] / supersampling
+    z, y, x = sample_places_mm(grid, supersampling)
+    # as it is and as drawn; at most 16^3 points
+    counts = np.zeros((2, len(fillings), *grid.shape), np.uint16)
     lows, highs, num_changed = [], [], 0
-    for i_slice in range(along):  # slice by slice, to bound the memory
+    for i_slice, (made, drawn) in enumerate(slabs):  # slice by slice, to bound the memory
         z_here = z[i_slice * supersampling : (i_slice + 1) * supersampling]
-        points = (x[None, None, :], y[None, :, None], z_here[:, None, None])
-        made, drawn = materials(tube, *points)
-        counts[:, :, i_slice] = _counts(drawn, supersampling)
+        counts[:, :, i_slice] = _counts(drawn, supersampling, len(fillings))
         changed = np.argwhere(made != drawn)  # z, y, x
         if len(changed):
-            counts[0, :, i_slice] = _counts(made, supersampling)
+            counts[0, :, i_slice] = _counts(made, supersampling, len(fillings))
             first, last = changed.min(axis=0), changed.max(axis=0)
             lows.append([x[first[2]], y[first[1]], z_here[first[0]]])
             highs.append([x[last[2]], y[last[1]], z_here[last[0]]])
             num_changed += len(changed)
-    if tube.defect != "none" and not num_changed:
-        raise InputError(
-            f"phantom: a {tube.defect} of {tube.defect_size_mm:g} mm at z {tube.defect_z_mm:g} mm "
-            f"changes no sample point of a {tube.family} tube, expected a larger defect_size_mm "
-            f"than the sampling of {step_mm:g} mm"
-        )
     box = None
     if num_changed:
         low, high = np.min(lows, axis=0) - step_mm / 2, np.max(highs, axis=0) + step_mm / 2
         box = [[float(a), float(b)] for a, b in zip(low, high, strict=True)]
     window = _object_window(counts[1].any(axis=0))
-    shares = (counts[:, :, *window] / supersampling**3).astype(np.float32)
+    made_shares, drawn_shares = (counts[:, :, *window] / supersampling**3).astype(np.float32)
     start = [axis[part.start] for axis, part in zip(grid.axes_mm(), window, strict=True)]
     nz, ny, nx = (part.stop - part.start for part in window)
     cropped = Grid((nz, ny, nx), grid.voxel_mm, (float(start[0]), float(start[1]), float(start[2])))
-    (fluid, aluminium), (drawn_fluid, drawn_aluminium) = shares
     volume_mm3 = num_changed * step_mm**3
-    return Voxels(cropped, fluid, aluminium, drawn_fluid, drawn_aluminium, box, volume_mm3)
+    return Voxels(cropped, made_shares, drawn_shares, fillings, box, volume_mm3)
 
 
-def _counts(material: NDArray[np.uint8], supersampling: int) -> NDArray[np.int64]:
-    """Points of fluid and of aluminium in each voxel of one slice, shape (2, ny, nx)."""
-    num, across, _ = material.shape
-    voxels = across // supersampling
-    blocks = material.reshape(num, voxels, supersampling, voxels, supersampling)
-    return np.stack([(blocks == kind).sum(axis=(0, 2, 4)) for kind in (FLUID, ALUMINIUM)])
+def _counts(material: NDArray[np.uint8], supersampling: int, num_fillings: int) -> NDArray[np.intp]:
+    """Points of each filling in each voxel of one slice, shape (fillings, ny, nx)."""
+    num, up, across = material.shape
+    blocks = material.reshape(
+        num, up // supersampling, supersampling, across // supersampling, supersampling
+    )
+    return np.stack([(blocks == 1 + i).sum(axis=(0, 2, 4)) for i in range(num_fillings)])
 
 
 def _object_window(is_object: NDArray[np.bool_]) -> tuple[slice, ...]:

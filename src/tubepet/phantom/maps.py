@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet.constants import PHOTON_KEV
 from tubepet.errors import InputError
-from tubepet.phantom.geometry import Voxels
+from tubepet.phantom.geometry import Filling, Voxels
+from tubepet.phantom.materials import MATERIALS, attenuation_per_mm
 from tubepet.phantom.spec import Tube
 
 # Linear attenuation at 511 keV, coherent scattering included, as photons are simulated: Compton
-# scattering by Geant4's fit, the rest EPDL97 (`tubepet.simulate.fast.tables`; a test compares).
+# scattering by Geant4's fit, the rest EPDL97 (`materials.attenuation_per_mm`; a test compares).
 # NIST XCOM is 0.4 and 0.5 % lower.
 MU_WATER_PER_MM = 9.638e-3
 MU_ALUMINIUM_PER_MM = 2.2693e-2
+ROUNDED_PER_MM = {"water": MU_WATER_PER_MM, "aluminium": MU_ALUMINIUM_PER_MM}
 
 
 def concentration_bq_mm3(voxels: Voxels, activity_bq: float, per: str) -> float:
@@ -47,8 +50,19 @@ def activity_bq_mm3(voxels: Voxels, concentration: float) -> NDArray[np.float32]
 
 def mu_per_mm(voxels: Voxels) -> NDArray[np.float32]:
     """Return the attenuation of each voxel in 1/mm at 511 keV."""
-    mu = MU_WATER_PER_MM * voxels.fluid + MU_ALUMINIUM_PER_MM * voxels.aluminium
-    return mu.astype(np.float32)
+    mu = np.zeros(voxels.grid.shape, np.float32)
+    for one, share in zip(voxels.fillings, voxels.shares, strict=True):
+        mu += np.float32(filling_mu_per_mm(one)) * share
+    return mu
+
+
+def filling_mu_per_mm(one: Filling) -> float:
+    """Return the attenuation of a material at 511 keV in 1/mm."""
+    material = MATERIALS[one.material]
+    own = ROUNDED_PER_MM.get(one.material)
+    if own is None:
+        own = float(attenuation_per_mm(material, np.array([PHOTON_KEV])).sum())
+    return own * (one.g_cm3 / material.g_cm3)
 
 
 def truth(

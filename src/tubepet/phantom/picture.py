@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tubepet.types import Grid, Volume
 
-OUTLINES = {0.5: "white", 1.5: "deepskyblue"}  # of the object; of the aluminium
+OUTLINES = {0.5: "white", 1.5: "deepskyblue"}  # of the object; of its wall
 
 
 def draw_tube(labels: Volume, activity: Volume, facts: dict[str, Any]) -> Figure:
@@ -19,7 +19,7 @@ def draw_tube(labels: Volume, activity: Volume, facts: dict[str, Any]) -> Figure
     Parameters
     ----------
     labels, activity : Volume
-        Labels (0 air, 1 fluid, 2 aluminium) and activity in Bq/mm3, one grid.
+        Labels (0 air, 1 fluid, others the wall) and activity in Bq/mm3, one grid.
     facts : dict
         The tube's truth.
 

@@ -172,6 +172,44 @@ def draw_tube(
     return tube
 
 
+def given_tube(numbers: Mapping[str, Any], where: str) -> Tube:
+    """Return a tube of which all that shapes it is given; nothing is drawn.
+
+    Parameters
+    ----------
+    numbers : mapping
+        By field of `Tube`: family, length_mm, bore_radius_mm, wall_mm, what `FAMILY_KEYS` has of
+        its family, and of a defect its class and size. Turns, places and kinds have a default.
+    where : str
+        Name of `numbers` in messages.
+
+    Raises
+    ------
+    InputError
+        If a number is missing, unknown, does not apply, or is impossible.
+    """
+    plain: dict[str, Any] = {
+        "defect": "none", "orientation_deg": 0.0, "defect_z_mm": 0.0, "defect_deg": 0.0,
+        "defect_radius_ratio": 0.0, "groove_kind": GROOVE_KINDS[0],
+        "thinning_side": THINNING_SIDES[0],
+    }  # fmt: skip
+    idle: dict[str, Any] = dict.fromkeys((*FAMILY_KEYS, "defect_size_mm"), 1e-3)
+    known = [field.name for field in fields(Tube)]
+    if unknown := [key for key in numbers if key not in known]:
+        raise InputError(f"{where}.{unknown[0]}: unknown key, expected {', '.join(known)}")
+    for key in known:
+        is_idle = key in plain or key in idle
+        if key in idle and key in FAMILY_KEYS:
+            is_idle = numbers.get("family") != FAMILY_KEYS[key]
+        if key == "defect_size_mm":
+            is_idle = numbers.get("defect", "none") == "none"
+        if key not in numbers and not is_idle:
+            raise InputError(f"{where}.{key}: missing, expected a value (nothing is drawn)")
+    tube = Tube(**(idle | plain | dict(numbers)))
+    check(where, tube)
+    return tube
+
+
 def _number(where: str, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InputError(f"{where}.{key}: got {value!r}, expected a number")

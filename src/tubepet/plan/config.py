@@ -15,7 +15,7 @@ import yaml
 from tubepet import layout
 from tubepet.errors import InputError
 from tubepet.plan.models import FORMER_NAMES
-from tubepet.plan.outside import OWN_MAPS
+from tubepet.plan.outside import OWN_MAPS, part_paths
 from tubepet.types import Scanner
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
@@ -248,6 +248,20 @@ def _no_map(attenuation: str, num_tubes: int) -> Iterator[str]:
         )
 
 
+def _bad_parts(config: dict[str, Any]) -> Iterator[str]:
+    """Sentences on own parts whose files or places are not there."""
+    phantom = config["phantom"]
+    for tube, part in phantom["parts"].items():
+        where = f"phantom.parts.{tube}"
+        if tube in phantom["tubes"]:
+            yield f"{where}: got a part and phantom.tubes.{tube}, expected one of the two"
+        for key, path in part_paths(part).items():
+            if not Path(path).is_file():
+                yield f"{where}.{key}: got no file {path}, expected one (from the working folder)"
+        if config["simulate"]["geometry"] == "analytic":
+            yield f"simulate.geometry: got analytic with {where}, expected voxels"
+
+
 def _crowded(scanner: dict[str, Any]) -> Iterator[str]:
     """Sentences on crystals of a ring that have no room."""
     room_mm = 2 * scanner["inner_radius_mm"] * tan(pi / scanner["num_columns"])
@@ -367,6 +381,8 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     if config["simulate"]["engine"] == "fast":
         if (got := config["simulate"]["geometry"]) != "voxels":
             yield f"simulate.geometry: got {got}, expected voxels with simulate.engine fast"
-    for tube in phantom["tubes"]:
-        if not 0 <= int(tube.removeprefix("tube_")) < phantom["num_tubes"]:
-            yield f"phantom.tubes.{tube}: no such tube, num_tubes is {phantom['num_tubes']}"
+    yield from _bad_parts(config)
+    for key in ("tubes", "parts"):
+        for tube in phantom[key]:
+            if not 0 <= int(tube.removeprefix("tube_")) < phantom["num_tubes"]:
+                yield f"phantom.{key}.{tube}: no such tube, num_tubes is {phantom['num_tubes']}"

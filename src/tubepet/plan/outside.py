@@ -93,6 +93,18 @@ def efficiencies(scanner: Mapping[str, Any]) -> str:
     return hashlib.sha256(Path(scanner["efficiencies"]).read_bytes()).hexdigest()
 
 
+def part_paths(part: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files that an entry of `phantom.parts` names, by its keys."""
+    paths = {key: str(part[key]) for key in ("body", "cavity", "labels", "table") if key in part}
+    return paths | ({"defect.file": str(part["defect"]["file"])} if "defect" in part else {})
+
+
+def part_files(part: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of each file of an own part."""
+    paths = part_paths(part).items()
+    return {key: hashlib.sha256(Path(path).read_bytes()).hexdigest() for key, path in paths}
+
+
 def ct_source(ct: Mapping[str, Any]) -> dict[str, str]:
     """Return where the slices are and in which format: the user's folder or the stand-in.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tubepet import io, rng
 from tubepet.inspect import limit
 from tubepet.inspect.judge import NEAR_MM, judged
-from tubepet.inspect.part import Part, of_voxels
+from tubepet.inspect.part import as_made, of_voxels
 from tubepet.inspect.verdict import Inspection, inspect
 from tubepet.logs import Bar
 from tubepet.phantom import geometry, maps
@@ -112,9 +112,7 @@ def _inspected(part: Planned, bench: Bench) -> tuple[Inspection, dict[str, Any],
     truth = maps.truth(part.name, part.tube, voxels, activity.array, bench.seed)
     limit_z = np.nan
     if truth["defects"]:
-        arrays = voxels.fluid, voxels.aluminium, maps.mu_per_mm(voxels)
-        made = Part(*(Volume(array, voxels.grid) for array in arrays))
-        limit_z = limit.expected_z(found.fitted, drawn, made)
+        limit_z = limit.expected_z(found.fitted, drawn, as_made(voxels))
     return found, truth, limit_z
 
 

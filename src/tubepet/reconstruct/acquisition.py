@@ -12,6 +12,7 @@ from tubepet.logs import log
 from tubepet.reconstruct.algorithms import em
 from tubepet.reconstruct.background import detection, randoms, scatter, tail_fit
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
+from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.lines import Lines, tof_table
 from tubepet.reconstruct.projection.sensitivity import attenuated_sensitivity
 from tubepet.reconstruct.scanner import checks, geometry, lors, time_of_flight
@@ -79,6 +80,11 @@ class _Prepared:
     scale_mm2_s: NDArray[np.float64]  # m_i of `em`
     sensitivity_s: NDArray[np.float64]
 
+    def scale(self, activity: NDArray[np.float64], scattered: float) -> float:
+        """Return how many times an activity (blurred) and its scatter explain the counts."""
+        num = max(len(self.lines) - self.background_counts, 0.0)
+        return num / (float((self.sensitivity_s * activity).sum()) + scattered)
+
     def model(self, scattered: NDArray[np.float64] | float, total: float) -> Acquisition:
         """Return the model with scatter: counts of every line, and of all."""
         counts, background_counts = self.lines.additive + scattered, self.background_counts + total
@@ -110,11 +116,14 @@ def model_acquisition(
     seen_kev = detection.detection_table(instrument.scanner)
     for _ in range(SCATTER_ROUNDS):
         image, _ = em.iterate(model, draft)
-        scattered = _scattered(
+        counts, total = _scattered(
             Volume(image, instrument.grid), seen_kev, prepared.measured, instrument, settings
         )
-        model = prepared.model(*scattered)
-    log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scattered[1])
+        # the draft explains counts by activity that the last scatter left: take both together,
+        # else an object that scatters as much as it sends swings about the answer
+        scale = prepared.scale(blur.blurred(image, instrument.grid, settings.psf), total)
+        model = prepared.model(scale * counts, scale * total)
+    log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scale * total)
     return model
 
 
@@ -140,13 +149,11 @@ def model_known(
         As `model_acquisition`.
     """
     prepared = _prepared(measured, instrument, settings)
-    num = len(prepared.lines) - prepared.background_counts
-    trues = float((prepared.sensitivity_s * activity.array).sum())
-    if measured.delayed is None or num <= 0:
-        return prepared.model(0.0, 0.0), max(num, 0.0) / trues
+    if measured.delayed is None or len(prepared.lines) <= prepared.background_counts:
+        return prepared.model(0.0, 0.0), prepared.scale(activity.array, 0.0)
     seen_kev = detection.detection_table(instrument.scanner)
     counts, total = _scattered(activity, seen_kev, prepared.measured, instrument, settings)
-    scale = num / (trues + total)
+    scale = prepared.scale(activity.array, total)
     log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scale * total)
     return prepared.model(scale * counts, scale * total), scale
 

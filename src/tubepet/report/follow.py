@@ -9,7 +9,7 @@ from tubepet import layout
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 NUM_TURNS, NUM_DISTANCES = 64, 51  # bins of a scanner that is no ring
-LABEL_COLOURS = ListedColormap(["#f7f7f7", "#4393c3", "#878787"])  # air, fluid, aluminium
+LABEL_COLOURS = ListedColormap(["#f7f7f7", "#4393c3", "#878787"])  # air, fluid, wall
 
 
 def sinogram(
@@ -71,7 +71,7 @@ def draw_follow(
     Parameters
     ----------
     labels : Volume of uint8
-        0 air, 1 fluid, 2 aluminium.
+        0 air, 1 fluid, others the wall.
     activity, image : Volume of float32, Bq/mm3
     events : Listmode
     scanner : Scanner

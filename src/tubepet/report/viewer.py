@@ -69,7 +69,7 @@ def viewer_data(
     Parameters
     ----------
     labels : Volume of uint8
-        0 air, 1 fluid, 2 aluminium.
+        0 air, 1 fluid, others the wall.
     activity, image : Volume
         Bq/mm3.
     samples : mapping of array (N, ny, nx)
@@ -92,7 +92,8 @@ def viewer_data(
         "voxel_mm": grid.voxel_mm,
         "top_bq_mm3": top,
         "window_bq_mm3": [0, float(max(np.quantile(image.array, 0.999), true.max(), 1e-9))],
-        "labels": _packed(on_grid(labels, grid, 0).astype("<u2")),
+        # further materials of an own part are walls too
+        "labels": _packed(np.minimum(on_grid(labels, grid, 0), 2).astype("<u2")),
         "activity": _packed(_quantised(true, top)),
         "image": _packed(_quantised(image.array, top)),
         "neighbour": _packed(_quantised(neighbour, top)),

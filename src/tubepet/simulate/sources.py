@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from scipy.special import loggamma
 
 from tubepet.constants import ELECTRON_KEV, FINE_STRUCTURE
 from tubepet.errors import InputError
+from tubepet.phantom.geometry import TUBE, Filling
 from tubepet.types import Grid, Volume
 
 CALIBRATION_RADIUS_SHARE = 0.875  # chosen: clear of the edge of the image
@@ -43,14 +45,32 @@ EMITTERS = {
 }
 
 
-def tube_source(labels_path: str | Path, activity_path: str | Path, grid: Grid) -> dict[str, Any]:
-    """Describe a voxelised tube for `simulate`."""
-    return {
+def tube_source(
+    labels_path: str | Path,
+    activity_path: str | Path,
+    grid: Grid,
+    own: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Describe a voxelised tube or part for `simulate`.
+
+    Parameters
+    ----------
+    own : sequence of dict
+        Fillings of the labels 1, 2, .. (``fillings`` of ``truth.json``), if they are not a tube's.
+    """
+    source: dict[str, Any] = {
         "kind": "tube",
         "labels": str(Path(labels_path).resolve()),
         "activity": str(Path(activity_path).resolve()),
         "grid": dataclasses.asdict(grid),
     }
+    return source | ({"fillings": list(own)} if own else {})
+
+
+def fillings(source: dict[str, Any]) -> tuple[Filling, ...]:
+    """Return what the labels of a source stand for: without `fillings` of its own, a tube's."""
+    own = source.get("fillings", ())
+    return tuple(Filling(**one) for one in own) if own else TUBE
 
 
 def solid_source(truth: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tubepet import io, rng
 from tubepet.phantom import maps
+from tubepet.phantom.geometry import Filling
 from tubepet.simulate import sources
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.simulate.fast import transport
@@ -45,7 +46,7 @@ class Phantom(NamedTuple):
     Attributes
     ----------
     labels : Volume of uint8
-        0 air, 1 water, 2 aluminium.
+        0 air, then `fillings`; without any 1 water, 2 aluminium.
     activity : Volume
         Bq/mm3.
     mu : Volume
@@ -55,6 +56,7 @@ class Phantom(NamedTuple):
     labels: Volume
     activity: Volume
     mu: Volume
+    fillings: tuple[Filling, ...] = ()
 
 
 def acquire(
@@ -73,7 +75,10 @@ def acquire(
         io.write_volume(paths[1], phantom.activity)
         seed = rng.derived_seed(engine.seed, "phantoms", name)
         transport.simulate(
-            name, sources.tube_source(paths[0], paths[1], phantom.labels.grid),
+            name,
+            sources.tube_source(
+                paths[0], paths[1], phantom.labels.grid, [one._asdict() for one in phantom.fillings]
+            ),
             sources.total_activity_bq(phantom.activity), duration_s, engine.scanner, seed,
             engine.num_threads, paths[2], engine.delay_ns, "cpu",
         )  # fmt: skip

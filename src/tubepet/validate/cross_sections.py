@@ -5,14 +5,17 @@ from typing import Any
 import numpy as np
 import xraylib
 
+from tubepet.constants import AVOGADRO
+from tubepet.phantom.materials import MATERIALS as KNOWN
+from tubepet.phantom.materials import Material, compton_barn
 from tubepet.simulate.fast import tables
 from tubepet.validate import references
 
 # Materials of the tables, by the names of `references.ATOMS`.
 MATERIALS = {
-    "G4_WATER": next(m for m in tables.MATERIALS if m.name == "water"),
-    "G4_Al": next(m for m in tables.MATERIALS if m.name == "aluminium"),
-    "iron": tables.Material("iron", {26: 1.0}, 7.874),
+    "G4_WATER": KNOWN["water"],
+    "G4_Al": KNOWN["aluminium"],
+    "iron": Material("iron", {26: 1.0}, 7.874),
     "LYSO": tables.MATERIALS[tables.CRYSTAL],
 }
 PROCESSES = ("photo", "incoherent", "coherent")
@@ -63,13 +66,13 @@ def compare() -> list[dict[str, Any]]:
     return rows
 
 
-def _mixed(function: Any, material: tables.Material, kev: int) -> float:
+def _mixed(function: Any, material: Material, kev: int) -> float:
     return sum(share * float(function(z, float(kev))) for z, share in material.shares.items())
 
 
 def _compton_fit_cm2_g(z: int, kev: float) -> float:
-    barn = float(tables.compton_barn(z, np.array(kev)))
-    return barn * 1e-24 * tables.AVOGADRO / float(xraylib.AtomicWeight(z))
+    barn = float(compton_barn(z, np.array(kev)))
+    return barn * 1e-24 * AVOGADRO / float(xraylib.AtomicWeight(z))
 
 
 def _with_total(parts: dict[str, Any]) -> dict[str, float]:

@@ -101,7 +101,8 @@ def make_case(bench: Bench, ranges: dict[str, Any], name: str, seed: int) -> Cas
 
     def phantom(made: geometry.Voxels) -> Phantom:
         arrays = made.labels(), maps.activity_bq_mm3(made, CONCENTRATION), maps.mu_per_mm(made)
-        return Phantom(*(Volume(array, made.grid) for array in arrays))
+        labels, activity, mu = (Volume(array, made.grid) for array in arrays)
+        return Phantom(labels, activity, mu)
 
     made, drawn = phantom(voxels), phantom(voxels.nominal())
     truth, nominal = (onto_image(part.activity, grid) for part in (made, drawn))

@@ -8,9 +8,8 @@ import xraylib
 from numpy.typing import NDArray
 
 from tubepet import rng
+from tubepet.constants import AVOGADRO, LYSO_G_CM3, PHOTON_KEV
 from tubepet.constants import ELECTRON_KEV as REST_KEV
-from tubepet.constants import LYSO_G_CM3, PHOTON_KEV
-from tubepet.simulate.fast.tables import AVOGADRO
 from tubepet.simulate.geant4 import em_tables, gate
 from tubepet.validate import references
 

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from tubepet import io
 from tubepet.inspect import figures, judge, kernels, limit, shapes, verdict
 from tubepet.inspect.fit import Nuisance, extended, fit, some_rows
-from tubepet.inspect.part import Part, of_voxels
+from tubepet.inspect.part import Part, as_made, of_voxels
 from tubepet.inspect.score import Candidates
 from tubepet.phantom import geometry, maps, spec
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
@@ -222,7 +222,7 @@ def test_the_limit_is_what_a_candidate_of_the_same_shape_expects(config, instrum
     """A bubble of a known place against the bank's balls of its size near it."""
     voxels = draw(config, defect="bubble", defect_size_mm=6.0, defect_z_mm=-3.0)
     found = look(config, instrument, voxels, CONCENTRATION)
-    drawn, made = of_voxels(voxels), made_part(voxels)
+    drawn, made = of_voxels(voxels), as_made(voxels)
     best = limit.expected_z(found.fitted, drawn, made)
     z, alone = limit.activity_z(found.fitted, drawn, made)
     middle = np.mean(voxels.defect_box_mm, axis=1)
@@ -234,11 +234,6 @@ def test_the_limit_is_what_a_candidate_of_the_same_shape_expects(config, instrum
     assert found.scores.expected_z[is_near].mean() == pytest.approx(alone, rel=0.25)
     assert best < alone
     assert z == pytest.approx(alone, abs=3)
-
-
-def made_part(voxels: geometry.Voxels) -> Part:
-    arrays = voxels.fluid, voxels.aluminium, maps.mu_per_mm(voxels)
-    return Part(*(Volume(array, voxels.grid) for array in arrays))
 
 
 def test_no_defect_of_a_clean_part_is_called(config: dict[str, Any], instrument) -> None:
@@ -304,4 +299,4 @@ def test_a_shift_of_the_part_is_fitted(config: dict[str, Any], instrument) -> No
 def test_a_part_without_fluid_has_no_surface() -> None:
     grid = Grid.centred((6, 6, 6), (1.0, 1.0, 1.0))
     empty = Volume(np.zeros(grid.shape, np.float32), grid)
-    assert len(shapes.surface(Part(empty, empty, empty), 1.0).points_mm) == 0
+    assert len(shapes.surface(Part(empty, empty, empty, empty, geometry.TUBE), 1.0).points_mm) == 0

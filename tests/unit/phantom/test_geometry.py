@@ -65,8 +65,8 @@ def tubes(draw: st.DrawFn) -> Tube:
 @given(tube=tubes())
 def test_any_tube_is_sound(tube: Tube) -> None:
     voxels = voxelise(tube, 1.0, 4)
-    total = voxels.fluid + voxels.aluminium
-    assert voxels.fluid.min() >= 0 and voxels.aluminium.min() >= 0
+    total = voxels.fluid + voxels.wall
+    assert voxels.fluid.min() >= 0 and voxels.wall.min() >= 0
     assert total.max() <= 1 + 1e-6
     edge = total.copy()
     edge[1:-1, 1:-1, 1:-1] = 0
@@ -114,7 +114,7 @@ def test_round_volumes_are_analytic(make_tube: MakeTube) -> None:
     fluid = np.pi * 6.0**2 * 10
     aluminium = np.pi * (8.5**2 - 6.0**2) * 10
     assert_allclose(voxels.fluid_volume_mm3(), fluid, rtol=0.02)
-    assert_allclose(voxels.aluminium.sum(dtype=float), aluminium, rtol=0.02)
+    assert_allclose(voxels.wall.sum(dtype=float), aluminium, rtol=0.02)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_nominal_is_the_tube_drawn_without_its_defect(tube: Tube) -> None:
     nominal = voxels.nominal()
     assert nominal.grid == whole.grid == voxels.grid
     differs = False
-    for name in ("fluid", "aluminium"):
+    for name in ("fluid", "wall"):
         assert (getattr(nominal, name) == getattr(whole, name)).all()
         differs |= bool((getattr(nominal, name) != getattr(voxels, name)).any())
     assert differs == (tube.defect != "none")
@@ -218,7 +218,7 @@ def test_labels_are_the_majority(make_tube: MakeTube) -> None:
     labels = voxels.labels()
     assert (voxels.fluid[labels == FLUID] >= 1 / 3).all()
     assert (labels[voxels.fluid > 0.5] == FLUID).all()
-    assert (labels[voxels.aluminium > 0.5] == ALUMINIUM).all()
+    assert (labels[voxels.wall > 0.5] == ALUMINIUM).all()
     assert set(np.unique(labels)) == {AIR, FLUID, ALUMINIUM}
 
 

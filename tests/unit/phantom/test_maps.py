@@ -40,7 +40,7 @@ def test_attenuation_is_that_of_the_photons_simulated(make_tube: MakeTube) -> No
     voxels = voxelise(make_tube(), 1.0, 4)
     mu = maps.mu_per_mm(voxels)
     assert_allclose(mu[voxels.fluid == 1], known[1], rtol=1e-3)
-    assert_allclose(mu[voxels.aluminium == 1], known[2], rtol=1e-3)
+    assert_allclose(mu[voxels.wall == 1], known[2], rtol=1e-3)
 
 
 @pytest.mark.parametrize("defect", DEFECTS)

@@ -7,7 +7,12 @@ import pytest
 import yaml
 
 from tubepet.errors import InputError
+from tubepet.phantom.materials import MATERIALS
+from tubepet.phantom.meshes import UNITS_MM
+from tubepet.phantom.parts import KEYS, PATHS
+from tubepet.phantom.spec import DEFECTS
 from tubepet.plan import config as config_module
+from tubepet.plan import outside
 from tubepet.plan.config import checked_config
 from tubepet.simulate import sources
 
@@ -46,6 +51,18 @@ def test_shipped_configs_are_valid(name):
 def test_shipped_scanners_are_valid_with_the_smallest_run(name):
     both = merged(load("smoke.yaml"), load(f"scanners/{name}"))
     checked_config(merged(load("config.yaml"), both), ROOT)
+
+
+def test_materials_of_the_schema_are_those_of_the_package():
+    schema = yaml.safe_load(SCHEMA.read_text())["properties"]["phantom"]["properties"]["parts"]
+    part = schema["patternProperties"][r"^tube_\d{4}$"]["properties"]
+    assert part["wall"]["enum"] == part["fluid"]["enum"] == list(MATERIALS)
+    assert part["unit"]["enum"] == list(UNITS_MM)
+    assert part["defect"]["properties"]["class"]["enum"] == [d for d in DEFECTS if d != "none"]
+    keys = {"name", *KEYS, *(key for known, _ in KEYS.values() for key in known)}
+    assert set(part) == keys
+    named = {**dict.fromkeys(PATHS, "a"), "defect": {"class": "pit", "file": "a"}}
+    assert set(outside.part_paths(named)) == {*PATHS, "defect.file"}
 
 
 def test_every_key_has_description_and_default_and_the_file_repeats_them():
@@ -189,6 +206,33 @@ BAD = {
     "convergence of MLEM": (
         {"reconstruct": {"stopping": "converged"}},
         r"reconstruct\.stopping: got converged with algorithm mlem.*expected map_rdp",
+    ),
+    "own part without files": (
+        {"phantom": {"parts": {"tube_0001": {"name": "a", "body": "b.stl", "cavity": "c.stl"}}}},
+        r"phantom\.parts\.tube_0001\.body: got no file b\.stl, expected one",
+    ),
+    "own part of a foreign metal": (
+        {"phantom": {"parts": {"tube_0001": {"name": "a", "wall": "bronze"}}}},
+        r"phantom\.parts\.tube_0001\.wall: got 'bronze', expected: 'bronze' is not one of",
+    ),
+    "own part of no tube": (
+        {"phantom": {"parts": {"tube_0099": {"name": "a", "tube": {}}}}},
+        r"phantom\.parts\.tube_0099: no such tube, num_tubes is 84",
+    ),
+    "own part and fixed tube": (
+        {"phantom": {"parts": {"tube_0001": {"name": "a"}}, "tubes": {"tube_0001": {}}}},
+        r"phantom\.parts\.tube_0001: got a part and phantom\.tubes\.tube_0001, expected one",
+    ),
+    "own part as solids": (
+        {
+            "phantom": {
+                "parts": {"tube_0001": {"name": "a"}},
+                "families": ["round"],
+                "defects": ["none"],
+            },
+            "simulate": {"geometry": "analytic", "engine": "gate"},
+        },
+        r"simulate\.geometry: got analytic with phantom\.parts\.tube_0001, expected voxels",
     ),
     "unknown family": ({"phantom": {"families": ["square"]}}, r"families.*square"),
 }

@@ -245,7 +245,7 @@ def test_file_reads_like_gates(tmp_path, block, photons, scanner):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lab, act: lab.__setitem__((0, 0, 0), 7), "labels: got 7"),
+        (lambda lab, act: lab.__setitem__((0, 0, 0), 7), "labels: got 0 to 7"),
         (lambda lab, act: act.__setitem__((0, 0, 0), -1), "negative value or NaN"),
         (lambda lab, act: act.__setitem__((0, 0, 0), np.nan), "negative value or NaN"),
     ],

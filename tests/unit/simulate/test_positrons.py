@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,14 +106,13 @@ def test_a_straight_positron_goes_its_range(scanner, photons, ring):
         )
 
 
-def test_ranges_scale_with_density(monkeypatch, scanner, photons, ring):
+def test_ranges_scale_with_density(scanner, photons, ring):
     """Water of a tenth of the density: the same random numbers, ten times as far."""
     box = box_of(np.full((1, 1, 1), WATER, np.uint8), 80.0, scanner, photons)
     dense = places(positrons.positrons("F18"), box, ring, num=300)
-    water = tables.Material("water", tables.MATERIALS[WATER].shares, 0.1)
-    materials = (tables.MATERIALS[AIR], water, *tables.MATERIALS[ALUMINIUM:])
-    monkeypatch.setattr(positrons, "MATERIALS", materials)
-    thin = places(positrons.positrons("F18"), box, ring, num=300)
+    air, water, aluminium = tables.VOXELS
+    voxels = air, replace(water, g_cm3=0.1), aluminium
+    thin = places(positrons.positrons("F18", voxels), box, ring, num=300)
     np.testing.assert_allclose(thin[:, :3], 10 * dense[:, :3], rtol=1e-9, atol=1e-9)
 
 

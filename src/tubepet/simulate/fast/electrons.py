@@ -22,15 +22,15 @@ import xraylib
 from numpy.typing import NDArray
 
 from tubepet import rng
-from tubepet.constants import ELECTRON_KEV, ELECTRON_RADIUS_CM, INVERSE_FINE_STRUCTURE
-from tubepet.simulate.fast import kernels
-from tubepet.simulate.fast.tables import (
+from tubepet.constants import (
     AVOGADRO,
-    CRYSTAL,
-    MATERIALS,
-    NUM_ENERGIES,
-    Material,
+    ELECTRON_KEV,
+    ELECTRON_RADIUS_CM,
+    INVERSE_FINE_STRUCTURE,
 )
+from tubepet.phantom.materials import Material
+from tubepet.simulate.fast import kernels
+from tubepet.simulate.fast.tables import CRYSTAL, MATERIALS, NUM_ENERGIES
 from tubepet.simulate.geant4 import em_tables
 
 # Mean excitation energies of the elements, eV (ICRU Report 37, table 5.1, gases as gases).

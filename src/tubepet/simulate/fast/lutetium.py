@@ -17,10 +17,10 @@ import xraylib
 from numpy.typing import NDArray
 
 from tubepet import layout
-from tubepet.constants import ELECTRON_KEV
+from tubepet.constants import AVOGADRO, ELECTRON_KEV
 from tubepet.simulate import sources
 from tubepet.simulate.fast import electrons
-from tubepet.simulate.fast.tables import AVOGADRO, CRYSTAL, MATERIALS
+from tubepet.simulate.fast.tables import CRYSTAL, MATERIALS
 from tubepet.types import Scanner
 
 LUTETIUM, HAFNIUM, NUCLEONS = 71, 72, 176

@@ -9,27 +9,30 @@ Fernandez-Varea et al. 1993, Nucl. Instrum. Methods B 73, 447), by an angle whos
 that of all collisions on the way.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xraylib
 from numpy.typing import NDArray
 
-from tubepet.constants import ELECTRON_KEV, ELECTRON_RADIUS_CM, FINE_STRUCTURE
+from tubepet.constants import AVOGADRO, ELECTRON_KEV, ELECTRON_RADIUS_CM, FINE_STRUCTURE
+from tubepet.phantom.materials import Material
 from tubepet.simulate import sources
-from tubepet.simulate.fast.tables import (
-    AVOGADRO,
-    CRYSTAL,
-    MATERIALS,
-    Material,
-)
+from tubepet.simulate.fast.tables import VOXELS
 
 LEAST_KEV = 20.0  # the range of less is 9 um in water
 ENERGY_RATIO = 0.9  # of neighbouring rungs
 ROWS_PER_RUNG = 20  # of the integrals
-# Mean excitation energy, eV (ICRU Report 90, as in Geant4's G4_AIR, G4_WATER and G4_Al), and
-# Sternheimer's C, x0, x1, a, m; C of water for 78 eV.
-EXCITATION_EV = {"air": 85.7, "water": 78.0, "aluminium": 166.0}
+PLASMA_EV = 28.816  # of a mole of electrons per cm3
+# Mean excitation energy, eV: ICRU Report 90, as in Geant4's G4_AIR, G4_WATER and G4_Al; ICRU Report
+# 37 of titanium, PMMA and paraffin (oil); alloys by Bragg's rule from its elements.
+EXCITATION_EV = {
+    "air": 85.7, "water": 78.0, "aluminium": 166.0, "steel": 282.0, "titanium": 233.0,
+    "brass": 325.0, "pmma": 74.0, "oil": 55.9,
+}  # fmt: skip
+# Sternheimer's C, x0, x1, a, m; C of water for 78 eV. Of the others: `general_density_effect`.
 DENSITY_EFFECT = {
     "air": (10.5961, 1.7418, 4.2759, 0.10914, 3.3994),
     "water": (3.5801, 0.2400, 2.8004, 0.09116, 3.4773),
@@ -38,7 +41,7 @@ DENSITY_EFFECT = {
 
 
 class Positrons(NamedTuple):
-    """Energies of the positrons and their ladder; m runs over the materials of voxels.
+    """Energies of the positrons and their ladder; m runs over the labels of voxels.
 
     Attributes
     ----------
@@ -61,8 +64,8 @@ class Positrons(NamedTuple):
 NONE = Positrons(np.zeros(0), np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0)))
 
 
-def positrons(isotope: str) -> Positrons:
-    """Compute the tables of an isotope.
+def positrons(isotope: str, voxels: Sequence[Material] = VOXELS) -> Positrons:
+    """Compute the tables of an isotope in materials by label.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def positrons(isotope: str) -> Positrons:
     num_rows = (num_rungs - 1) * ROWS_PER_RUNG + 1
     fine_kev = LEAST_KEV * ENERGY_RATIO ** -np.linspace(0, num_rungs - 1, num_rows)
     range_mm, bend = [], []
-    for material in MATERIALS[:CRYSTAL]:
+    for material in voxels:
         per_kev = 1 / stopping_kev_per_mm(material, fine_kev)
         range_mm.append(_summed(per_kev, fine_kev)[::ROWS_PER_RUNG])
         turn = turning_per_mm(material, fine_kev)
@@ -93,20 +96,39 @@ def stopping_kev_per_mm(
     term = 2 * np.log(2) - beta2 / 12 * (23 + 14 / below + 10 / below**2 + 4 / below**3)
     ratio = EXCITATION_EV[material.name] * 1e-3 / ELECTRON_KEV
     bracket = np.log(tau**2 * below / (2 * ratio**2)) + term - density_effect(material, tau)
-    electrons_per_cm3 = sum(
-        z * material.g_cm3 * share * AVOGADRO / xraylib.AtomicWeight(z)
-        for z, share in material.shares.items()
-    )
+    electrons_per_cm3 = _electrons_per_cm3(material)
     scale_cm2 = 2 * np.pi * ELECTRON_RADIUS_CM**2 * ELECTRON_KEV
     return electrons_per_cm3 * scale_cm2 / beta2 * bracket / 10
 
 
 def density_effect(material: Material, tau: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return Sternheimer's delta by the kinetic energy over the rest energy."""
-    c, x0, x1, a, m = DENSITY_EFFECT[material.name]
+    known = DENSITY_EFFECT.get(material.name)
+    c, x0, x1, a, m = known if known else general_density_effect(material)
     x = np.log10(tau * (tau + 2)) / 2
     rising = 2 * np.log(10) * x - c + a * np.maximum(x1 - x, 0.0) ** m
     return np.where(x > x0, rising, 0.0)
+
+
+def general_density_effect(material: Material) -> tuple[float, float, float, float, float]:
+    """Return C, x0, x1, a and m of any solid or liquid.
+
+    Sternheimer and Peierls 1971, Phys. Rev. B 3, 3681.
+    """
+    mean_ev = EXCITATION_EV[material.name]
+    plasma_ev = PLASMA_EV * math.sqrt(_electrons_per_cm3(material) / AVOGADRO)
+    c = 1 + 2 * math.log(mean_ev / plasma_ev)
+    is_light = mean_ev < 100
+    x1 = 2.0 if is_light else 3.0
+    x0 = 0.2 if c < (3.681 if is_light else 5.215) else 0.326 * c - (1.0 if is_light else 1.5)
+    return c, x0, x1, (c - 2 * math.log(10) * x0) / (x1 - x0) ** 3, 3.0
+
+
+def _electrons_per_cm3(material: Material) -> float:
+    return sum(
+        z * material.g_cm3 * share * AVOGADRO / xraylib.AtomicWeight(z)
+        for z, share in material.shares.items()
+    )
 
 
 def turning_per_mm(material: Material, kinetic_kev: NDArray[np.float64]) -> NDArray[np.float64]:

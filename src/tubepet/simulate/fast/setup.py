@@ -11,7 +11,7 @@ from tubepet.constants import FWHM_PER_SIGMA, PHOTON_KEV
 from tubepet.errors import InputError
 from tubepet.simulate.fast import electrons, kernels
 from tubepet.simulate.fast.positrons import NONE, Positrons
-from tubepet.simulate.fast.tables import AIR, CRYSTAL, MATERIALS, Photons
+from tubepet.simulate.fast.tables import AIR, CRYSTAL, Photons
 from tubepet.types import Grid, Scanner, Volume
 
 SIGMA_PER_FWHM = 1 / FWHM_PER_SIGMA
@@ -121,10 +121,11 @@ def tube(
         raise InputError(f"activity: got {activity.grid}, expected the labels' {labels.grid}")
     if not np.isfinite(array).all() or (array < 0).any():
         raise InputError("activity: got a negative value or NaN, expected Bq/mm3 >= 0")
-    if labels.array.min() < 0 or labels.array.max() >= CRYSTAL:
-        known = ", ".join(f"{i} {m.name}" for i, m in enumerate(MATERIALS[:CRYSTAL]))
+    last = len(photons.mu_per_mm) - 2  # the crystals have none
+    if labels.array.min() < 0 or labels.array.max() > last:
         raise InputError(
-            f"labels: got {labels.array.max()}, expected labels of a material: {known}"
+            f"labels: got {labels.array.min()} to {labels.array.max()}, expected labels of a "
+            f"material, 0 (air) to {last}"
         )
     used = np.argwhere(array > 0)
     threshold, alias = alias_table(array[tuple(used.T)])

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from tubepet import io, layout, rng
 from tubepet.errors import InputError
 from tubepet.logs import Bar, log
+from tubepet.phantom import materials
+from tubepet.simulate import sources
 from tubepet.simulate.coincidences import (
     BRANCH_TYPES,
     DELAYED_TREE,
@@ -146,10 +148,11 @@ def simulate(
     """
     start_s, start_cpu_s = time.monotonic(), time.process_time()
     device = chosen_device(device)
-    photons = tables.photons()
+    voxels = materials.of_labels(sources.fillings(source))
+    photons = tables.photons(voxels)
     what = _source(source, scanner, photons)
     if particle == "e+":
-        emitting = what[0]._replace(positrons=positrons.positrons(isotope))
+        emitting = what[0]._replace(positrons=positrons.positrons(isotope, voxels))
         what = emitting, what[1]
     setup_s = time.monotonic() - start_s
     log.info("%s: %.0f decays expected, seed %d", name, activity_bq * duration_s, seed)

@@ -48,8 +48,10 @@ DATA_SETS = {
 }
 # What the physics lists of the config, all electromagnetic, read; they run without the others.
 NEEDED_SETS = ("G4LEDATA", "G4ENSDFSTATEDATA")
-# Air: C N O Ar; water: H O; the wall: Al; LYSO: Lu Y Si O.
-ELEMENTS = ("H", "C", "N", "O", "Al", "Si", "Ar", "Y", "Lu")
+# Air: C N O Ar; water: H O; LYSO: Lu Y Si O; the others: `tubepet.phantom.materials`.
+ELEMENTS = (
+    "H", "C", "N", "O", "Al", "Si", "Ar", "Ti", "Cr", "Fe", "Ni", "Cu", "Zn", "Y", "Lu",
+)  # fmt: skip
 # Lists that the substitute serves; the others need further tables.
 PHYSICS_LISTS = (
     "G4EmStandardPhysics",

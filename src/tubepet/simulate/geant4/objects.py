@@ -1,17 +1,39 @@
 """What lies in the scanner: the tube, of voxels or solids, or the calibration cylinder."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import xraylib
 
+from tubepet.phantom.geometry import Filling
+from tubepet.phantom.materials import GEANT4_NAMES, MATERIALS, of_labels
 from tubepet.types import Grid
 
 OBJECT = "object"  # the volume in which scatter counts as scatter in the object
-# Materials by label (see rule make_phantom), as half-open intervals of the image value.
-VOXEL_MATERIALS = [[-0.5, 0.5, "G4_AIR"], [0.5, 1.5, "G4_WATER"], [1.5, 2.5, "G4_Al"]]
 
 
-def add_tube(sim: Any, units: Any, labels_path: str, activity_path: str, grid: Grid) -> Any:
+def add_materials(sim: Any, units: Any, fillings: Sequence[Filling]) -> list[str]:
+    """Add what Geant4's own database has not; return the material of each label, air first.
+
+    The composition is that of `tubepet.phantom.materials`, so that both engines have the same.
+    """
+    names = []
+    for label, one in enumerate(of_labels(fillings)):
+        name = GEANT4_NAMES.get(one.name)
+        if name is None or one.g_cm3 != MATERIALS[one.name].g_cm3:
+            name = f"{one.name}_{label}"
+            symbols = [xraylib.AtomicNumberToSymbol(z) for z in one.shares]
+            sim.volume_manager.material_database.add_material_weights(
+                name, symbols, list(one.shares.values()), one.g_cm3 * units.g_cm3
+            )
+        names.append(name)
+    return names
+
+
+def add_tube(
+    sim: Any, units: Any, labels_path: str, activity_path: str, grid: Grid, names: Sequence[str]
+) -> Any:
     """Add a voxelised tube, and return a source distributed as its activity image.
 
     GATE centres images on the origin whatever their header says, so the place comes from `grid`.
@@ -22,8 +44,10 @@ def add_tube(sim: Any, units: Any, labels_path: str, activity_path: str, grid: G
     units : Box
         ``opengate.g4_units``.
     labels_path, activity_path : str
-        Images on `grid`: labels (0 air, 1 fluid, 2 aluminium) and activity (any unit).
+        Images on `grid`: labels and activity (any unit).
     grid : Grid
+    names : sequence of str
+        Materials of the labels 0, 1, ..
 
     Returns
     -------
@@ -33,7 +57,8 @@ def add_tube(sim: Any, units: Any, labels_path: str, activity_path: str, grid: G
     image = sim.add_volume("Image", OBJECT)
     image.image = labels_path
     image.material = "G4_AIR"
-    image.voxel_materials = VOXEL_MATERIALS
+    # half-open intervals of the image value
+    image.voxel_materials = [[i - 0.5, i + 0.5, name] for i, name in enumerate(names)]
     centre_mm = [(axis[0] + axis[-1]) / 2 for axis in reversed(grid.axes_mm())]  # x, y, z
     image.translation = list(np.array(centre_mm) * units.mm)
     source = sim.add_source("VoxelSource", "activity")

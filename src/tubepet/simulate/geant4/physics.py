@@ -60,7 +60,7 @@ def set_physics(
     manager.em_switches_world.update(deex=True, auger=False, pixe=False)
 
 
-def set_positrons(sim: Any, units: Any) -> None:
+def set_positrons(sim: Any, units: Any, materials: list[str]) -> None:
     """Let positrons go as far as they do, and their pairs be not quite collinear, as in water.
 
     The list's own steps are too long: a positron whose range is below the distance to the next
@@ -71,4 +71,7 @@ def set_positrons(sim: Any, units: Any) -> None:
     """
     sim.g4_commands_before_init.append("/process/em/setPositronAtRestModel Allison")
     sim.g4_commands_before_init.append(f"/process/eLoss/StepFunction {STEP_FUNCTION}")
-    sim.physics_manager.mean_energy_per_ion_pair["G4_WATER"] = 5.0 * units.eV
+    for name in materials:
+        # Geant4's air and aluminium are as they come; a part's own materials are as water
+        if name not in ("G4_AIR", "G4_Al"):
+            sim.physics_manager.mean_energy_per_ion_pair[name] = 5.0 * units.eV

@@ -19,6 +19,7 @@ import opengate_core  # type: ignore[import-untyped]
 
 from tubepet import io
 from tubepet.simulate.geant4 import digitizer, lutetium, objects, physics, scanner
+from tubepet.simulate.sources import fillings
 from tubepet.types import Grid, Scanner
 
 # ITK would import torch where that is installed, to accept its tensors: 1.5 s and 200 MB lost.
@@ -56,15 +57,17 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     cut_mm = job.get("crystal_cut_mm", physics.CRYSTAL_CUT_MM)
     physics.set_physics(sim, units, job["physics_list"], cut_mm, crystals)
     source = job["source"]
+    materials = ["G4_AIR", "G4_WATER"]
     if source["kind"] == "tube":
-        grid = Grid(**source["grid"])
-        sources = [objects.add_tube(sim, units, source["labels"], source["activity"], grid)]
+        materials = objects.add_materials(sim, units, fillings(source))
+        what = source["labels"], source["activity"], Grid(**source["grid"]), materials
+        sources = [objects.add_tube(sim, units, *what)]
     elif source["kind"] == "solids":
         sources = objects.add_solids(sim, units, source["wall"], source["fluid"])
     else:
         sources = [objects.add_cylinder(sim, units, source["radius_mm"], source["length_mm"])]
     if job.get("positron_kev", []):
-        physics.set_positrons(sim, units)
+        physics.set_positrons(sim, units, materials)
     for one, share in zip(sources, source.get("shares", [1.0]), strict=True):
         objects.shoot(one, units, share * job["activity_bq"], job.get("positron_kev", []))
     if job.get("has_lutetium", False):
