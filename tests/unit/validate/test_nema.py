@@ -84,7 +84,7 @@ def test_smallest_pit_is_interpolated():
 
 
 def test_painted_volumes_agree():
-    labels, activity, mu = water_phantoms.painted(
+    labels, activity, mu, _ = water_phantoms.painted(
         5.0, 8.0, 20.0, 0.5, lambda x, y, z: 3.0 + 0 * x, lambda x, y, z: x > 0
     )
     assert ((labels.array == 1) == (activity.array > 0)).all()
