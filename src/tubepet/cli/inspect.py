@@ -41,7 +41,8 @@ SEARCH_OPTIONS = (
         "part_path",
         type=EXISTING,
         required=True,
-        help="Drawing of the part: YAML or JSON with the numbers of a tube, or a run's truth.json.",
+        help="Drawing of the part: YAML or JSON with the numbers of a tube, a run's truth.json, "
+        "or YAML of an own part (docs/parts.md).",
     ),
     click.option(
         "--scanner",

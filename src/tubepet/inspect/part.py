@@ -1,7 +1,6 @@
 """What is known of a part before it is measured: its drawing, on voxels."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,23 +86,6 @@ def of_truth(facts: dict[str, Any], phantom: dict[str, Any]) -> Part:
     if own := facts.get("part"):
         return of_voxels(parts.draw(f"phantom.parts.{facts['tube']}", own, phantom))
     return of_tube(Tube(**facts["drawn"]), phantom)
-
-
-def read_part(path: str | Path, phantom: dict[str, Any]) -> Part:
-    """Draw a part of a YAML file (`phantom.parts.read`): numbers of a tube, meshes or labels.
-
-    Parameters
-    ----------
-    path : path
-    phantom : dict
-        Config section `phantom`: voxel_mm and supersampling.
-
-    Raises
-    ------
-    InputError
-        As `phantom.parts.draw`.
-    """
-    return of_voxels(parts.draw(str(path), parts.read(path), phantom))
 
 
 def onto_image(volume: Volume, grid: Grid) -> Array:

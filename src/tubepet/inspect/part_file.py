@@ -14,8 +14,7 @@ import yaml
 
 from tubepet import io
 from tubepet.errors import InputError, reading
-from tubepet.inspect.part import Part, of_tube
-from tubepet.inspect.part import read_part as read_own
+from tubepet.inspect.part import Part, of_tube, of_voxels
 from tubepet.phantom import parts, spec
 from tubepet.phantom.spec import FAMILY_KEYS, Tube
 
@@ -31,18 +30,15 @@ NEUTRAL = Tube(
 )  # fmt: skip
 
 
-def read_part(path: Path) -> Part:
+def read_part(path: Path, phantom: Mapping[str, Any] = VOXELS) -> Part:
     """Read the drawing of a part.
 
     Parameters
     ----------
     path : Path
         .yaml, .yml or .json.
-
-    Returns
-    -------
-    Part
-        On voxels of `VOXELS`.
+    phantom : mapping
+        voxel_mm and supersampling.
 
     Raises
     ------
@@ -51,9 +47,11 @@ def read_part(path: Path) -> Part:
         number or impossible.
     """
     told = content(path)
-    if isinstance(told, dict) and any(key in told for key in parts.KEYS):
-        return read_own(path, VOXELS)
-    return of_tube(tube_of(str(path), told), VOXELS)
+    # truth.json has a key `tube` too, the name of the tube
+    is_own = isinstance(told, dict) and "drawn" not in told and bool(told.keys() & parts.KEYS)
+    if is_own:
+        return of_voxels(parts.draw(str(path), parts.read(path), phantom))
+    return of_tube(tube_of(str(path), told), dict(phantom))
 
 
 def content(path: Path) -> Any:

@@ -45,6 +45,10 @@ def test_a_part_is_read_from_yaml_and_json(phantom, tmp_path) -> None:
     assert volume_mm3 == pytest.approx(np.pi * 16 * 10, rel=0.01)
     drawn = of_tube(tube_of("a", ROUND), VOXELS)
     assert np.array_equal(one.mu.array, drawn.mu.array)
+    # truth.json of a run names its tube, which is no part of another material
+    truth = {"tube": "tube_0000", "family": "round", "drawn": asdict(tube_of("a", ROUND))}
+    io.write_json(tmp_path / "truth.json", truth)
+    assert np.array_equal(read_part(tmp_path / "truth.json").mu.array, drawn.mu.array)
     # as the workflow draws its tubes
     assert {key: phantom[key] for key in VOXELS} == VOXELS
 

@@ -13,7 +13,8 @@ from numpy.testing import assert_allclose
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.inspect.part import of_truth, of_tube, read_part
+from tubepet.inspect.part import of_truth, of_tube
+from tubepet.inspect.part_file import read_part
 from tubepet.phantom import geometry, maps, parts, picture
 from tubepet.phantom.parts import Room
 from tubepet.phantom.spec import given_tube
