@@ -37,6 +37,7 @@ NUM_ROUNDS = 6
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 BLUR_STEPS = (0.02, 0.05, 0.05)  # of finite differences
 LEAST_CORE_MM = 0.5
+LEAST_RATE = 1e-12  # Bq/mm2, of a line that sees nothing
 LEAST_KNOWN = 1e-9  # information about the activity's logarithm, without events
 ALONE = 1.001  # two directions that are one have an inverse, too
 MARGIN_VOXELS = 8  # by which a drawing may be moved
@@ -146,10 +147,11 @@ def _round(
     images = [blurred(image, grid, psf) for image in sharp]
     images += _blur_changes(sharp[0], grid, psf)
     back, rates = model.lines.em_sums(images[0])
+    trues, rates = rates - model.lines.additive, np.maximum(rates, LEAST_RATE)
     gradient = back - model.sensitivity_s
     rows, weight = some_rows(len(rates), MOST_ROWS)
     lines = model.lines.part(rows)
-    shares = np.array([lines.forward(image) for image in images]) / np.maximum(rates[rows], 1e-12)
+    shares = np.array([lines.forward(image) for image in images]) / rates[rows]
     known = np.concatenate([[LEAST_KNOWN], PRIOR**-2.0])
     slope = np.array([float((image * gradient).sum()) for image in images])
     slope -= known * np.concatenate([[0.0], pose])
@@ -157,7 +159,7 @@ def _round(
     errors = np.sqrt(np.diag(inverse))[1:]
     now, sure = (dict(zip(POSE, map(float, v), strict=True)) for v in (pose, errors))
     fitted = Fitted(
-        model, psf, scale, now, sure, rates, rates - model.lines.additive, gradient, rows, weight,
+        model, psf, scale, now, sure, rates, trues, gradient, rows, weight,
         Nuisance(shares, slope, inverse),
     )  # fmt: skip
     return fitted, inverse @ slope

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from tubepet.inspect.fit import Fitted
 from tubepet.inspect.part import Part, onto_image
+from tubepet.inspect.score import LEAST_CHANGE
 from tubepet.reconstruct.projection.blur import blurred
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.types import Volume
 
 Array = NDArray[np.float64]
-
-LEAST = 0.1  # of a rate, with a void
 
 
 def expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
@@ -60,8 +59,8 @@ def _slope_and_root(fitted: Fitted, change: Array, slope: float) -> tuple[float,
 
     The events hold the defect; a weight of 1 / (1 + change / rate) takes it out of F.
     """
-    share = change / np.maximum(fitted.rates[fitted.rows], 1e-12)
-    weights = fitted.weight / np.maximum(1 + share, LEAST)
+    share = change / fitted.rates[fitted.rows]
+    weights = fitted.weight / (1 + np.maximum(share, LEAST_CHANGE))
     cross = fitted.nuisance.shares @ (weights * share)
     taken = fitted.nuisance.inverse @ cross
     left = float(weights @ share**2 - cross @ taken)

@@ -35,7 +35,6 @@ Array = NDArray[np.float64]
 
 REFERENCE_COUNTS = 20_000.0  # before attenuation: enough for 5 % of a z, in a few seconds
 DELAY_NS = 500.0  # as the config's default
-LINES_FOR_INFORMATION = 4000
 WANTED = 0.9  # share of places where a defect is to be found
 LONGEST = 1e8  # times the simulated acquisition: what is not found by then never is
 # Kinds that are no class of defect, by the class whose candidates they are among.
@@ -144,7 +143,7 @@ def acquired(
 
 def expected(fitted: Fitted, bank: shapes.Bank) -> pd.DataFrame:
     """Return kind, size_mm and expected_z of all candidates of a bank."""
-    z = expected_z(fitted, bank, LINES_FOR_INFORMATION)
+    z = expected_z(fitted, bank)
     return bank.table[["kind", "size_mm"]].assign(expected_z=z)
 
 

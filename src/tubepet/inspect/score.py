@@ -34,6 +34,7 @@ from tubepet.inspect.shapes import Bank
 
 Array = NDArray[np.float64]
 LINES_PER_BLOCK = 4096
+FEW_LINES = 4000  # enough for an expected z
 NUM_DRAWS = 256  # of the distribution without a defect
 LEAST_INFORMATION = 1e-6
 LARGE_Z = 2.0  # below, both tests agree as well as needed
@@ -69,13 +70,13 @@ def slopes(fitted: Fitted, bank: Bank) -> Array:
 
 def shares(fitted: Fitted, bank: Bank, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return d_i / l_i of some events, shape (rows, c)."""
-    weights = fitted.activity_bq_mm3 / np.maximum(fitted.rates[rows], 1e-12)
+    weights = fitted.activity_bq_mm3 / fitted.rates[rows]
     return kernels.blob_sums(fitted.model.lines, rows, weights, bank.blobs, bank.owner, fitted.psf)
 
 
-def expected_z(fitted: Fitted, bank: Bank, num_lines: int) -> Array:
+def expected_z(fitted: Fitted, bank: Bank) -> Array:
     """Estimate the z that each candidate has where it is, from few lines, shape (c,)."""
-    every, more = some_rows(len(fitted.rows), num_lines)
+    every, more = some_rows(len(fitted.rows), FEW_LINES)
     weight = fitted.weight * more
     part = shares(fitted, bank, fitted.rows[every])
     own = fitted.nuisance.shares[:, every].astype(np.float32)

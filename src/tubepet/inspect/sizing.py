@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tubepet.inspect import shapes
 from tubepet.inspect.fit import Fitted, Nuisance, some_rows
 from tubepet.inspect.part import Part
-from tubepet.inspect.score import shares, slopes
+from tubepet.inspect.score import LEAST_CHANGE, shares, slopes
 from tubepet.inspect.shapes import Bank
 
 Array = NDArray[np.float64]
@@ -110,7 +110,9 @@ def sized(
         taken = nuisance.inverse @ (weight * (own @ mine))
         rest = mine - own.T @ taken.astype(np.float32)
         # the first order from all events, what is beyond from some
-        beyond = weight * (np.log1p(np.maximum(rest, -0.9)) - rest).sum(axis=0, dtype=np.float64)
+        beyond = weight * (np.log1p(np.maximum(rest, LEAST_CHANGE)) - rest).sum(
+            axis=0, dtype=np.float64
+        )
         return np.asarray(slope * ratio - nuisance.gradient @ taken + beyond)
 
     is_void = bank.table["kind"].to_numpy() == "void"

@@ -30,7 +30,6 @@ Array = NDArray[np.float64]
 DEFECT, CLEAN, UNKNOWN, MISFIT = "defect", "no defect found", "cannot tell", "does not fit"
 # What has a smaller z even where it is there can only be noise when it is called.
 LEAST_EXPECTED_Z = 2.0
-LINES_FOR_INFORMATION = 4000
 MOST_INDICATIONS = 5
 # A drawing that is surely further off than this is another part, or lies elsewhere. Widths and
 # lengths of 28 default tubes came out within 0.24 mm of their own drawings.
@@ -125,7 +124,7 @@ def inspect(
     """
     fitted = fit(measured, part, instrument, settings)
     everything = shapes.bank(part, ranges_mm).moved(fitted.moved)
-    rough = expected_z(fitted, everything, LINES_FOR_INFORMATION)
+    rough = expected_z(fitted, everything)
     bank = everything.part(rough >= LEAST_EXPECTED_Z)
     log.info("%d of %d candidates can be found at these counts", len(bank), len(everything))
     random = rng.stream(seed, "inspect", "none")
