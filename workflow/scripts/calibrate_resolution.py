@@ -12,17 +12,18 @@ logs.start_log(snakemake.log[0])
 params = snakemake.params
 use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
-found = resolution.fit(
-    Engine(scanner, params.delay_ns, params.seed, snakemake.threads),
-    calibration.efficiency_of(io.read_json(snakemake.input.calibration), scanner),
-    **params.image,
-    decays=params.decays,
-)
+engine = Engine(scanner, params.delay_ns, params.seed, snakemake.threads)
+efficiency = calibration.efficiency_of(io.read_json(snakemake.input.calibration), scanner)
+known = {"engine": engine, "efficiency": efficiency, **params.image, "decays": params.decays}
+found = resolution.fit(**known)
+by_slope, stretch = resolution.fit_by_slope(**known)
 io.write_json(
     snakemake.output.resolution,
     {
         "kernel": blur.chosen(params.psf, params.psf_fwhm_mm, found.kernel),
         "fitted": found.kernel,
+        "by_slope": by_slope,
+        "stretch": stretch,
         "single_fwhm_mm": found.fwhm_mm,
         "gain": found.gain,
         "scanner": fingerprint.scanner_hash(scanner),

@@ -2,8 +2,7 @@
 
 from tubepet import io, logs
 from tubepet.inspect import figures, part, verdict
-from tubepet.reconstruct.problem import Settings
-from tubepet.reconstruct.projection import blur
+from tubepet.inspect.setup import read_response
 from tubepet.reconstruct.projection.kernels import use_threads
 from tubepet.reconstruct.read import read_acquisition
 from tubepet.types import Scanner
@@ -11,15 +10,13 @@ from tubepet.types import Scanner
 logs.start_log(snakemake.log[0])
 files, params, output = dict(snakemake.input.items()), snakemake.params, snakemake.output
 use_threads(snakemake.threads)
-measured, instrument = read_acquisition(
-    files, Scanner(**params.scanner), params.background, params.duration_s
-)
-# core and tail, whatever the images are made with: the events are compared with the drawing
-psf = blur.from_rows(io.read_json(files["resolution"])["fitted"])
+scanner = Scanner(**params.scanner)
+measured, instrument = read_acquisition(files, scanner, params.background, params.duration_s)
+response = read_response(files["resolution"], scanner, params.stride)
 drawn = part.of_truth(io.read_json(files["truth"]), params.phantom)
 found = verdict.inspect(
     measured, drawn, params.phantom["defect_size_mm"], instrument,
-    Settings(0, psf=psf, sensitivity_stride=params.stride), params.false_call_rate, params.seed,
+    response, params.false_call_rate, params.seed,
 )  # fmt: skip
 io.write_json(output.verdict, found.as_json())
 score_map = verdict.score_map(found)

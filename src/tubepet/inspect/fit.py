@@ -5,7 +5,8 @@ score (`score`).
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,32 +18,49 @@ from tubepet.inspect.part import Part, onto_image
 from tubepet.logs import log
 from tubepet.reconstruct.acquisition import model_known
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
-from tubepet.reconstruct.projection.blur import Kernel, blurred
+from tubepet.reconstruct.projection import line_blur
+from tubepet.reconstruct.projection.blur import Kernel
+from tubepet.reconstruct.projection.line_blur import LineBlur
 from tubepet.types import Grid, Volume
 
 Array = NDArray[np.float64]
 
 # Beside the activity: shift (mm), turn (degrees), how much wider (all around) and longer (at both
-# ends) the fluid is, mm; and of the resolution, how much of it is tail, and how much wider (mm
-# FWHM) its core is.
+# ends) the fluid is, mm.
 POSE = (
     "x_mm", "y_mm", "z_mm", "turn_x_deg", "turn_y_deg", "turn_z_deg", "wider_mm", "longer_mm",
-    "more_tail", "core_mm", "axial_mm",
 )  # fmt: skip
 # How far off each is before it is measured, widely: what the counts cannot tell stays near 0.
-PRIOR = np.array([2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.0, 1.0, 0.2, 0.5, 1.0])
+PRIOR = np.array([2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.0, 1.0])
 # Newton's steps may be too long where the likelihood is no parabola.
-MOST_STEP = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.3, 0.5, 0.05, 0.3, 0.5])
-NUM_ROUNDS = 6
+MOST_STEP = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.3, 0.5])
+NUM_ROUNDS = 8
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
-BLUR_STEPS = (0.02, 0.05, 0.05)  # of finite differences
-LEAST_CORE_MM = 0.5
 LEAST_RATE = 1e-12  # Bq/mm2, of a line that sees nothing
 LEAST_KNOWN = 1e-9  # information about the activity's logarithm, without events
 ALONE = 1.001  # two directions that are one have an inverse, too
 MARGIN_VOXELS = 8  # by which a drawing may be moved
 # Variances and correlations are taken from so many lines, evenly; first derivatives from all.
 MOST_ROWS = 32768
+
+
+class Response(NamedTuple):
+    """How the scanner responds to a part.
+
+    Attributes
+    ----------
+    psfs : sequence of Kernel
+        By class of slopes (`line_blur`).
+    stretch : float
+        How many times as far from the axis as their ends say lines pass
+        (`resolution.fit_by_slope`).
+    sensitivity_stride : int
+        As of `sensitivity.attenuated_sensitivity`.
+    """
+
+    psfs: Sequence[Kernel]
+    stretch: float
+    sensitivity_stride: int
 
 
 class Nuisance(NamedTuple):
@@ -71,8 +89,8 @@ class Fitted:
     ----------
     model : Acquisition
         Scatter and randoms, and the sensitivity.
-    psf : Kernel
-        As it fits.
+    line_blur : LineBlur
+        Of its lines.
     activity_bq_mm3 : float
         Of the fluid.
     pose : dict
@@ -81,8 +99,9 @@ class Fitted:
         Standard deviations of the same.
     rates, trues : float64 array, shape (n,)
         Expected on the line of every event, Bq/mm2: all, and what comes straight from the fluid.
-    gradient : float64 array, shape (nz, ny, nx)
-        Derivative of the log-likelihood by the activity in each voxel, before the blur, mm3/Bq.
+    gradient : float64 array, shape (classes, 2, nz, ny, nx)
+        Derivative of the log-likelihood by the activity in each voxel as `LineBlur.blurred` spreads
+        it, mm3/Bq.
     rows : int64 array, shape (rows,)
         Some events, evenly taken, for variances and correlations.
     weight : float
@@ -91,7 +110,7 @@ class Fitted:
     """
 
     model: Acquisition
-    psf: Kernel
+    line_blur: LineBlur
     activity_bq_mm3: float
     pose: dict[str, float]
     errors: dict[str, float]
@@ -102,35 +121,46 @@ class Fitted:
     weight: float
     nuisance: Nuisance
 
+    def forward(self, images: Array, rows: NDArray[np.int64]) -> Array:
+        """Return integrals of some lines through an image of `LineBlur.blurred`, shape (rows,)."""
+        return self.line_blur.forward(self.model.lines, images, rows)
+
     def moved(self, points_mm: Array) -> Array:
         """Move points (n, 3) of the drawing to where the part lies."""
         turn, shift_mm = _turn(np.array([self.pose[name] for name in POSE]))
         return np.asarray(points_mm @ turn.T + shift_mm)
 
 
-def fit(measured: Measurement, part: Part, instrument: Instrument, settings: Settings) -> Fitted:
+def fit(measured: Measurement, part: Part, instrument: Instrument, response: Response) -> Fitted:
     """Fit activity and pose by Newton's method on the likelihood of all events.
 
     Parameters
     ----------
     measured : Measurement
         Its attenuation map is that of the drawing.
-    settings : Settings
-        psf and sensitivity_stride.
 
     Raises
     ------
     InputError
         As `acquisition.model_known`.
     """
-    grid = instrument.grid
-    model, scale = model_known(measured, instrument, settings, Volume(part.on_image(grid), grid))
-    pose = np.zeros(len(POSE))
+    grid, stride = instrument.grid, response.sensitivity_stride
+    drawn = Volume(part.on_image(grid), grid)
+    model, scale = model_known(measured, instrument, Settings(0, sensitivity_stride=stride), drawn)
+    points = model.lines.points * [response.stretch, response.stretch, 1.0]
+    model = replace(model, lines=replace(model.lines, points=points))
+    of_lines = line_blur.of_lines(
+        model.lines, drawn, instrument, measured.mu, response.psfs, stride
+    )
+    pose, state = np.zeros(len(POSE)), _State(model, of_lines, part, scale, np.zeros(len(POSE)))
+    inverse = state.directions()[1]  # changes little on the way
     for _ in range(NUM_ROUNDS):
-        result, step = _round(model, part, settings.psf, scale, pose)
+        step = inverse @ state.slope
+        scale, pose = scale * (1 + step[0]), pose + np.clip(step[1:], -MOST_STEP, MOST_STEP)
+        state = _State(model, of_lines, part, scale, pose)
         if np.abs(step[1:] / MOST_STEP).max() < ENOUGH:
             break
-        scale, pose = scale * (1 + step[0]), pose + np.clip(step[1:], -MOST_STEP, MOST_STEP)
+    result = state.fitted()
     log.info(
         "activity %.5g Bq/mm3; %s",
         result.activity_bq_mm3, ", ".join(f"{k} {v:.3g}" for k, v in result.pose.items()),
@@ -138,61 +168,52 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, settings: Set
     return result
 
 
-def _round(
-    model: Acquisition, part: Part, psf: Kernel, scale: float, pose: Array
-) -> tuple[Fitted, Array]:
-    """Model the drawing at a pose, and the step from there: share of the activity, pose."""
-    grid, psf = model.grid, _changed(psf, *pose[8:])
-    sharp = [scale * image for image in _images(part, grid, pose)]
-    images = [blurred(image, grid, psf) for image in sharp]
-    images += _blur_changes(sharp[0], grid, psf)
-    back, rates = model.lines.em_sums(images[0])
-    trues, rates = rates - model.lines.additive, np.maximum(rates, LEAST_RATE)
-    gradient = back - model.sensitivity_s
-    rows, weight = some_rows(len(rates), MOST_ROWS)
-    lines = model.lines.part(rows)
-    shares = np.array([lines.forward(image) for image in images]) / rates[rows]
-    known = np.concatenate([[LEAST_KNOWN], PRIOR**-2.0])
-    slope = np.array([float((image * gradient).sum()) for image in images])
-    slope -= known * np.concatenate([[0.0], pose])
-    inverse = np.asarray(np.linalg.inv(weight * (shares @ shares.T) + np.diag(known)), np.float64)
-    errors = np.sqrt(np.diag(inverse))[1:]
-    now, sure = (dict(zip(POSE, map(float, v), strict=True)) for v in (pose, errors))
-    fitted = Fitted(
-        model, psf, scale, now, sure, rates, trues, gradient, rows, weight,
-        Nuisance(shares, slope, inverse),
-    )  # fmt: skip
-    return fitted, inverse @ slope
+class _State:
+    """The model of the drawing at a pose, and the slope of its likelihood there."""
+
+    def __init__(
+        self, model: Acquisition, of_lines: LineBlur, part: Part, scale: float, pose: Array
+    ) -> None:
+        grid, lines = model.grid, model.lines
+        self.model, self.of_lines, self.scale, self.pose = model, of_lines, scale, pose
+        self.sharp = [scale * image for image in _images(part, grid, pose)]
+        every = np.arange(len(lines))
+        self.trues = of_lines.forward(lines, of_lines.blurred(self.sharp[0], grid), every)
+        self.rates = np.maximum(self.trues + lines.additive, LEAST_RATE)
+        self.gradient = of_lines.back(lines, 1 / self.rates)
+        self.gradient -= (of_lines.seen * model.sensitivity_s)[:, None]
+        spread = of_lines.gathered(self.gradient, grid)
+        self.known = np.concatenate([[LEAST_KNOWN], PRIOR**-2.0])
+        self.slope = np.array([float((image * spread).sum()) for image in self.sharp])
+        self.slope -= self.known * np.concatenate([[0.0], pose])
+        self.rows, self.weight = some_rows(len(lines), MOST_ROWS)
+
+    def directions(self) -> tuple[Array, Array]:
+        """Return what is fitted relative to the rates of some lines, and its covariance."""
+        shares = np.array([
+            self.of_lines.forward(
+                self.model.lines, self.of_lines.blurred(image, self.model.grid), self.rows
+            )
+            for image in self.sharp
+        ]) / self.rates[self.rows]  # fmt: skip
+        information = self.weight * (shares @ shares.T) + np.diag(self.known)
+        return shares, np.asarray(np.linalg.inv(information), np.float64)
+
+    def fitted(self) -> Fitted:
+        """Return what an inspection needs of it."""
+        shares, inverse = self.directions()
+        errors = np.sqrt(np.diag(inverse))[1:]
+        now, sure = (dict(zip(POSE, map(float, v), strict=True)) for v in (self.pose, errors))
+        return Fitted(
+            self.model, self.of_lines, self.scale, now, sure, self.rates, self.trues,
+            self.gradient, self.rows, self.weight, Nuisance(shares, self.slope, inverse),
+        )  # fmt: skip
 
 
 def some_rows(num: int, most: int) -> tuple[NDArray[np.int64], float]:
     """Take rows evenly, at most so many; and for how many each stands."""
     rows = np.arange(0, num, max(math.ceil(num / most), 1))
     return rows, num / max(len(rows), 1)
-
-
-def _changed(psf: Kernel, more_tail: float, core_mm: float, axial_mm: float) -> Kernel:
-    """Change a kernel of a core and a tail; of a kernel of one part, only the widths."""
-    if not psf:
-        return psf
-    core = psf[0]
-    core = core._replace(
-        transaxial_mm=max(core.transaxial_mm + core_mm, LEAST_CORE_MM),
-        axial_mm=max(core.axial_mm + axial_mm, LEAST_CORE_MM),
-    )
-    if len(psf) == 1:
-        return (core,)
-    share = min(max(psf[1].share + more_tail, 0.0), 1.0)
-    return core._replace(share=1 - share), psf[1]._replace(share=share)
-
-
-def _blur_changes(image: Array, grid: Grid, psf: Kernel) -> list[Array]:
-    """Change of a blurred image per unit of what may change of the kernel."""
-    return [
-        (blurred(image, grid, _changed(psf, *step)) - blurred(image, grid, _changed(psf, *-step)))
-        / (2 * step.sum())
-        for step in np.diag(BLUR_STEPS)
-    ]
 
 
 def _images(part: Part, grid: Grid, pose: Array) -> list[Array]:

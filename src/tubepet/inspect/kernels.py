@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubepet.constants import FWHM_PER_SIGMA
-from tubepet.reconstruct.projection.blur import Gaussian, Kernel, blurred, sigmas_mm
+from tubepet.reconstruct.projection.blur import sigmas_mm
 from tubepet.reconstruct.projection.kernels import in_threads
+from tubepet.reconstruct.projection.line_blur import LINES_ADD, LineBlur
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.types import Grid
 
@@ -30,9 +31,9 @@ EXP = np.exp(-np.arange(REACH * STEPS_PER_UNIT + 2) / STEPS_PER_UNIT).astype(np.
 
 def blob_sums(
     lines: Lines, rows: NDArray[np.int64], weights: Array, blobs: Array, owner: NDArray[np.int64],
-    psf: Kernel,
+    line_blur: LineBlur,
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Integrate blobs along lines, after the blur of the scanner, and add up those of each owner.
+    """Integrate blobs along lines, after the blur of each line, and add up those of each owner.
 
     Parameters
     ----------
@@ -45,63 +46,62 @@ def blob_sums(
         Content; middle x, y, z (mm); covariance xx, xy, xz, yy, yz, zz (mm2).
     owner : int64 array, shape (b,)
         0, 1, 2, ..., each at least once, rising.
-    psf : Kernel
+    line_blur : LineBlur
+        Of the lines.
 
     Returns
     -------
     float32 array, shape (n, number of owners)
         Content per mm2, times the weights.
     """
-    table = np.stack([_prepared(blobs, 2, *part).T for part in sigmas_mm(psf)])
+    table = np.stack([
+        np.stack([_prepared(blobs, 2, *part).T for part in sigmas_mm(psf)])
+        for psf in line_blur.of_defects()
+    ])  # fmt: skip
     starts = np.searchsorted(owner, np.arange(owner[-1] + 2)) if len(owner) else np.zeros(1, int)
     sums = np.zeros((len(rows), len(starts) - 1), np.float32)
     ends = lines.points, lines.first[rows], lines.second[rows]
     table = np.ascontiguousarray(table, np.float32)
+    of_rows = line_blur.kind[rows], line_blur.elsewhere[rows]
 
     def fill(task: int) -> None:
         begin, end = task * LINES_PER_TASK, min((task + 1) * LINES_PER_TASK, len(rows))
-        _sums(*ends, weights, table, EXP, starts, begin, end, sums)
+        _sums(*ends, weights, *of_rows, table, EXP, starts, begin, end, sums)
 
     in_threads(fill, math.ceil(len(rows) / LINES_PER_TASK))
     return sums
 
 
-def blob_means(image: Array, grid: Grid, blobs: Array, psf: Kernel) -> Array:
-    """Integrate an image over blobs after the blur of the scanner.
+def blob_means(images: Array, grid: Grid, blobs: Array, line_blur: LineBlur) -> Array:
+    """Integrate what lines put back into images over blobs, after the blur of each line.
 
-    As much of the blur as all its parts have is added to the blobs, which makes them wide enough to
-    be sampled at voxels; the rest goes over the image.
+    As much of the blur as all lines have is added to the blobs, which makes them wide enough to be
+    sampled at voxels; the rest goes over the images, to which line integrals have added some.
 
     Parameters
     ----------
-    image : float64 array, shape (nz, ny, nx)
+    images : float64 array, shape (classes, 2, nz, ny, nx)
+        As of `LineBlur.back`.
     blobs : float64 array, shape (b, 10)
         As of `blob_sums`.
 
     Returns
     -------
     float64 array, shape (b,)
-        Sum over voxels of the image times the blurred content per mm3.
+        Sum over voxels of the images times the blurred content per mm3.
     """
-    psf = psf or (Gaussian(1.0, 0.0, 0.0),)
-    across_mm, along_mm = (min(widths) for widths in zip(*(part[1:] for part in psf), strict=True))
-    rest = tuple(
-        Gaussian(
-            part.share,
-            math.sqrt(part.transaxial_mm**2 - across_mm**2),
-            math.sqrt(part.axial_mm**2 - along_mm**2),
-        )
-        for part in psf
+    shared = line_blur.shared()
+    across_mm, along_mm = (
+        math.sqrt(max((fwhm_mm / FWHM_PER_SIGMA) ** 2 - LINES_ADD * voxel_mm**2, 0.0))
+        for fwhm_mm, voxel_mm in zip(shared[1:], grid.voxel_mm[::-1][::2], strict=True)
     )
-    table = _prepared(blobs, 3, *sigmas_mm((Gaussian(1.0, across_mm, along_mm),))[0])
-    reach_mm = np.sqrt(
-        2
-        * NEAR
-        * (blobs[:, [4, 7, 9]] + (np.array([across_mm, across_mm, along_mm]) / FWHM_PER_SIGMA) ** 2)
-    )
+    table = _prepared(blobs, 3, 1.0, across_mm, along_mm)
+    widths_mm = np.array([across_mm, across_mm, along_mm])
+    reach_mm = np.sqrt(2 * NEAR * (blobs[:, [4, 7, 9]] + widths_mm**2))
     grid_mm = np.array([*grid.origin_mm, *grid.voxel_mm])
     sums = np.empty(len(blobs))
-    _means(blurred(image, grid, rest), grid_mm, table, reach_mm, EXP, sums)
+    rest = line_blur.gathered_but(shared, images, grid)
+    _means(rest, grid_mm, table, reach_mm, EXP, sums)
     return sums
 
 
@@ -152,12 +152,13 @@ def _means(image, grid_mm, table, reach_mm, exp, sums):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
-def _sums(points, first, second, weights, table, exp, starts, begin, end, sums):  # type: ignore[no-untyped-def]
+def _sums(points, first, second, weights, kind, elsewhere, tables, exp, starts, begin, end, sums):  # type: ignore[no-untyped-def]
     """Fill in rows begin, ..., end - 1."""
     half, two, steps = np.float32(0.5), np.float32(2), np.float32(STEPS_PER_UNIT)
     reach = np.float32(REACH)
-    values = np.empty(table.shape[2], np.float32)
+    values = np.empty(tables.shape[3], np.float32)
     for n in range(begin, end):
+        table, factor = tables[kind[n]], np.float32(1)
         i, j = first[n], second[n]
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
         nx, ny, nz = points[j, 0] - px, points[j, 1] - py, points[j, 2] - pz
@@ -174,6 +175,8 @@ def _sums(points, first, second, weights, table, exp, starts, begin, end, sums):
             content, x, y, z = table[part, 0], table[part, 1], table[part, 2], table[part, 3]
             xx, xy, xz = table[part, 4], table[part, 5], table[part, 6]
             yy, yz, zz = table[part, 7], table[part, 8], table[part, 9]
+            if part > 0:  # the tail
+                factor = np.float32(elsewhere[n])
             for m in range(len(values)):
                 qx, qy, qz = x[m] - bx, y[m] - by, z[m] - bz
                 sx = xx[m] * ax + xy[m] * ay + xz[m] * az
@@ -187,7 +190,7 @@ def _sums(points, first, second, weights, table, exp, starts, begin, end, sums):
                 low = np.int32(at)
                 value = exp[np.uint32(low)]
                 value += (at - np.float32(low)) * (exp[np.uint32(low) + np.uint32(1)] - value)
-                values[m] += content[m] * value / np.sqrt(nn)
+                values[m] += factor * content[m] * value / np.sqrt(nn)
         weight = np.float32(weights[n])
         for k in range(len(starts) - 1):
             total = np.float32(0)

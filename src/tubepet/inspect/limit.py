@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tubepet.inspect.fit import Fitted
 from tubepet.inspect.part import Part, onto_image
 from tubepet.inspect.score import LEAST_CHANGE
-from tubepet.reconstruct.projection.blur import blurred
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.types import Volume
 
@@ -35,23 +34,24 @@ def expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
     more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
     through = Lines(drawn.mu.grid, lines.points, lines.first, lines.second).forward(more_mu)
     lost = fitted.trues[fitted.rows] * through
-    return _slope_and_root(fitted, lines.forward(_change(fitted, drawn, made)) - lost, 0.0)[1]
+    rates = fitted.forward(_change(fitted, drawn, made), fitted.rows)
+    return _slope_and_root(fitted, rates - lost, 0.0)[1]
 
 
 def activity_z(fitted: Fitted, drawn: Part, made: Part) -> tuple[float, float]:
     """Return z of a known defect, of its activity alone, and what it is expected to be."""
     image = _change(fitted, drawn, made)
-    rates = fitted.model.lines.part(fitted.rows).forward(image)
+    rates = fitted.forward(image, fitted.rows)
     slope, root = _slope_and_root(fitted, rates, float((image * fitted.gradient).sum()))
     return slope / max(root, 1e-9), root
 
 
 def _change(fitted: Fitted, drawn: Part, made: Part) -> Array:
-    """Return the change of the blurred image, Bq/mm3."""
+    """Return the change of the blurred image of each class of lines, Bq/mm3."""
     grid = fitted.model.grid
     fluid = made.fluid.array.astype(np.float64) - drawn.fluid.array
     change = onto_image(Volume(fluid, drawn.fluid.grid), grid)
-    return fitted.activity_bq_mm3 * blurred(change, grid, fitted.psf)
+    return fitted.activity_bq_mm3 * fitted.line_blur.blurred(change, grid)
 
 
 def _slope_and_root(fitted: Fitted, change: Array, slope: float) -> tuple[float, float]:

@@ -10,11 +10,13 @@ import numpy as np
 
 from tubepet import io
 from tubepet.errors import InputError
+from tubepet.inspect.fit import Response
 from tubepet.inspect.part import Part
 from tubepet.inspect.shapes import KIND_OF_CLASS
 from tubepet.inspect.verdict import Inspection, inspect
-from tubepet.reconstruct.problem import Instrument, Measurement, Settings
+from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import blur
+from tubepet.reconstruct.projection.line_blur import NUM_CLASSES
 from tubepet.reconstruct.read import read_instrument
 from tubepet.reconstruct.scanner import fingerprint
 from tubepet.types import Grid, Scanner
@@ -60,12 +62,12 @@ class Calibrated:
     """A scanner that can inspect: what a run leaves of its calibration."""
 
     instrument: Instrument
-    settings: Settings
+    response: Response
 
     def inspect(self, measured: Measurement, part: Part, search: Search) -> Inspection:
         """Look for defects in one part; see `verdict.inspect`."""
         return inspect(
-            measured, part, dict(search.ranges_mm), self.instrument, self.settings,
+            measured, part, dict(search.ranges_mm), self.instrument, self.response,
             search.false_call_rate, SEED,
         )  # fmt: skip
 
@@ -94,28 +96,40 @@ def read_calibrated(folder: Path | None, scanner: Scanner) -> Calibrated:
             raise InputError(f"{path}: missing, expected the calibration of a run ({HOW})")
     fingerprint.check_calibration(paths["calibration"], io.read_json(paths["calibration"]), scanner)
     instrument = read_instrument(paths, scanner)
-    psf = _kernel(paths["resolution"], io.read_json(paths["resolution"]), scanner)
-    return Calibrated(instrument, Settings(0, psf=psf, sensitivity_stride=SENSITIVITY_STRIDE))
+    return Calibrated(instrument, read_response(paths["resolution"], scanner, SENSITIVITY_STRIDE))
 
 
-def _kernel(path: str, content: Any, scanner: Scanner) -> blur.Kernel:
-    """Core and tail of a ``resolution.json``, whatever its images were made with."""
+def read_response(path: str, scanner: Scanner, sensitivity_stride: int) -> Response:
+    """Read the kernels by slope of a ``resolution.json``, whatever its images were made with.
+
+    Raises
+    ------
+    InputError
+        If it is of another scanner, or holds none.
+    """
+    content = io.read_json(path)
     got = content.get("scanner") if isinstance(content, dict) else None
     if got != (expected := fingerprint.scanner_hash(scanner)):
         raise InputError(
             f"{path}: got a resolution of scanner {got or 'none'}, expected {expected} (another "
             "scanner: calibrate again)"
         )
-    rows = content.get("fitted")
+    rows = content.get("by_slope")
     try:
         values = np.asarray(rows, np.float64)
     except (TypeError, ValueError):
         values = np.empty(0)
-    if values.ndim != 2 or values.shape[1] != 3 or not (np.isfinite(values) & (values >= 0)).all():
+    is_shaped = values.ndim == 3 and len(values) == NUM_CLASSES and values.shape[2] == 3
+    if not is_shaped or not (np.isfinite(values) & (values >= 0)).all():
         raise InputError(
-            f"{path}: fitted: got {rows!r:.60}, expected rows of a share and two widths, mm"
+            f"{path}: by_slope: got {rows!r:.60}, expected for each of {NUM_CLASSES} slopes rows "
+            "of a share and two widths, mm (of an older version: calibrate again)"
         )
-    return blur.from_rows(values.tolist())
+    stretch = content.get("stretch")
+    if not isinstance(stretch, float) or not 0.5 < stretch < 2:
+        raise InputError(f"{path}: stretch: got {stretch!r:.40}, expected a number near 1")
+    psfs = [blur.from_rows(one) for one in values.tolist()]
+    return Response(psfs, stretch, sensitivity_stride)
 
 
 def check_inside(name: object, part: Part, grid: Grid) -> None:

@@ -16,13 +16,13 @@ from scipy.stats import gumbel_r, norm
 
 from tubepet import rng
 from tubepet.inspect import shapes
-from tubepet.inspect.fit import Fitted, extended, fit
+from tubepet.inspect.fit import Fitted, Response, extended, fit
 from tubepet.inspect.part import Part
 from tubepet.inspect.score import NUM_DRAWS, Candidates, Scores, expected_z, shares, slopes
 from tubepet.inspect.shapes import Bank
 from tubepet.inspect.sizing import Indication, Neighbours, sized
 from tubepet.logs import log
-from tubepet.reconstruct.problem import Instrument, Measurement, Settings
+from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.types import Volume
 
 Array = NDArray[np.float64]
@@ -100,7 +100,7 @@ def inspect(
     part: Part,
     ranges_mm: dict[str, list[float]],
     instrument: Instrument,
-    settings: Settings,
+    response: Response,
     false_call_rate: float,
     seed: int,
 ) -> Inspection:
@@ -112,8 +112,6 @@ def inspect(
         Its attenuation map is `part.mu`.
     ranges_mm : dict
         Smallest and largest size of the classes of defects to look for.
-    settings : Settings
-        psf (core and tail) and sensitivity_stride.
     false_call_rate : float
         Share of clean parts that may be called, 0 to 1.
 
@@ -122,7 +120,7 @@ def inspect(
     InputError
         As `acquisition.model_known`.
     """
-    fitted = fit(measured, part, instrument, settings)
+    fitted = fit(measured, part, instrument, response)
     everything = shapes.bank(part, ranges_mm).moved(fitted.moved)
     rough = expected_z(fitted, everything)
     bank = everything.part(rough >= LEAST_EXPECTED_Z)

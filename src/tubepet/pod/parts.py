@@ -15,12 +15,12 @@ from tubepet import io, rng
 from tubepet.inspect import limit
 from tubepet.inspect.judge import NEAR_MM, judged
 from tubepet.inspect.part import as_made, of_voxels
+from tubepet.inspect.setup import read_response
 from tubepet.inspect.verdict import Inspection, inspect
 from tubepet.logs import Bar
 from tubepet.phantom import geometry, maps
 from tubepet.pod.design import CLEAN, Planned
-from tubepet.reconstruct.problem import Instrument, Measurement, Settings
-from tubepet.reconstruct.projection import blur
+from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.read import read_acquisition
 from tubepet.simulate import sources
 from tubepet.simulate.fast import transport
@@ -103,10 +103,10 @@ def _inspected(part: Planned, bench: Bench) -> tuple[Inspection, dict[str, Any],
     activity = Volume(maps.activity_bq_mm3(voxels, concentration), voxels.grid, "Bq/mm3")
     drawn = of_voxels(voxels)
     measured, instrument = _measured(part, voxels, activity, drawn.mu, bench)
-    psf = blur.from_rows(io.read_json(bench.files["resolution"])["fitted"])
+    response = read_response(bench.files["resolution"], bench.scanner, bench.stride)
     found = inspect(
         measured, drawn, dict(bench.ranges_mm), instrument,
-        Settings(0, psf=psf, sensitivity_stride=bench.stride), bench.false_call_rate,
+        response, bench.false_call_rate,
         rng.derived_seed(bench.seed, "pod", part.name, f"{part.duration_s:g}", "inspect"),
     )  # fmt: skip
     truth = maps.truth(part.name, part.tube, voxels, activity.array, bench.seed)

@@ -5,6 +5,10 @@ acquires them. The kernel is the one under which their events are likeliest in t
 reconstruction (`acquisition`: attenuation, scatter, randoms): nothing is reconstructed. Many points
 at different places average over the pattern of the lines, which are further apart than voxels.
 
+One kernel serves images, which mix lines of all slopes. Others, one for each class of slopes
+(`line_blur`), serve what compares lines with a drawing; they are fitted to the distances of lines
+from single points.
+
 Simplified: the same kernel everywhere in the image; at 50 mm from the axis it would be wider
 radially (docs/reconstruction.md has fits by place).
 """
@@ -18,14 +22,17 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from tubepet import layout, rng
+from tubepet.constants import FWHM_PER_SIGMA
 from tubepet.logs import log
 from tubepet.reconstruct.acquisition import model_acquisition
 from tubepet.reconstruct.algorithms.em import Objective
 from tubepet.reconstruct.problem import Acquisition, Efficiency, Instrument, Measurement, Settings
-from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.reconstruct.projection import blur, line_blur, sensitivity
+from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.simulate import water_phantoms
-from tubepet.simulate.water_phantoms import Engine
-from tubepet.types import Grid, Volume
+from tubepet.simulate.water_phantoms import Engine, Phantom
+from tubepet.types import Grid, Listmode, Volume
 
 Array = NDArray[np.float64]
 
@@ -36,6 +43,12 @@ POINTS_SHARE = 0.8  # of the half width and length of the water
 ACTIVITY_BQ = 1e6  # as a tube: randoms stay a few per cent
 START_FWHM_MM = 2.1  # of the images that scatter is simulated from
 SENSITIVITY_STRIDE = 16
+# Of the kernels by slope: single points, how far from them a line may pass, parts of a kernel (core
+# and two tails) with first widths, and rounds of the fit.
+NUM_SINGLE, REACH_MM, NEAR_MM = 24, 25.0, 4.0
+FIRST_SHARES, FIRST_FWHM_MM = (0.8, 0.15, 0.05), (2.5, 6.0, 12.0)
+NUM_ROUNDS = 100
+LEAST_EVENTS = 1000  # of a class with a kernel of its own
 LEAST_GAIN = 0.1  # of the log-likelihood, at which the search ends
 
 
@@ -171,6 +184,123 @@ def fit_kernel(model: Acquisition, truth: Array, crystal_mm: float) -> Fit:
         result.fwhm_mm,
     )  # fmt: skip
     return result
+
+
+def fit_by_slope(
+    engine: Engine,
+    efficiency: Efficiency,
+    half_width_mm: float,
+    half_length_mm: float,
+    decays: float,
+) -> tuple[list[blur.Kernel], float]:
+    """Simulate single points in air, and fit a kernel to the lines of each class of slopes.
+
+    Parameters
+    ----------
+    engine : Engine
+    efficiency : float64 array or Crystals
+        As of `fit`.
+    half_width_mm, half_length_mm : float
+        Of the image.
+    decays : float
+        Expected number, all together.
+
+    Returns
+    -------
+    list of Kernel
+        Of `line_blur.NUM_CLASSES`, of the scanner alone, without what voxels add.
+    float
+        How many times as far from the axis as their ends say lines pass: photons are absorbed a
+        little deeper than `geometry.mean_interaction_depth_mm`, which is that of the first
+        interaction.
+    """
+    random = rng.stream(engine.seed, "reconstruct", "resolution by slope")
+    num = [2 * math.floor(half / VOXEL_MM) for half in (half_length_mm, half_width_mm)]
+    grid = Grid.centred((num[0], num[1], num[1]), (VOXEL_MM,) * 3)
+    nothing = np.zeros(grid.shape, np.float32)
+    air = Volume(nothing.astype(np.uint8), grid), Volume(nothing, grid)
+    points_mm = (
+        efficiency.points_mm
+        if isinstance(efficiency, Crystals)
+        else geometry.crystal_points_mm(engine.scanner)
+    )
+    distances = []
+    for i in range(NUM_SINGLE):
+        voxel = tuple(int(random.integers(n)) for n in grid.shape)
+        place_mm = np.array([axis[k] for axis, k in zip(grid.axes_mm(), voxel, strict=True)])[::-1]
+        activity = nothing.copy()
+        activity[voxel] = ACTIVITY_BQ / VOXEL_MM**3
+        phantom = Phantom(air[0], Volume(activity, grid), air[1])
+        duration_s = decays / NUM_SINGLE / ACTIVITY_BQ
+        events, _ = water_phantoms.acquire(engine, f"point {i}", phantom, duration_s)
+        distances.append(_distances(points_mm, events, place_mm))
+    every = np.concatenate(distances)
+    near = every[np.abs(every[:, 0]) < NEAR_MM]
+    stretch = 1 + float(near[:, 0] @ near[:, 3] / (near[:, 3] @ near[:, 3]))
+    every[:, 0] -= (stretch - 1) * every[:, 3]
+    return kernels_of(every[:, :3]), stretch
+
+
+def _distances(points_mm: Array, events: Listmode, place_mm: Array) -> Array:
+    """Return how each line misses a point: across and along the axis (mm); and two facts more.
+
+    They are its slope, and the distance across (mm) of a parallel line through the point from the
+    axis; shape (n, 4).
+    """
+    first = points_mm[events.crystal1] - place_mm
+    way = points_mm[events.crystal2] - points_mm[events.crystal1]
+    length = np.hypot(way[:, 0], way[:, 1])
+    across = (first[:, 0] * way[:, 1] - first[:, 1] * way[:, 0]) / length
+    nearest = -(first[:, 0] * way[:, 0] + first[:, 1] * way[:, 1]) / length**2
+    along = first[:, 2] + nearest * way[:, 2]
+    own = (way[:, 0] * place_mm[1] - way[:, 1] * place_mm[0]) / length
+    return np.stack([across, along, np.abs(way[:, 2]) / length, own], axis=1)
+
+
+def kernels_of(distances: Array) -> list[blur.Kernel]:
+    """Fit kernels to the distances of lines from their points by expectation and maximisation.
+
+    Widths across the axis are shared by all classes; shares and widths along it are their own. What
+    is neither core nor tail (randoms) is even. A class with few lines takes the next one's kernel.
+
+    Parameters
+    ----------
+    distances : float64 array, shape (n, 3)
+        Across and along the axis, mm, and slope.
+    """
+    is_near = (np.abs(distances[:, :2]) < REACH_MM).all(axis=1)
+    squares, slopes = distances[is_near, :2] ** 2, distances[is_near, 2]
+    kind = np.digitize(slopes, line_blur.EDGES)
+    used = [k for k in range(line_blur.NUM_CLASSES) if (kind == k).sum() >= LEAST_EVENTS]
+    if not used:  # all lines together are one
+        kind, used = np.zeros_like(kind), [0]
+    of_class = [squares[kind == k] for k in used]
+    across = (np.array(FIRST_FWHM_MM) / FWHM_PER_SIGMA) ** 2
+    along = np.tile(across, (len(used), 1))
+    shares = np.tile([*FIRST_SHARES, 0.01], (len(used), 1))
+    for _ in range(NUM_ROUNDS):
+        total, weight = np.zeros(len(across)), np.zeros(len(across))
+        for k, (u2, w2) in enumerate(one.T for one in of_class):
+            density = np.exp(-u2[:, None] / (2 * across) - w2[:, None] / (2 * along[k]))
+            density /= 2 * np.pi * np.sqrt(across * along[k])
+            density = np.column_stack([density, np.full(len(u2), (2 * REACH_MM) ** -2)])
+            density *= shares[k]
+            mine = density / density.sum(axis=1, keepdims=True)
+            shares[k] = mine.mean(axis=0)
+            mine = mine[:, :-1]
+            along[k] = w2 @ mine / mine.sum(axis=0)
+            total, weight = total + u2 @ mine, weight + mine.sum(axis=0)
+        across = total / weight
+    widths = FWHM_PER_SIGMA * np.sqrt(across), FWHM_PER_SIGMA * np.sqrt(along)
+    found = [
+        tuple(
+            blur.Gaussian(*(float(v) for v in one))
+            for one in zip(share[:-1] / share[:-1].sum(), widths[0], mine, strict=True)
+        )
+        for share, mine in zip(shares, widths[1], strict=True)
+    ]
+    near = [int(np.argmin(np.abs(np.array(used) - k))) for k in range(line_blur.NUM_CLASSES)]
+    return [found[k] for k in near]
 
 
 def _least(

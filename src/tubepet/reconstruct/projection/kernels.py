@@ -405,12 +405,14 @@ def lor_part(  # type: ignore[no-untyped-def]
             last = num_rings - ring1 if is_mirrored else num_rings
             i = ring1 * num_columns + column
             for ring2 in range(first, last, stride):
+                area = areas[step, abs(ring1 - ring2)] * shares[task]
+                if area == 0.0:
+                    continue
                 j = ring2 * num_columns + other
                 walk = ray(points, i, j, grid)
                 if walk[1] < walk[0]:
                     continue
                 walk = weigh(walk, 0.0, no_tof, weights)
-                area = areas[step, abs(ring1 - ring2)] * shares[task]
                 if is_mirrored and ring1 + ring2 == num_rings - 1:
                     area *= 0.5
                 if len(plain) > 0:

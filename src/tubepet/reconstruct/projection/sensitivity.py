@@ -123,6 +123,33 @@ def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> N
     return geometric.astype(np.float64) * ratio
 
 
+def of_slopes(
+    instrument: Instrument, mu: Volume, stride: int, low: float, high: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum over some lines alone, low <= slope < high (`geometry.slopes_of`): plain, attenuated.
+
+    Parameters
+    ----------
+    mu : Volume
+        Attenuation at 511 keV on its own grid, 1/mm.
+    stride : int
+        Every `stride`-th LOR is summed, which shows; at least 2.
+
+    Returns
+    -------
+    float64 arrays, shape (nz, ny, nx)
+        Counts per second per Bq/mm3 in the voxel (mm3).
+    """
+    grid, known, scanner = instrument.grid, instrument.efficiency, instrument.scanner
+    if isinstance(known, Crystals):
+        num_pairs = max(1, len(known) * (len(known) - 1) // 2 // stride)
+        sums = (of_pairs(known, grid, one, num_pairs, 0, (low, high)) for one in (None, mu))
+        return next(sums), next(sums)
+    slopes = geometry.lor_slopes(scanner)
+    chosen = np.where((slopes >= low) & (slopes < high), known, 0.0)
+    return _sums(scanner, grid, chosen, mu, max(stride, 2))
+
+
 def _is_symmetric(scanner: Scanner, grid: Grid) -> bool:
     """Whether quarter turns about z and mirrors in x, y and z change nothing."""
     z, y, x = grid.axes_mm()
@@ -187,8 +214,9 @@ def _sums(
 
 
 def of_pairs(
-    crystals: Crystals, grid: Grid, mu: Volume | None, num_pairs: int, seed: int
-) -> NDArray[np.float64]:
+    crystals: Crystals, grid: Grid, mu: Volume | None, num_pairs: int, seed: int,
+    slopes: tuple[float, float] = (0.0, math.inf),
+) -> NDArray[np.float64]:  # fmt: skip
     """Sum the sensitivity over all pairs, or over a random subset of them.
 
     Parameters
@@ -200,6 +228,8 @@ def of_pairs(
         with replacement and the sum is scaled up.
     seed : int
         Of the draw.
+    slopes : tuple of float
+        Only lines of these slopes (`geometry.slopes_of`), the second excluded.
 
     Returns
     -------
@@ -223,7 +253,8 @@ def of_pairs(
         numbers = np.arange(start, start + size) if is_all else generator.integers(total, size=size)
         first, second = numbered_pairs(numbers)
         weights = pair_areas_mm2(crystals, first, second)
-        is_seen = weights > 0
+        slope = geometry.slopes_of(crystals.points_mm, first, second)
+        is_seen = (weights > 0) & (slope >= slopes[0]) & (slope < slopes[1])
         weights, ends = weights[is_seen], (crystals.points_mm, first[is_seen], second[is_seen])
         if mu is not None:
             weights *= np.exp(-Lines(mu.grid, *ends).forward(mu.array))

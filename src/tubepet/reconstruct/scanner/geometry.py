@@ -146,6 +146,30 @@ def axis_distances_mm(scanner: Scanner) -> NDArray[np.float64]:
     return detection_radius_mm(scanner) * np.cos(np.pi * step / scanner.num_columns)
 
 
+def slopes_of(
+    points_mm: NDArray[np.float64], first: NDArray[np.integer], second: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Return the slope of the lines between points, (n,): z over the distance across the axis."""
+    x, y, z = (points_mm[second] - points_mm[first]).T
+    across = np.hypot(x, y)
+    return np.divide(np.abs(z), across, out=np.full(len(z), np.inf), where=across > 0)
+
+
+def lor_slopes(scanner: Scanner) -> NDArray[np.float64]:
+    """Return the slope of every LOR of a ring, as `slopes_of`.
+
+    Returns
+    -------
+    float64 array, shape (num_columns // 2 + 1, num_rings)
+        By column step and absolute ring difference.
+    """
+    step = np.arange(scanner.num_columns // 2 + 1)[:, None]
+    across_mm = 2 * detection_radius_mm(scanner) * np.sin(np.pi * step / scanner.num_columns)
+    axial_mm = np.arange(scanner.num_rings) * scanner.axial_pitch_mm
+    shape = np.broadcast_shapes(across_mm.shape, axial_mm.shape)
+    return np.divide(axial_mm, across_mm, out=np.full(shape, np.inf), where=across_mm > 0)
+
+
 def lor_areas_mm2(scanner: Scanner, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the expected counts of a LOR per unit line integral of activity and per second.
 
