@@ -23,6 +23,7 @@ from tubepet.phantom import geometry, maps, spec
 from tubepet.reconstruct.calibration import efficiency_of
 from tubepet.reconstruct.problem import Measurement
 from tubepet.reconstruct.projection import sensitivity
+from tubepet.reconstruct.projection.line_blur import NUM_CLASSES
 from tubepet.reconstruct.scanner import crystals, fingerprint
 from tubepet.simulate.water_phantoms import Engine, Phantom, acquire
 from tubepet.types import Grid, Scanner, Volume
@@ -50,7 +51,8 @@ def write_calibration(folder: Path, scanner: Scanner, grid: Grid) -> None:
     note = f"model {fingerprint.model_hash(scanner, grid, efficiency)}"
     io.write_volume(folder / "sensitivity.nii.gz", Volume(plain, grid, note))
     rows = [[0.9, 2.4, 3.2], [0.1, 9.0, 9.0]]
-    io.write_json(folder / "resolution.json", hashes | {"fitted": rows, "kernel": rows[:1]})
+    by_slope = {"by_slope": [rows] * NUM_CLASSES, "stretch": 1.0}
+    io.write_json(folder / "resolution.json", hashes | by_slope)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +176,7 @@ def test_wrong_input_is_one_sentence(folder, root, scanner, tmp_path, more, sent
         for name in ("calibration.json", "sensitivity.nii.gz"):
             (tmp_path / "FOREIGN").mkdir(exist_ok=True)
             (tmp_path / "FOREIGN" / name).symlink_to(folder / "calibrated" / name)
-        io.write_json(tmp_path / "FOREIGN/resolution.json", {"scanner": "0", "fitted": []})
+        io.write_json(tmp_path / "FOREIGN/resolution.json", {"scanner": "0", "by_slope": []})
     if "NARROW" in more:
         write_calibration(tmp_path / "NARROW", scanner, Grid.centred((4, 32, 32), (1.0, 1.0, 1.0)))
     if "WRONG" in more:
@@ -215,7 +217,10 @@ def test_no_verdict_without_randoms_in_other_scanners(folder, root, scanner, tmp
     note = f"model {fingerprint.model_hash(dead, grid, known)}"
     flat = Volume(np.ones(grid.shape, np.float32), grid, note)
     io.write_volume(target / "sensitivity.nii.gz", flat)
-    io.write_json(target / "resolution.json", hashes | {"fitted": [[1.0, 2.0, 2.0]]})
+    io.write_json(
+        target / "resolution.json",
+        hashes | {"by_slope": [[[1.0, 2.0, 2.0]]] * NUM_CLASSES, "stretch": 1.0},
+    )
     fields = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(dead).items()}
     (tmp_path / "s.yaml").write_text(yaml.safe_dump({"scanner": fields}))
     more = ["--scanner", str(tmp_path / "s.yaml"), "--calibration", str(target)]

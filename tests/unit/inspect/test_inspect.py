@@ -10,18 +10,24 @@ from scipy.optimize import minimize_scalar
 
 from tubepet import io
 from tubepet.inspect import figures, judge, kernels, limit, shapes, verdict
-from tubepet.inspect.fit import Nuisance, extended, fit, some_rows
+from tubepet.inspect.fit import Nuisance, Response, extended, fit, some_rows
 from tubepet.inspect.part import Part, as_made, of_voxels
 from tubepet.inspect.score import Candidates
 from tubepet.phantom import geometry, maps, spec
-from tubepet.reconstruct.problem import Instrument, Measurement, Settings
+from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import blur, sensitivity
+from tubepet.reconstruct.projection.line_blur import LINES_ADD, LineBlur
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.simulate.water_phantoms import Engine, Phantom, acquire
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 PSF = (blur.Gaussian(0.9, 2.4, 3.2), blur.Gaussian(0.1, 9.0, 9.0))
-SETTINGS = Settings(0, psf=PSF, sensitivity_stride=16)
+# wider along the axis the steeper lines are, as of crystals 20 mm deep
+RESPONSE = Response(
+    [(PSF[0]._replace(axial_mm=width), PSF[1]) for width in (2.3, 2.9, 4.0, 5.2, 6.5, 7.6)],
+    1.006,
+    16,
+)
 CONCENTRATION, DURATION_S = 600.0, 0.1
 
 
@@ -57,7 +63,12 @@ def look(
     part = of_voxels(voxels)
     measured = Measurement(events, part.mu, DURATION_S, delayed)
     ranges = {"bubble": [3.0, 6.0], "pit": [2.0, 4.0], "groove": [1.5, 3.0]}
-    return verdict.inspect(measured, part, ranges, instrument, SETTINGS, 0.01, 1)
+    return verdict.inspect(measured, part, ranges, instrument, RESPONSE, 0.01, 1)
+
+
+def alike(psf: blur.Kernel, grid: Grid, num: int) -> LineBlur:
+    """Blur all lines alike."""
+    return LineBlur((psf,), np.zeros(num, np.int64), np.ones(num), np.ones((1, *grid.shape)))
 
 
 def one_line(grid: Grid, y_mm: float) -> Lines:
@@ -72,7 +83,8 @@ def test_a_blob_on_a_line_by_hand() -> None:
     variance = 4.0**2 / 20
     volume = np.pi / 6 * 4.0**3
     expected = -2 * volume * np.exp(-1 / (2 * variance)) / (2 * np.pi * variance)
-    got = kernels.blob_sums(lines, np.array([0]), np.array([2.0]), bank.blobs, bank.owner, ())
+    sharp = alike((blur.Gaussian(1.0, 0.0, 0.0),), lines.grid, 1)
+    got = kernels.blob_sums(lines, np.array([0]), np.array([2.0]), bank.blobs, bank.owner, sharp)
     # the table of exponentials is good to 2e-6, float32 to some 1e-6
     assert got == pytest.approx(np.array([[expected]]), rel=2e-5)
 
@@ -87,7 +99,8 @@ def test_a_blob_is_the_same_as_its_voxels_after_the_blur() -> None:
     ball = ((z - 1) ** 2 + (y - 1) ** 2 + (x + 2) ** 2 < 1.5**2).astype(float)
     bank = shapes.voids(np.array([[-2.0, 1.0, 1.0]]), 3.0)
     content = -ball.sum() * grid.voxel_volume_mm3 / bank.blobs[0, 0]
-    got = kernels.blob_sums(lines, np.arange(12), np.ones(12), bank.blobs, bank.owner, PSF[:1])
+    of_lines = alike(PSF[:1], grid, 12)
+    got = kernels.blob_sums(lines, np.arange(12), np.ones(12), bank.blobs, bank.owner, of_lines)
     expected = lines.forward(blur.blurred(-ball, grid, (PSF[0]._replace(share=0.9),)))
     # a ball is no Gaussian; after a blur of 2.4 mm the two differ by up to 8 % of the peak
     limit = 0.09 * np.abs(expected).max()
@@ -103,11 +116,15 @@ def test_the_mean_over_a_blob_is_that_over_its_voxels_after_the_blur() -> None:
     variance = 4.0**2 / 20
     square = (z - 1.5) ** 2 + (y - 0.75) ** 2 + (x + 1.25) ** 2
     blob = np.exp(-square / (2 * variance)) / (2 * np.pi * variance) ** 1.5
-    expected = bank.blobs[0, 0] * float((blur.blurred(blob, grid, PSF) * image).sum())
-    got = kernels.blob_means(image, grid, bank.blobs, PSF)
+    # of the blur, line integrals have put a sixth of a squared voxel into the image already
+    less = 8 * np.log(2) * LINES_ADD * np.array([0.25, 1.0])
+    psf = tuple(blur.Gaussian(p[0], *np.sqrt(np.square(p[1:]) - less)) for p in PSF)
+    expected = bank.blobs[0, 0] * float((blur.blurred(blob, grid, psf) * image).sum())
+    images = np.stack([image, image])[None]
+    got = kernels.blob_means(images, grid, bank.blobs, alike(PSF, grid, 0))
     # a blob of 0.9 mm sampled on voxels of 1 mm, before it is blurred: some per mille
     assert got == pytest.approx([expected], rel=0.01)
-    flat = kernels.blob_means(np.ones(grid.shape), grid, bank.blobs, PSF[:1])
+    flat = kernels.blob_means(np.ones_like(images), grid, bank.blobs, alike(PSF[:1], grid, 0))
     content = 0.9 * bank.blobs[0, 0] / grid.voxel_volume_mm3
     assert flat == pytest.approx([content], rel=2e-3)  # cut at 4.5 standard deviations
 
@@ -262,7 +279,7 @@ def test_no_counts_are_no_clean_part(config: dict[str, Any], instrument, tmp_pat
     part = of_voxels(draw(config, defect="none"))
     measured = Measurement(events, part.mu, DURATION_S, events)
     ranges = {"bubble": [3.0, 6.0], "crack": [0.6, 1.2]}
-    found = verdict.inspect(measured, part, ranges, instrument, SETTINGS, 0.01, 1)
+    found = verdict.inspect(measured, part, ranges, instrument, RESPONSE, 0.01, 1)
     assert found.verdict == verdict.UNKNOWN and "0 coincidences" in found.reason
     score_map = verdict.score_map(found)
     assert not score_map.array.any()
@@ -294,7 +311,7 @@ def test_a_shift_of_the_part_is_fitted(config: dict[str, Any], instrument) -> No
     )
     engine = Engine(instrument.scanner, 500.0, 5, 2)
     events, delayed = acquire(engine, "moved", phantom, DURATION_S)
-    fitted = fit(Measurement(events, part.mu, DURATION_S, delayed), part, instrument, SETTINGS)
+    fitted = fit(Measurement(events, part.mu, DURATION_S, delayed), part, instrument, RESPONSE)
     # five standard deviations
     assert fitted.pose["x_mm"] == pytest.approx(0.5, abs=5 * fitted.errors["x_mm"])
     assert fitted.errors["x_mm"] < 0.1
