@@ -117,7 +117,7 @@ def test_a_bubble_is_called_and_everything_is_written(folder, root, scanner, tmp
     _, prompts, delayed = petsird.read_petsird(folder / "bubble.petsird")
     expected = verdict.inspect(
         Measurement(prompts, part.mu, DURATION_S, delayed), part, setup.ranges_of(RANGES),
-        calibrated.instrument, calibrated.settings, 0.01, setup.SEED,
+        calibrated.instrument, calibrated.response, 0.01, setup.SEED,
     ).as_json()  # fmt: skip
     assert {key: content[key] for key in expected} == json.loads(json.dumps(expected))
     assert not [path for path in tmp_path.iterdir() if path != out]
@@ -300,7 +300,7 @@ def test_a_plan_is_what_an_inspection_says_of_the_same_events(folder, scanner, m
     # z of the same candidates in twice the events, simulated: within the noise of 5 %
     long_s = 2 * made.simulated_s
     measured = plan.acquired(part, calibrated, ACTIVITY, long_s)
-    longer = fit(measured, part, calibrated.instrument, calibrated.settings)
+    longer = fit(measured, part, calibrated.instrument, calibrated.response)
     before = plan.places_of(made.inspection.fitted, part, "pit", 3.0)
     after = plan.places_of(longer, part, "pit", 3.0)
     assert np.mean(after) / np.mean(before) == pytest.approx(np.sqrt(2), rel=0.05)
