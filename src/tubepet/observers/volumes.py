@@ -25,7 +25,6 @@ Array = NDArray[np.float64]
 
 VOXEL_MM = 1.0  # about half of the resolution: smaller ones hold no more
 AXIAL_MARGIN_MM = 2.0  # of what the resolution moves beyond an end; the wall is one around
-CHANNELS = ("image", "drawing", "change")
 COLUMNS = (
     "part", "role", "class", "family", "size_mm", "coincidences", "verdict", "largest_z",
     "threshold_z", "p_value", "limit_z", "cpu_s",
@@ -82,8 +81,8 @@ def observe_parts(
     Returns
     -------
     float32 array, shape (parts, 3, nz, ny, nx)
-        `CHANNELS`: the image in Bq/mm3, with the attenuation of the drawing; the fluid fraction of
-        the drawing, blurred as the image is; what the defect adds to the fluid fraction.
+        `read.CHANNELS`: the image in Bq/mm3, with the attenuation of the drawing; the fluid
+        fraction of the drawing, blurred as the image is; what the defect adds to that fraction.
     DataFrame
         `COLUMNS`; of the inspection NaN where it was not asked for. `limit_z` is what z a defect of
         known shape and place has on average.
