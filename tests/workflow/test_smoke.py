@@ -130,6 +130,24 @@ def test_pod_has_the_same_parts_whatever_the_batches(copy):
     assert (folder / "pod.png").is_file()
 
 
+def test_observers_are_judged_on_the_same_parts(copy):
+    """Nothing is learned in four steps; every part has a score of every observer."""
+    done = snakemake(copy, "observers")
+    assert done.returncode == 0, done.stdout[-5000:]
+    folder = copy / "results/observers"
+    table = pd.read_csv(folder / "parts.csv")
+    assert list(table["role"].value_counts()[["test", "validation"]]) == [6, 3]
+    observers = ["score_test", "largest_z", "learned", "learned_image", "learned_8"]
+    observers += ["hotelling", "hotelling_image"]
+    assert np.isfinite(table[observers].to_numpy()).all()
+    facts = io.read_json(folder / "observers.json")
+    rows = [row for row in facts["figures"] if row["class"] == "all"]
+    assert {row["observer"] for row in rows} == {"limit", *observers}
+    assert all(0 <= row["auc_low"] <= row["auc"] <= row["auc_high"] <= 1 for row in rows)
+    assert (folder / "observers.png").is_file()
+    assert (folder / "learned/network.safetensors").is_file()
+
+
 def test_snakemakes_own_report_shows_every_stage_of_the_default_run(copy, tmp_path):
     path = tmp_path / "provenance.html"
     done = snakemake(copy, "--report", str(path))

@@ -1,5 +1,6 @@
 """Which jobs inspect which parts, for the probability of detection."""
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -12,9 +13,13 @@ def batches(section: dict[str, Any]) -> list[str]:
         Config section `pod`.
     """
     numbers = dict.fromkeys(section["defects"], section["parts_per_class"])
-    step = section["parts_per_job"]
+    return cut(numbers | {"clean": section["clean_parts"]}, section["parts_per_job"])
+
+
+def cut(numbers: Mapping[str, int], step: int) -> list[str]:
+    """Return the names of batches of at most `step` parts, of each kind so many."""
     return [
         f"{name}_{first}-{min(first + step, number) - 1}"
-        for name, number in (numbers | {"clean": section["clean_parts"]}).items()
+        for name, number in numbers.items()
         for first in range(0, number, step)
     ]

@@ -65,17 +65,25 @@ def planned(
     """
     defect, _, numbers = batch.partition("_")
     first, last = (int(number) for number in numbers.split("-"))
-    parts = []
-    for i in range(first, last + 1):
-        fixed: dict[str, Any] = {"defect": "none" if defect == CLEAN else defect}
-        if defect != CLEAN:
-            low, high = size_range_mm(sizes_mm[defect], defect, duration_s, reference_s)
-            fixed["defect_size_mm"] = low * (high / low) ** ((i + 0.5) * GOLDEN % 1)
-        if defect == "thinning":
-            fixed["thinning_side"] = "inner"
-        tube = draw_tube(
-            f"tube_{i:04d}", phantom, fixed, rng.derived_seed(seed, "pod", defect, i),
-            where=f"pod.defect_size_mm.{defect}",
-        )  # fmt: skip
-        parts.append(Planned(f"{defect}_{i:04d}", tube, duration_s))
-    return parts
+    return [
+        planned_part(defect, i, duration_s, reference_s, sizes_mm, phantom, seed)
+        for i in range(first, last + 1)
+    ]
+
+
+def planned_part(
+    defect: str, i: int, duration_s: float, reference_s: float, sizes_mm: Mapping[str, Any],
+    phantom: Mapping[str, Any], seed: int,
+) -> Planned:  # fmt: skip
+    """Draw part i of a class; see `planned`."""
+    fixed: dict[str, Any] = {"defect": "none" if defect == CLEAN else defect}
+    if defect != CLEAN:
+        low, high = size_range_mm(sizes_mm[defect], defect, duration_s, reference_s)
+        fixed["defect_size_mm"] = low * (high / low) ** ((i + 0.5) * GOLDEN % 1)
+    if defect == "thinning":
+        fixed["thinning_side"] = "inner"
+    tube = draw_tube(
+        f"tube_{i:04d}", phantom, fixed, rng.derived_seed(seed, "pod", defect, i),
+        where=f"pod.defect_size_mm.{defect}",
+    )  # fmt: skip
+    return Planned(f"{defect}_{i:04d}", tube, duration_s)

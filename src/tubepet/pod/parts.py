@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tubepet import io, rng
 from tubepet.inspect import limit
 from tubepet.inspect.judge import NEAR_MM, judged
-from tubepet.inspect.part import as_made, of_voxels
+from tubepet.inspect.part import Part, as_made, of_voxels
 from tubepet.inspect.setup import read_response
 from tubepet.inspect.verdict import Inspection, inspect
 from tubepet.logs import Bar
@@ -78,7 +78,9 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     verdicts, truths, rows = [], [], []
     for part in Bar(plan, desc="parts", unit="part"):
         began = time.process_time()
-        found, truth, limit_z = _inspected(part, bench)
+        got = acquired(part, bench)
+        found, limit_z = inspected(part, got, bench)
+        truth = maps.truth(part.name, part.tube, got.voxels, got.activity.array, bench.seed)
         verdicts.append(found.as_json())
         truths.append(truth)
         box_mm = truth["defects"][0]["box_mm"] if truth["defects"] else None
@@ -95,25 +97,50 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame(rows)], axis=1)[list(COLUMNS)]
 
 
-def _inspected(part: Planned, bench: Bench) -> tuple[Inspection, dict[str, Any], float]:
-    """Return the inspection, what is there, and the limit's z."""
+@dataclass(frozen=True)
+class Acquired:
+    """A part as drawn and as made, and one acquisition of it.
+
+    Attributes
+    ----------
+    voxels : Voxels
+        As made.
+    activity : Volume
+        Bq/mm3.
+    drawn : Part
+        Without the defect.
+    measured : Measurement
+        Its attenuation map is that of the drawing.
+    """
+
+    voxels: geometry.Voxels
+    activity: Volume
+    drawn: Part
+    measured: Measurement
+    instrument: Instrument
+
+
+def acquired(part: Planned, bench: Bench) -> Acquired:
+    """Draw a part on voxels and simulate its acquisition by the fast engine."""
     phantom = bench.phantom
     voxels = geometry.voxelise(part.tube, phantom["voxel_mm"], phantom["supersampling"])
     concentration = maps.concentration_bq_mm3(voxels, **bench.protocol)
     activity = Volume(maps.activity_bq_mm3(voxels, concentration), voxels.grid, "Bq/mm3")
     drawn = of_voxels(voxels)
-    measured, instrument = _measured(part, voxels, activity, drawn.mu, bench)
+    return Acquired(voxels, activity, drawn, *_measured(part, voxels, activity, drawn.mu, bench))
+
+
+def inspected(part: Planned, got: Acquired, bench: Bench) -> tuple[Inspection, float]:
+    """Return the inspection, and the z that a known defect has on average; NaN without one."""
     response = read_response(bench.files["resolution"], bench.scanner, bench.stride)
     found = inspect(
-        measured, drawn, dict(bench.ranges_mm), instrument,
+        got.measured, got.drawn, dict(bench.ranges_mm), got.instrument,
         response, bench.false_call_rate,
         rng.derived_seed(bench.seed, "pod", part.name, f"{part.duration_s:g}", "inspect"),
     )  # fmt: skip
-    truth = maps.truth(part.name, part.tube, voxels, activity.array, bench.seed)
-    limit_z = np.nan
-    if truth["defects"]:
-        limit_z = limit.expected_z(found.fitted, drawn, as_made(voxels))
-    return found, truth, limit_z
+    if got.voxels.defect_box_mm is None:
+        return found, np.nan
+    return found, limit.expected_z(found.fitted, got.drawn, as_made(got.voxels))
 
 
 def _measured(

@@ -10,7 +10,7 @@ from tests.house import FILES, IMPORTS, ROOT, closure, is_there, room
 ROOMS = (
     "core", "plan", "phantom", "simulate", "reconstruct", "inspect", "pod", "formats", "dataset",
     "ct", "training", "pretrain", "features", "generate", "evaluate", "enhance", "study",
-    "validate", "report", "cli",
+    "observers", "validate", "report", "cli",
 )  # fmt: skip
 CONTESTANTS = {"generate", "enhance", "features", "pretrain", "study"}
 # Those of a package of its own, which that test makes.

@@ -1,0 +1,160 @@
+"""How well observers tell parts with a defect from clean ones, all on the same test parts."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+
+from tubepet.errors import InputError
+from tubepet.logs import log
+from tubepet.observers.design import TEST, VALIDATION
+from tubepet.pod.design import CLEAN
+
+Array = NDArray[np.float64]
+
+LIMIT = "limit"  # knows shape and place; of it there is a mean of z, no score
+REFERENCE = "score_test"  # what the others are compared with
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+
+
+def auc(defect: Array, clean: Array) -> float:
+    """Return the probability that a part with a defect has the larger score; ties count half.
+
+    It is Mann's and Whitney's U over the number of pairs.
+    """
+    ranks = rankdata(np.concatenate([defect, clean]))[: len(defect)]
+    return float((ranks.mean() - (len(defect) + 1) / 2) / len(clean))
+
+
+def limit_auc(defect_z: Array, _clean: Array) -> float:
+    """Return the AUC of normal z of these means against normal z of mean 0."""
+    return float(norm.cdf(defect_z / np.sqrt(2)).mean())
+
+
+def threshold(clean: Array, false_call_rate: float) -> float:
+    """Return the score that at most so many of some clean parts exceed."""
+    allowed = int(false_call_rate * len(clean) + 1e-9)
+    return float(np.sort(clean)[::-1][allowed])
+
+
+def with_score_test(parts: pd.DataFrame) -> pd.DataFrame:
+    """Add the score test as it decides: by the p-value, for each part has a law of its own.
+
+    Larger is more surely a defect.
+    """
+    least = np.finfo(np.float64).tiny
+    return parts.assign(score_test=-np.log10(parts["p_value"].clip(lower=least)))
+
+
+def summary(
+    parts: pd.DataFrame, observers: list[str], false_call_rate: float, random: np.random.Generator
+) -> dict[str, Any]:
+    """Return AUC, detection and false calls of each observer, all classes and each alone.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        role, class, limit_z and a column per observer; test parts and clean validation parts.
+    observers : list of str
+        The limit comes beside them.
+    false_call_rate : float
+        Of clean validation parts, which give the thresholds.
+    random : Generator
+        Of the bootstrap over test parts, clean ones and those of each class apart; all observers
+        see the same resamples, so that differences are of pairs.
+
+    Raises
+    ------
+    InputError
+        If there is no clean test part, none with a defect, or no validation part.
+    """
+    test = parts[parts["role"] == TEST]
+    clean = test[test["class"] == CLEAN]
+    defect = test[test["class"] != CLEAN].sort_values("class", kind="stable")
+    held_out = parts[(parts["role"] == VALIDATION) & (parts["class"] == CLEAN)]
+    for name, found in (
+        ("clean test", clean),
+        ("defective test", defect),
+        ("validation", held_out),
+    ):
+        if found.empty:
+            raise InputError(
+                f"observers: got no {name} parts, expected some (observers.test_parts, "
+                "observers.validation_parts)"
+            )
+    thresholds = {name: threshold(held_out[name].to_numpy(), false_call_rate) for name in observers}
+    classes = {"all": np.full(len(defect), True)}
+    classes |= {name: (defect["class"] == name).to_numpy() for name in defect["class"].unique()}
+    draws = _resamples(defect["class"].to_numpy(), len(clean), random)
+    rows: list[dict[str, Any]] = []
+    reference: dict[str, tuple[float, Array]] = {}
+    for observer in (REFERENCE, LIMIT, *(name for name in observers if name != REFERENCE)):
+        false_calls = false_call_rate
+        if observer != LIMIT:
+            false_calls = float((clean[observer] > thresholds[observer]).mean())
+        for name, is_class in classes.items():
+            chosen = defect[is_class]
+            column = "limit_z" if observer == LIMIT else observer
+            with_it, without = (t[column].to_numpy(np.float64) for t in (defect, clean))
+            area = limit_auc if observer == LIMIT else auc
+            value = area(with_it[is_class], without)
+            spread = np.array([area(with_it[d[is_class[d]]], without[c]) for d, c in draws])
+            if observer == REFERENCE:
+                reference[name] = value, spread
+            other, other_spread = reference[name]
+            rows.append({
+                "observer": observer, "class": name, "parts": len(chosen), "auc": value,
+                **_interval("auc", spread),
+                "auc_difference": value - other,
+                **_interval("auc_difference", spread - other_spread),
+                "detected": _detected(observer, chosen, thresholds, false_call_rate),
+                "false_calls": false_calls,
+            })  # fmt: skip
+    return {
+        "test_parts": len(test), "clean_test_parts": len(clean),
+        "validation_parts": len(held_out), "false_call_rate": false_call_rate,
+        "reference": REFERENCE, "thresholds": thresholds, "figures": rows,
+    }  # fmt: skip
+
+
+def _resamples(
+    classes: NDArray[Any], num_clean: int, random: np.random.Generator
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Draw parts with replacement, of each class as many as there are."""
+    groups = [np.flatnonzero(classes == name) for name in pd.unique(classes)]
+    return [
+        (
+            np.concatenate([random.choice(group, len(group)) for group in groups]),
+            random.choice(num_clean, num_clean),
+        )
+        for _ in range(NUM_RESAMPLES)
+    ]
+
+
+def _interval(name: str, spread: Array) -> dict[str, float]:
+    low, high = np.quantile(spread, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    return {f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def _detected(
+    observer: str, defect: pd.DataFrame, thresholds: dict[str, float], false_call_rate: float
+) -> float:
+    """Share of parts that are called."""
+    if observer == LIMIT:
+        decision = norm.isf(false_call_rate)
+        return float(norm.sf(decision - defect["limit_z"].to_numpy()).mean())
+    return float((defect[observer] > thresholds[observer]).mean())
+
+
+def log_summary(facts: dict[str, Any]) -> None:
+    """Say the main figures, one line per observer."""
+    for row in facts["figures"]:
+        if row["class"] == "all":
+            log.info(
+                "%s: AUC %.3f (%.3f to %.3f), finds %.0f %% with %.1f %% false calls",
+                row["observer"], row["auc"], row["auc_low"], row["auc_high"],
+                100 * row["detected"], 100 * row["false_calls"],
+            )  # fmt: skip

@@ -1,0 +1,53 @@
+"""Which parts observers learn from, get their thresholds from, and are judged on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tubepet import rng
+from tubepet.pod.design import CLEAN, Planned, planned_part
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+def kind(role: str, i: int, defects: Sequence[str]) -> tuple[str, int]:
+    """Return the class of part i of a role, and its number within the class.
+
+    Every second part is clean, the others have the classes in turn. Validation parts are all
+    clean: they are there for thresholds alone.
+    """
+    if role == VALIDATION:
+        return CLEAN, i
+    turn = i // 2
+    return (CLEAN, turn) if i % 2 == 0 else (defects[turn % len(defects)], turn // len(defects))
+
+
+def planned(
+    batch: str, duration_s: float, pod: Mapping[str, Any], phantom: Mapping[str, Any], seed: int
+) -> list[Planned]:
+    """Draw the parts of a batch. A part depends on its role and number only, not on its batch.
+
+    No part of one role is one of another, of the target `pod`, or of the run: each has a stream of
+    random numbers of its own.
+
+    Parameters
+    ----------
+    batch : str
+        Role, first and last part: ``train_0-19``.
+    duration_s : float
+        Of the acquisition.
+    pod : mapping
+        Of config section `pod`: defects and defect_size_mm.
+    phantom : mapping
+        Config section `phantom`: families and ranges.
+    """
+    role, _, numbers = batch.partition("_")
+    first, last = (int(number) for number in numbers.split("-"))
+    own_seed = rng.derived_seed(seed, "observers", role)
+    parts = []
+    for i in range(first, last + 1):
+        name, number = kind(role, i, pod["defects"])
+        part = planned_part(
+            name, number, duration_s, duration_s, pod["defect_size_mm"], phantom, own_seed
+        )
+        parts.append(part._replace(name=f"{role}_{part.name}"))
+    return parts

@@ -1,0 +1,41 @@
+"""Which jobs compare observers."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tubepet.plan import pod
+
+# Which of the channelised observers sees the drawing.
+HOTELLING = {"hotelling": True, "hotelling_image": False}
+
+
+def batches(section: dict[str, Any]) -> list[str]:
+    """Return the names of all batches: role, first and last part, such as ``train_0-19``.
+
+    Parameters
+    ----------
+    section : dict
+        Config section `observers`.
+    """
+    roles = ("train", "validation", "test")
+    return pod.cut({role: section[f"{role}_parts"] for role in roles}, section["parts_per_job"])
+
+
+def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what each network is given, by its name: fields of `observers.learned.Arm`."""
+    few = {
+        f"learned_{number}": {"has_drawing": True, "num_parts": number}
+        for number in section["few_parts"]
+    }
+    whole = {"has_drawing": True, "num_parts": 0}
+    return {"learned": whole, "learned_image": whole | {"has_drawing": False}} | few
+
+
+def arm_of(section: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    """Return the function that gives a rule the arm of its wildcards."""
+    known = arms(section)
+
+    def arm(wildcards: Any) -> dict[str, Any]:
+        return known[wildcards.arm]
+
+    return arm

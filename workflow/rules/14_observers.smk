@@ -1,0 +1,132 @@
+# 14 observers. A side chain (target observers, not part of the default run): parts drawn for it, half of them
+# clean; their images and, of those that are judged, their inspections; networks and channels that learn from
+# training parts; all of them judged on the same test parts, beside the limit.
+
+OBSERVED = observers.batches(config["observers"])
+ARMS = observers.arms(config["observers"])
+HOTELLING = observers.HOTELLING
+
+
+rule observe_parts:
+    """Images of some parts, and verdicts on those that are judged."""
+    input:
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
+    output:
+        volumes="results/observers/{batch}/volumes.npy",
+        table="results/observers/{batch}/parts.csv",
+    log:
+        "logs/observe_parts/{batch}.log",
+    benchmark:
+        "results/benchmarks/observe_parts/{batch}.tsv"
+    conda:
+        "../../envs/simulate.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=120,
+    params:
+        scanner=config["scanner"],
+        phantom=phantom_ranges(),
+        protocol=section_keys("protocol", "activity_bq per"),
+        duration_s=config["protocol"]["duration_s"],
+        pod=section_keys("pod", "defects defect_size_mm"),
+        source=rules.pod_batch.params.source,
+        background=config["reconstruct"]["background"],
+        stride=config["reconstruct"]["sensitivity_stride"],
+        mlem=section_keys("reconstruct", MLEM_KEYS),
+        false_call_rate=config["inspect"]["false_call_rate"],
+        seed=config["seed"],
+        code=code_digest("tubepet.observers.volumes"),
+    script:
+        "../scripts/observe_parts.py"
+
+
+rule train_inspector:
+    """A network that marks defects, trained on the training parts, and its scores of the others."""
+    input:
+        volumes=expand(rules.observe_parts.output.volumes, batch=OBSERVED),
+        tables=expand(rules.observe_parts.output.table, batch=OBSERVED),
+    output:
+        weights="results/observers/{arm}/network.safetensors",
+        scores="results/observers/{arm}/scores.csv",
+    log:
+        "logs/train_inspector/{arm}.log",
+    benchmark:
+        "results/benchmarks/train_inspector/{arm}.tsv"
+    wildcard_constraints:
+        arm="|".join(ARMS),
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=240,
+    params:
+        arm=observers.arm_of(config["observers"]),
+        num_steps=config["observers"]["num_steps"],
+        seed=config["seed"],
+        code=code_digest("tubepet.observers.learned", "tubepet.observers.design"),
+    script:
+        "../scripts/train_inspector.py"
+
+
+rule fit_hotelling:
+    """A channelised Hotelling observer, with or without the drawing, and its scores."""
+    input:
+        volumes=expand(rules.observe_parts.output.volumes, batch=OBSERVED),
+        tables=expand(rules.observe_parts.output.table, batch=OBSERVED),
+    output:
+        scores="results/observers/{arm}/scores.csv",
+    log:
+        "logs/fit_hotelling/{arm}.log",
+    benchmark:
+        "results/benchmarks/fit_hotelling/{arm}.tsv"
+    wildcard_constraints:
+        arm="|".join(HOTELLING),
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=60,
+    params:
+        has_drawing=HOTELLING,
+        code=code_digest("tubepet.observers.hotelling", "tubepet.observers.design"),
+    script:
+        "../scripts/fit_hotelling.py"
+
+
+rule collect_observers:
+    """AUC and detection of every observer on the same test parts."""
+    input:
+        tables=expand(rules.observe_parts.output.table, batch=OBSERVED),
+        scores=expand("results/observers/{arm}/scores.csv", arm=[*ARMS, *HOTELLING]),
+    output:
+        parts="results/observers/parts.csv",
+        facts="results/observers/observers.json",
+        figure=report(
+            "results/observers/observers.png",
+            category="14 Observers",
+            caption="../report/collect_observers.rst",
+            labels={"tube": "all", "figure": "observers"},
+        ),
+    log:
+        "logs/collect_observers.log",
+    benchmark:
+        "results/benchmarks/collect_observers.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=15,
+    params:
+        names=[*ARMS, *HOTELLING],
+        train_parts=config["observers"]["train_parts"],
+        false_call_rate=config["observers"]["false_call_rate"],
+        seed=config["seed"],
+        code=code_digest("tubepet.observers.compare", "tubepet.observers.figures"),
+    script:
+        "../scripts/collect_observers.py"

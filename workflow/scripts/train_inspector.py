@@ -1,0 +1,18 @@
+"""Train one network on the training parts, and score the others (rule train_inspector)."""
+
+from safetensors.torch import save_file
+
+from tubepet import io, logs, rng
+from tubepet.observers import design, learned, read
+
+logs.start_log(snakemake.log[0])
+files, params, output = snakemake.input, snakemake.params, snakemake.output
+known, _ = read.read_parts(files.volumes, files.tables, [design.TRAIN])
+judged, table = read.read_parts(files.volumes, files.tables, [design.VALIDATION, design.TEST])
+seed = rng.derived_seed(params.seed, "observers", snakemake.wildcards.arm)
+net = learned.train(known, learned.Arm(**params.arm), params.num_steps, seed)
+with io.atomic(output.weights) as part:
+    save_file(net.state_dict(), part)
+scores = table[["part"]].assign(score=learned.scores(net, judged))
+io.write_table(output.scores, scores)
+logs.log.info("%d parts scored", len(scores))
