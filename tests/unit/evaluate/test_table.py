@@ -9,7 +9,7 @@ import pytest
 from tubepet import io
 from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
-from tubepet.evaluate import figures, inception, metrics, statistics, table
+from tubepet.evaluate import figures, inception, metrics, similarity, statistics, table
 from tubepet.evaluate.row_names import COPY, FLOOR
 
 SIZE = 32
@@ -130,11 +130,11 @@ def test_wrong_inception_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("size", "scales"), [(32, 2), (64, 3), (128, 4), (256, 5)])
 def test_ms_ssim_fits_the_image(size: int, scales: int) -> None:
-    assert metrics.num_scales(size) == scales
+    assert similarity.num_scales(size) == scales
     images = np.random.default_rng(0).uniform(size=(2, size, size)).astype(np.float32)
-    same = metrics.ms_ssim(images, images)
+    same = similarity.ms_ssim(images, images)
     np.testing.assert_allclose(same, 1, atol=1e-5)  # float32
-    assert (metrics.ms_ssim(images, images[::-1].copy()) < 0.5).all()
+    assert (similarity.ms_ssim(images, images[::-1].copy()) < 0.5).all()
 
 
 def test_statistics_by_hand_on_a_flat_and_a_striped_image() -> None:
