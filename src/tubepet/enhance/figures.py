@@ -15,6 +15,7 @@ from tubepet.enhance.quality import DATA_RANGE
 from tubepet.evaluate import similarity
 
 NUM_ROWS = 4
+MARGIN_MM = 2.0  # around the largest part
 BRIGHTEST = 1.3  # of the activity as drawn: above it is noise
 
 
@@ -53,20 +54,21 @@ def draw_one_to_one(rows: Sequence[Row], short_s: float, long_s: float) -> Figur
         Durations of the acquisitions.
     """
     top_bq_mm3 = BRIGHTEST * max(float(row.drawn_bq_mm3.max()) for row in rows)
+    half_mm = MARGIN_MM + max(map(_reach_mm, rows))
+    sides_mm = (-half_mm, half_mm)
     shown_z = [float(row.inspected.z.max()) for row in rows if row.inspected]
     names = {
         "short": f"short: {short_s:g} s", "enhanced": "enhanced: short, by network",
         "long": f"long: {long_s:g} s",
     }  # fmt: skip
-    maps: list[AxesImage] = []
-    figure = Figure(figsize=(12.4, 2.85 * len(rows) + 0.8), layout="constrained")
-    axes = figure.subplots(len(rows), 5, squeeze=False)
+    heights = [*[1.0] * len(rows), 0.05]  # the colour bars lie in a line of their own
+    figure = Figure(figsize=(12.4, 2.95 * len(rows) + 0.9), layout="constrained")
+    axes = figure.subplots(len(rows) + 1, 5, squeeze=False, height_ratios=heights)
     titles = ["drawing, true defect in red", *names.values(), "indications"]
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
-    for line, row in zip(axes, rows, strict=True):
-        for axis in line:
-            axis.set(xticks=[], yticks=[], aspect="equal")
+    maps: list[AxesImage] = []
+    for line, row in zip(axes[:-1], rows, strict=True):
         line[0].set_ylabel(row.words, rotation=0, ha="right", va="center", fontsize=9)
         shown = _draw_slice(line[0], row, row.drawn_bq_mm3, top_bq_mm3)
         _outline(line[0], row, row.wall + row.drawn_bq_mm3 / row.drawn_bq_mm3.max(), "0.6")
@@ -75,16 +77,22 @@ def draw_one_to_one(rows: Sequence[Row], short_s: float, long_s: float) -> Figur
             _draw_slice(axis, row, row.images_bq_mm3[name], top_bq_mm3)
             axis.set_xlabel(_quality(row, name), fontsize=9)
         maps += _draw_indications(line[4], row, max(shown_z, default=1.0))
-    pixels = axes[:, :4].ravel().tolist()
-    figure.colorbar(
-        shown, ax=pixels, label="Bq/mm³", location="bottom", shrink=0.4, aspect=40, extend="max"
-    )
+        for axis in line:
+            axis.set(xticks=[], yticks=[], aspect="equal", xlim=sides_mm, ylim=sides_mm)
+    bars = axes[-1]
+    figure.colorbar(shown, cax=bars[2], label="Bq/mm³", orientation="horizontal", extend="max")
     if maps:
-        figure.colorbar(
-            maps[0], ax=axes[:, 4].tolist(), label="z of the likeliest defect", location="bottom",
-            shrink=0.9,
-        )  # fmt: skip
+        label = "z of the likeliest defect"
+        figure.colorbar(maps[0], cax=bars[4], label=label, orientation="horizontal")
+    for bar in (bars[0], bars[1], bars[3], *([] if maps else [bars[4]])):
+        bar.axis("off")
     return figure
+
+
+def _reach_mm(row: Row) -> float:
+    """Half of the square around the axis that holds the part."""
+    across = np.argwhere(row.wall + row.drawn_bq_mm3 > 0) + 0.5 - len(row.wall) / 2
+    return float(np.abs(across).max()) * row.pixel_mm
 
 
 def _extent(row: Row) -> tuple[float, float, float, float]:
@@ -108,7 +116,7 @@ def _outline(axis: Axes, row: Row, image: NDArray[Any], colour: str) -> None:
 def _quality(row: Row, name: str) -> str:
     if name not in row.quality:
         scales = similarity.num_scales(row.wall.shape[-1])
-        return f"what the others are measured against\n(MS-SSIM on {scales} scales)"
+        return f"reference of the numbers\n(MS-SSIM on {scales} scales)"
     found = row.quality[name]
     return f"PSNR {found['psnr']:.1f} dB\nSSIM {found['ssim']:.3f}, MS-SSIM {found['ms_ssim']:.3f}"
 

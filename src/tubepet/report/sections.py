@@ -58,9 +58,8 @@ class Run:
     """What a run made, as far as the report shows it."""
 
     records: dict[str, Any]  # JSON: facts, metrics, verdict, slices, ct
-    tables: dict[
-        str, pd.DataFrame
-    ]  # table1, counts, cost, provenance, curves, verdicts, one_to_one
+    # table1, counts, cost, provenance, curves, verdicts, one_to_one
+    tables: dict[str, pd.DataFrame]
     first_tube: str
     truth: dict[str, Any]  # of the first tube, as are the volumes
     activity: Volume
