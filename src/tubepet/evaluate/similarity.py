@@ -35,7 +35,8 @@ def ms_ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> Array:
     -------
     float64 array, shape (n,)
         1 for equal images. The weights of the scales that fit are divided by their sum; contrast
-        and structure below 0 count as 0.
+        and structure below 0 count as 0. The last scale counts to its borders, which are mirrored;
+        the others leave out the 5 pixels where the kernel does not fit.
     """
     weights = WEIGHTS[: num_scales(first.shape[-1])]
     pair = (torch.from_numpy(np.ascontiguousarray(a)).unsqueeze(1) for a in (first, second))
