@@ -100,7 +100,8 @@ def test_enhance_compares_networks_and_filters(copy):
     assert done.returncode == 0, done.stdout[-5000:]
     table = pd.read_csv(copy / "results/enhance/table.csv", index_col="method")
     assert {"short", "gaussian", "non_local_means", "total_variation", "plain"} <= set(table.index)
-    assert np.isfinite(table["psnr"]).all() and table[["ssim", "ms_ssim"]].stack().between(0, 1).all()
+    assert np.isfinite(table["psnr"]).all()
+    assert table["ssim"].between(0, 1).all() and table["ms_ssim"].between(0, 1).all()
     # networks keep the total of the short image; 1e-5: float32 sums
     networks = table.loc[["plain", "memory", "adversarial"], "activity_bias"]
     np.testing.assert_allclose(networks, table.loc["short", "activity_bias"], rtol=0, atol=1e-5)
