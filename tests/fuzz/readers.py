@@ -208,7 +208,7 @@ def _enhancer(folder: Path) -> None:
         table,
         {"scale_bq_mm3": 600.0, "pixel_mm": 1.0, "slice_mm": 2.0},
         asdict(SCANNER),
-        {"activity_bq": 600, "per": "mm3", "short_s": 0.02, "long_s": 0.4},
+        {"activity_bq": 600, "per": "mm3", "duration_s": 0.1, "reference_duration_s": 1.0},
         {"num_pixels": 8, "num_iterations": 5},
     )
     facts = {"format": enhancer.FORMAT, "network": "plain", "arguments": arguments}

@@ -60,9 +60,11 @@ def test_a_loss_weight_reruns_its_training_and_what_follows_only(copy):
 
 def test_one_tube_resimulates_that_tube_only(copy):
     jobs = planned(copy, {"phantom": {"tubes": {"tube_0001": {"family": "bent"}}}})
-    assert {jobs[rule] for rule in rules("make_phantom", "simulate_tube", "reconstruct_tube")} == {
-        1
-    }
+    of_tube = rules(
+        "make_phantom", "simulate_tube", "reconstruct_tube", "simulate_reference",
+        "reconstruct_reference",
+    )  # fmt: skip
+    assert {jobs[rule] for rule in of_tube} == {1}
     left = rules("simulate_calibration", "compute_sensitivity", "prepare_ct", "train_vae")
     assert not jobs.keys() & left
 
@@ -76,8 +78,9 @@ def test_a_shard_makes_what_is_missing_and_nothing_else(copy, tmp_path):
     manifest = "results/shards/tubes_0001-0002.json"
     done = snakemake(copy, manifest, "--configfile", str(SMOKE), str(config))
     assert done.returncode == 0, done.stdout[-5000:]
-    assert len(kept) == 13 and before_ns == [path.stat().st_mtime_ns for path in kept]
-    kinds = ("phantom/{}/truth.json", "simulate/{}/stats.json", "reconstruct/{}/image.nii.gz")
+    assert len(kept) == 15 and before_ns == [path.stat().st_mtime_ns for path in kept]
+    kinds = ["phantom/{}/truth.json", "simulate/{}/stats.json"]
+    kinds += ["reconstruct/{}/image.nii.gz", "reconstruct/{}/reference.nii.gz"]
     tubes = ("tube_0001", "tube_0002")
     expected = {f"results/{kind.format(tube)}" for kind in kinds for tube in tubes}
     assert io.read_json(copy / manifest).keys() == expected
@@ -89,16 +92,33 @@ def test_a_shard_makes_what_is_missing_and_nothing_else(copy, tmp_path):
 
 
 def test_enhance_compares_networks_and_filters(copy):
-    done = snakemake(copy, "enhance")
+    """On three tubes: networks and filters are chosen on one that is neither train nor test."""
+    config = copy / "three.yaml"
+    split = "reconstruct: {split: {train: 0.4, val: 0.3, test: 0.3}}"
+    config.write_text(f"phantom: {{num_tubes: 3}}\n{split}\n")
+    done = snakemake(copy, "enhance", "--configfile", str(SMOKE), str(config))
     assert done.returncode == 0, done.stdout[-5000:]
     table = pd.read_csv(copy / "results/enhance/table.csv", index_col="method")
     assert {"short", "gaussian", "non_local_means", "total_variation", "plain"} <= set(table.index)
-    assert np.isfinite(table["psnr"]).all() and table["ssim"].between(0, 1).all()
+    assert np.isfinite(table["psnr"]).all()
+    assert table["ssim"].between(0, 1).all() and table["ms_ssim"].between(0, 1).all()
     # networks keep the total of the short image; 1e-5: float32 sums
     networks = table.loc[["plain", "memory", "adversarial"], "activity_bias"]
     np.testing.assert_allclose(networks, table.loc["short", "activity_bias"], rtol=0, atol=1e-5)
-    assert not list((copy / "results/enhance").glob("*/coincidences.root"))  # large: temporary
     assert (copy / "results/enhance/figure.png").is_file()
+
+
+def test_every_tube_has_a_long_acquisition_with_decays_of_its_own(smoke):
+    for tube in ("tube_0000", "tube_0001"):
+        folder = smoke / "results/simulate" / tube
+        short, long = (io.read_json(folder / f"{part}stats.json") for part in ("", "reference/"))
+        # ten times as long; 5 standard deviations of the short one's decays
+        assert long["decays"] / 10 == pytest.approx(short["decays"], abs=5 * short["decays"] ** 0.5)
+        assert short["seed"] != long["seed"]
+        assert not (folder / "reference/coincidences.root").exists()  # large: temporary
+    table = pd.read_csv(smoke / "results/enhance/one_to_one.csv")
+    assert len(table) == 1  # the test tube
+    assert np.isfinite(table.filter(regex="psnr|ssim")).all(axis=None)
 
 
 def test_inspect_gives_every_tube_a_verdict(copy):

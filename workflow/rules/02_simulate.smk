@@ -1,5 +1,6 @@
 # 02 simulate. Needs labels and activity of each tube; makes coincidences by GATE or the fast engine, and counts.
-# Steps: data tables for Geant4, one process per tube, one for the calibration source, one table.
+# Steps: data tables for Geant4, two acquisitions of each tube (the second long, with decays of its own), one of the
+# calibration source, one table.
 
 
 rule prepare_g4data:
@@ -52,6 +53,7 @@ rule simulate_tube:
         seed=config["seed"],
         scanner=config["scanner"],
         efficiencies=outside.at_planning(outside.efficiencies, config["scanner"]),
+        stream="simulate",
         duration_s=config["protocol"]["duration_s"],
         engine=config["simulate"]["engine"],
         physics_list=config["simulate"]["physics_list"],
@@ -69,6 +71,22 @@ rule simulate_tube:
         ),
     script:
         "../scripts/simulate_tube.py"
+
+
+use rule simulate_tube as simulate_reference with:
+    output:
+        coincidences=temp("results/simulate/{tube}/reference/coincidences.root"),
+        stats="results/simulate/{tube}/reference/stats.json",
+    log:
+        "logs/simulate_reference/{tube}.log",
+    benchmark:
+        "results/benchmarks/simulate_reference/{tube}.tsv"
+    resources:
+        mem_mb=memory(2000),
+        runtime=600,
+    params:
+        stream="reference",
+        duration_s=config["protocol"]["reference_duration_s"],
 
 
 rule simulate_calibration:

@@ -1,6 +1,6 @@
 # 03 reconstruct. Needs coincidences and the attenuation map of each tube, and the calibration source;
 # makes MLEM images in Bq/mm3 and the slice dataset.
-# Steps: detection efficiency, sensitivity over all crystal pairs, one image per tube, slices of all,
+# Steps: detection efficiency, sensitivity over all crystal pairs, two images per tube, slices of all,
 # and what is true in each slice.
 
 
@@ -151,6 +151,43 @@ rule reconstruct_tube:
         ),
     script:
         "../scripts/reconstruct_tube.py"
+
+
+rule reconstruct_reference:
+    """Image of the long acquisition of one tube, made as that of the short one."""
+    input:
+        coincidences="results/simulate/{tube}/reference/coincidences.root",
+        stats="results/simulate/{tube}/reference/stats.json",
+        mu=ATTENUATION,
+        calibration="results/reconstruct/calibration.json",
+        sensitivity="results/reconstruct/sensitivity.nii.gz",
+        resolution="results/reconstruct/resolution.json",
+    output:
+        image="results/reconstruct/{tube}/reference.nii.gz",
+    log:
+        "logs/reconstruct_reference/{tube}.log",
+    benchmark:
+        "results/benchmarks/reconstruct_reference/{tube}.tsv"
+    priority: 1  # before the next simulation: coincidences of a long acquisition are large
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000),
+        runtime=240,
+    params:
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["reference_duration_s"],
+        attenuation=config["reconstruct"]["attenuation"],
+        background=config["reconstruct"]["background"],
+        mlem=section_keys("reconstruct", MLEM_KEYS),
+        seed=config["seed"],
+        code=code_digest(
+            "tubepet.reconstruct.read",
+            "tubepet.reconstruct.image",
+        ),
+    script:
+        "../scripts/reconstruct_reference.py"
 
 
 rule bootstrap_tube:

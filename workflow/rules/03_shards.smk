@@ -20,7 +20,12 @@ rule run_shard:
         runtime=1440,
     params:
         rules=TUBE_RULES,
-        images=shard_paths("results/reconstruct/{tube}/image.nii.gz"),
+        images=shard_paths(
+            [
+                "results/reconstruct/{tube}/image.nii.gz",
+                "results/reconstruct/{tube}/reference.nii.gz",
+            ]
+        ),
         truths=shard_paths("results/phantom/{tube}/truth.json"),
         stats=shard_paths("results/simulate/{tube}/stats.json"),
         digest=shard_digest,

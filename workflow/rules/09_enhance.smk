@@ -1,94 +1,46 @@
-# 09 enhance. A side chain (target enhance, not part of the default run): tubes of its own, each with one
-# acquisition, of which the first part gives the noisy image and the rest the clean one; networks that
-# learn one from the other on training tubes; their judgement on test tubes beside classical filters.
+# 09 enhance. Needs two images of every tube, of a short and of a long acquisition; makes networks that learn one from
+# the other on training tubes, and lays them side by side for test tubes. Steps: slices of the long images, one network,
+# a table and the picture "one to one". Target enhance (not part of the default run): all networks against classical filters.
 
 
-use rule simulate_tube as simulate_pair with:
-    output:
-        coincidences=temp("results/enhance/{tube}/coincidences.root"),
-        stats="results/enhance/{tube}/stats.json",
-    log:
-        "logs/simulate_pair/{tube}.log",
-    benchmark:
-        "results/benchmarks/simulate_pair/{tube}.tsv"
-    params:
-        duration_s=config["enhance"]["short_s"] + config["enhance"]["long_s"],
-
-
-rule reconstruct_pair:
-    """Images of the short and of the long part of one acquisition, which share no event."""
+rule collect_references:
+    """Slices of the long images, row by row those of the data set."""
     input:
-        coincidences=rules.simulate_pair.output.coincidences,
-        stats=rules.simulate_pair.output.stats,
-        mu=ATTENUATION,
-        calibration=rules.calibrate_scanner.output.calibration,
-        sensitivity=rules.compute_sensitivity.output.sensitivity,
-        resolution=rules.calibrate_resolution.output.resolution,
-    output:
-        short="results/enhance/{tube}/short.nii.gz",
-        long="results/enhance/{tube}/long.nii.gz",
-    log:
-        "logs/reconstruct_pair/{tube}.log",
-    benchmark:
-        "results/benchmarks/reconstruct_pair/{tube}.tsv"
-    priority: 1  # before the next simulation: coincidences of a long acquisition are large
-    conda:
-        "../../envs/reconstruct.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(2000),
-        runtime=120,
-    params:
-        scanner=config["scanner"],
-        short_s=config["enhance"]["short_s"],
-        long_s=config["enhance"]["long_s"],
-        attenuation=config["reconstruct"]["attenuation"],
-        background=config["reconstruct"]["background"],
-        mlem=rules.reconstruct_tube.params.mlem,
-        seed=config["seed"],
-        code=code_digest(
-            "tubepet.reconstruct.read",
-            "tubepet.reconstruct.image",
+        references=expand(
+            "results/reconstruct/{tube}/reference.nii.gz", tube=SINGLE_TUBES
         ),
-    script:
-        "../scripts/reconstruct_pair.py"
-
-
-rule collect_pairs:
-    """Slices of both images of all tubes, row by row the same, split by tube."""
-    input:
-        short=expand(rules.reconstruct_pair.output.short, tube=PAIR_TUBES),
-        long=expand(rules.reconstruct_pair.output.long, tube=PAIR_TUBES),
-        truths=expand("results/phantom/{tube}/truth.json", tube=PAIR_TUBES),
+        shards=MANIFESTS,
+        slices=rules.collect_slices.output.slices,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_slices.output.info,
     output:
-        short="results/enhance/short.npy",
         long="results/enhance/long.npy",
-        table="results/enhance/pairs.parquet",
         info="results/enhance/pairs.json",
     log:
-        "logs/collect_pairs.log",
+        "logs/collect_references.log",
     benchmark:
-        "results/benchmarks/collect_pairs.tsv"
+        "results/benchmarks/collect_references.tsv"
     conda:
         "../../envs/reconstruct.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(1000),
         runtime=30,
     params:
-        seed=config["seed"],
-        split=config["enhance"]["split"],
-        slice_margin_mm=config["reconstruct"]["slice_margin_mm"],
+        references=all_tubes("results/reconstruct/{tube}/reference.nii.gz"),
         scale_quantile=config["reconstruct"]["scale_quantile"],
         code=code_digest("tubepet.enhance.pairs"),
     script:
-        "../scripts/collect_pairs.py"
+        "../scripts/collect_references.py"
 
 
 rule train_enhancer:
     """Train one network, at the same number of operations as the plain one."""
     input:
-        **dict(rules.collect_pairs.output.items()),
+        short=rules.collect_slices.output.slices,
+        long=rules.collect_references.output.long,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_references.output.info,
     output:
         weights="results/enhance/{network}/network.safetensors",
         info="results/enhance/{network}/network.json",
@@ -101,16 +53,13 @@ rule train_enhancer:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(2000 + 2 * images_mb(MOST_SLICES)),
         runtime=240,
     params:
         seed=config["seed"],
-        settings=section_keys(
-            "enhance", "channels num_steps batch_size learning_rate adversarial_weight"
-        ),
+        settings=config["enhance"],
         scanner=config["scanner"],
-        protocol=section_keys("protocol", "activity_bq per")
-        | section_keys("enhance", "short_s long_s"),
+        protocol=config["protocol"],
         image=section_keys(
             "reconstruct",
             "num_pixels num_iterations num_subsets filter_fwhm_mm algorithm prior_strength stopping psf tof",
@@ -120,10 +69,58 @@ rule train_enhancer:
         "../scripts/train_enhancer.py"
 
 
-rule evaluate_enhancers:
-    """PSNR, SSIM and total activity on test tubes, beside filters tuned on validation tubes."""
+rule compare_one_to_one:
+    """Drawing, short, enhanced and long image and indications of test tubes; their quality in numbers."""
     input:
-        **dict(rules.collect_pairs.output.items()),
+        short=rules.collect_slices.output.slices,
+        long=rules.collect_references.output.long,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_references.output.info,
+        defect=rules.label_slices.output.defect,
+        weights="results/enhance/plain/network.safetensors",
+        facts="results/enhance/plain/network.json",
+        verdicts="results/inspect/verdicts.csv",
+        found=expand("results/inspect/{tube}/verdict.json", tube=SINGLE_TUBES),
+        maps=expand("results/inspect/{tube}/map.nii.gz", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
+    output:
+        table="results/enhance/one_to_one.csv",
+        figure=report(
+            "results/enhance/one_to_one.png",
+            category="9 Enhance",
+            caption="../report/compare_one_to_one.rst",
+            labels={"what": "short, enhanced and long images, one to one"},
+        ),
+    log:
+        "logs/compare_one_to_one.log",
+    benchmark:
+        "results/benchmarks/compare_one_to_one.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000 + 2 * images_mb(MOST_SLICES)),
+        runtime=60,
+    params:
+        truths=all_tubes("results/phantom/{tube}/truth.json"),
+        inspected=SINGLE_TUBES,
+        phantom=phantom_ranges(),
+        durations_s=[
+            config["protocol"]["duration_s"],
+            config["protocol"]["reference_duration_s"],
+        ],
+        code=code_digest("tubepet.enhance.one_to_one", "tubepet.enhance.figures"),
+    script:
+        "../scripts/compare_one_to_one.py"
+
+
+rule evaluate_enhancers:
+    """PSNR, SSIM, MS-SSIM and total activity on test tubes, beside filters tuned on validation tubes."""
+    input:
+        short=rules.collect_slices.output.slices,
+        long=rules.collect_references.output.long,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_references.output.info,
         weights=expand(rules.train_enhancer.output.weights, network=ENHANCERS),
         infos=expand(rules.train_enhancer.output.info, network=ENHANCERS),
     output:
@@ -138,12 +135,12 @@ rule evaluate_enhancers:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=memory(2000),
-        runtime=60,
+        mem_mb=memory(2000 + 2 * images_mb(MOST_SLICES)),
+        runtime=120,
     params:
         seed=config["seed"],
         names=ENHANCERS,
-        durations_s=[config["enhance"]["short_s"], config["enhance"]["long_s"]],
+        durations_s=rules.compare_one_to_one.params.durations_s,
         code=code_digest("tubepet.enhance.evaluate", "tubepet.enhance.figures"),
     script:
         "../scripts/evaluate_enhancers.py"

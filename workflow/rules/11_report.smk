@@ -173,6 +173,8 @@ rule make_report:
         verdicts=rules.collect_inspections.output.table,
         verdicts_figure=rules.collect_inspections.output.figure,
         maps=expand(rules.inspect_tube.output.figure, tube=SINGLE_TUBES),
+        one_to_one=rules.compare_one_to_one.output.table,
+        one_to_one_figure=rules.compare_one_to_one.output.figure,
         follow=rules.draw_follow.output.figure,
         labels="results/phantom/tube_0000/labels.nii.gz",
         activity="results/phantom/tube_0000/activity.nii.gz",

@@ -26,8 +26,6 @@ TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 SHARDS = shards.cut(TUBES, config["phantom"]["tubes_per_job"])
 # jobs of their own; the others are in shards
 SINGLE_TUBES = TUBES[:1] if SHARDS else TUBES
-# The side chain 09 enhance has tubes of its own number, drawn as the others are.
-PAIR_TUBES = [f"tube_{i:04d}" for i in range(config["enhance"]["num_tubes"])]
 ENHANCERS = ["plain", "memory", "adversarial"]
 STUDY = Study(config)
 
@@ -120,14 +118,15 @@ def tube_protocol(wildcards):
 # that these rules share.
 
 TUBE_RULES = ["make_phantom", "simulate_tube", "reconstruct_tube"]
+TUBE_RULES += ["simulate_reference", "reconstruct_reference"]
 MANIFESTS = [f"results/shards/{shard}.json" for shard in SHARDS]
 
 
-def shard_paths(pattern):
-    """Paths of one kind, all tubes of a shard."""
+def shard_paths(patterns):
+    """Paths of one kind or more, all tubes of a shard."""
 
     def paths(wildcards):
-        return expand(pattern, tube=SHARDS[wildcards.shard])
+        return expand(patterns, tube=SHARDS[wildcards.shard])
 
     return paths
 
@@ -147,7 +146,8 @@ def shard_digest(wildcards):
         for name in TUBE_RULES
         for key, value in getattr(rules, name).params.items()
     }
-    return shards.digest(params, [WORKFLOW / f"scripts/{n}.py" for n in TUBE_RULES])
+    scripts = [Path(getattr(rules, name).rule.script).name for name in TUBE_RULES]
+    return shards.digest(params, [WORKFLOW / "scripts" / name for name in scripts])
 
 
 # 03 reconstruct.

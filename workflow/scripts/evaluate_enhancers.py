@@ -5,6 +5,7 @@ import torch
 from tubepet import io, logs, rng
 from tubepet.dataset.slices import Slices
 from tubepet.enhance import evaluate, figures, pairs, quality
+from tubepet.evaluate import similarity
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
@@ -22,6 +23,7 @@ table, metrics, images = evaluate.compare(networks, val, test, draws)
 costs = ("num_steps", "operations_per_step", "num_parameters")
 about = {name: {key: facts[key] for key in costs} for name, facts in infos.items()}
 facts = {"durations_s": params.durations_s, "scale_bq_mm3": scale_bq_mm3, "networks": about}
+facts["ms_ssim_scales"] = similarity.num_scales(test.long.shape[-1])
 io.write_json(
     output.metrics, facts | {"num_tubes": io.read_json(files.info)["num_tubes"]} | metrics
 )

@@ -1,4 +1,4 @@
-"""Simulate the acquisition of one tube (rule simulate_tube)."""
+"""Simulate one acquisition of one tube (rules simulate_tube, simulate_reference)."""
 
 from tubepet import io, logs, rng
 from tubepet.simulate import engines, sources
@@ -21,7 +21,7 @@ stats = engines.simulate(
     scanner=Scanner(**params.scanner),
     physics_list=params.physics_list,
     g4data_facts=io.read_json(files.g4data),
-    seed=rng.derived_seed(params.seed, "simulate", name),
+    seed=rng.derived_seed(params.seed, params.stream, name),
     num_threads=snakemake.threads,
     coincidences_path=snakemake.output.coincidences,
     particle=params.particle,

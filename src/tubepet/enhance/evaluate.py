@@ -12,12 +12,13 @@ from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import nn
 
 from tubepet.enhance.pairs import Pairs
-from tubepet.enhance.quality import enhanced, score, tube_means, with_measured_total
+from tubepet.enhance.quality import enhanced, rescaled, score, tube_means
+from tubepet.errors import InputError
 from tubepet.logs import log
 
 Slice = NDArray[np.float32]
 NUM_DRAWS = 2000  # of tubes: 50 lie beyond each end of a 95 % interval
-METRICS = ("psnr", "ssim", "activity_bias")
+METRICS = ("psnr", "ssim", "ms_ssim", "activity_bias")
 # What the total of a tube may be off, on average over tubes, and still count as preserved: chosen.
 ACTIVITY_TOLERANCE = 0.01
 
@@ -54,11 +55,6 @@ def filtered(name: str, strength: float, pairs: Pairs) -> Slice:
     """Apply a filter of `FILTERS` to the short slices."""
     made = [FILTERS[name].apply(image, strength) for image in pairs.short]
     return np.stack(made).astype(np.float32)
-
-
-def rescaled(network: nn.Module, pairs: Pairs) -> Slice:
-    """Apply a network to the short slices; each tube keeps its measured total."""
-    return with_measured_total(enhanced(network, pairs.short), pairs.short, pairs.tubes)
 
 
 def tune(name: str, val: Pairs) -> float:
@@ -101,7 +97,17 @@ def compare(
         For metrics.json.
     dict
         Test images (N, H, W) of each method, in units of the scale.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to choose on.
     """
+    if len(val) == 0:
+        raise InputError(
+            "reconstruct.split.val: got a share that leaves no validation tube, expected at least "
+            "one: networks and filters are chosen on them (target enhance)"
+        )
     strengths: dict[str, float] = {name: tune(name, val) for name in FILTERS}
     makers: dict[str, Callable[[Pairs], Slice]] = {
         "short": lambda pairs: pairs.short,
@@ -129,7 +135,7 @@ def compare(
         rows.append(row)
 
     def gain(one: str, other: str) -> dict[str, dict[str, float]]:
-        pairs = {metric: values[one][metric] - values[other][metric] for metric in METRICS[:2]}
+        pairs = {metric: values[one][metric] - values[other][metric] for metric in METRICS[:3]}
         return {metric: interval(gap.to_numpy(), rng) for metric, gap in pairs.items()}
 
     best = networks[chosen["network"]]

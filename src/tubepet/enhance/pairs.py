@@ -1,7 +1,7 @@
-"""Slices of short and of long acquisitions of the same tubes, split by tube."""
+"""Slices of the short and of the long acquisition of each tube, row by row the same."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tubepet import rng
-from tubepet.dataset.collect import SPLITS, collect_slices
-from tubepet.dataset.slices import Slices
+from tubepet import io
+from tubepet.dataset.collect import scale_of
+from tubepet.dataset.slices import TOLERANCE, Slices
 from tubepet.errors import InputError
 from tubepet.types import Volume
 
@@ -34,40 +34,59 @@ class Pairs:
         return len(self.tubes)
 
 
-def collect_pairs(
-    short_path: str | os.PathLike[str],
-    long_path: str | os.PathLike[str],
-    shorts: Iterable[Volume],
+def collect_long(
+    path: str | os.PathLike[str],
     longs: Iterable[Volume],
-    truths: Sequence[dict[str, Any]],
-    shares: Mapping[str, float],
-    margin_mm: float,
+    table: pd.DataFrame,
+    info: Mapping[str, Any],
     scale_quantile: float,
-    seed: int,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Cut both images of every tube into slices, row by row the same; see `collect_slices`.
+) -> dict[str, Any]:
+    """Cut the long image of every tube into the slices of the data set.
+
+    Parameters
+    ----------
+    path : path
+        `.npy` file to write: float32, shape (N, ny, nx), Bq/mm3, row by row those of `table`.
+    longs : iterable of Volume
+        Bq/mm3, in the order of the tubes in `table`; asked for one by one.
+    table, info
+        Of the short images, by `tubepet.dataset.collect.collect_slices`.
+    scale_quantile : float
+        Quantile of the pixels of the long training slices that becomes the scale.
 
     Returns
     -------
-    table, info
-        As of `collect_slices`; the scale is that of the long slices.
+    dict
+        `info` with the scale of the long slices.
 
     Raises
     ------
     InputError
-        If a split has no tube: networks are fitted on train, compared on val, judged on test.
+        If a long image has no slice where the table has one.
     """
-    for path, images in ((short_path, shorts), (long_path, longs)):
-        table, info = collect_slices(
-            path, images, truths, shares, margin_mm, scale_quantile,
-            rng.stream(seed, "enhance", "split"),
-        )  # fmt: skip
-    for name in SPLITS:
-        if info["num_tubes"][name] == 0:
-            raise InputError(
-                f"enhance.num_tubes: got {len(truths)}, which leaves no {name} tube, expected more"
-            )
-    return table, info
+    tubes = [(str(tube), rows) for tube, rows in table.groupby("tube", sort=False)]
+    images = iter(longs)
+    first = next(images)
+
+    def slices() -> Iterator[NDArray[np.float32]]:
+        for i, (tube, rows) in enumerate(tubes):
+            yield from _at(first if i == 0 else next(images), tube, rows["z_mm"].to_numpy(float))
+
+    io.write_stack(path, slices(), (len(table), *first.grid.shape[1:]))
+    i_train = np.flatnonzero(table["split"] == "train")
+    return {**info, "scale_bq_mm3": scale_of(io.read_array(path), i_train, scale_quantile)}
+
+
+def _at(image: Volume, tube: str, z_mm: NDArray[np.float64]) -> NDArray[np.float32]:
+    axis_mm = image.grid.axes_mm()[0]
+    levels = np.abs(axis_mm[None] - z_mm[:, None]).argmin(1)
+    away_mm = float(np.abs(axis_mm[levels] - z_mm).max())
+    if away_mm > TOLERANCE * image.grid.voxel_mm[0]:
+        raise InputError(
+            f"{tube}: got a long image whose slices lie up to {away_mm:g} mm from those of the "
+            "short one, expected the same voxels"
+        )
+    return np.asarray(image.array[levels], np.float32)
 
 
 def select(short: Slices, long: Slices, split: str) -> Pairs:

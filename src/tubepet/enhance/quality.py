@@ -1,4 +1,4 @@
-"""How near an image is to the long one: PSNR, SSIM, total activity; per slice, then per tube."""
+"""How near an image is to the long one: PSNR, SSIM, MS-SSIM, total; per slice, then per tube."""
 
 import math
 import os
@@ -18,6 +18,7 @@ from tubepet import io
 from tubepet.enhance.network import Enhancer
 from tubepet.enhance.pairs import Pairs
 from tubepet.errors import InputError
+from tubepet.evaluate import similarity
 
 CHUNK = 64  # slices at once
 DATA_RANGE = 1.0  # the scale of the long training slices
@@ -43,6 +44,11 @@ def enhanced(network: nn.Module, short: NDArray[np.float32]) -> NDArray[np.float
     device = next(network.parameters()).device
     chunks = torch.from_numpy(short)[:, None].split(CHUNK)
     return np.concatenate([network(chunk.to(device)).cpu().numpy()[:, 0] for chunk in chunks])
+
+
+def rescaled(network: nn.Module, pairs: Pairs) -> NDArray[np.float32]:
+    """Apply a network to the short slices; each tube keeps its measured total."""
+    return with_measured_total(enhanced(network, pairs.short), pairs.short, pairs.tubes)
 
 
 def with_measured_total(
@@ -77,9 +83,11 @@ def score(images: NDArray[np.float32], pairs: Pairs) -> pd.DataFrame:
     -------
     DataFrame
         One row per slice: tube, psnr (dB; of the scale), ssim (Wang et al. 2004,
-        doi:10.1109/TIP.2003.819861, Gaussian window of 1.5 pixels), total and long_total (sums of
-        the slices in units of the scale).
+        doi:10.1109/TIP.2003.819861, Gaussian window of 1.5 pixels), ms_ssim (`similarity.ms_ssim`),
+        total and long_total (sums of the slices in units of the scale).
     """
+    cuts = [slice(i, i + similarity.CHUNK) for i in range(0, len(images), similarity.CHUNK)]
+    multiscale = np.concatenate([similarity.ms_ssim(images[c], pairs.long[c]) for c in cuts])
     rows = [
         {
             "tube": tube,
@@ -93,12 +101,14 @@ def score(images: NDArray[np.float32], pairs: Pairs) -> pd.DataFrame:
         }
         for image, long, tube in zip(images, pairs.long, pairs.tubes, strict=True)
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    table.insert(3, "ms_ssim", multiscale)
+    return table
 
 
 def tube_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return psnr, ssim (means of slices) and activity_bias (of the tube's total), by tube."""
+    """Return psnr, ssim and ms_ssim (means of slices) and activity_bias (of the total), by tube."""
     by_tube = scores.groupby("tube")
-    means = by_tube[["psnr", "ssim"]].mean()
+    means = by_tube[["psnr", "ssim", "ms_ssim"]].mean()
     totals = by_tube[["total", "long_total"]].sum()
     return means.assign(activity_bias=totals["total"] / totals["long_total"] - 1)

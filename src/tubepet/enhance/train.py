@@ -111,6 +111,14 @@ def operations_per_step(name: str, config: Mapping[str, Any], image_size: int) -
     return counter.get_total_flops()
 
 
+def _on(pairs: Pairs, network: nn.Module) -> float:
+    """Return the mean PSNR of pairs in dB; NaN without any."""
+    if len(pairs) == 0:
+        return float("nan")
+    made = enhanced(network, pairs.short)
+    return float(np.mean([psnr(*both) for both in zip(made, pairs.long, strict=True)]))
+
+
 def train(
     name: str, config: Mapping[str, Any], train_pairs: Pairs, val_pairs: Pairs, seed: int
 ) -> Trained:
@@ -123,7 +131,7 @@ def train(
     config : mapping
         channels, num_steps, batch_size, learning_rate, adversarial_weight of section `enhance`.
     train_pairs, val_pairs : Pairs
-        To fit on; to log the progress on, which decides nothing.
+        To fit on; to log the progress on (may be empty), which decides nothing.
     seed : int
         The run's seed.
 
@@ -166,9 +174,7 @@ def train(
                 "finite number; try a lower learning_rate"
             )
         if step % -(-num_steps // NUM_LOG_ROWS) == 0 or step == num_steps:
-            made = enhanced(trainer.network, val_pairs.short)
-            on_val = np.mean([psnr(*both) for both in zip(made, val_pairs.long, strict=True)])
-            rows.append({"step": step, "l1": distance, "val_psnr": float(on_val)})
+            rows.append({"step": step, "l1": distance, "val_psnr": _on(val_pairs, trainer.network)})
             log.info("%s: step %d, L1 %.4f, PSNR on val %.2f dB", name, *rows[-1].values())
     facts = {
         "network": name,

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tubepet import io
 from tubepet.enhance.network import Enhancer
 from tubepet.enhance.quality import enhanced, load_enhancer, with_measured_total
 from tubepet.errors import InputError
 from tubepet.reconstruct.projection.blur import blurred, gaussian
 from tubepet.reconstruct.scanner.fingerprint import scanner_hash
+from tubepet.training.folder import read_facts
 from tubepet.types import Scanner, Volume
 
 FORMAT = 1  # of network.json
@@ -102,11 +102,11 @@ def trained_on(
     Parameters
     ----------
     table, info
-        Of `pairs.collect_pairs`.
+        Of the pairs: `split` and `family` of each slice; scale and voxels.
     scanner : mapping
         Config section `scanner`.
     protocol : mapping
-        activity_bq, per, short_s and long_s.
+        Config section `protocol`.
     image : mapping
         Of the reconstruction: num_pixels and settings.
     """
@@ -119,8 +119,8 @@ def trained_on(
             slice_mm=info["slice_mm"],
             scanner=scanner_hash(Scanner(**scanner)),
             activity_bq_mm3=protocol["activity_bq"] if protocol["per"] == "mm3" else None,
-            short_s=protocol["short_s"],
-            long_s=protocol["long_s"],
+            short_s=protocol["duration_s"],
+            long_s=protocol["reference_duration_s"],
             families=sorted(table.loc[is_train, "family"].unique()),
             image={key: value for key, value in image.items() if key != "num_pixels"},
         )
@@ -135,20 +135,14 @@ def read_trained(folder: Path) -> Trained:
     InputError
         If a file is missing or damaged, or is of a version that did not say what it was trained on.
     """
-    path, weights = folder / "network.json", folder / "network.safetensors"
-    for file in (path, weights):
-        if not file.is_file():
-            raise InputError(f"{file}: missing, expected a folder like results/enhance/plain")
-    facts = io.read_json(path)
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        got = facts.get("format", "none") if isinstance(facts, dict) else "no object"
-        raise InputError(f"{path}: got format {got}, expected {FORMAT}: train the network again")
+    path = folder / "network.json"
+    facts = read_facts(path, FORMAT, "results/enhance/plain")
     try:
         told = TrainedOn(**facts["trained_on"])
         sizes = [told.scale_bq_mm3, told.num_pixels, told.pixel_mm, told.slice_mm, told.short_s]
         if not all(np.isfinite(sizes)) or min(sizes) <= 0:
             raise ValueError(f"sizes {sizes}")
-        network = load_enhancer(weights, facts["arguments"])
+        network = load_enhancer(path.with_suffix(".safetensors"), facts["arguments"])
     except InputError:
         raise
     except Exception as error:  # networks answer to foreign arguments in many ways

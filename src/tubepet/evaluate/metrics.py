@@ -9,16 +9,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from tubepet.dataset.stack import Images, by_pieces
-from tubepet.evaluate import distances, physics
+from tubepet.evaluate import distances, physics, similarity
 
 Array = NDArray[np.float64]
 Space = Callable[[NDArray[np.float32]], Array]
@@ -28,10 +26,6 @@ STATISTICS = "statistics"  # the feature space that needs no network
 NUM_NEIGHBOURS = 5  # of precision .. coverage; Naeem et al. 2020, section 4
 NUM_FOLDS = 5
 CLOSE_QUANTILE = 0.05
-SSIM_SIGMA_PX = 1.5  # Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216; a kernel of 11 pixels
-SSIM_KERNEL_PX = 11
-SSIM_CHUNK = 64  # pairs compared at once, which bounds the memory
-SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # the same, per scale
 
 
 @dataclass(frozen=True)
@@ -124,38 +118,19 @@ class Metric:
     is_in_space: bool = False
 
 
-def num_scales(image_size: int) -> int:
-    """Return how many scales MS-SSIM's 11-pixel kernel allows (the published five: 176 pixels)."""
-    fits = [s for s in range(2, 6) if image_size // (s - 1) ** 2 > SSIM_KERNEL_PX - 1]
-    return fits[-1] if fits else 1
-
-
-def ms_ssim(first: NDArray[np.float32], second: NDArray[np.float32]) -> Array:
-    """Return the MS-SSIM of image pairs (n, H, W) in units of the scale, shape (n,)."""
-    weights = SSIM_WEIGHTS[: num_scales(first.shape[-1])]
-    pair = (torch.from_numpy(np.ascontiguousarray(a)).unsqueeze(1) for a in (first, second))
-    value = multiscale_structural_similarity_index_measure(
-        *pair,
-        sigma=SSIM_SIGMA_PX,
-        data_range=1.0,
-        betas=tuple(w / sum(weights) for w in weights),
-        normalize="relu",
-        reduction="none",
-    )
-    return value.double().numpy()
-
-
 def partner_similarity(images: Images, rng: np.random.Generator) -> Array:
     """Return the MS-SSIM of each image (N, H, W) with another one, drawn at random, shape (N,)."""
     order = rng.permutation(len(images))
-    similarity = np.empty(len(images))
+    values = np.empty(len(images))
     for rows, partners in zip(*(_chunks(o) for o in (order, np.roll(order, 1))), strict=True):
-        similarity[rows] = ms_ssim(images[rows], images[partners])
-    return similarity
+        values[rows] = similarity.ms_ssim(images[rows], images[partners])
+    return values
 
 
 def _chunks(order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    return [order[start : start + SSIM_CHUNK] for start in range(0, len(order), SSIM_CHUNK)]
+    return [
+        order[start : start + similarity.CHUNK] for start in range(0, len(order), similarity.CHUNK)
+    ]
 
 
 def _diversity(fake: Described, real: Described) -> Values:

@@ -13,7 +13,7 @@ from tubepet import io
 from tubepet.dataset.slices import Slices
 from tubepet.dataset.stack import by_pieces, whole
 from tubepet.errors import InputError
-from tubepet.evaluate import distances, inception, metrics, statistics
+from tubepet.evaluate import distances, inception, metrics, similarity, statistics
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.logs import Bar, log
 from tubepet.rng import stream
@@ -152,14 +152,14 @@ def _intervals(draws: pd.DataFrame) -> tuple[dict[str, float | None], list[str]]
 
 
 def _descriptions(size: int, k: int, n: int, num_test: int, num_bootstrap: int) -> dict[str, str]:
-    scales = metrics.num_scales(size)
+    scales = similarity.num_scales(size)
     text = {
         key: f"{what}; median of {num_bootstrap} draws of {n} images against {num_test} test slices"
         for key, what in metrics.descriptions([metrics.STATISTICS]).items()
     }
     text["ms_ssim"] += (
         f"; {scales} scales (weights of Wang et al. renormalised), Gaussian kernel of "
-        f"{metrics.SSIM_KERNEL_PX} pixels, images of {size} pixels"
+        f"{similarity.KERNEL_PX} pixels, images of {size} pixels"
     )
     return text | {
         "*_low, *_high": "95 % interval of the draws; the test tubes are fixed",

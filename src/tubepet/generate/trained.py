@@ -22,6 +22,7 @@ from tubepet.generate.models import catalogue
 from tubepet.generate.sample import Batch, Generator, load_generator, sample_batch
 from tubepet.plan.models import present_name
 from tubepet.rng import derived_seed
+from tubepet.training.folder import read_facts
 
 FORMAT = 1  # of generator.json
 CHUNK = 200  # images at once, a part of the recipe: another size would give other images
@@ -36,14 +37,7 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
         If a file is missing or damaged, the model is unknown, or the folder is of another version.
     """
     path = Path(folder) / "generator.json"
-    weights = path.with_suffix(".safetensors")
-    for file in (path, weights):
-        if not file.is_file():
-            raise InputError(f"{file}: missing, expected a folder like results/generate/vae")
-    facts = io.read_json(path)
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        got = facts.get("format", "none") if isinstance(facts, dict) else "no object"
-        raise InputError(f"{path}: got format {got}, expected {FORMAT}: train the model again")
+    facts = read_facts(path, FORMAT, "results/generate/vae")
     name = facts.get("model")
     model = catalogue.MODELS.get(present_name(name)) if isinstance(name, str) else None
     if model is None:
@@ -51,7 +45,7 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
             f"{path}: got model {name!r}, expected one of {', '.join(catalogue.MODELS)}"
         )
     try:
-        network = load_generator(model, weights, facts["arguments"])
+        network = load_generator(model, path.with_suffix(".safetensors"), facts["arguments"])
         scale_bq_mm3, pixel_mm, slice_mm = (
             float(facts[key]) for key in ("scale_bq_mm3", "pixel_mm", "slice_mm")
         )

@@ -19,7 +19,6 @@ from tubepet.plan.outside import OWN_MAPS, part_paths
 from tubepet.types import Scanner
 
 SCHEMA = "workflow/schemas/config.schema.yaml"
-MIN_LONG_RATIO = 20  # of enhance: a long image has less than a quarter of a short one's noise
 SOLID_FAMILIES = ("round", "eccentric", "stepped")  # as in `tubepet.simulate.sources`
 
 
@@ -330,7 +329,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     if not scanner["modules"]:
         yield from _crowded(scanner)
     yield from _bad_electronics(scanner)
-    for key in ("reconstruct", "ct", "enhance"):
+    for key in ("reconstruct", "ct"):
         total = sum(config[key]["split"].values())
         if abs(total - 1) > 1e-6:
             yield f"{key}.split: the parts add up to {total:g}, expected 1"
@@ -339,11 +338,11 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"ct.num_pixels: got {config['ct']['num_pixels']}, expected reconstruct.num_pixels "
             f"{image['num_pixels']} (one encoder sees both)"
         )
-    least_s = MIN_LONG_RATIO * config["enhance"]["short_s"]
-    if config["enhance"]["long_s"] < least_s * (1 - 1e-9):
+    short_s, long_s = (config["protocol"][f"{key}duration_s"] for key in ("", "reference_"))
+    if long_s <= short_s:
         yield (
-            f"enhance.long_s: got {config['enhance']['long_s']:g} s, expected at least {least_s:g} "
-            f"s, {MIN_LONG_RATIO} times enhance.short_s"
+            f"protocol.reference_duration_s: got {long_s:g} s, expected more than "
+            f"protocol.duration_s, {short_s:g} s"
         )
     source_dir = config["ct"]["source_dir"]
     if source_dir and not Path(source_dir).is_dir():

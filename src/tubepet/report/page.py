@@ -28,6 +28,7 @@ STAGES = {  # by what their rule files are called, whose numbers are the order
     "features": "PCA and PCANet of the positron slices",
     "generate": "generators learn the positron slices",
     "evaluate": "against tubes that no model has seen",
+    "enhance": "long images from short ones, one to one",
     "inspect": "a verdict on every tube, from its events and drawing",
     "report": "this page",
 }
@@ -65,6 +66,7 @@ def _made(run: Run) -> dict[str, str]:
         "ct": f"{ct['num_slices']} slices, {'stand-in' if ct['is_standin'] else 'real patients'}",
         "generate": ", ".join(run.samples),
         "evaluate": f"{run.records['metrics']['num_test_tubes']} held-out tubes",
+        "enhance": f"{len(run.tables['one_to_one'])} test tubes compared",
         "inspect": f"{run.tables['verdicts']['is_called'].sum()} parts called",
     }
 

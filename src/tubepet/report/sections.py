@@ -58,7 +58,8 @@ class Run:
     """What a run made, as far as the report shows it."""
 
     records: dict[str, Any]  # JSON: facts, metrics, verdict, slices, ct
-    tables: dict[str, pd.DataFrame]  # table1, counts, cost, provenance, curves, verdicts
+    # table1, counts, cost, provenance, curves, verdicts, one_to_one
+    tables: dict[str, pd.DataFrame]
     first_tube: str
     truth: dict[str, Any]  # of the first tube, as are the volumes
     activity: Volume
@@ -81,7 +82,15 @@ def read_run(paths: Mapping[str, Any], models: Sequence[str], tubes: Sequence[st
         records={name: io.read_json(paths[name]) for name in names},
         tables={
             name: io.read_table(paths[name])
-            for name in ("table1", "counts", "cost", "provenance", "curves", "verdicts")
+            for name in (
+                "table1",
+                "counts",
+                "cost",
+                "provenance",
+                "curves",
+                "verdicts",
+                "one_to_one",
+            )
         },
         first_tube=tubes[0],
         truth=truths[tubes[0]],
@@ -104,6 +113,7 @@ def all_sections(run: Run) -> list[Section]:
     """Return the chapters in their order."""
     parts = (
         verdicts,
+        one_to_one,
         follow,
         physics,
         reconstruction,
@@ -146,6 +156,38 @@ def verdicts(run: Run) -> Section:
             ),
         ],
         tables=[("verdicts", rows)],
+    )
+
+
+def one_to_one(run: Run) -> Section:
+    """Show test tubes as drawn, after a short and a long acquisition, and enhanced."""
+    table = run.tables["one_to_one"]
+    means = {
+        name: f"{table[f'psnr_{name}'].mean():.1f} dB, {table[f'ssim_{name}'].mean():.3f}, "
+        f"{table[f'ms_ssim_{name}'].mean():.3f}"
+        for name in ("short", "enhanced")
+    }
+    return Section(
+        "one_to_one",
+        "One to one: short, enhanced and long images",
+        "Every tube has a second, long acquisition that shares no decay with the first. A network "
+        "learns on training tubes to make the long image of the short one; these are test tubes. "
+        f"PSNR, SSIM and MS-SSIM against the long image, means over "
+        f"{len(table)} test tubes: short {means['short']}; enhanced {means['enhanced']}. The "
+        "long image has noise of its own, so no image can reach it. An enhanced image is no "
+        "measurement: what it shows beyond the short one is what training tubes look like, and "
+        "most have no defect there. It may lose a defect and have better numbers.",
+        pictures=[
+            Picture(
+                "Figure 2 of the paper, one to one, for parts with a defect",
+                "For each class of defect the first test tube in which it was found in the right "
+                "place, then the first whose defect was missed, in the slice that the defect "
+                "changes most. Numbers are of this slice. Crosses: indications. Suspicious: "
+                "detail in the enhanced image that the long one does not have.",
+                run.paths["one_to_one_figure"],
+            )
+        ],
+        tables=[("one_to_one", table)],
     )
 
 

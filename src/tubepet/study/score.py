@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tubepet import io
 from tubepet.dataset.stack import Images
 from tubepet.dataset.symmetries import NUM_SYMMETRIES, turned
-from tubepet.evaluate import distances, metrics
+from tubepet.evaluate import distances, metrics, similarity
 from tubepet.evaluate.metrics import Described
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.rng import stream
@@ -51,9 +51,9 @@ def nearest_similarity(images: Images, real: Images) -> float:
     every = np.stack([turned(nearest, element) for element in range(NUM_SYMMETRIES)])
     best = np.square(every - images).mean((2, 3)).argmin(0)
     aligned = every[best, np.arange(len(images))]
-    chunks = range(0, len(images), metrics.SSIM_CHUNK)
-    cuts = [slice(i, i + metrics.SSIM_CHUNK) for i in chunks]
-    return float(np.concatenate([metrics.ms_ssim(images[c], aligned[c]) for c in cuts]).mean())
+    chunks = range(0, len(images), similarity.CHUNK)
+    cuts = [slice(i, i + similarity.CHUNK) for i in chunks]
+    return float(np.concatenate([similarity.ms_ssim(images[c], aligned[c]) for c in cuts]).mean())
 
 
 def score(images: Images, described: Described, real: Real) -> Score:

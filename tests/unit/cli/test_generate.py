@@ -159,7 +159,7 @@ def test_an_unknown_wish_is_named(drawn_model, tmp_path, wish, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 9}, "got format 9, expected 1: train the model again"),
+        ({"format": 9}, "got format 9, expected 1: train it again"),
         ({"model": "stylegan"}, "got model 'stylegan', expected one of vae, dcgan"),
         ({"arguments": {"image_size": 16}}, "another version of tubepet"),
         ({"pixel_mm": None}, "another version of tubepet"),

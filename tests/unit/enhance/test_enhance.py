@@ -33,7 +33,6 @@ CONFIG = {
     "learning_rate": 3e-3,
     "adversarial_weight": 0.02,
 }
-SHARES = {"train": 0.5, "val": 0.2, "test": 0.3}
 
 
 def discs(num_tubes: int, seed: int) -> Pairs:
@@ -47,39 +46,39 @@ def discs(num_tubes: int, seed: int) -> Pairs:
     return Pairs(short, long, np.repeat([f"tube_{i}" for i in range(num_tubes)], 2))
 
 
-def truth(name: str) -> dict:
-    return {"tube": name, "length_mm": 6.0, "family": "round", "defect": "none", "defects": []}
+GRID = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0))
+# two tubes, of other slices each, in an order that is not the alphabet's
+TABLE = pd.DataFrame(
+    {
+        "tube": ["tube_1"] * 3 + ["tube_0"] * 2,
+        "split": ["train"] * 3 + ["test"] * 2,
+        "z_mm": [-1.5, -0.5, 0.5, 1.5, 2.5],
+    }
+)
 
 
-def test_pairs_are_the_same_slices_of_both_images(tmp_path) -> None:
-    grid = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0))
+def test_long_slices_are_those_of_the_data_set(tmp_path) -> None:
     rng = np.random.default_rng(0)
-    longs = [Volume(rng.uniform(1, 2, grid.shape).astype(np.float32), grid) for _ in range(5)]
-    shorts = [Volume(-volume.array, grid) for volume in longs]
-    truths = [truth(f"tube_{i}") for i in range(5)]
-    paths = [tmp_path / "short.npy", tmp_path / "long.npy"]
-    table, info = pairs.collect_pairs(*paths, shorts, longs, truths, SHARES, 1.0, 0.5, 1)
-    short, long = (io.read_array(path) for path in paths)
-    assert np.array_equal(short, -long)
-    # 6 mm long, 1 mm margin: centres at -1.5 .. 1.5 mm
-    assert len(table) == 5 * 4 and sum(info["num_tubes"].values()) == 5
+    longs = [Volume(rng.uniform(1, 2, GRID.shape).astype(np.float32), GRID) for _ in range(2)]
+    info = {"scale_bq_mm3": 9.0, "pixel_mm": 1.0}
+    found = pairs.collect_long(tmp_path / "long.npy", iter(longs), TABLE, info, 0.5)
+    long = io.read_array(tmp_path / "long.npy")
+    # the centres lie at -3.5, -2.5, .. mm
+    np.testing.assert_array_equal(long[:3], longs[0].array[2:5])
+    np.testing.assert_array_equal(long[3:], longs[1].array[5:7])
     # the scale is that of long training slices
-    assert info["scale_bq_mm3"] == pytest.approx(np.quantile(long[table["split"] == "train"], 0.5))
-    one, other = (Slices(array, table, 2.0, 1.0, 1.0) for array in (short, long))
+    assert found == {"scale_bq_mm3": pytest.approx(np.quantile(long[:3], 0.5)), "pixel_mm": 1.0}
+    one, other = (Slices(array, TABLE, 2.0, 1.0, 1.0) for array in (-long, np.asarray(long)))
     test = pairs.select(one, other, "test")
-    assert set(test.tubes) == set(table.loc[table["split"] == "test", "tube"])
+    assert list(test.tubes) == ["tube_0"] * 2
     np.testing.assert_array_equal(test.short, -test.long)  # below 0 too: nothing is clipped
-    assert 0.5 <= test.long.min() and test.long.max() <= 1.0  # in units of the scale
+    np.testing.assert_array_equal(test.long, long[3:] / 2)  # in units of the scale
 
 
-def test_too_few_tubes_for_three_splits_are_named(tmp_path) -> None:
-    grid = Grid.centred((8, 16, 16), (1.0, 1.0, 1.0))
-    images = [Volume(np.ones(grid.shape, np.float32), grid) for _ in range(2)]
-    truths = [truth("tube_0"), truth("tube_1")]
-    with pytest.raises(InputError, match=r"enhance\.num_tubes: got 2, which leaves no val tube"):
-        pairs.collect_pairs(
-            tmp_path / "a.npy", tmp_path / "b.npy", images, images, truths, SHARES, 1.0, 0.5, 1
-        )
+def test_a_long_image_of_other_voxels_is_named(tmp_path) -> None:
+    other = Volume(np.ones((9, 16, 16), np.float32), Grid.centred((9, 16, 16), GRID.voxel_mm))
+    with pytest.raises(InputError, match=r"tube_1: got a long image .* up to 0\.5 mm"):
+        pairs.collect_long(tmp_path / "a.npy", [other, other], TABLE, {}, 0.5)
 
 
 def test_psnr_ssim_and_bias_by_hand() -> None:
@@ -103,6 +102,7 @@ def test_psnr_ssim_and_bias_by_hand() -> None:
     assert scores["psnr"].tolist() == pytest.approx(parity)
     equal = score(long, given)
     assert equal["psnr"].tolist() == [120.0] * 3 and equal["ssim"].tolist() == [1.0] * 3
+    assert equal["ms_ssim"].tolist() == pytest.approx([1.0] * 3, abs=1e-5)  # float32
 
 
 def test_ssim_is_that_of_its_formula_where_the_window_is_flat() -> None:
@@ -223,6 +223,14 @@ def test_interval_covers_the_standard_error() -> None:
     # 1.96 standard errors either side; 10 %: 2000 draws
     half = 1.96 * values.std() / math.sqrt(400)
     assert (found["high"] - found["low"]) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_without_validation_tubes_nothing_is_chosen_but_a_network_is_trained() -> None:
+    none = Pairs(*np.zeros((2, 0, 32, 32), np.float32), np.array([], str))
+    trained = train.train("plain", CONFIG, discs(8, 0), none, seed=1)
+    assert trained.curves["val_psnr"].isna().all() and trained.curves["l1"].notna().all()
+    with pytest.raises(InputError, match=r"reconstruct\.split\.val: got a share that leaves no"):
+        evaluate.compare({}, none, discs(2, 1), np.random.default_rng(0))
 
 
 def test_bad_input_is_named(tmp_path) -> None:

@@ -25,7 +25,7 @@ from tubepet.types import Grid, Scanner, Volume
 
 GRID = Grid.centred((6, 16, 16), (2.0, 1.0, 1.0))
 IMAGE_KEYS = {"num_pixels": 16, "num_iterations": 5, "algorithm": "mlem"}
-PROTOCOL = {"activity_bq": 600, "per": "mm3", "short_s": 0.02, "long_s": 0.4}
+PROTOCOL = {"activity_bq": 600, "per": "mm3", "duration_s": 0.02, "reference_duration_s": 0.4}
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def test_the_activity_of_an_image_by_hand() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": None}, "got format None, expected 1: train the network again"),
+        ({"format": None}, "got format None, expected 1: train it again"),
         ({"trained_on": {}}, "got what no version of tubepet wrote"),
         ({"arguments": {"channels": "a"}}, "got what no version of tubepet wrote"),
         ({"arguments": {"channels": 8, "use_memory": True}}, "expected the weights of a network"),

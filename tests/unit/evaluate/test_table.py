@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity
 
 from tubepet import io
 from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
-from tubepet.evaluate import figures, inception, metrics, statistics, table
+from tubepet.evaluate import figures, inception, metrics, similarity, statistics, table
 from tubepet.evaluate.row_names import COPY, FLOOR
 
 SIZE = 32
@@ -130,11 +132,42 @@ def test_wrong_inception_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("size", "scales"), [(32, 2), (64, 3), (128, 4), (256, 5)])
 def test_ms_ssim_fits_the_image(size: int, scales: int) -> None:
-    assert metrics.num_scales(size) == scales
+    assert similarity.num_scales(size) == scales
     images = np.random.default_rng(0).uniform(size=(2, size, size)).astype(np.float32)
-    same = metrics.ms_ssim(images, images)
+    same = similarity.ms_ssim(images, images)
     np.testing.assert_allclose(same, 1, atol=1e-5)  # float32
-    assert (metrics.ms_ssim(images, images[::-1].copy()) < 0.5).all()
+    assert (similarity.ms_ssim(images, images[::-1].copy()) < 0.5).all()
+
+
+def test_ms_ssim_is_that_of_its_formula() -> None:
+    """Wang et al. 2003, eq. 7: contrast and structure of each scale, luminance of the last."""
+    rng = np.random.default_rng(0)
+    smooth = gaussian_filter(rng.uniform(size=(64, 64)), 2) + 0.1 * rng.uniform(size=(64, 64))
+    first = smooth.astype(np.float32)
+    other = np.clip(first + 0.05 * rng.normal(size=first.shape), 0, 1).astype(np.float32)
+    found = float(similarity.ms_ssim(first[None], other[None])[0])
+    pair, values, c1, c2 = [first.astype(float), other.astype(float)], [], 0.01**2, 0.03**2
+
+    def window(image):
+        return gaussian_filter(image, 1.5, truncate=3.5, mode="mirror")  # 11 pixels
+
+    for _ in range(3):
+        one, two = (window(image) for image in pair)
+        variances = [window(i * i) - m * m for i, m in zip(pair, (one, two), strict=True)]
+        covariance = window(pair[0] * pair[1]) - one * two
+        contrast_structure = (2 * covariance + c2) / (sum(variances) + c2)
+        luminance = (2 * one * two + c1) / (one**2 + two**2 + c1)
+        values.append(contrast_structure[5:-5, 5:-5].mean())
+        ssim = luminance * contrast_structure
+        # the windows are those of skimage, which leaves 5 pixels at each border out
+        parity = structural_similarity(
+            *pair, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        assert ssim[5:-5, 5:-5].mean() == pytest.approx(parity, rel=1e-12)
+        pair = [image.reshape(len(image) // 2, 2, -1, 2).mean((1, 3)) for image in pair]
+    weights = np.array([0.0448, 0.2856, 0.3001])
+    expected = np.prod(np.array([*values[:2], ssim.mean()]) ** (weights / weights.sum()))
+    assert found < 0.9 and found == pytest.approx(expected, abs=1e-5)  # float32
 
 
 def test_statistics_by_hand_on_a_flat_and_a_striped_image() -> None:

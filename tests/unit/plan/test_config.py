@@ -150,8 +150,8 @@ BAD = {
     "no folder": ({"ct": {"source_dir": "/nowhere/at/all"}}, r"ct\.source_dir.*/nowhere"),
     "split": ({"ct": {"split": {"train": 0.9, "val": 0.9, "test": 0.1}}}, r"ct\.split"),
     "long acquisition too short": (
-        {"enhance": {"long_s": 0.1}},
-        r"enhance\.long_s: got 0\.1 s, expected at least 0\.4 s",
+        {"protocol": {"duration_s": 2.0}},
+        r"protocol\.reference_duration_s: got 1 s, expected more than protocol\.duration_s, 2 s",
     ),
     "unknown tube": ({"phantom": {"tubes": {"tube_0999": {}}}}, "tube_0999"),
     "delay inside the window": ({"simulate": {"delay_ns": 9}}, r"simulate\.delay_ns.*10 ns"),
