@@ -38,6 +38,7 @@ ENGINES = {"gate": "GATE", "fast": "tubepet's fast engine"}
 TITLES = {
     "counts": "Counts per tube",
     "verdicts": "Verdicts beside the truth",
+    "one_to_one": "Short and enhanced images of test tubes against the long ones",
     "table1": "Table 1: generators against held-out tubes",
     "provenance": "Where the numbers come from",
     "cost": "Time and memory per rule",
