@@ -15,6 +15,7 @@ from tubepet.enhance.quality import DATA_RANGE
 from tubepet.evaluate import similarity
 
 NUM_ROWS = 4
+LEAST_Z = 5.0  # at the end of the scale: chance makes z of 3
 MARGIN_MM = 2.0  # around the largest part
 BRIGHTEST = 1.3  # of the activity as drawn: above it is noise
 
@@ -56,7 +57,7 @@ def draw_one_to_one(rows: Sequence[Row], short_s: float, long_s: float) -> Figur
     top_bq_mm3 = BRIGHTEST * max(float(row.drawn_bq_mm3.max()) for row in rows)
     half_mm = MARGIN_MM + max(map(_reach_mm, rows))
     sides_mm = (-half_mm, half_mm)
-    shown_z = [float(row.inspected.z.max()) for row in rows if row.inspected]
+    shown_z = [LEAST_Z, *(float(row.inspected.z.max()) for row in rows if row.inspected)]
     names = {
         "short": f"short: {short_s:g} s", "enhanced": "enhanced: short, by network",
         "long": f"long: {long_s:g} s",
@@ -76,7 +77,7 @@ def draw_one_to_one(rows: Sequence[Row], short_s: float, long_s: float) -> Figur
         for axis, name in zip(line[1:4], names, strict=True):
             _draw_slice(axis, row, row.images_bq_mm3[name], top_bq_mm3)
             axis.set_xlabel(_quality(row, name), fontsize=9)
-        maps += _draw_indications(line[4], row, max(shown_z, default=1.0))
+        maps += _draw_indications(line[4], row, max(shown_z))
         for axis in line:
             axis.set(xticks=[], yticks=[], aspect="equal", xlim=sides_mm, ylim=sides_mm)
     bars = axes[-1]
