@@ -97,7 +97,7 @@ def onto_image(volume: Volume, grid: Grid) -> Array:
         Mean of the map over each voxel of the image.
     """
     places = [
-        np.rint((axis - origin) / size).astype(int)
+        np.floor((axis - origin) / size + 0.5).astype(int)  # of half-way centres each to its own
         for axis, origin, size in zip(
             volume.grid.axes_mm(), grid.origin_mm, grid.voxel_mm, strict=True
         )

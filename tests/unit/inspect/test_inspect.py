@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from tubepet import io
 from tubepet.inspect import figures, judge, kernels, limit, shapes, verdict
 from tubepet.inspect.fit import Nuisance, Response, extended, fit, some_rows
-from tubepet.inspect.part import Part, as_made, of_voxels
+from tubepet.inspect.part import Part, as_made, of_voxels, onto_image
 from tubepet.inspect.score import Candidates
 from tubepet.phantom import geometry, maps, spec
 from tubepet.reconstruct.problem import Instrument, Measurement
@@ -322,3 +322,10 @@ def test_a_part_without_fluid_has_no_surface() -> None:
     grid = Grid.centred((6, 6, 6), (1.0, 1.0, 1.0))
     empty = Volume(np.zeros(grid.shape, np.float32), grid)
     assert len(shapes.surface(Part(empty, empty, empty, empty, geometry.TUBE), 1.0).points_mm) == 0
+
+
+def test_planes_half_way_between_slices_go_each_to_its_own() -> None:
+    """Centres at -1, 0, 1 mm between slices at -1.5, -0.5, 0.5, 1.5 mm."""
+    fine, coarse = Grid.centred((3, 1, 1), (1.0,) * 3), Grid.centred((4, 1, 1), (1.0,) * 3)
+    got = onto_image(Volume(np.ones(fine.shape), fine), coarse)
+    assert got.ravel().tolist() == [0.0, 1.0, 1.0, 1.0]
