@@ -108,7 +108,7 @@ rule collect_observers:
         facts="results/observers/observers.json",
         figure=report(
             "results/observers/observers.png",
-            category="14 Observers",
+            category="10 Inspect",
             caption="../report/collect_observers.rst",
             labels={"tube": "all", "figure": "observers"},
         ),
