@@ -42,6 +42,7 @@ rule inspect_tube:
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.read",
+            "tubepet.inspect.setup",
             "tubepet.inspect.verdict",
             "tubepet.inspect.figures",
         ),
