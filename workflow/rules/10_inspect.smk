@@ -101,21 +101,23 @@ rule pod_batch:
     params:
         scanner=config["scanner"],
         efficiencies=rules.simulate_tube.params.efficiencies,
-        phantom=phantom_ranges(),
-        protocol=section_keys("protocol", "activity_bq per"),
         reference_s=config["protocol"]["duration_s"],
         defect_size_mm=config["pod"]["defect_size_mm"],
-        source={
-            "particle": config["simulate"]["source"],
-            "isotope": config["simulate"]["isotope"],
-            "delay_ns": config["simulate"]["delay_ns"],
-            "device": config["simulate"]["device"],
-            "has_lutetium": config["simulate"]["lutetium"],
+        bench={
+            "phantom": phantom_ranges(),
+            "protocol": section_keys("protocol", "activity_bq per"),
+            "source": {
+                "particle": config["simulate"]["source"],
+                "isotope": config["simulate"]["isotope"],
+                "delay_ns": config["simulate"]["delay_ns"],
+                "device": config["simulate"]["device"],
+                "has_lutetium": config["simulate"]["lutetium"],
+            },
+            "background": config["reconstruct"]["background"],
+            "stride": config["reconstruct"]["sensitivity_stride"],
+            "false_call_rate": config["inspect"]["false_call_rate"],
+            "seed": config["seed"],
         },
-        background=config["reconstruct"]["background"],
-        stride=config["reconstruct"]["sensitivity_stride"],
-        false_call_rate=config["inspect"]["false_call_rate"],
-        seed=config["seed"],
         code=code_digest("tubepet.pod.design", "tubepet.pod.parts"),
     script:
         "../scripts/pod_batch.py"

@@ -28,16 +28,11 @@ rule observe_parts:
         runtime=120,
     params:
         scanner=config["scanner"],
-        phantom=phantom_ranges(),
-        protocol=section_keys("protocol", "activity_bq per"),
+        efficiencies=rules.pod_batch.params.efficiencies,
         duration_s=config["protocol"]["duration_s"],
         pod=section_keys("pod", "defects defect_size_mm"),
-        source=rules.pod_batch.params.source,
-        background=config["reconstruct"]["background"],
-        stride=config["reconstruct"]["sensitivity_stride"],
+        bench=rules.pod_batch.params.bench,
         mlem=section_keys("reconstruct", MLEM_KEYS),
-        false_call_rate=config["inspect"]["false_call_rate"],
-        seed=config["seed"],
         code=code_digest("tubepet.observers.volumes"),
     script:
         "../scripts/observe_parts.py"

@@ -10,19 +10,14 @@ from tubepet.types import Scanner
 logs.start_log(snakemake.log[0])
 params, batch, output = snakemake.params, snakemake.wildcards.batch, snakemake.output
 use_threads(snakemake.threads)
+phantom, seed = params.bench["phantom"], params.bench["seed"]
 duration_s, sizes_mm = params.duration_s, params.pod["defect_size_mm"]
-plan = design.planned(batch, duration_s, params.pod, params.phantom, params.seed)
+plan = design.planned(batch, duration_s, params.pod, phantom, seed)
 bench = parts.Bench(
     scanner=Scanner(**params.scanner),
     files=dict(snakemake.input.items()),
-    phantom=params.phantom,
-    protocol=params.protocol,
-    ranges_mm=looked_for(sizes_mm, params.phantom, duration_s, duration_s),
-    source=params.source,
-    background=params.background,
-    stride=params.stride,
-    false_call_rate=params.false_call_rate,
-    seed=params.seed,
+    ranges_mm=looked_for(sizes_mm, phantom, duration_s, duration_s),
+    **params.bench,
 )
 images, table = volumes.observe_parts(plan, bench, params.mlem, volumes.is_judged(batch))
 io.write_array(output.volumes, images)

@@ -8,20 +8,13 @@ from tubepet.types import Scanner
 logs.start_log(snakemake.log[0])
 params, wildcards = snakemake.params, snakemake.wildcards
 use_threads(snakemake.threads)
+phantom, seed = params.bench["phantom"], params.bench["seed"]
 duration_s, sizes_mm = float(wildcards.duration_s), params.defect_size_mm
-plan = design.planned(
-    wildcards.batch, duration_s, params.reference_s, sizes_mm, params.phantom, params.seed
-)
+plan = design.planned(wildcards.batch, duration_s, params.reference_s, sizes_mm, phantom, seed)
 bench = parts.Bench(
     scanner=Scanner(**params.scanner),
     files=dict(snakemake.input.items()),
-    phantom=params.phantom,
-    protocol=params.protocol,
-    ranges_mm=design.looked_for(sizes_mm, params.phantom, duration_s, params.reference_s),
-    source=params.source,
-    background=params.background,
-    stride=params.stride,
-    false_call_rate=params.false_call_rate,
-    seed=params.seed,
+    ranges_mm=design.looked_for(sizes_mm, phantom, duration_s, params.reference_s),
+    **params.bench,
 )
 io.write_table(snakemake.output.table, parts.inspect_parts(plan, bench))

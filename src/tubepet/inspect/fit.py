@@ -190,12 +190,12 @@ class _State:
 
     def directions(self) -> tuple[Array, Array]:
         """Return what is fitted relative to the rates of some lines, and its covariance."""
-        shares = np.array([
-            self.of_lines.forward(
-                self.model.lines, self.of_lines.blurred(image, self.model.grid), self.rows
-            )
-            for image in self.sharp
-        ]) / self.rates[self.rows]  # fmt: skip
+        lines, rows = self.model.lines, self.rows
+        changes = [self.trues[rows]]  # by the activity
+        for image in self.sharp[1:]:
+            blurred = self.of_lines.blurred(image, self.model.grid)
+            changes.append(self.of_lines.forward(lines, blurred, rows))
+        shares = np.array(changes) / self.rates[rows]
         information = self.weight * (shares @ shares.T) + np.diag(self.known)
         return shares, np.asarray(np.linalg.inv(information), np.float64)
 

@@ -13,6 +13,7 @@ from tubepet.observers.design import TEST, VALIDATION
 from tubepet.pod.design import CLEAN
 
 Array = NDArray[np.float64]
+Draws = list[tuple[NDArray[np.intp], NDArray[np.intp]]]  # rows of defects and of clean parts
 
 LIMIT = "limit"  # knows shape and place; of it there is a mean of z, no score
 REFERENCE = "score_test"  # what the others are compared with
@@ -75,44 +76,31 @@ def summary(
     clean = test[test["class"] == CLEAN]
     defect = test[test["class"] != CLEAN].sort_values("class", kind="stable")
     held_out = parts[(parts["role"] == VALIDATION) & (parts["class"] == CLEAN)]
-    for name, found in (
-        ("clean test", clean),
-        ("defective test", defect),
-        ("validation", held_out),
-    ):
-        if found.empty:
-            raise InputError(
-                f"observers: got no {name} parts, expected some (observers.test_parts, "
-                "observers.validation_parts)"
-            )
+    _check({"clean test": clean, "defective test": defect, "validation": held_out})
     thresholds = {name: threshold(held_out[name].to_numpy(), false_call_rate) for name in observers}
     classes = {"all": np.full(len(defect), True)}
     classes |= {name: (defect["class"] == name).to_numpy() for name in defect["class"].unique()}
     draws = _resamples(defect["class"].to_numpy(), len(clean), random)
+    everyone = [REFERENCE, LIMIT, *(name for name in observers if name != REFERENCE)]
+    areas = {
+        (observer, name): _area(observer, defect, clean, is_class, draws)
+        for observer in everyone
+        for name, is_class in classes.items()
+    }
     rows: list[dict[str, Any]] = []
-    reference: dict[str, tuple[float, Array]] = {}
-    for observer in (REFERENCE, LIMIT, *(name for name in observers if name != REFERENCE)):
-        false_calls = false_call_rate
-        if observer != LIMIT:
-            false_calls = float((clean[observer] > thresholds[observer]).mean())
-        for name, is_class in classes.items():
-            chosen = defect[is_class]
-            column = "limit_z" if observer == LIMIT else observer
-            with_it, without = (t[column].to_numpy(np.float64) for t in (defect, clean))
-            area = limit_auc if observer == LIMIT else auc
-            value = area(with_it[is_class], without)
-            spread = np.array([area(with_it[d[is_class[d]]], without[c]) for d, c in draws])
-            if observer == REFERENCE:
-                reference[name] = value, spread
-            other, other_spread = reference[name]
-            rows.append({
-                "observer": observer, "class": name, "parts": len(chosen), "auc": value,
-                **_interval("auc", spread),
-                "auc_difference": value - other,
-                **_interval("auc_difference", spread - other_spread),
-                "detected": _detected(observer, chosen, thresholds, false_call_rate),
-                "false_calls": false_calls,
-            })  # fmt: skip
+    for (observer, name), (value, spread) in areas.items():
+        other, other_spread = areas[REFERENCE, name]
+        rows.append({
+            "observer": observer, "class": name, "parts": int(classes[name].sum()), "auc": value,
+            **_interval("auc", spread),
+            "auc_difference": value - other,
+            **_interval("auc_difference", spread - other_spread),
+            "detected": _detected(observer, defect[classes[name]], thresholds, false_call_rate),
+            # the limit has no clean parts
+            "false_calls": false_call_rate
+            if observer == LIMIT
+            else float((clean[observer] > thresholds[observer]).mean()),
+        })  # fmt: skip
     return {
         "test_parts": len(test), "clean_test_parts": len(clean),
         "validation_parts": len(held_out), "false_call_rate": false_call_rate,
@@ -120,9 +108,28 @@ def summary(
     }  # fmt: skip
 
 
-def _resamples(
-    classes: NDArray[Any], num_clean: int, random: np.random.Generator
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _check(groups: dict[str, pd.DataFrame]) -> None:
+    """Refuse figures of no parts."""
+    for name, found in groups.items():
+        if found.empty:
+            raise InputError(
+                f"observers: got no {name} parts, expected some (observers.test_parts, "
+                "observers.validation_parts)"
+            )
+
+
+def _area(
+    observer: str, defect: pd.DataFrame, clean: pd.DataFrame, is_class: NDArray[np.bool_],
+    draws: Draws,
+) -> tuple[float, Array]:  # fmt: skip
+    """Return the AUC of one class, and that of every resample."""
+    column, area = ("limit_z", limit_auc) if observer == LIMIT else (observer, auc)
+    with_it, without = (table[column].to_numpy(np.float64) for table in (defect, clean))
+    spread = np.array([area(with_it[d[is_class[d]]], without[c]) for d, c in draws])
+    return area(with_it[is_class], without), spread
+
+
+def _resamples(classes: NDArray[Any], num_clean: int, random: np.random.Generator) -> Draws:
     """Draw parts with replacement, of each class as many as there are."""
     groups = [np.flatnonzero(classes == name) for name in pd.unique(classes)]
     return [

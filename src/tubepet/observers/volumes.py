@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tubepet import rng
-from tubepet.inspect.part import Part, as_made
+from tubepet.inspect.part import as_made
 from tubepet.logs import Bar
 from tubepet.observers import design
 from tubepet.pod import parts
@@ -97,7 +97,7 @@ def observe_parts(
         box, grid = Box(image.grid, bench.phantom), image.grid
         drawing = blurred(got.drawn.on_image(grid), grid, settings.psf)
         drawing = smoothed(drawing, grid, settings.filter_fwhm_mm)
-        change = _change(got.drawn, as_made(got.voxels), grid)
+        change = as_made(got.voxels).on_image(grid) - got.drawn.on_image(grid)
         volumes.append(np.stack([box.of(one) for one in (image.array, drawing, change)]))
         row = {
             "part": part.name,
@@ -115,10 +115,6 @@ def observe_parts(
             }  # fmt: skip
         rows.append(row | {"cpu_s": round(time.process_time() - began, 3)})
     return np.stack(volumes).astype(np.float32), pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _change(drawn: Part, made: Part, grid: Grid) -> Array:
-    return made.on_image(grid) - drawn.on_image(grid)
 
 
 def is_judged(batch: str) -> bool:

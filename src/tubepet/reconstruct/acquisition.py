@@ -18,6 +18,7 @@ from tubepet.reconstruct.projection.sensitivity import attenuated_sensitivity
 from tubepet.reconstruct.scanner import checks, geometry, lors, time_of_flight
 from tubepet.reconstruct.scanner.crystals import (
     Crystals,
+    ends_mm,
     is_coincidence,
     numbered_pairs,
     pair_areas_mm2,
@@ -180,20 +181,12 @@ def _prepared(measured: Measurement, instrument: Instrument, settings: Settings)
 
 def _check(measured: Measurement, instrument: Instrument, settings: Settings) -> None:
     """Refuse what cannot belong together."""
-    points = _points_mm(instrument)
+    points = ends_mm(instrument.scanner, instrument.efficiency)
     checks.check_crystals(measured.events, instrument.scanner)
     checks.check_ends("scanner", points, instrument.grid)
     checks.check_attenuation("attenuation map", measured.mu, points, instrument.grid)
     if settings.tof:
         _check_times(measured)
-
-
-def _points_mm(instrument: Instrument) -> NDArray[np.float64]:
-    """Where lines end."""
-    known = instrument.efficiency
-    if isinstance(known, Crystals):
-        return known.points_mm
-    return geometry.crystal_points_mm(instrument.scanner)
 
 
 def _check_times(measured: Measurement) -> None:
@@ -236,7 +229,8 @@ def _lines(
         additive, total = np.zeros(len(events)), 0.0
     else:
         additive, total = _tail_fit(measured, instrument)
-    ends = _points_mm(instrument), events.crystal1, events.crystal2
+    points = ends_mm(scanner, instrument.efficiency)
+    ends = points, events.crystal1, events.crystal2
     if not settings.tof:
         return settings.kind_of_lines(instrument.grid, *ends, additive), total
     tof_mm = time_of_flight.positions_mm(events.time_difference_ns).astype(np.float32)

@@ -29,7 +29,7 @@ from tubepet.reconstruct.algorithms.em import Objective
 from tubepet.reconstruct.problem import Acquisition, Efficiency, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, line_blur, sensitivity
 from tubepet.reconstruct.scanner import geometry
-from tubepet.reconstruct.scanner.crystals import Crystals
+from tubepet.reconstruct.scanner.crystals import ends_mm
 from tubepet.simulate import water_phantoms
 from tubepet.simulate.water_phantoms import Engine, Phantom
 from tubepet.types import Grid, Listmode, Volume
@@ -219,11 +219,7 @@ def fit_by_slope(
     grid = Grid.centred((num[0], num[1], num[1]), (VOXEL_MM,) * 3)
     nothing = np.zeros(grid.shape, np.float32)
     air = Volume(nothing.astype(np.uint8), grid), Volume(nothing, grid)
-    points_mm = (
-        efficiency.points_mm
-        if isinstance(efficiency, Crystals)
-        else geometry.crystal_points_mm(engine.scanner)
-    )
+    points_mm = ends_mm(engine.scanner, efficiency)
     distances = []
     for i in range(NUM_SINGLE):
         voxel = tuple(int(random.integers(n)) for n in grid.shape)
@@ -254,7 +250,8 @@ def _distances(points_mm: Array, events: Listmode, place_mm: Array) -> Array:
     nearest = -(first[:, 0] * way[:, 0] + first[:, 1] * way[:, 1]) / length**2
     along = first[:, 2] + nearest * way[:, 2]
     own = (way[:, 0] * place_mm[1] - way[:, 1] * place_mm[0]) / length
-    return np.stack([across, along, np.abs(way[:, 2]) / length, own], axis=1)
+    slopes = geometry.slopes_of(points_mm, events.crystal1, events.crystal2)
+    return np.stack([across, along, slopes, own], axis=1)
 
 
 def kernels_of(distances: Array) -> list[blur.Kernel]:

@@ -35,7 +35,7 @@ SHARE_SIGMA_VOXELS = 1.0  # of what each class sees, which varies slowly
 # and an image holds means over voxels.
 LINES_ADD, MEANS_ADD = 1 / 6, 1 / 12
 CORE, TAIL = 0, 1
-LEAST_VARIANCE = 1e-4  # in squares of a voxel: no blur
+LEAST_VARIANCE = 1e-4  # in squares of a voxel; below, there is no blur
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,8 @@ class LineBlur:
             sigmas = [_left(parts[0].transaxial_mm, voxel_mm) for voxel_mm in grid.voxel_mm[1:]]
             across = gaussian_filter(sharp, sigmas, axes=(1, 2), mode="reflect")
             for k, part in enumerate(parts):
-                sigma = _left(part.axial_mm, grid.voxel_mm[0])
-                along = part.share * _along(grid, sigma * grid.voxel_mm[0] * FWHM_PER_SIGMA)
-                total[k, min(i, TAIL)] += np.tensordot(along, across, 1)
+                along = _along(len(sharp), _left(part.axial_mm, grid.voxel_mm[0]))
+                total[k, min(i, TAIL)] += np.tensordot(part.share * along, across, 1)
         return total
 
     def gathered(self, images: Array, grid: Grid) -> Array:
@@ -94,16 +93,15 @@ class LineBlur:
         """Return the adjoint of `blurred`, without what voxels add and without what is shared."""
         total = np.zeros(grid.shape)
         for i, parts in enumerate(zip(*self.psfs, strict=True)):
-            pieces = [
-                np.tensordot(
-                    part.share * _along(grid, _rest(part.axial_mm, shared.axial_mm)),
-                    images[k, min(i, TAIL)], 1,
-                )
-                for k, part in enumerate(parts)
-            ]  # fmt: skip
-            width_mm = _rest(parts[0].transaxial_mm, shared.transaxial_mm)
-            sigmas = [width_mm / FWHM_PER_SIGMA / voxel_mm for voxel_mm in grid.voxel_mm[1:]]
-            total += gaussian_filter(np.sum(pieces, axis=0), sigmas, axes=(1, 2), mode="reflect")
+            pieces = np.zeros(grid.shape)
+            for k, part in enumerate(parts):
+                along = _along(len(pieces), _rest(part.axial_mm, shared.axial_mm, grid.voxel_mm[0]))
+                pieces += np.tensordot(part.share * along, images[k, min(i, TAIL)], 1)
+            sigmas = [
+                _rest(parts[0].transaxial_mm, shared.transaxial_mm, voxel_mm)
+                for voxel_mm in grid.voxel_mm[1:]
+            ]
+            total += gaussian_filter(pieces, sigmas, axes=(1, 2), mode="reflect")
         return total
 
     def of_defects(self) -> tuple[Kernel, ...]:
@@ -162,16 +160,16 @@ def of_lines(
     return LineBlur(tuple(psfs), kind, survival[kind] * np.exp(through), seen)
 
 
-def _along(grid: Grid, fwhm_mm: float) -> Array:
-    """Return the matrix that blurs along the axis; it is symmetric."""
-    sigma = fwhm_mm / FWHM_PER_SIGMA / grid.voxel_mm[0]
+def _along(num: int, sigma: float) -> Array:
+    """Return the matrix that blurs along the axis, by voxels; it is symmetric."""
     if sigma**2 < LEAST_VARIANCE:
-        return np.eye(grid.shape[0])
-    return np.asarray(gaussian_filter1d(np.eye(grid.shape[0]), sigma, axis=0, mode="reflect"))
+        return np.eye(num)
+    return np.asarray(gaussian_filter1d(np.eye(num), sigma, axis=0, mode="reflect"))
 
 
-def _rest(fwhm_mm: float, shared_mm: float) -> float:
-    return math.sqrt(max(fwhm_mm**2 - shared_mm**2, 0.0))
+def _rest(fwhm_mm: float, shared_mm: float, voxel_mm: float) -> float:
+    """Return the standard deviation in voxels, without what is shared."""
+    return math.sqrt(max(fwhm_mm**2 - shared_mm**2, 0.0)) / FWHM_PER_SIGMA / voxel_mm
 
 
 def _one(parts: Kernel) -> Kernel:

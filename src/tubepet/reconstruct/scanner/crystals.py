@@ -130,6 +130,13 @@ def pair_areas_mm2(
     return np.where(is_coincidence(crystals, first, second), weight, 0.0)
 
 
+def ends_mm(scanner: Scanner, efficiency: NDArray[np.float64] | Crystals) -> NDArray[np.float64]:
+    """Return where lines end, (n, 3) of x, y, z by crystal, in a ring or any arrangement."""
+    if isinstance(efficiency, Crystals):
+        return efficiency.points_mm
+    return geometry.crystal_points_mm(scanner)
+
+
 def numbered_pairs(number: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the pairs (i < j) numbered 0, 1, 2, ... as (0, 1), (0, 2), (1, 2), (0, 3), ..."""
     second = ((1 + np.sqrt(1 + 8 * number.astype(np.float64))) / 2).astype(np.int64)

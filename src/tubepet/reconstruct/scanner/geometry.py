@@ -163,11 +163,17 @@ def lor_slopes(scanner: Scanner) -> NDArray[np.float64]:
     float64 array, shape (num_columns // 2 + 1, num_rings)
         By column step and absolute ring difference.
     """
+    transaxial_mm, axial_mm = _ways_mm(scanner)
+    shape = np.broadcast_shapes(transaxial_mm.shape, axial_mm.shape)
+    return np.divide(axial_mm, transaxial_mm, out=np.full(shape, np.inf), where=transaxial_mm > 0)
+
+
+def _ways_mm(scanner: Scanner) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how far the ends of a LOR are apart: across the axis by step, along it by ring."""
     step = np.arange(scanner.num_columns // 2 + 1)[:, None]
-    across_mm = 2 * detection_radius_mm(scanner) * np.sin(np.pi * step / scanner.num_columns)
-    axial_mm = np.arange(scanner.num_rings) * scanner.axial_pitch_mm
-    shape = np.broadcast_shapes(across_mm.shape, axial_mm.shape)
-    return np.divide(axial_mm, across_mm, out=np.full(shape, np.inf), where=across_mm > 0)
+    transaxial_mm = 2 * detection_radius_mm(scanner) * np.sin(np.pi * step / scanner.num_columns)
+    axial_mm = np.arange(scanner.num_rings, dtype=np.float64) * scanner.axial_pitch_mm
+    return transaxial_mm, axial_mm
 
 
 def lor_areas_mm2(scanner: Scanner, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -191,8 +197,7 @@ def lor_areas_mm2(scanner: Scanner, efficiency: NDArray[np.float64]) -> NDArray[
     """
     step = np.arange(scanner.num_columns // 2 + 1)[:, None]
     half_angle = np.pi * step / scanner.num_columns
-    transaxial_mm = 2 * detection_radius_mm(scanner) * np.sin(half_angle)
-    axial_mm = np.arange(scanner.num_rings) * scanner.axial_pitch_mm
+    transaxial_mm, axial_mm = _ways_mm(scanner)
     distance2_mm2 = transaxial_mm**2 + axial_mm**2
     distance2_mm2[0, 0] = 1.0  # a crystal with itself: any value, its area is 0
     face_mm2 = scanner.crystal_width_mm * scanner.crystal_height_mm
