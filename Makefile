@@ -29,7 +29,7 @@ run: install ## the whole chain with config/config.yaml; ends with results/repor
 provenance: install ## results/provenance.html: code, log and figures of every job of a finished run
 	$(SNAKEMAKE) --report results/provenance.html
 
-smoke: install ## the whole chain at toy size, in results_smoke/ (about two minutes)
+smoke: install ## the whole chain at toy size, in results_smoke/ (about four minutes)
 	@mkdir -p results_smoke
 	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml
 
