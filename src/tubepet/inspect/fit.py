@@ -20,7 +20,9 @@ from tubepet.reconstruct.acquisition import model_known
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import line_blur
 from tubepet.reconstruct.projection.blur import Kernel
-from tubepet.reconstruct.projection.line_blur import LineBlur
+from tubepet.reconstruct.projection.line_blur import LineBlur, Sensed
+from tubepet.reconstruct.scanner import geometry
+from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Volume
 
 Array = NDArray[np.float64]
@@ -89,6 +91,8 @@ class Fitted:
     ----------
     model : Acquisition
         Scatter and randoms, and the sensitivity.
+    grid : Grid
+        Of the image of the part.
     line_blur : LineBlur
         Of its lines.
     activity_bq_mm3 : float
@@ -99,9 +103,9 @@ class Fitted:
         Standard deviations of the same.
     rates, trues : float64 array, shape (n,)
         Expected on the line of every event, Bq/mm2: all, and what comes straight from the fluid.
-    gradient : float64 array, shape (classes, 2, nz, ny, nx)
-        Derivative of the log-likelihood by the activity in each voxel as `LineBlur.blurred` spreads
-        it, mm3/Bq.
+    gradient : float64 array, shape (nz, ny, nx)
+        On `LineBlur.grid`. After `LineBlur.sharing` it is the derivative of the log-likelihood by
+        the activity in each voxel, mm3/Bq.
     rows : int64 array, shape (rows,)
         Some events, evenly taken, for variances and correlations.
     weight : float
@@ -110,6 +114,7 @@ class Fitted:
     """
 
     model: Acquisition
+    grid: Grid
     line_blur: LineBlur
     activity_bq_mm3: float
     pose: dict[str, float]
@@ -123,7 +128,7 @@ class Fitted:
 
     def forward(self, images: Array, rows: NDArray[np.int64]) -> Array:
         """Return integrals of some lines through an image of `LineBlur.blurred`, shape (rows,)."""
-        return self.line_blur.forward(self.model.lines, images, rows)
+        return self.line_blur.forward(images, rows)
 
     def moved(self, points_mm: Array) -> Array:
         """Move points (n, 3) of the drawing to where the part lies."""
@@ -148,16 +153,23 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     drawn = Volume(part.on_image(grid), grid)
     model, scale = model_known(measured, instrument, Settings(0, sensitivity_stride=stride), drawn)
     points = model.lines.points * [response.stretch, response.stretch, 1.0]
-    model = replace(model, lines=replace(model.lines, points=points))
-    of_lines = line_blur.of_lines(
-        model.lines, drawn, instrument, measured.mu, response.psfs, stride
+    # the activity's scale follows the sensitivity's
+    sensed = Sensed(
+        drawn.array, measured.duration_s * instrument.geometric.array, model.sensitivity_s
     )
-    pose, state = np.zeros(len(POSE)), _State(model, of_lines, part, scale, np.zeros(len(POSE)))
+    of_lines = line_blur.of_lines(
+        replace(model.lines, points=points), sensed, measured.mu, response.psfs,
+        _detected(instrument),
+    )  # fmt: skip
+    pose, state = (
+        np.zeros(len(POSE)),
+        _State(model, grid, of_lines, part, scale, np.zeros(len(POSE))),
+    )
     inverse = state.directions()[1]  # changes little on the way
     for _ in range(NUM_ROUNDS):
         step = inverse @ state.slope
         scale, pose = scale * (1 + step[0]), pose + np.clip(step[1:], -MOST_STEP, MOST_STEP)
-        state = _State(model, of_lines, part, scale, pose)
+        state = _State(model, grid, of_lines, part, scale, pose)
         if np.abs(step[1:] / MOST_STEP).max() < ENOUGH:
             break
     result = state.fitted()
@@ -168,33 +180,43 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     return result
 
 
+def _detected(instrument: Instrument) -> tuple[Array, Array]:
+    """How probably photons are detected, by the distance of their line from the axis of a ring."""
+    if isinstance(instrument.efficiency, Crystals):  # of other scanners it is not known
+        return np.zeros(1), np.ones(1)
+    by_step = instrument.efficiency[:, 0]
+    return geometry.axis_distances_mm(instrument.scanner)[::-1], by_step[::-1]
+
+
 class _State:
     """The model of the drawing at a pose, and the slope of its likelihood there."""
 
     def __init__(
-        self, model: Acquisition, of_lines: LineBlur, part: Part, scale: float, pose: Array
-    ) -> None:
-        grid, lines = model.grid, model.lines
-        self.model, self.of_lines, self.scale, self.pose = model, of_lines, scale, pose
+        self, model: Acquisition, grid: Grid, of_lines: LineBlur, part: Part, scale: float,
+        pose: Array,
+    ) -> None:  # fmt: skip
+        self.model, self.grid, self.of_lines = model, grid, of_lines
+        self.scale, self.pose = scale, pose
         self.sharp = [scale * image for image in _images(part, grid, pose)]
-        every = np.arange(len(lines))
-        self.trues = of_lines.forward(lines, of_lines.blurred(self.sharp[0], grid), every)
-        self.rates = np.maximum(self.trues + lines.additive, LEAST_RATE)
-        self.gradient = of_lines.back(lines, 1 / self.rates)
-        self.gradient -= (of_lines.seen * model.sensitivity_s)[:, None]
-        spread = of_lines.gathered(self.gradient, grid)
+        additive = model.lines.additive
+        self.trues = of_lines.forward(of_lines.blurred(self.sharp[0]), np.arange(len(additive)))
+        self.rates = np.maximum(self.trues + additive, LEAST_RATE)
+        over = of_lines.back(1 / self.rates) - of_lines.expected
+        self.gradient = of_lines.gathered_but_shared(over)
+        spread = of_lines.sharing(self.gradient)
         self.known = np.concatenate([[LEAST_KNOWN], PRIOR**-2.0])
-        self.slope = np.array([float((image * spread).sum()) for image in self.sharp])
+        self.slope = np.array(
+            [float((of_lines.padded(image) * spread).sum()) for image in self.sharp]
+        )
         self.slope -= self.known * np.concatenate([[0.0], pose])
-        self.rows, self.weight = some_rows(len(lines), MOST_ROWS)
+        self.rows, self.weight = some_rows(len(additive), MOST_ROWS)
 
     def directions(self) -> tuple[Array, Array]:
         """Return what is fitted relative to the rates of some lines, and its covariance."""
-        lines, rows = self.model.lines, self.rows
+        rows = self.rows
         changes = [self.trues[rows]]  # by the activity
         for image in self.sharp[1:]:
-            blurred = self.of_lines.blurred(image, self.model.grid)
-            changes.append(self.of_lines.forward(lines, blurred, rows))
+            changes.append(self.of_lines.forward(self.of_lines.blurred(image), rows))
         shares = np.array(changes) / self.rates[rows]
         information = self.weight * (shares @ shares.T) + np.diag(self.known)
         return shares, np.asarray(np.linalg.inv(information), np.float64)
@@ -205,7 +227,7 @@ class _State:
         errors = np.sqrt(np.diag(inverse))[1:]
         now, sure = (dict(zip(POSE, map(float, v), strict=True)) for v in (self.pose, errors))
         return Fitted(
-            self.model, self.of_lines, self.scale, now, sure, self.rates, self.trues,
+            self.model, self.grid, self.of_lines, self.scale, now, sure, self.rates, self.trues,
             self.gradient, self.rows, self.weight, Nuisance(shares, self.slope, inverse),
         )  # fmt: skip
 

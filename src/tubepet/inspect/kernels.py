@@ -10,13 +10,12 @@ import math
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from tubepet.constants import FWHM_PER_SIGMA
 from tubepet.reconstruct.projection.blur import sigmas_mm
 from tubepet.reconstruct.projection.kernels import in_threads
 from tubepet.reconstruct.projection.line_blur import LINES_ADD, LineBlur
-from tubepet.reconstruct.projection.lines import Lines
-from tubepet.types import Grid
 
 Array = NDArray[np.float64]
 REACH = 18  # half the squared distance, in standard deviations, beyond which a blob is 0
@@ -30,14 +29,15 @@ EXP = np.exp(-np.arange(REACH * STEPS_PER_UNIT + 2) / STEPS_PER_UNIT).astype(np.
 
 
 def blob_sums(
-    lines: Lines, rows: NDArray[np.int64], weights: Array, blobs: Array, owner: NDArray[np.int64],
-    line_blur: LineBlur,
+    line_blur: LineBlur, rows: NDArray[np.int64], weights: Array, blobs: Array,
+    owner: NDArray[np.int64],
 ) -> NDArray[np.float32]:  # fmt: skip
     """Integrate blobs along lines, after the blur of each line, and add up those of each owner.
 
     Parameters
     ----------
-    lines : Lines
+    line_blur : LineBlur
+        Of the lines.
     rows : int64 array, shape (n,)
         Which lines.
     weights : float64 array, shape (n,)
@@ -46,23 +46,28 @@ def blob_sums(
         Content; middle x, y, z (mm); covariance xx, xy, xz, yy, yz, zz (mm2).
     owner : int64 array, shape (b,)
         0, 1, 2, ..., each at least once, rising.
-    line_blur : LineBlur
-        Of the lines.
 
     Returns
     -------
     float32 array, shape (n, number of owners)
         Content per mm2, times the weights.
     """
+    places = (blobs[:, 3:0:-1] - line_blur.grid.origin_mm) / line_blur.grid.voxel_mm
+    survival = map_coordinates(line_blur.survival, places.T, order=1, mode="nearest")
+    of_tail = np.column_stack([survival * blobs[:, 0], blobs[:, 1:]])
     table = np.stack([
-        np.stack([_prepared(blobs, 2, *part).T for part in sigmas_mm(psf)])
+        np.stack([
+            _prepared(mine, 2, *part).T
+            for mine, part in zip((blobs, of_tail), sigmas_mm(psf), strict=False)
+        ])
         for psf in line_blur.of_defects()
     ])  # fmt: skip
     starts = np.searchsorted(owner, np.arange(owner[-1] + 2)) if len(owner) else np.zeros(1, int)
     sums = np.zeros((len(rows), len(starts) - 1), np.float32)
+    lines = line_blur.lines
     ends = lines.points, lines.first[rows], lines.second[rows]
     table = np.ascontiguousarray(table, np.float32)
-    of_rows = line_blur.kind[rows], line_blur.elsewhere[rows]
+    of_rows = line_blur.kind[rows], line_blur.counted[rows].astype(np.float32)
 
     def fill(task: int) -> None:
         begin, end = task * LINES_PER_TASK, min((task + 1) * LINES_PER_TASK, len(rows))
@@ -72,25 +77,25 @@ def blob_sums(
     return sums
 
 
-def blob_means(images: Array, grid: Grid, blobs: Array, line_blur: LineBlur) -> Array:
-    """Integrate what lines put back into images over blobs, after the blur of each line.
+def blob_means(image: Array, blobs: Array, line_blur: LineBlur) -> Array:
+    """Integrate an image over blobs, after the blur that all lines share (`LineBlur.sharing`).
 
-    As much of the blur as all lines have is added to the blobs, which makes them wide enough to be
-    sampled at voxels; the rest goes over the images, to which line integrals have added some.
+    It is added to the blobs, which makes them wide enough to be sampled at voxels.
 
     Parameters
     ----------
-    images : float64 array, shape (classes, 2, nz, ny, nx)
-        As of `LineBlur.back`.
+    image : float64 array, shape (nz, ny, nx)
+        On the grid of `line_blur`, as of `LineBlur.gathered_but_shared`: line integrals have added
+        some blur to it.
     blobs : float64 array, shape (b, 10)
         As of `blob_sums`.
 
     Returns
     -------
     float64 array, shape (b,)
-        Sum over voxels of the images times the blurred content per mm3.
+        Sum over voxels of the image times the blurred content per mm3.
     """
-    shared = line_blur.shared()
+    shared, grid = line_blur.shared(), line_blur.grid
     across_mm, along_mm = (
         math.sqrt(max((fwhm_mm / FWHM_PER_SIGMA) ** 2 - LINES_ADD * voxel_mm**2, 0.0))
         for fwhm_mm, voxel_mm in zip(shared[1:], grid.voxel_mm[::-1][::2], strict=True)
@@ -100,8 +105,7 @@ def blob_means(images: Array, grid: Grid, blobs: Array, line_blur: LineBlur) -> 
     reach_mm = np.sqrt(2 * NEAR * (blobs[:, [4, 7, 9]] + widths_mm**2))
     grid_mm = np.array([*grid.origin_mm, *grid.voxel_mm])
     sums = np.empty(len(blobs))
-    rest = line_blur.gathered_but(shared, images, grid)
-    _means(rest, grid_mm, table, reach_mm, EXP, sums)
+    _means(image, grid_mm, table, reach_mm, EXP, sums)
     return sums
 
 
@@ -152,13 +156,13 @@ def _means(image, grid_mm, table, reach_mm, exp, sums):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
-def _sums(points, first, second, weights, kind, elsewhere, tables, exp, starts, begin, end, sums):  # type: ignore[no-untyped-def]
+def _sums(points, first, second, weights, kind, counted, tables, exp, starts, begin, end, sums):  # type: ignore[no-untyped-def]
     """Fill in rows begin, ..., end - 1."""
     half, two, steps = np.float32(0.5), np.float32(2), np.float32(STEPS_PER_UNIT)
     reach = np.float32(REACH)
     values = np.empty(tables.shape[3], np.float32)
     for n in range(begin, end):
-        table, factor = tables[kind[n]], np.float32(1)
+        table = tables[kind[n]]
         i, j = first[n], second[n]
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
         nx, ny, nz = points[j, 0] - px, points[j, 1] - py, points[j, 2] - pz
@@ -175,8 +179,7 @@ def _sums(points, first, second, weights, kind, elsewhere, tables, exp, starts, 
             content, x, y, z = table[part, 0], table[part, 1], table[part, 2], table[part, 3]
             xx, xy, xz = table[part, 4], table[part, 5], table[part, 6]
             yy, yz, zz = table[part, 7], table[part, 8], table[part, 9]
-            if part > 0:  # the tail
-                factor = np.float32(elsewhere[n])
+            factor = counted[n, part]
             for m in range(len(values)):
                 qx, qy, qz = x[m] - bx, y[m] - by, z[m] - bz
                 sx = xx[m] * ax + xy[m] * ay + xz[m] * az

@@ -34,24 +34,23 @@ def expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
     more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
     through = Lines(drawn.mu.grid, lines.points, lines.first, lines.second).forward(more_mu)
     lost = fitted.trues[fitted.rows] * through
-    rates = fitted.forward(_change(fitted, drawn, made), fitted.rows)
+    rates = fitted.forward(fitted.line_blur.blurred(_change(fitted, drawn, made)), fitted.rows)
     return _slope_and_root(fitted, rates - lost, 0.0)[1]
 
 
 def activity_z(fitted: Fitted, drawn: Part, made: Part) -> tuple[float, float]:
     """Return z of a known defect, of its activity alone, and what it is expected to be."""
-    image = _change(fitted, drawn, made)
-    rates = fitted.forward(image, fitted.rows)
-    slope, root = _slope_and_root(fitted, rates, float((image * fitted.gradient).sum()))
+    image, blur = _change(fitted, drawn, made), fitted.line_blur
+    rates = fitted.forward(blur.blurred(image), fitted.rows)
+    slope = float((blur.padded(image) * blur.sharing(fitted.gradient)).sum())
+    slope, root = _slope_and_root(fitted, rates, slope)
     return slope / max(root, 1e-9), root
 
 
 def _change(fitted: Fitted, drawn: Part, made: Part) -> Array:
-    """Return the change of the blurred image of each class of lines, Bq/mm3."""
-    grid = fitted.model.grid
+    """Return the change of the image of the part, Bq/mm3."""
     fluid = made.fluid.array.astype(np.float64) - drawn.fluid.array
-    change = onto_image(Volume(fluid, drawn.fluid.grid), grid)
-    return fitted.activity_bq_mm3 * fitted.line_blur.blurred(change, grid)
+    return fitted.activity_bq_mm3 * onto_image(Volume(fluid, drawn.fluid.grid), fitted.grid)
 
 
 def _slope_and_root(fitted: Fitted, change: Array, slope: float) -> tuple[float, float]:

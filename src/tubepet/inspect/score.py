@@ -63,8 +63,7 @@ class Scores:
 
 def slopes(fitted: Fitted, bank: Bank) -> Array:
     """Return T of each candidate before anything is projected out, shape (c,)."""
-    grid = fitted.model.grid
-    values = kernels.blob_means(fitted.gradient, grid, bank.blobs, fitted.line_blur)
+    values = kernels.blob_means(fitted.gradient, bank.blobs, fitted.line_blur)
     sums = np.bincount(bank.owner, values, minlength=len(bank))
     return np.asarray(fitted.activity_bq_mm3 * sums, np.float64)
 
@@ -72,8 +71,7 @@ def slopes(fitted: Fitted, bank: Bank) -> Array:
 def shares(fitted: Fitted, bank: Bank, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return d_i / l_i of some events, shape (rows, c)."""
     weights = fitted.activity_bq_mm3 / fitted.rates[rows]
-    lines = fitted.model.lines
-    return kernels.blob_sums(lines, rows, weights, bank.blobs, bank.owner, fitted.line_blur)
+    return kernels.blob_sums(fitted.line_blur, rows, weights, bank.blobs, bank.owner)
 
 
 def expected_z(fitted: Fitted, bank: Bank) -> Array:

@@ -230,7 +230,7 @@ def _verdict(
 
 def score_map(inspection: Inspection) -> Volume:
     """Return the largest z of the candidates around each voxel of the image; 0: none is near."""
-    grid = inspection.fitted.model.grid
+    grid = inspection.fitted.grid
     image = np.zeros(grid.shape, np.float32)
     table = inspection.bank.table
     places = table[["z_mm", "y_mm", "x_mm"]].to_numpy()

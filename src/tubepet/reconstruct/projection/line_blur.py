@@ -6,21 +6,23 @@ the axis. In a simulated ring of crystals 20 mm deep the core is 2.3 mm wide (FW
 for lines of slope 0.1, and 7 mm for those of slope 0.8 (docs/inspection.md). So each class of
 slopes has a kernel: a narrow core, and tails of photons that were scattered in the crystals.
 
-Photons of a tail crossed the part elsewhere than their line does, and were weakened there: on
-average as all that this class sees of the part, not as on the line.
+What weakens and what detects photons acts where they fly, before the blur. Photons of a tail
+crossed the part elsewhere than their line does, and are weakened as those of their voxel are on
+average. Photons of the core crossed it near their line, rather where more survive: a Gaussian of
+width w times exp(g u) is a Gaussian displaced by w^2 g, so their line is displaced.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from tubepet.constants import FWHM_PER_SIGMA
-from tubepet.reconstruct.problem import Instrument
-from tubepet.reconstruct.projection import sensitivity
 from tubepet.reconstruct.projection.blur import Gaussian, Kernel
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry
@@ -30,12 +32,32 @@ Array = NDArray[np.float64]
 
 EDGES = np.array([0.15, 0.3, 0.45, 0.6, 0.8])  # slopes between classes
 NUM_CLASSES = len(EDGES) + 1
-SHARE_SIGMA_VOXELS = 1.0  # of what each class sees, which varies slowly
+# What is blurred beyond the borders of an image is on lines, too: so far they are followed.
+AROUND_MM = (8.0, 4.0, 4.0)  # z, y, x
+MOST_MOVED_MM = 0.5  # of a line; beside a sharp edge the slope is no slope
 # Variance that voxels add, in squares of their width: line integrals interpolate between voxels,
 # and an image holds means over voxels.
 LINES_ADD, MEANS_ADD = 1 / 6, 1 / 12
 CORE, TAIL = 0, 1
+NUM_NODES = 5  # of a Gaussian mean
+LEAST_MM = 1e-9  # of the length of a line across the axis
 LEAST_VARIANCE = 1e-4  # in squares of a voxel; below, there is no blur
+
+
+class Sensed(NamedTuple):
+    """A part, and what the scanner sees of it.
+
+    Attributes
+    ----------
+    activity : float64 array, shape (nz, ny, nx)
+        In any unit.
+    plain, weakened : float64 array, shape (nz, ny, nx)
+        Sensitivity without and with attenuation.
+    """
+
+    activity: Array
+    plain: Array
+    weakened: Array
 
 
 @dataclass(frozen=True)
@@ -46,125 +68,231 @@ class LineBlur:
     ----------
     psfs : tuple of Kernel
         Of each class, the core first; they differ in shares and in widths along the axis.
+    lines : Lines
+        Displaced. On the grid of the part and `AROUND_MM`.
     kind : int64 array, shape (n,)
         Class of every line.
-    elsewhere : float64 array, shape (n,)
-        Survival of photons of the tail over that on the line.
-    seen : float64 array, shape (classes, nz, ny, nx)
-        Share of the sensitivity; they add up to 1.
+    counted : float64 array, shape (n, 2)
+        What counts of the photons of core and tail over what would on the line.
+    survival : float64 array, shape (nz, ny, nx)
+        Of photons from each voxel, relative to all of the part.
+    expected : float64 array, shape (classes, 2, nz, ny, nx)
+        Sensitivity, as `back` puts 1 on all lines that could count.
     """
 
     psfs: tuple[Kernel, ...]
+    lines: Lines
     kind: NDArray[np.int64]
-    elsewhere: Array
-    seen: Array
+    counted: Array
+    survival: Array
+    expected: Array
 
-    def blurred(self, image: NDArray[np.floating], grid: Grid) -> Array:
-        """Blur an image of means over voxels: core and tail of each class, mirrored at the borders.
+    @property
+    def grid(self) -> Grid:
+        """The grid of the images that lines cross."""
+        return self.lines.grid
+
+    def padded(self, image: NDArray[np.floating]) -> Array:
+        """Put an image of the part amid zeros."""
+        return np.pad(np.asarray(image, np.float64), _margins(image.shape, self.grid))
+
+    def blurred(self, image: NDArray[np.floating]) -> Array:
+        """Blur an image of means over voxels of the part: core and tail of each class.
 
         Returns
         -------
         float64 array, shape (classes, 2, nz, ny, nx)
+            On `grid`.
         """
-        sharp = np.asarray(image, np.float64)
+        sharp = self.padded(image)
+        sources, (z_mm, _, x_mm) = (sharp, self.survival * sharp), self.grid.voxel_mm
         total = np.zeros((len(self.psfs), 2, *sharp.shape))
         for i, parts in enumerate(zip(*self.psfs, strict=True)):
-            sigmas = [_left(parts[0].transaxial_mm, voxel_mm) for voxel_mm in grid.voxel_mm[1:]]
-            across = gaussian_filter(sharp, sigmas, axes=(1, 2), mode="reflect")
-            for k, part in enumerate(parts):
-                along = _along(len(sharp), _left(part.axial_mm, grid.voxel_mm[0]))
-                total[k, min(i, TAIL)] += np.tensordot(part.share * along, across, 1)
+            part_of = min(i, TAIL)
+            across = _across(sources[part_of], _left(parts[0].transaxial_mm, x_mm))
+            for both, part in zip(total, parts, strict=True):
+                both[part_of] += part.share * _along(across, _left(part.axial_mm, z_mm))
         return total
-
-    def gathered(self, images: Array, grid: Grid) -> Array:
-        """Return the adjoint of `blurred`, shape (nz, ny, nx)."""
-        shared = self.shared()
-        rest = self.gathered_but(shared, images, grid)
-        sigmas = [_left(shared.transaxial_mm, voxel_mm) for voxel_mm in grid.voxel_mm]
-        sigmas[0] = _left(shared.axial_mm, grid.voxel_mm[0])
-        return np.asarray(gaussian_filter(rest, sigmas, mode="reflect"))
 
     def shared(self) -> Gaussian:
         """Return as much of the blur as all parts of all kernels have."""
         widths = [part[1:] for psf in self.psfs for part in psf]
         return Gaussian(1.0, *(min(each) for each in zip(*widths, strict=True)))
 
-    def gathered_but(self, shared: Gaussian, images: Array, grid: Grid) -> Array:
-        """Return the adjoint of `blurred`, without what voxels add and without what is shared."""
-        total = np.zeros(grid.shape)
+    def gathered_but_shared(self, images: Array) -> Array:
+        """Return the adjoint of `blurred`, without what voxels add and without what is shared.
+
+        Returns
+        -------
+        float64 array, shape (nz, ny, nx)
+            On `grid`; `sharing` is left to do.
+        """
+        shared, (z_mm, _, x_mm) = self.shared(), self.grid.voxel_mm
+        total = np.zeros((2, *self.grid.shape))
         for i, parts in enumerate(zip(*self.psfs, strict=True)):
-            pieces = np.zeros(grid.shape)
-            for k, part in enumerate(parts):
-                along = _along(len(pieces), _rest(part.axial_mm, shared.axial_mm, grid.voxel_mm[0]))
-                pieces += np.tensordot(part.share * along, images[k, min(i, TAIL)], 1)
-            sigmas = [
-                _rest(parts[0].transaxial_mm, shared.transaxial_mm, voxel_mm)
-                for voxel_mm in grid.voxel_mm[1:]
-            ]
-            total += gaussian_filter(pieces, sigmas, axes=(1, 2), mode="reflect")
-        return total
+            part_of, sum_of = min(i, TAIL), np.zeros(self.grid.shape)
+            for both, part in zip(images, parts, strict=True):
+                rest = _rest(part.axial_mm, shared.axial_mm, z_mm)
+                sum_of += part.share * _along(both[part_of], rest)
+            rest = _rest(parts[0].transaxial_mm, shared.transaxial_mm, x_mm)
+            total[part_of] += _across(sum_of, rest)
+        return np.asarray(total[CORE] + self.survival * total[TAIL], np.float64)
+
+    def sharing(self, image: Array) -> Array:
+        """Blur by what all kernels share, without what voxels add."""
+        shared, (z_mm, _, x_mm) = self.shared(), self.grid.voxel_mm
+        along = _along(image, _left(shared.axial_mm, z_mm))
+        return _across(along, _left(shared.transaxial_mm, x_mm))
 
     def of_defects(self) -> tuple[Kernel, ...]:
         """Return the kernels with one tail: what is small needs no more than its variance."""
         return tuple((psf[CORE], *_one(psf[TAIL:])) for psf in self.psfs)
 
-    def forward(self, lines: Lines, images: Array, rows: NDArray[np.int64]) -> Array:
+    def forward(self, images: Array, rows: NDArray[np.int64]) -> Array:
         """Integrate images of `blurred` along some lines, shape (rows,)."""
         found = np.empty(len(rows))
-        for k, (core, tail) in enumerate(images):
+        for k, both in enumerate(images):
             here = np.flatnonzero(self.kind[rows] == k)
-            part = lines.part(rows[here])
-            found[here] = part.forward(core) + self.elsewhere[rows[here]] * part.forward(tail)
+            part, counted = self.lines.part(rows[here]), self.counted[rows[here]].T
+            found[here] = sum(c * part.forward(i) for c, i in zip(counted, both, strict=True))
         return found
 
-    def back(self, lines: Lines, values: Array) -> Array:
+    def back(self, values: Array) -> Array:
         """Return the adjoint of `forward` for all lines, of the shape of `blurred`."""
-        found = np.empty((len(self.psfs), 2, *lines.grid.shape))
+        found = np.empty((len(self.psfs), 2, *self.grid.shape))
         for k, both in enumerate(found):
             here = np.flatnonzero(self.kind == k)
-            part = lines.part(here)
-            both[CORE] = part.back(values[here])
-            both[TAIL] = part.back(self.elsewhere[here] * values[here])
+            part = self.lines.part(here)
+            both[:] = [part.back(c * values[here]) for c in self.counted[here].T]
         return found
+
+
+def around(grid: Grid) -> Grid:
+    """Return the grid of the images that lines cross (`LineBlur.grid`)."""
+    more = [math.ceil(mm / own) for mm, own in zip(AROUND_MM, grid.voxel_mm, strict=True)]
+    (nz, ny, nx), (z, y, x) = (
+        (n + 2 * m for n, m in zip(grid.shape, more, strict=True)),
+        (o - m * mm for o, m, mm in zip(grid.origin_mm, more, grid.voxel_mm, strict=True)),
+    )
+    return Grid((nz, ny, nx), grid.voxel_mm, (z, y, x))
 
 
 def of_lines(
-    lines: Lines, activity: Volume, instrument: Instrument, mu: Volume, psfs: Sequence[Kernel],
-    stride: int,
-) -> LineBlur:  # fmt: skip
-    """Put the lines of an acquisition into classes.
+    lines: Lines, part: Sensed, mu: Volume, psfs: Sequence[Kernel], by_distance: tuple[Array, Array]
+) -> LineBlur:
+    """Put the lines of an acquisition into classes, and compute what counts on them.
 
     Parameters
     ----------
-    activity : Volume
-        Of the part, in any unit, on the grid of the image.
+    lines : Lines
+        On the grid of the part.
     mu : Volume
         Attenuation at 511 keV on its own grid, 1/mm.
     psfs : sequence of Kernel
         By class, `NUM_CLASSES`.
-    stride : int
-        As of `sensitivity.attenuated_sensitivity`.
+    by_distance : float64 arrays, shape (m,)
+        Distances of lines from the axis (mm, rising), and how probably their photons are detected,
+        in any unit.
     """
     kind = np.digitize(geometry.slopes_of(lines.points, lines.first, lines.second), EDGES)
-    edges = np.concatenate([[0.0], EDGES, [np.inf]])
-    seen, survival = np.empty((NUM_CLASSES, *lines.grid.shape)), np.ones(NUM_CLASSES)
-    for k in range(NUM_CLASSES):
-        plain, weakened = sensitivity.of_slopes(instrument, mu, stride, edges[k], edges[k + 1])
-        if (whole := float((plain * activity.array).sum())) > 0:
-            survival[k] = float((weakened * activity.array).sum()) / whole
-        seen[k] = gaussian_filter(weakened, SHARE_SIGMA_VOXELS, mode="reflect")
-    total = seen.sum(axis=0)
-    # where nothing is seen there is nothing to share
-    seen = np.divide(seen, total, out=np.full(seen.shape, 1 / NUM_CLASSES), where=total > 0)
-    through = Lines(mu.grid, lines.points, lines.first, lines.second).forward(mu.array)
-    return LineBlur(tuple(psfs), kind, survival[kind] * np.exp(through), seen)
+    first, second = lines.points[lines.first], lines.points[lines.second]
+    x, y = (second - first)[:, :2].T
+    normal = np.stack([-y, x]) / np.maximum(np.hypot(x, y), LEAST_MM)
+    from_axis_mm = np.einsum("in,ni->n", normal, first[:, :2])  # signed
+    in_metal = replace(lines, grid=mu.grid)
+    survives = np.exp(-in_metal.forward(mu.array)) * _detected(from_axis_mm, by_distance, 0.0)
+    near, moved_mm = _of_core(in_metal, kind, mu, psfs, by_distance, normal, from_axis_mm)
+    mean, share = _of_classes(lines.forward(part.activity) > 0, kind, survives, len(psfs))
+
+    wide = around(lines.grid)
+    margins = _margins(lines.grid.shape, wide)
+    ratio = np.divide(
+        part.weakened, part.plain, out=np.ones(part.plain.shape), where=part.plain > 0
+    )
+    survival = np.pad(ratio / np.average(ratio, weights=part.activity), margins, mode="edge")
+    # odd: a slope goes on
+    seen = np.pad(part.weakened, margins, mode="reflect", reflect_type="odd")
+    every, ends = np.arange(len(lines)), np.vstack([first + moved_mm, second + moved_mm])
+    return LineBlur(
+        tuple(psfs), Lines(wide, ends, every, every + len(lines), lines.additive), kind,
+        np.stack([near / survives, mean[kind] / survives], axis=1), survival,
+        share[:, None, None, None, None] * np.stack([seen, seen / survival]),
+    )  # fmt: skip
 
 
-def _along(num: int, sigma: float) -> Array:
-    """Return the matrix that blurs along the axis, by voxels; it is symmetric."""
+def _of_core(
+    in_metal: Lines, kind: NDArray[np.int64], mu: Volume, psfs: Sequence[Kernel],
+    by_distance: tuple[Array, Array], normal: Array, from_axis_mm: Array,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Return what survives near each line, mean over the core, and by how much it is displaced.
+
+    Of the slope the mean over the core is taken, too: at an edge it is no slope.
+    """
+    across_mm = psfs[0][CORE].transaxial_mm / FWHM_PER_SIGMA
+    near, beside = (
+        _detected(from_axis_mm + mm, by_distance, across_mm) for mm in (0, across_mm / 2)
+    )
+    aside = np.log(beside / near) / (across_mm / 2) * normal
+    moved_mm = np.zeros((len(kind), 3))
+    for k, psf in enumerate(psfs):
+        here, along_mm = np.flatnonzero(kind == k), psf[CORE].axial_mm / FWHM_PER_SIGMA
+        widths_mm = np.array([along_mm, across_mm, across_mm])
+        blurred = gaussian_filter(
+            np.asarray(mu.array, np.float64), widths_mm / mu.grid.voxel_mm, mode="constant"
+        )
+        part, to_side = in_metal.part(here), normal[:, here]
+        dz, dy, dx = (part.forward(d) for d in np.gradient(blurred, *mu.grid.voxel_mm))
+        slope = aside[:, here] - to_side * (to_side[0] * dx + to_side[1] * dy)
+        moved_mm[here] = np.stack([*(across_mm**2 * slope), -(along_mm**2) * dz], axis=1)
+        near[here] *= np.exp(-part.forward(blurred))
+    return near, np.clip(moved_mm, -MOST_MOVED_MM, MOST_MOVED_MM)
+
+
+def _of_classes(
+    is_through: NDArray[np.bool_], kind: NDArray[np.int64], survives: Array, num: int
+) -> tuple[Array, Array]:
+    """Return what survives on average in each class of lines, and its share of the lines."""
+    mean = np.ones(num)
+    for k in range(num):
+        if len(own := survives[is_through & (kind == k)]):
+            mean[k] = len(own) / (1 / own).sum()  # of all photons, not of those that survived
+    counts = np.bincount(kind[is_through], minlength=num) + 1
+    return mean, counts / counts.sum()
+
+
+def _detected(distances_mm: Array, by_distance: tuple[Array, Array], sigma_mm: float) -> Array:
+    """Return how probably photons are detected, mean over Gaussian distances around these."""
+    total = np.zeros(len(distances_mm))
+    for node, weight in zip(*np.polynomial.hermite_e.hermegauss(NUM_NODES), strict=True):
+        near_mm = np.abs(distances_mm + sigma_mm * node)
+        total += weight / math.sqrt(2 * math.pi) * np.interp(near_mm, *by_distance)
+    return total
+
+
+def _margins(shape: tuple[int, ...], wide: Grid) -> list[tuple[int, int]]:
+    """Return what `numpy.pad` takes."""
+    return [
+        ((num - own) // 2, (num - own) // 2) for num, own in zip(wide.shape, shape, strict=True)
+    ]
+
+
+def _across(image: Array, sigma: float) -> Array:
+    """Blur across the axis by so many voxels; a product with matrices is faster than a filter."""
+    y, x = (_smearing(num, sigma) for num in image.shape[1:])
+    return np.asarray(y @ (image @ x))
+
+
+def _along(image: Array, sigma: float) -> Array:
+    """Blur along the axis by so many voxels."""
+    return np.asarray(np.tensordot(_smearing(len(image), sigma), image, 1))
+
+
+@lru_cache(maxsize=256)
+def _smearing(num: int, sigma: float) -> Array:
+    """Return the symmetric matrix that blurs along one axis."""
     if sigma**2 < LEAST_VARIANCE:
         return np.eye(num)
-    return np.asarray(gaussian_filter1d(np.eye(num), sigma, axis=0, mode="reflect"))
+    return np.asarray(gaussian_filter1d(np.eye(num), sigma, axis=0, mode="constant"))
 
 
 def _rest(fwhm_mm: float, shared_mm: float, voxel_mm: float) -> float:
