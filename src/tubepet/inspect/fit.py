@@ -18,7 +18,7 @@ from tubepet.inspect.part import Part, onto_image
 from tubepet.logs import log
 from tubepet.reconstruct.acquisition import model_known
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
-from tubepet.reconstruct.projection import line_blur
+from tubepet.reconstruct.projection import line_blur, sensitivity
 from tubepet.reconstruct.projection.blur import Kernel
 from tubepet.reconstruct.projection.line_blur import LineBlur, Sensed
 from tubepet.reconstruct.scanner import geometry
@@ -153,10 +153,11 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     drawn = Volume(part.on_image(grid), grid)
     model, scale = model_known(measured, instrument, Settings(0, sensitivity_stride=stride), drawn)
     points = model.lines.points * [response.stretch, response.stretch, 1.0]
-    # the activity's scale follows the sensitivity's
-    sensed = Sensed(
-        drawn.array, measured.duration_s * instrument.geometric.array, model.sensitivity_s
-    )
+    plain = instrument.geometric.array.astype(np.float64)
+    seen = model.sensitivity_s / measured.duration_s
+    survival = np.divide(seen, plain, out=np.ones(plain.shape), where=plain > 0)
+    classes = sensitivity.by_slope(instrument, line_blur.EDGES, response.stretch, stride)
+    sensed = Sensed(drawn.array, measured.duration_s * classes, survival)
     of_lines = line_blur.of_lines(
         replace(model.lines, points=points), sensed, measured.mu, response.psfs,
         _detected(instrument),

@@ -66,9 +66,10 @@ def look(
     return verdict.inspect(measured, part, ranges, instrument, RESPONSE, 0.01, 1)
 
 
-def alike(psf: blur.Kernel, grid: Grid, num: int) -> LineBlur:
+def alike(psf: blur.Kernel, lines: Lines) -> LineBlur:
     """Blur all lines alike."""
-    return LineBlur((psf,), np.zeros(num, np.int64), np.ones(num), np.ones((1, *grid.shape)))
+    num, flat = len(lines), np.ones(lines.grid.shape)
+    return LineBlur((psf,), lines, np.zeros(num, np.int64), np.ones((num, 2)), flat, flat)
 
 
 def one_line(grid: Grid, y_mm: float) -> Lines:
@@ -83,8 +84,8 @@ def test_a_blob_on_a_line_by_hand() -> None:
     variance = 4.0**2 / 20
     volume = np.pi / 6 * 4.0**3
     expected = -2 * volume * np.exp(-1 / (2 * variance)) / (2 * np.pi * variance)
-    sharp = alike((blur.Gaussian(1.0, 0.0, 0.0),), lines.grid, 1)
-    got = kernels.blob_sums(lines, np.array([0]), np.array([2.0]), bank.blobs, bank.owner, sharp)
+    sharp = alike((blur.Gaussian(1.0, 0.0, 0.0),), lines)
+    got = kernels.blob_sums(sharp, np.array([0]), np.array([2.0]), bank.blobs, bank.owner)
     # the table of exponentials is good to 2e-6, float32 to some 1e-6
     assert got == pytest.approx(np.array([[expected]]), rel=2e-5)
 
@@ -99,8 +100,8 @@ def test_a_blob_is_the_same_as_its_voxels_after_the_blur() -> None:
     ball = ((z - 1) ** 2 + (y - 1) ** 2 + (x + 2) ** 2 < 1.5**2).astype(float)
     bank = shapes.voids(np.array([[-2.0, 1.0, 1.0]]), 3.0)
     content = -ball.sum() * grid.voxel_volume_mm3 / bank.blobs[0, 0]
-    of_lines = alike(PSF[:1], grid, 12)
-    got = kernels.blob_sums(lines, np.arange(12), np.ones(12), bank.blobs, bank.owner, of_lines)
+    of_lines = alike(PSF[:1], lines)
+    got = kernels.blob_sums(of_lines, np.arange(12), np.ones(12), bank.blobs, bank.owner)
     expected = lines.forward(blur.blurred(-ball, grid, (PSF[0]._replace(share=0.9),)))
     # a ball is no Gaussian; after a blur of 2.4 mm the two differ by up to 8 % of the peak
     limit = 0.09 * np.abs(expected).max()
@@ -118,14 +119,14 @@ def test_the_mean_over_a_blob_is_that_over_its_voxels_after_the_blur() -> None:
     blob = np.exp(-square / (2 * variance)) / (2 * np.pi * variance) ** 1.5
     # of the blur, line integrals have put a sixth of a squared voxel into the image already
     less = 8 * np.log(2) * LINES_ADD * np.array([0.25, 1.0])
-    psf = tuple(blur.Gaussian(p[0], *np.sqrt(np.square(p[1:]) - less)) for p in PSF)
+    psf = (blur.Gaussian(1.0, *np.sqrt(np.square(PSF[0][1:]) - less)),)
     expected = bank.blobs[0, 0] * float((blur.blurred(blob, grid, psf) * image).sum())
-    images = np.stack([image, image])[None]
-    got = kernels.blob_means(images, grid, bank.blobs, alike(PSF, grid, 0))
+    of_lines = alike(PSF[:1], one_line(grid, 0.0))
+    got = kernels.blob_means(image, bank.blobs, of_lines)
     # a blob of 0.9 mm sampled on voxels of 1 mm, before it is blurred: some per mille
     assert got == pytest.approx([expected], rel=0.01)
-    flat = kernels.blob_means(np.ones_like(images), grid, bank.blobs, alike(PSF[:1], grid, 0))
-    content = 0.9 * bank.blobs[0, 0] / grid.voxel_volume_mm3
+    flat = kernels.blob_means(np.ones_like(image), bank.blobs, of_lines)
+    content = bank.blobs[0, 0] / grid.voxel_volume_mm3
     assert flat == pytest.approx([content], rel=2e-3)  # cut at 4.5 standard deviations
 
 

@@ -51,13 +51,15 @@ class Sensed(NamedTuple):
     ----------
     activity : float64 array, shape (nz, ny, nx)
         In any unit.
-    plain, weakened : float64 array, shape (nz, ny, nx)
-        Sensitivity without and with attenuation.
+    by_slope : float64 array, shape (classes, nz, ny, nx)
+        Sensitivity without attenuation.
+    survival : float64 array, shape (nz, ny, nx)
+        Of photons from each voxel.
     """
 
     activity: Array
-    plain: Array
-    weakened: Array
+    by_slope: Array
+    survival: Array
 
 
 @dataclass(frozen=True)
@@ -199,24 +201,26 @@ def of_lines(
     x, y = (second - first)[:, :2].T
     normal = np.stack([-y, x]) / np.maximum(np.hypot(x, y), LEAST_MM)
     from_axis_mm = np.einsum("in,ni->n", normal, first[:, :2])  # signed
+    mu = _amid_air(mu)
     in_metal = replace(lines, grid=mu.grid)
     survives = np.exp(-in_metal.forward(mu.array)) * _detected(from_axis_mm, by_distance, 0.0)
     near, moved_mm = _of_core(in_metal, kind, mu, psfs, by_distance, normal, from_axis_mm)
-    mean, share = _of_classes(lines.forward(part.activity) > 0, kind, survives, len(psfs))
+    mean = _of_classes(lines.forward(part.activity) > 0, kind, survives, len(psfs))
 
     wide = around(lines.grid)
     margins = _margins(lines.grid.shape, wide)
-    ratio = np.divide(
-        part.weakened, part.plain, out=np.ones(part.plain.shape), where=part.plain > 0
-    )
-    survival = np.pad(ratio / np.average(ratio, weights=part.activity), margins, mode="edge")
+    mean_survival = np.average(part.survival, weights=part.activity)
+    survival = np.pad(part.survival / mean_survival, margins, mode="edge")
     # odd: a slope goes on
-    seen = np.pad(part.weakened, margins, mode="reflect", reflect_type="odd")
+    seen = np.stack([
+        np.pad(one * part.survival, margins, mode="reflect", reflect_type="odd")
+        for one in part.by_slope
+    ])  # fmt: skip
     every, ends = np.arange(len(lines)), np.vstack([first + moved_mm, second + moved_mm])
     return LineBlur(
         tuple(psfs), Lines(wide, ends, every, every + len(lines), lines.additive), kind,
         np.stack([near / survives, mean[kind] / survives], axis=1), survival,
-        share[:, None, None, None, None] * np.stack([seen, seen / survival]),
+        np.stack([seen, seen / survival], axis=1),
     )  # fmt: skip
 
 
@@ -234,12 +238,11 @@ def _of_core(
     )
     aside = np.log(beside / near) / (across_mm / 2) * normal
     moved_mm = np.zeros((len(kind), 3))
+    attenuation = np.asarray(mu.array, np.float64)
     for k, psf in enumerate(psfs):
         here, along_mm = np.flatnonzero(kind == k), psf[CORE].axial_mm / FWHM_PER_SIGMA
         widths_mm = np.array([along_mm, across_mm, across_mm])
-        blurred = gaussian_filter(
-            np.asarray(mu.array, np.float64), widths_mm / mu.grid.voxel_mm, mode="constant"
-        )
+        blurred = gaussian_filter(attenuation, widths_mm / mu.grid.voxel_mm, mode="constant")
         part, to_side = in_metal.part(here), normal[:, here]
         dz, dy, dx = (part.forward(d) for d in np.gradient(blurred, *mu.grid.voxel_mm))
         slope = aside[:, here] - to_side * (to_side[0] * dx + to_side[1] * dy)
@@ -250,14 +253,13 @@ def _of_core(
 
 def _of_classes(
     is_through: NDArray[np.bool_], kind: NDArray[np.int64], survives: Array, num: int
-) -> tuple[Array, Array]:
-    """Return what survives on average in each class of lines, and its share of the lines."""
+) -> Array:
+    """Return what survives on average in each class of lines."""
     mean = np.ones(num)
     for k in range(num):
         if len(own := survives[is_through & (kind == k)]):
             mean[k] = len(own) / (1 / own).sum()  # of all photons, not of those that survived
-    counts = np.bincount(kind[is_through], minlength=num) + 1
-    return mean, counts / counts.sum()
+    return mean
 
 
 def _detected(distances_mm: Array, by_distance: tuple[Array, Array], sigma_mm: float) -> Array:
@@ -267,6 +269,12 @@ def _detected(distances_mm: Array, by_distance: tuple[Array, Array], sigma_mm: f
         near_mm = np.abs(distances_mm + sigma_mm * node)
         total += weight / math.sqrt(2 * math.pi) * np.interp(near_mm, *by_distance)
     return total
+
+
+def _amid_air(mu: Volume) -> Volume:
+    """Return a map with a margin, into which it may be blurred."""
+    wide = around(mu.grid)
+    return Volume(np.pad(mu.array, _margins(mu.array.shape, wide)), wide)
 
 
 def _margins(shape: tuple[int, ...], wide: Grid) -> list[tuple[int, int]]:

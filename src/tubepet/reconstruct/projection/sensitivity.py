@@ -9,6 +9,7 @@ subset's own sampling pattern divides out; `stride` 1 is exact).
 """
 
 import math
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -31,6 +32,7 @@ PAIRS_PER_CHUNK = 1 << 18  # 20 MB of weights and indices at a time
 # Sums of a subset are smoothed before their ratio is taken: attenuation factors vary slowly, the
 # subset's sampling noise does not.
 RATIO_SIGMA_VOXELS = 0.5
+SHARE_SIGMA_VOXELS = 1.0  # of shares of lines by slope, the same
 
 
 def _steps_through(grid: Grid, scanner: Scanner) -> NDArray[np.int64]:
@@ -69,12 +71,7 @@ def geometric_sensitivity(
     checks.check_memory(grid)
     if isinstance(efficiency, Crystals):
         return of_pairs(efficiency, grid, None, MAX_PAIRS, 0)
-    is_symmetric = _is_symmetric(scanner, grid)
-    image, _ = _sums(scanner, grid, efficiency, None, 1, is_symmetric)
-    if is_symmetric:
-        for flip in (lambda i: i[::-1], lambda i: i[:, ::-1], lambda i: np.rot90(i, 2, (1, 2))):
-            image = image + flip(image)
-        image = image + np.rot90(image, 1, (1, 2))
+    image = _whole(scanner, grid, efficiency)
     pairs = geometry.num_column_pairs(scanner) * geometry.is_allowed_step(scanner)
     log.info(
         "%.4g crystal pairs in, %d voxels out; mean probability to count a decay %.4f",
@@ -123,31 +120,55 @@ def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> N
     return geometric.astype(np.float64) * ratio
 
 
-def of_slopes(
-    instrument: Instrument, mu: Volume, stride: int, low: float, high: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum over some lines alone, low <= slope < high (`geometry.slopes_of`): plain, attenuated.
+def by_slope(
+    instrument: Instrument, edges: NDArray[np.float64], stretch: float, stride: int
+) -> NDArray[np.float64]:
+    """Share the sensitivity without attenuation out among classes of lines by their slope.
 
     Parameters
     ----------
-    mu : Volume
-        Attenuation at 511 keV on its own grid, 1/mm.
+    edges : float64 array, shape (classes - 1,)
+        Slopes between classes (`geometry.slopes_of`).
+    stretch : float
+        How many times as far from the axis as their ends say lines of a ring pass.
     stride : int
-        Every `stride`-th LOR is summed, which shows; at least 2.
+        Of scanners that are no ring, a part of the pairs is summed, which gives the shares.
 
     Returns
     -------
-    float64 arrays, shape (nz, ny, nx)
-        Counts per second per Bq/mm3 in the voxel (mm3).
+    float64 array, shape (classes, nz, ny, nx)
+        Counts per second per Bq/mm3 in the voxel (mm3); the sum is that of the instrument.
     """
-    grid, known, scanner = instrument.grid, instrument.efficiency, instrument.scanner
+    known, scanner, grid = instrument.efficiency, instrument.scanner, instrument.grid
     if isinstance(known, Crystals):
         num_pairs = max(1, len(known) * (len(known) - 1) // 2 // stride)
-        sums = (of_pairs(known, grid, one, num_pairs, 0, (low, high)) for one in (None, mu))
-        return next(sums), next(sums)
-    slopes = geometry.lor_slopes(scanner)
-    chosen = np.where((slopes >= low) & (slopes < high), known, 0.0)
-    return _sums(scanner, grid, chosen, mu, max(stride, 2))
+        ends = np.concatenate([[0.0], edges, [np.inf]])
+        sums = np.stack([
+            of_pairs(known, grid, None, num_pairs, 0, limits) for limits in pairwise(ends)
+        ])  # fmt: skip
+        sums = gaussian_filter(sums, SHARE_SIGMA_VOXELS, axes=(1, 2, 3), mode="reflect")
+        total = sums.sum(axis=0)
+        even = np.full(sums.shape, 1 / len(sums))  # where nothing is seen
+        return np.divide(sums, total, out=even, where=total > 0) * instrument.geometric.array
+    # lines that pass farther from the axis meet voxels as narrower voxels meet lines
+    (z, y, x), (dz, dy, dx) = grid.origin_mm, grid.voxel_mm
+    narrow = Grid(grid.shape, (dz, dy / stretch, dx / stretch), (z, y / stretch, x / stretch))
+    kind = np.digitize(geometry.lor_slopes(scanner), edges)
+    sums = np.stack([
+        _whole(scanner, narrow, np.where(kind == k, known, 0.0)) for k in range(len(edges) + 1)
+    ])  # fmt: skip
+    return sums * (instrument.geometric.array.sum() / sums.sum())
+
+
+def _whole(scanner: Scanner, grid: Grid, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over all LORs of a ring."""
+    is_symmetric = _is_symmetric(scanner, grid)
+    image, _ = _sums(scanner, grid, efficiency, None, 1, is_symmetric)
+    if is_symmetric:
+        for flip in (lambda i: i[::-1], lambda i: i[:, ::-1], lambda i: np.rot90(i, 2, (1, 2))):
+            image = image + flip(image)
+        image = image + np.rot90(image, 1, (1, 2))
+    return image
 
 
 def _is_symmetric(scanner: Scanner, grid: Grid) -> bool:
