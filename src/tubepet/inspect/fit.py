@@ -28,14 +28,18 @@ from tubepet.types import Grid, Volume
 Array = NDArray[np.float64]
 
 # Beside the activity: shift (mm), turn (degrees), how much wider (all around) and longer (at both
-# ends) the fluid is, mm.
+# ends) the fluid is, mm; and how uneven the picture is, smoothly, as calibrations are good to about
+# 1 % of each: per `UNEVEN_MM` along the axis, its square, and the square across the axis.
 POSE = (
     "x_mm", "y_mm", "z_mm", "turn_x_deg", "turn_y_deg", "turn_z_deg", "wider_mm", "longer_mm",
+    "uneven_along", "uneven_along_2", "uneven_across_2",
 )  # fmt: skip
+NUM_PLACE, NUM_SHAPE = 6, 8
+UNEVEN_MM = 10.0
 # How far off each is before it is measured, widely: what the counts cannot tell stays near 0.
-PRIOR = np.array([2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.0, 1.0])
+PRIOR = np.array([2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.0, 1.0, 0.02, 0.02, 0.02])
 # Newton's steps may be too long where the likelihood is no parabola.
-MOST_STEP = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.3, 0.5])
+MOST_STEP = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.3, 0.5, 0.05, 0.05, 0.05])
 NUM_ROUNDS = 8
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 LEAST_RATE = 1e-12  # Bq/mm2, of a line that sees nothing
@@ -243,15 +247,18 @@ def _images(part: Part, grid: Grid, pose: Array) -> list[Array]:
     """Fluid at a pose on the image's grid, and its change per unit of every number of the pose."""
     fluid = _moved_fluid(part.fluid, pose)
     fine = fluid.grid
-    slopes = np.gradient(fluid.array, *fine.voxel_mm)
     z, y, x = np.meshgrid(*fine.axes_mm(), indexing="ij", sparse=True)
-    dz, dy, dx = slopes
+    shapes = (z / UNEVEN_MM, (z / UNEVEN_MM) ** 2, (x**2 + y**2) / UNEVEN_MM**2)
+    even = fluid.array
+    parts = zip(pose[NUM_SHAPE:], shapes, strict=True)
+    uneven = even * (1 + sum(float(p) * shape for p, shape in parts))
+    dz, dy, dx = np.gradient(uneven, *fine.voxel_mm)
     degree = np.pi / 180
     changes = [
         -dx, -dy, -dz, degree * (z * dy - y * dz), degree * (x * dz - z * dx),
-        degree * (y * dx - x * dy), np.hypot(dx, dy), np.abs(dz),
+        degree * (y * dx - x * dy), np.hypot(dx, dy), np.abs(dz), *(even * s for s in shapes),
     ]  # fmt: skip
-    return [onto_image(Volume(array, fine), grid) for array in (fluid.array, *changes)]
+    return [onto_image(Volume(array, fine), grid) for array in (uneven, *changes)]
 
 
 def _moved_fluid(drawn: Volume, pose: Array) -> Volume:
@@ -263,14 +270,14 @@ def _moved_fluid(drawn: Volume, pose: Array) -> Volume:
         (array.shape[0], array.shape[1], array.shape[2]), grid.voxel_mm,
         (origin[0], origin[1], origin[2]),
     )  # fmt: skip
-    if pose[:6].any():
+    if pose[:NUM_PLACE].any():
         turn, shift_mm = _turn(pose)
         back = turn.T[::-1, ::-1]  # axes z, y, x
         voxel_mm, first_mm = np.array(wide.voxel_mm), np.array(wide.origin_mm)
         matrix = back * voxel_mm / voxel_mm[:, None]
         offset = (back @ (first_mm - shift_mm[::-1]) - first_mm) / voxel_mm
         array = affine_transform(array, matrix, offset, order=1)
-    if pose[6:8].any():
+    if pose[NUM_PLACE:NUM_SHAPE].any():
         dz, dy, dx = np.gradient(array, *wide.voxel_mm)
         array = np.clip(array + pose[6] * np.hypot(dx, dy) + pose[7] * np.abs(dz), 0.0, 1.0)
     return Volume(array, wide)
