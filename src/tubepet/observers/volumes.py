@@ -108,10 +108,11 @@ def observe_parts(
             "coincidences": len(got.measured.events),
         }
         if with_verdicts:
-            found, limit_z = parts.inspected(part, got, bench)
+            found, known = parts.inspected(part, got, bench)
             row |= {
                 "verdict": found.verdict, "largest_z": found.largest_z,
-                "threshold_z": found.threshold_z, "p_value": found.p_value, "limit_z": limit_z,
+                "threshold_z": found.threshold_z, "p_value": found.p_value,
+                "limit_z": known["limit_z"],
             }  # fmt: skip
         rows.append(row | {"cpu_s": round(time.process_time() - began, 3)})
     return np.stack(volumes).astype(np.float32), pd.DataFrame(rows, columns=list(COLUMNS))

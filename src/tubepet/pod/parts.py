@@ -16,6 +16,7 @@ from tubepet.inspect import limit
 from tubepet.inspect.judge import NEAR_MM, judged
 from tubepet.inspect.part import Part, as_made, of_voxels
 from tubepet.inspect.setup import read_response
+from tubepet.inspect.shapes import KIND_OF_CLASS
 from tubepet.inspect.verdict import Inspection, inspect
 from tubepet.logs import Bar
 from tubepet.phantom import geometry, maps
@@ -28,8 +29,10 @@ from tubepet.types import Scanner, Volume
 
 COLUMNS = (
     "part", "class", "family", "size_mm", "duration_s", "coincidences", "verdict", "is_called",
-    "is_right_place", "largest_z", "threshold_z", "p_value", "place_z", "limit_z", "cpu_s",
+    "is_right_place", "largest_z", "threshold_z", "p_value", "place_z", "limit_z", "activity_z",
+    "activity_limit_z", "foretold", "cpu_s",
 )  # fmt: skip
+KNOWN = ("limit_z", "activity_z", "activity_limit_z", "foretold")
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,16 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     DataFrame
         `COLUMNS`. `size_mm` is that of the defect. `place_z` is the largest z of the candidates
         within `judge.NEAR_MM` of the defect's box; `limit_z` what z a defect of known shape and
-        place has on average; NaN where there is none. A call in the right place is one whose first
-        indication is that near.
+        place has on average; `activity_z` the z that it has in these events by its activity alone,
+        and `activity_limit_z` what that is on average; `foretold` how often such a defect is found
+        by the verdict's own account. NaN where there is none. A call in the right place is one
+        whose first indication is that near.
     """
     verdicts, truths, rows = [], [], []
     for part in Bar(plan, desc="parts", unit="part"):
         began = time.process_time()
         got = acquired(part, bench)
-        found, limit_z = inspected(part, got, bench)
+        found, known = inspected(part, got, bench)
         truth = maps.truth(part.name, part.tube, got.voxels, got.activity.array, bench.seed)
         verdicts.append(found.as_json())
         truths.append(truth)
@@ -89,7 +94,7 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
             "duration_s": part.duration_s,
             "coincidences": len(found.fitted.rates),
             "place_z": _place_z(found, box_mm) if box_mm else np.nan,
-            "limit_z": limit_z,
+            **known,
             "cpu_s": round(time.process_time() - began, 3),
         })  # fmt: skip
     table = judged(verdicts, truths).drop(columns="size_mm")
@@ -130,8 +135,8 @@ def acquired(part: Planned, bench: Bench) -> Acquired:
     return Acquired(voxels, activity, drawn, *_measured(part, voxels, activity, drawn.mu, bench))
 
 
-def inspected(part: Planned, got: Acquired, bench: Bench) -> tuple[Inspection, float]:
-    """Return the inspection, and the z that a known defect has on average; NaN without one."""
+def inspected(part: Planned, got: Acquired, bench: Bench) -> tuple[Inspection, dict[str, float]]:
+    """Return the inspection, and what is known of the defect: three z and how often it is found."""
     response = read_response(bench.files["resolution"], bench.scanner, bench.stride)
     found = inspect(
         got.measured, got.drawn, dict(bench.ranges_mm), got.instrument,
@@ -139,8 +144,23 @@ def inspected(part: Planned, got: Acquired, bench: Bench) -> tuple[Inspection, f
         rng.derived_seed(bench.seed, "pod", part.name, f"{part.duration_s:g}", "inspect"),
     )  # fmt: skip
     if got.voxels.defect_box_mm is None:
-        return found, np.nan
-    return found, limit.expected_z(found.fitted, got.drawn, as_made(got.voxels))
+        return found, dict.fromkeys(KNOWN, np.nan)
+    made = as_made(got.voxels)
+    numbers = (
+        limit.expected_z(found.fitted, got.drawn, made),
+        *limit.activity_z(found.fitted, got.drawn, made),
+        _foretold(found, part.tube.defect, part.tube.defect_size_mm),
+    )
+    return found, dict(zip(KNOWN, numbers, strict=True))
+
+
+def _foretold(found: Inspection, defect: str, size_mm: float) -> float:
+    """Return how often a defect is found, between the sizes that the verdict speaks of."""
+    chances = found.found.get(KIND_OF_CLASS[defect], {})
+    if not chances:
+        return np.nan
+    sizes_mm = [float(size) for size in chances]
+    return float(np.interp(np.log(size_mm), np.log(sizes_mm), list(chances.values())))
 
 
 def _measured(
