@@ -49,6 +49,7 @@ def atomic(path: PathLike) -> Iterator[Path]:
         try:
             yield part
             checksums.seal(part)
+            part.chmod(_usual_mode(Path(folder)))
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
         except Exception as error:
@@ -56,6 +57,13 @@ def atomic(path: PathLike) -> Iterator[Path]:
         if checksums.beside(part).is_file():  # first: a table without its sum would pass unseen
             checksums.beside(part).replace(checksums.beside(target))
         part.replace(target)
+
+
+def _usual_mode(folder: Path) -> int:
+    """Return the mode of new files here: some libraries make files that nobody else may read."""
+    usual = folder / ".usual"
+    usual.touch()
+    return usual.stat().st_mode
 
 
 def _named(error: Exception, target: Path) -> Exception:

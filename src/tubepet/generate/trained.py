@@ -25,7 +25,7 @@ from tubepet.rng import derived_seed
 from tubepet.training.folder import read_facts
 
 FORMAT = 1  # of generator.json
-CHUNK = 200  # images at once, a part of the recipe: another size would give other images
+CHUNK = 20  # images at once, a part of the recipe: another size would give other images
 
 
 def read_generator(folder: str | os.PathLike[str]) -> Generator:
@@ -95,7 +95,9 @@ def with_queries(generator: Generator, folder: str | os.PathLike[str]) -> Genera
 def generate(
     generator: Generator, num: int, wanted: Mapping[str, Any], seed: int
 ) -> Iterator[Batch]:
-    """Yield `num` images in batches; the same seed gives the same ones.
+    """Yield `num` images in batches; the same seed gives the same image i, however many are made.
+
+    Every batch is made whole, from a stream of its own, and cut.
 
     Parameters
     ----------
@@ -112,6 +114,9 @@ def generate(
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     model, network, data = generator.model, generator.network, generator.data
-    rng = torch.Generator().manual_seed(derived_seed(seed, "generate", model.name, "generate"))
     for start in range(0, num, CHUNK):
-        yield sample_batch(model, network, min(CHUNK, num - start), data, rng, wanted)
+        first = derived_seed(seed, "generate", model.name, "generate", start // CHUNK)
+        rng = torch.Generator().manual_seed(first)
+        batch = sample_batch(model, network, CHUNK, data, rng, wanted)
+        kept = slice(0, num - start)
+        yield Batch(batch.images[kept], batch.labels.iloc[kept], batch.masks[kept])

@@ -104,6 +104,43 @@ def test_the_seed_makes_the_images(model, tmp_path):
     assert not np.array_equal(images(tmp_path / "a"), images(tmp_path / "c"))
 
 
+def test_image_i_is_the_same_however_many_are_made(model, drawn_model, tmp_path):
+    for name, folder in (("plain", model), ("drawn", drawn_model)):
+        rows = {}
+        for num in ("1", "21", "45"):  # batches hold 20
+            out = tmp_path / f"{name}{num}"
+            assert run(folder, out, "--format", "npz", "--n", num).exit_code == 0
+            rows[num] = images(out), pd.read_csv(out / "labels.csv")
+        most, labels = rows["45"]
+        if name == "plain":  # the drawn one is not trained: all black, but its labels differ
+            assert len({image.tobytes() for image in most}) == len(most) == 45
+        else:
+            assert labels["z_mm"].nunique() > 20
+        for num in ("1", "21"):
+            some, its_labels = rows[num]
+            np.testing.assert_array_equal(some, most[: int(num)])
+            pd.testing.assert_frame_equal(its_labels, labels[: int(num)])
+
+
+def test_a_card_that_leads_elsewhere_is_no_card(model, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (model / "card.md").symlink_to(tmp_path / "secret")
+    assert run(model, tmp_path / "a").exit_code == 0
+    assert not (tmp_path / "a/card.md").exists()
+    (model / "card.md").unlink()
+    os.mkfifo(model / "card.md")  # opened, it would wait for ever
+    assert run(model, tmp_path / "b").exit_code == 0
+    (model / "card.md").unlink()
+    for data, message in (
+        (b"\xff", "expected text in UTF-8"),
+        (b" " * (2**20 + 1), "at most 1048"),
+    ):
+        (model / "card.md").write_bytes(data)
+        done = run(model, tmp_path / "c")
+        assert done.exit_code == 2 and message in done.stderr
+        assert "card.md" in done.stderr and not (tmp_path / "c").exists()
+
+
 def test_the_summary_is_json_on_request(model, tmp_path):
     facts = json.loads(run(model, tmp_path / "o", "--json").output)
     assert (facts["model"], facts["num_images"], facts["unit"]) == ("dcgan", 3, "Bq/mm3")
