@@ -133,7 +133,8 @@ def _official_split(rows: pd.DataFrame, names: list[SliceName], csv_path: Path) 
 def _images_dir(source_dir: Path) -> Path:
     """Return the folder of the series: Images_png, or the only one that holds any."""
     named = source_dir / "Images_png"
-    others = (path for path in sorted(source_dir.glob("*")) if path.is_dir() and path != named)
+    folders = (path for path in sorted(source_dir.glob("*")) if path.is_dir() and path != named)
+    others = (path for path in folders if path.name.isprintable() and not path.is_symlink())
     holding = [
         folder
         for folder in (*([named] if named.is_dir() else []), *others)

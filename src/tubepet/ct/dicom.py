@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tubepet.ct import headers, pixels
 from tubepet.ct.deeplesion import INDEX_COLUMNS
 from tubepet.ct.headers import Header, LeftOut, Slice
-from tubepet.errors import InputError, reading
+from tubepet.errors import InputError, reading, shown
 from tubepet.logs import log
 
 MAX_HU = 1 << 24  # far beyond any CT; larger values come of a damaged slope
@@ -93,8 +93,10 @@ def index_slices(
                 is_known = str(error) in left_out or len(left_out) < MAX_REASONS
                 left_out[reason := str(error) if is_known else "other reasons"] += 1
                 first_left_out.setdefault(reason, relative)
-    said = "; ".join(
-        f"{num} {reason} ({first_left_out[reason]})" for reason, num in sorted(left_out.items())
+    said = shown(
+        "; ".join(
+            f"{num} {reason} ({first_left_out[reason]})" for reason, num in sorted(left_out.items())
+        )
     )
     if not found:
         raise InputError(

@@ -43,7 +43,7 @@ from pydicom.uid import (
 
 import tubepet
 from tubepet import io
-from tubepet.errors import InputError, reading
+from tubepet.errors import InputError, reading, shown
 from tubepet.types import Grid, Volume
 
 MM3_PER_ML = 1000.0
@@ -464,9 +464,9 @@ def _dataset(sop_class: str, series: _Series, index: int) -> FileDataset:
     data.StudyTime = data.SeriesTime = series.made.strftime("%H%M%S")
     data.StudyID, data.SeriesNumber, data.AccessionNumber = "1", 1, ""
     data.ReferringPhysicianName = data.PatientBirthDate = data.PatientSex = ""
-    data.PatientName, data.PatientID = component.name, component.name[:LO_LENGTH]
+    data.PatientName = data.PatientID = _text(component.name)[:LO_LENGTH]
     data.Laterality = ""
-    data.StudyDescription = component.inspection[:LO_LENGTH]
+    data.StudyDescription = _text(component.inspection)[:LO_LENGTH]
     data.SeriesDescription = (
         "GENERATED, not a measurement" if component.derivation else "Reconstructed activity"
     )
@@ -518,6 +518,11 @@ def _corrections(settings: dict[str, Any]) -> Dataset:
     return said
 
 
+def _text(text: str) -> str:
+    """Return a text as DICOM takes it: without control characters, and in one piece."""
+    return shown(text).replace("\\", "/")
+
+
 def _is_share(value: Any) -> bool:
     return isinstance(value, int | float) and value < 1
 
@@ -525,7 +530,7 @@ def _is_share(value: Any) -> bool:
 def _attenuation(settings: dict[str, Any]) -> str:
     """Say which attenuation map was used: the file's name, or what the image's note tells."""
     kind = str(settings.get("note", "")).rpartition(ATTENUATION_NOTE)[2]
-    return str(settings.get("mu") or METHODS.get(kind, ""))[:LO_LENGTH]
+    return _text(str(settings.get("mu") or METHODS.get(kind, "")))[:LO_LENGTH]
 
 
 def _stored(image: NDArray[np.floating], factor: float) -> tuple[NDArray[np.uint16], str]:

@@ -1,5 +1,6 @@
 import datetime
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -275,6 +276,24 @@ def test_the_command_writes_both_kinds(tmp_path, image) -> None:
         assert data.MaterialNotes == "Family bent. True defects: pit 2.00 mm at z 1.00 mm."
         again = CliRunner().invoke(main, ["dicom", *args])
         assert again.exit_code == 2 and "expected a new NAME.dcm or a new folder" in again.stderr
+
+
+def test_names_of_any_kind_end_in_no_traceback(tmp_path, image) -> None:
+    """Backslashes divide values in DICOM; ITK ends the process at a name that is not UTF-8."""
+    io.write_volume(tmp_path / "a.nii.gz", image)
+    for name in (b"b\\c\x1b[2J" + b"x" * 80, b"\xff"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b".nii.gz"))
+        (tmp_path / "a.nii.gz").rename(path)
+        done = CliRunner().invoke(main, ["dicom", str(path), "-o", str(tmp_path / "o.dcm")])
+        path.rename(tmp_path / "a.nii.gz")
+        if name == b"\xff":
+            assert (done.exit_code, done.stderr.endswith("expected a name in UTF-8\n")) == (2, True)
+            assert "\\udcff.nii.gz" in done.stderr
+        else:
+            assert done.exit_code == 0, done.output
+            data = pydicom.dcmread(tmp_path / "o.dcm")
+            assert data.PatientName == data.PatientID == ("b/c/x1b[2J" + "x" * 80)[:64]
+            (tmp_path / "o.dcm").unlink()
 
 
 def test_the_same_file_gives_the_same_dicom_and_names_may_have_dots(tmp_path, image) -> None:
