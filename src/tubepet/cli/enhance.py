@@ -9,7 +9,7 @@ import click
 import tubepet
 from tubepet import io
 from tubepet.cli.reconstruct import read_scanner
-from tubepet.errors import InputError
+from tubepet.errors import InputError, shown
 from tubepet.formats import dicom_pet
 from tubepet.logs import log
 from tubepet.phantom.spec import FAMILIES
@@ -108,7 +108,7 @@ def enhance(
         io.write_json(sidecar, facts)
     else:
         _write_dicom(output, made, image_path, facts)
-    click.echo(f"{output}: {image_path.name} enhanced by {model.name}")
+    click.echo(shown(f"{output}: {image_path.name} enhanced by {model.name}"))
 
 
 def _write_dicom(output: Path, made: Volume, image_path: Path, facts: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import tubepet
 from tubepet import io
-from tubepet.errors import InputError, reading
+from tubepet.errors import InputError, reading, shown
 from tubepet.formats import dicom_pet
 from tubepet.plan.models import MODELS
 from tubepet.types import Grid, Volume
@@ -200,4 +200,4 @@ def generate(
         if card:
             io.write_text(part / "card.md", card)
         part.rename(out)
-    click.echo(json.dumps(facts, indent=2) if as_json else f"{num} images in {out}")
+    click.echo(json.dumps(facts, indent=2) if as_json else shown(f"{num} images in {out}"))

@@ -78,15 +78,16 @@ def test_hu_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("padding", "kind", "expected"),
     [
-        ({"PixelPaddingRangeLimit": -1990}, "SS", [-1000, -1000, -3004, -1000]),
-        ({"PixelPaddingValue": 63536}, "US", [-1000, -3014, -3004, -1000]),  # -2000, unsigned
-        ({"PixelPaddingRangeLimit": None}, "SS", [-1000, -3014, -3004, -1000]),
-        # 24 is -1000 HU, air, as if the file had been converted: not believed
-        ({"PixelPaddingValue": 25}, "SS", [-3024, -3014, -3004, -1000]),
+        ({"PixelPaddingRangeLimit": -1990}, "SS", [-1000, -1000, -3004, 40]),
+        ({"PixelPaddingValue": 63536}, "US", [-1000, -3014, -3004, 40]),  # -2000, unsigned
+        ({"PixelPaddingRangeLimit": None}, "SS", [-1000, -3014, -3004, 40]),
+        # 1064 is tissue, 40 HU, as if the file had been converted: not believed
+        ({"PixelPaddingValue": 1064}, "SS", [-3024, -3014, -3004, 40]),
+        ({"PixelPaddingRangeLimit": 1064}, "SS", [-3024, -3014, -3004, 40]),
     ],
 )
 def test_padding(tmp_path, padding, kind, expected):
-    data = ct(tmp_path / "a.dcm", np.array([[-2000, -1990, -1980, 24]]))
+    data = ct(tmp_path / "a.dcm", np.array([[-2000, -1990, -1980, 1064]]))
     for name, value in ({"PixelPaddingValue": -2000} | padding).items():
         data.add_new(name, kind, value)
     data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
@@ -417,17 +418,22 @@ def test_pixels_that_end_the_decoder_are_named_and_the_next_are_read(tmp_path, m
     stored = np.arange(48).reshape(8, 6)
     coded(tmp_path / "a.dcm", stored, "JPEG").save_as(tmp_path / "a.dcm", enforce_file_format=True)
 
+    start = pixels._decoder.__wrapped__
+    programs = ["import os, sys; sys.stdin.readline(); os.abort()"]
+
     @cache
-    def dying() -> subprocess.Popen[str]:
-        program = "import os, sys; sys.stdin.readline(); os.abort()"
+    def dying_once() -> subprocess.Popen[str]:
+        if not programs:
+            return start()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        return subprocess.Popen([sys.executable, "-c", program], text=True, **pipes)
+        return subprocess.Popen([sys.executable, "-c", programs.pop()], text=True, **pipes)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pixels, "_decoder", dying)
+        patch.setattr(pixels, "_decoder", dying_once)
         with pytest.raises(InputError, match=r"a\.dcm: .*a damaged file \(the decoder ended at it"):
             read_hu(tmp_path / "a.dcm")
-    np.testing.assert_array_equal(read_hu(tmp_path / "a.dcm"), stored - 1024)
+        np.testing.assert_array_equal(read_hu(tmp_path / "a.dcm"), stored - 1024)
+        pixels._end(dying_once())
 
 
 def test_cut_files_are_refused(tmp_path):
