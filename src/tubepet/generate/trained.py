@@ -22,7 +22,7 @@ from tubepet.generate.models import catalogue
 from tubepet.generate.sample import Batch, Generator, load_generator, sample_batch
 from tubepet.plan.models import present_name
 from tubepet.rng import derived_seed
-from tubepet.training.folder import read_facts
+from tubepet.training.folder import checked_sizes, read_facts
 
 FORMAT = 1  # of generator.json
 CHUNK = 20  # images at once, a part of the recipe: another size would give other images
@@ -46,18 +46,19 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
         )
     try:
         network = load_generator(model, path.with_suffix(".safetensors"), facts["arguments"])
-        scale_bq_mm3, pixel_mm, slice_mm = (
-            float(facts[key]) for key in ("scale_bq_mm3", "pixel_mm", "slice_mm")
-        )
-    except InputError:
-        raise
+        sizes = checked_sizes(path, facts)
+    except InputError as error:
+        if str(path.parent) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
     except Exception as error:  # networks answer to foreign arguments in many ways
         raise InputError(
             f"{path}: written by another version of tubepet ({error}), expected that of "
             f"{tubepet.__version__}: train the model again"
         ) from error
+    scale_bq_mm3 = sizes["scale_bq_mm3"]
     nothing = Images(np.zeros((0, 1, 1), np.float32), np.arange(0), 0.0, scale_bq_mm3)
-    return Generator(model, network, Data(nothing), pixel_mm, slice_mm, facts)
+    return Generator(model, network, Data(nothing), sizes["pixel_mm"], sizes["slice_mm"], facts)
 
 
 def with_queries(generator: Generator, folder: str | os.PathLike[str]) -> Generator:
