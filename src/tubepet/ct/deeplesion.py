@@ -148,15 +148,27 @@ def _images_dir(source_dir: Path) -> Path:
     )
 
 
+def leads_out(path: Path, root: Path) -> bool:
+    """Return whether a link leads out of a folder, or nowhere."""
+    try:
+        return not path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # to nothing, or to itself
+        return True
+
+
+def _check_link(path: Path, root: Path) -> None:
+    if path.is_symlink() and leads_out(path, root):
+        raise InputError(f"{path}: leads out of {root}, expected what lies inside it")
+
+
 def _slices_on_disk(images_dir: Path, name: SliceName) -> set[int]:
     """Slice numbers of a series that exist; empty if the series does not."""
     folder = images_dir / name.folder
     if not folder.is_dir():
         return set()
-    root, numbers = images_dir.resolve(), set()
+    numbers = set()
     for path in (folder, *folder.iterdir()):
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            raise InputError(f"{path}: leads out of {images_dir}, expected what lies inside it")
+        _check_link(path, images_dir)
         if re.fullmatch(r"\d{3,4}\.png", path.name, re.ASCII) and path.is_file():
             numbers.add(int(path.stem))
     return numbers
@@ -192,6 +204,8 @@ def index_slices(
         Images_png, a key slice that does not exist, a patient in two splits, a link out of it.
     """
     csv_path, images_dir = source_dir / "DL_info.csv", _images_dir(source_dir)
+    for path in (csv_path, images_dir):
+        _check_link(path, source_dir)
     rows = _read_rows(csv_path)
     where = [f"{csv_path} row {i + 2}" for i in range(len(rows))]  # row 1 is the header
     names = [parse_file_name(n, w) for n, w in zip(rows["File_name"], where, strict=True)]

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tubepet.ct import headers, pixels
-from tubepet.ct.deeplesion import INDEX_COLUMNS
+from tubepet.ct.deeplesion import INDEX_COLUMNS, leads_out
 from tubepet.ct.headers import Header, LeftOut, Slice
 from tubepet.errors import InputError, reading, shown
 from tubepet.logs import log
@@ -115,16 +115,19 @@ def index_slices(
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:
     """Yield what lies in a folder, in order: path within it, and why it is not looked into."""
-    resolved = root.resolve()
-    for folder, folders, files in os.walk(root):
+
+    def fail(error: OSError) -> None:
+        raise error  # a folder that may not be read is not left out silently
+
+    for folder, folders, files in os.walk(root, onerror=fail):
         folders.sort()
         for name in sorted([*files, *(f for f in folders if Path(folder, f).is_symlink())]):
             path = Path(folder, name)
             relative, reason = path.relative_to(root).as_posix(), ""
             if path.is_symlink():
-                if path.resolve().is_relative_to(resolved):
+                if not leads_out(path, root):
                     continue  # found where it is
-                reason = "link out of the folder, not followed"
+                reason = "link that leads out or nowhere"
             elif name.startswith("._"):
                 reason = "macOS resource fork"
             elif not path.is_file():

@@ -117,7 +117,7 @@ def checksums(paths: Sequence[str]) -> dict[str, str]:
 def listing(folder: str | Path) -> str:
     """Hash names, sizes and times of all files under a folder; first 12 digits of a SHA-256.
 
-    Links to folders are not followed.
+    Links are not followed.
     """
     whole, left = hashlib.sha256(), [os.fsencode(folder)]
     while left:
@@ -125,7 +125,7 @@ def listing(folder: str | Path) -> str:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if entry.is_dir(follow_symlinks=False):
                     left.append(entry.path)
-                elif entry.is_file():
-                    state = entry.stat()
+                else:
+                    state = entry.stat(follow_symlinks=False)
                     whole.update(entry.path + b" %d %d\n" % (state.st_size, state.st_mtime_ns))
     return whole.hexdigest()[:12]

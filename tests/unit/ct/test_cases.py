@@ -19,7 +19,7 @@ LEFT_OUT = {
     "copies": {"copy of another file": 9}, "coronal_mpr": {"reformatted view": 1},
     "dose_page": {"Secondary Capture Image Storage": 1}, "empty_file": {"empty file": 1},
     "iodine_map": {"unit MGML, not HU": 1}, "mip_slab": {"maximum view": 1},
-    "linked_patient": {"link out of the folder, not followed": 2}, "no_pixels": {"no pixels": 1},
+    "linked_patient": {"link that leads out or nowhere": 2}, "no_pixels": {"no pixels": 1},
     "no_preamble": {"no DICOM preamble": 1}, "no_preamble_no_suffix": {"no DICOM preamble": 1},
     "rgb_vrt": {"colour": 1}, "scout_unmarked": {"not axial": 1},
 }  # fmt: skip

@@ -150,8 +150,19 @@ def test_a_slice_that_links_out_of_the_folder_or_is_no_file_is_refused(deeplesio
     with pytest.raises(InputError, match=r"002\.png: expected a file"):
         read_hu(path)
     path.unlink()
-    path.symlink_to("/etc/passwd")
-    with pytest.raises(InputError, match=r"002\.png: leads out of"):
+    for target in ("/etc/passwd", "gone", "002.png"):
+        path.symlink_to(target)
+        with pytest.raises(InputError, match=r"002\.png: leads out of"):
+            index_slices(deeplesion_dir, True)
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", ["DL_info.csv", "Images_png"])
+def test_table_and_folder_are_no_links_to_elsewhere(deeplesion_dir, tmp_path_factory, name):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / name
+    shutil.move(deeplesion_dir / name, elsewhere)
+    (deeplesion_dir / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=rf"{name}: leads out of"):
         index_slices(deeplesion_dir, True)
 
 

@@ -186,10 +186,12 @@ def test_links_out_of_the_folder_are_said_and_not_followed(tmp_path):
     (root / "P2").symlink_to(outside)
     (root / "P3").symlink_to(root / "P1")  # inside: its slices are found where they are
     (root / "loop").symlink_to(root)
+    (root / "nowhere").symlink_to("nowhere")
+    (root / "broken").symlink_to("gone")
     index, counts = index_slices(root)
     assert index["source_file"].tolist() == ["P1/a.dcm"]
     assert counts == {
-        "num_files": 3, "left_out": {"link out of the folder, not followed": 2},
+        "num_files": 5, "left_out": {"link that leads out or nowhere": 4},
     }  # fmt: skip
 
 

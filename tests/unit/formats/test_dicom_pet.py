@@ -299,12 +299,16 @@ def test_names_of_any_kind_end_in_no_traceback(tmp_path, image) -> None:
 def test_the_same_file_gives_the_same_dicom_and_names_may_have_dots(tmp_path, image) -> None:
     source = tmp_path / "a.b.nii.gz"
     io.write_volume(source, image)
+    os.utime(source, (1e9, 1e9))
     for name in ("v1.2", "v1.3", "x.1.dcm", "x.2.dcm"):
         done = CliRunner().invoke(main, ["dicom", str(source), "-o", str(tmp_path / name)])
         assert done.exit_code == 0, done.output
     for one, other in (("v1.2/slice_0000.dcm", "v1.3/slice_0000.dcm"), ("x.1.dcm", "x.2.dcm")):
         assert (tmp_path / one).read_bytes() == (tmp_path / other).read_bytes()
-    assert pydicom.dcmread(tmp_path / "x.1.dcm").PatientID == "a.b"
+    data = pydicom.dcmread(tmp_path / "x.1.dcm")
+    made = datetime.datetime.fromtimestamp(1e9)
+    assert (data.PatientID, data.SeriesDate) == ("a.b", made.strftime("%Y%m%d"))
+    assert data.SeriesTime == made.strftime("%H%M%S")
     done = CliRunner().invoke(main, ["dicom", str(source), "-o", str(tmp_path / "x.nii")])
     assert done.exit_code == 2 and "expected a new NAME.dcm or a new folder" in done.stderr
 

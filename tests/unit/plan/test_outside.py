@@ -41,6 +41,7 @@ def test_a_slice_that_changed_on_disk_is_noticed(tmp_path: Path, format_: str) -
     path.rename(tmp_path / "a" / "002.png")
     seen.append(outside.ct_listing(ct))
     (tmp_path / "loop").symlink_to(tmp_path)  # never ends, if it is followed
+    (tmp_path / "nowhere").symlink_to("nowhere")
     with open(os.fsencode(tmp_path) + b"/\xff.png", "wb"):  # no text
         pass
     seen.append(outside.ct_listing(ct))
