@@ -324,6 +324,7 @@ def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
         with reading(file, "a DICOM PET image as tubepet writes it"):
             data = _uncompressed(file)
             planes += _planes(file, data)
+            settings = _settings_of(data)
     first = planes[0]
     for plane in planes:
         if plane.shared != first.shared or plane.values.shape != first.values.shape:
@@ -343,7 +344,7 @@ def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
     nz, ny, nx = array.shape
     grid = Grid((nz, ny, nx), (dz, dy, dx), (float(z_mm[0]), y_mm, x_mm))
     image = Volume((array / MM3_PER_ML).astype(np.float32), grid, "Bq/mm3")
-    return image, _settings_of(data)
+    return image, settings
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,14 @@ def test_slices_of_another_series_or_place_are_refused(tmp_path, image) -> None:
         dicom_pet.read_image(tmp_path / "s")
 
 
+def test_comments_of_an_unknown_kind_are_damage(tmp_path, image) -> None:
+    dicom_pet.write_multiframe(tmp_path / "m.dcm", image, TUBE, {})
+    data = (tmp_path / "m.dcm").read_bytes()
+    (tmp_path / "m.dcm").write_bytes(data.replace(b"\x20\x00\x00\x40LT", b"\x20\x00\x00\x40LV"))
+    with pytest.raises(InputError, match=r"m\.dcm: .* a damaged file .*Unknown Value Repr"):
+        dicom_pet.read_image(tmp_path / "m.dcm")
+
+
 def test_an_offset_is_read(tmp_path, image) -> None:
     dicom_pet.write_series(tmp_path / "s", image, TUBE, {})
     before, _ = dicom_pet.read_image(tmp_path / "s")
