@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tubepet.errors import InputError
 
+RESULTS = "results"  # the folder of what rules make
 MARK = b"\nsha256 "
 NUM_TRAILER = len(MARK) + 64 + 1
 JSON_END = b"\n}\n"
@@ -93,14 +94,20 @@ def check(path: str | os.PathLike[str]) -> None:
 
 def _compare(path: Path, got: str, expected: str) -> None:
     if got != expected:
+        todo = remedy(path)
         raise InputError(
-            f"{path}: got a damaged file, its content does not fit the SHA-256 written with it "
-            f"({remedy(path)})"
+            f"{path}: got a damaged file, its content does not fit the SHA-256 written with it"
+            + f" ({todo})" * bool(todo)
         )
 
 
 def remedy(path: Path) -> str:
-    """Say what to delete so that a damaged file is made again: not a link to a cache, its entry."""
+    """Say what to delete so that a damaged file is made again: not a link to a cache, its entry.
+
+    "" for a file that no rule makes: outside of a folder `results`.
+    """
+    if RESULTS not in path.absolute().parts:
+        return ""
     if path.is_symlink():
         return f"it comes from a cache: delete {path.resolve()} to have it made again"
     return "delete it to have it made again"

@@ -12,6 +12,16 @@ class InputError(ValueError):
     `tubepet.logs.start_log` prints it alone; the traceback goes to the log file.
     """
 
+    def __init__(self, sentence: str) -> None:
+        super().__init__(shown(sentence))
+
+
+def shown(text: str) -> str:
+    """Return a text as it may be printed: names in files can hold what steers a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 @contextmanager
 def reading(path: str | os.PathLike[str], kind: str, remedy: str = "") -> Iterator[None]:

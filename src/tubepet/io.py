@@ -49,6 +49,7 @@ def atomic(path: PathLike) -> Iterator[Path]:
         try:
             yield part
             checksums.seal(part)
+            part.chmod(_usual_mode(Path(folder)))
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
         except Exception as error:
@@ -56,6 +57,13 @@ def atomic(path: PathLike) -> Iterator[Path]:
         if checksums.beside(part).is_file():  # first: a table without its sum would pass unseen
             checksums.beside(part).replace(checksums.beside(target))
         part.replace(target)
+
+
+def _usual_mode(folder: Path) -> int:
+    """Return the mode of new files here: some libraries make files that nobody else may read."""
+    usual = folder / ".usual"
+    usual.touch()
+    return usual.stat().st_mode
 
 
 def _named(error: Exception, target: Path) -> Exception:
@@ -113,9 +121,18 @@ def _write_nifti(path: PathLike, image: sitk.Image, note: str, num_bytes: int) -
         raise ValueError(f"{path}: note has {len(note)} characters, NIfTI holds 79")
     image.SetMetaData("ITK_FileNotes", note)
     with atomic(path) as part:
-        sitk.WriteImage(image, str(part))
+        sitk.WriteImage(image, _utf8(part))
         if _num_bytes_inside(part) <= num_bytes:  # on a full disk ITK says nothing
             raise RuntimeError(f"{path}: the volume was not written whole")
+
+
+def _utf8(path: PathLike) -> str:
+    """Return a name for ITK, which ends the process at one that is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: expected a name in UTF-8") from error
+    return str(path)
 
 
 def _num_bytes_inside(path: PathLike, limit: float = math.inf) -> int:
@@ -134,7 +151,7 @@ def read_volume(path: PathLike) -> Volume:
     """Read a NIfTI volume; `InputError` if it is damaged, too large, or its axes are rotated."""
     with reading(path, "a NIfTI volume", checksums.remedy(Path(path))):
         reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
+        reader.SetFileName(_utf8(path))
         reader.ReadImageInformation()
         wanted = math.prod(reader.GetSize()) * _voxel_bytes(reader)
         if wanted > MAX_VOLUME_BYTES:

@@ -6,6 +6,7 @@ A reader may raise `InputError`, and nothing else. The files are made by the pro
 import gzip
 import io as streams
 import json
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,12 +17,15 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+import pydicom
+import SimpleITK as sitk
 import torch
 import uproot
 import yaml
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
 
 from tubepet import checksums, io
@@ -121,6 +125,39 @@ def _dicom(folder: Path) -> None:
 def _read_dicom(path: Path) -> None:
     dicom.index_slices(path.parent)
     dicom.read_hu(path)
+
+
+def _enhanced(folder: Path) -> None:
+    """Frames of one file, coded as ITK codes them."""
+    _dicom(folder)
+    data = pydicom.dcmread(folder / "a.dcm")
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    writer.SetFileName(str(folder / "a.dcm"))
+    writer.Execute(sitk.GetImageFromArray(np.arange(16, dtype=np.uint16).reshape(4, 4)))
+    coded = pydicom.dcmread(folder / "a.dcm")
+    frame = get_frame(coded.PixelData, 0, number_of_frames=1)
+    data.file_meta.TransferSyntaxUID = coded.file_meta.TransferSyntaxUID
+    data.PixelData, data.NumberOfFrames = encapsulate([frame, frame]), 2
+    data["PixelData"].is_undefined_length = True
+    groups = []
+    for z_mm in (0, 5):
+        group, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, z_mm]
+        group.PlanePositionSequence = [place]
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = groups
+    data.save_as(folder / "a.dcm")
+    _read_enhanced(folder / "a.dcm")  # starts the decoder: while a file is read, none may start
+
+
+def _read_enhanced(path: Path) -> None:
+    with mock.patch.object(tempfile, "tempdir", str(path.parent)):  # where it may write
+        for frame in dicom.index_slices(path.parent)[0]["frame"]:
+            dicom.read_hu(path, frame)
 
 
 def _root(folder: Path) -> None:
@@ -306,6 +343,7 @@ READERS = {
         "1.png", lambda folder: _png(folder / "1.png"), deeplesion.read_hu, pack=_png_packed
     ),
     "dicom": Reader("a.dcm", _dicom, _read_dicom),
+    "dicom_enhanced": Reader("a.dcm", _enhanced, _read_enhanced),
     "root": Reader("c.root", _root, lambda p: coincidences.read_coincidences(p, SCANNER)),
     "root_gate": Reader("c.root", _root, lambda p: gate.read_gate(p, RING.points_mm)),
     "castor_header": Reader("c.cdh", _castor, lambda p: castor.read_castor(p, len(RING))),

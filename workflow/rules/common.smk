@@ -186,7 +186,7 @@ CT_PARTS = [
 
 
 def ct_source_files(wildcards):
-    """What choose_ct watches: DL_info.csv or the stand-in; of DICOM files see `outside.ct_listing`."""
+    """What choose_ct reads first: DL_info.csv or the stand-in; all files: `outside.ct_listing`."""
     if not config["ct"]["source_dir"]:
         return rules.make_ct_standin.output.folder
     return outside.ct_index(config["ct"])

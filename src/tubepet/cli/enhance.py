@@ -9,7 +9,7 @@ import click
 import tubepet
 from tubepet import io
 from tubepet.cli.reconstruct import read_scanner
-from tubepet.errors import InputError
+from tubepet.errors import InputError, shown
 from tubepet.formats import dicom_pet
 from tubepet.logs import log
 from tubepet.phantom.spec import FAMILIES
@@ -89,8 +89,8 @@ def enhance(
     sidecar = output.with_name(output.name.removesuffix(".nii.gz") + ".json")
     if output.exists() or (is_nifti and sidecar.exists()):
         raise InputError(f"--output: got {output}, which exists already, expected a new name")
-    if not is_nifti and output.suffix not in ("", ".dcm"):
-        raise InputError(f"--output: got {output}, expected NAME.nii.gz, NAME.dcm or a folder")
+    if not is_nifti:
+        dicom_pet.is_folder(output)
     model = trained.read_trained(folder)
     image, settings = read_image(image_path)
     origin = _origin(image_path, settings, scanner_path, duration_s, family)
@@ -108,7 +108,7 @@ def enhance(
         io.write_json(sidecar, facts)
     else:
         _write_dicom(output, made, image_path, facts)
-    click.echo(f"{output}: {image_path.name} enhanced by {model.name}")
+    click.echo(shown(f"{output}: {image_path.name} enhanced by {model.name}"))
 
 
 def _write_dicom(output: Path, made: Volume, image_path: Path, facts: dict[str, Any]) -> None:
@@ -118,5 +118,6 @@ def _write_dicom(output: Path, made: Volume, image_path: Path, facts: dict[str, 
     )
     name = image_path.name.removesuffix(".nii.gz").removesuffix(".dcm")
     component = dicom_pet.Component(name, derivation=derivation)
-    write = dicom_pet.write_multiframe if output.suffix else dicom_pet.write_series
+    is_folder = dicom_pet.is_folder(output)
+    write = dicom_pet.write_series if is_folder else dicom_pet.write_multiframe
     write(output, made, component, facts)

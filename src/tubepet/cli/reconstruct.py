@@ -331,11 +331,12 @@ def reconstruct(**options: Any) -> None:
 
 def _check(asked: Request) -> None:
     """Refuse options that do not go together."""
-    if not asked.is_nifti and asked.output.suffix:
-        raise InputError(
-            f"--output: got {asked.output}, expected NAME.nii.gz or a folder without a dot"
-        )
+    if not asked.is_nifti and not dicom_pet.is_folder(asked.output):
+        raise InputError(f"--output: got {asked.output}, expected NAME.nii.gz or a new folder")
+    given = (asked.events_path, asked.scanner_path, asked.mu_path, asked.calibration)
     for path in (asked.output, asked.sidecar):
+        if path.exists() and any(one and path.samefile(one) for one in given):
+            raise InputError(f"{path}: would be overwritten and is read, expected another --output")
         if path.exists() and not (asked.force and asked.is_nifti):
             raise InputError(f"{path}: exists already, expected a new name or --force")
     if not asked.is_nifti and asked.calibration is None:

@@ -32,6 +32,21 @@ def test_volume_keeps_place_and_note(tmp_path_factory, shape, voxel_mm, corner):
     assert np.allclose(back.grid.origin_mm, grid.origin_mm, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_may_be_read_by_whom_the_umask_says(tmp_path, mask, mode):
+    """Safetensors writes files that nobody else may read; a shared generator is then of no use."""
+    before = os.umask(mask)
+    try:
+        with io.atomic(tmp_path / "a.safetensors") as part:
+            save_file({"a": np.zeros(3)}, part)
+        io.write_json(tmp_path / "a.json", {})
+        io.write_table(tmp_path / "a.csv", pd.DataFrame({"a": [1]}))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert len(modes) == 4 and set(modes.values()) == {mode}, modes
+
+
 def test_a_failed_writer_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.json"
     io.write_json(path, {"x": 1})

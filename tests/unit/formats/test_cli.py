@@ -85,6 +85,21 @@ def test_equals_the_workflows_function(folder, tmp_path, scanner, grid) -> None:
     assert again.exit_code == 2 and "exists already" in again.output
 
 
+def test_nothing_that_is_read_is_overwritten(folder, tmp_path) -> None:
+    """The settings go into NAME.json, which may be the calibration."""
+    calibration = tmp_path / "c.json"
+    calibration.write_text("{}")
+    mu = tmp_path / "mu.nii.gz"
+    io.write_volume(mu, Volume(np.zeros((2, 2, 2)), Grid.centred((2, 2, 2), (9.0,) * 3)))
+    (tmp_path / "link.nii.gz").symlink_to(mu)
+    before = calibration.read_bytes(), mu.read_bytes()
+    for output in ("c.nii.gz", "mu.nii.gz", "link.nii.gz"):
+        more = ("--force", "--calibration", str(calibration), "--mu", str(mu))
+        done = run(folder, "c.root", "s.yaml", tmp_path / output, *more)
+        assert done.exit_code == 2 and "would be overwritten and is read" in done.stderr
+    assert before == (calibration.read_bytes(), mu.read_bytes())
+
+
 def test_lines_of_a_table_show_the_same_object(folder, tmp_path) -> None:
     for name, events, scanner in (("a", "c.root", "s.yaml"), ("b", "l.csv", "s.csv")):
         done = run(folder, events, scanner, tmp_path / f"{name}.nii.gz")
