@@ -56,9 +56,11 @@ def test_every_format_gives_the_same_crystals(
         petsird.write_petsird(path, shuffled, moved, moved.at(np.arange(5)), 0.002, 300.0)
     else:
         tables.write_lines(path, ring.points_mm[np.stack(pairs, axis=1)])
-    prompts, delayed = read_measured(path, scanner)
+    prompts, delayed, facts = read_measured(path, scanner)
     np.testing.assert_array_equal(sides(prompts), sides(events))
     assert (delayed is not None) == has_delayed
+    seconds = {".cdh": 1.0, ".petsird": 0.002}
+    assert facts.duration_s == seconds.get(path.suffix)
     if delayed is not None:
         np.testing.assert_array_equal(sides(delayed), sides(events)[:5])
 
@@ -74,7 +76,7 @@ def test_the_delayed_tree_is_read_where_there_is_one(scanner, centres_mm, events
     with uproot.recreate(tmp_path / "c.root") as file:
         for tree, num in (("Coincidences", 50), ("Delayed", 7)):
             file[tree] = {key: c[:num] for key, c in zip(GATE10, columns, strict=True)}
-    _, delayed = read_measured(tmp_path / "c.root", scanner)
+    _, delayed, _ = read_measured(tmp_path / "c.root", scanner)
     assert delayed is not None
     np.testing.assert_array_equal(sides(delayed), sides(events)[:7])
 
