@@ -40,6 +40,12 @@ def check_num_crystals(name: str | Path, num: int) -> None:
         raise InputError(f"{name}: got {num:.6g} crystals, expected 1 to {MAX_CRYSTALS}")
 
 
+def check_regular(path: str | Path) -> None:
+    """Refuse pipes and devices, which may never end."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path}: expected a regular file, got a pipe, a device or a folder")
+
+
 def read_text(path: str | Path) -> str:
     """Read a small text, UTF-8 or Latin-1.
 
@@ -48,10 +54,8 @@ def read_text(path: str | Path) -> str:
     InputError
         If it is no regular file, of more than `MAX_TEXT_BYTES`, or binary.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: expected a text, got something that is no regular file")
-    with path.open("rb") as file:
+    check_regular(path)
+    with Path(path).open("rb") as file:
         content = file.read(MAX_TEXT_BYTES + 1)
     if len(content) > MAX_TEXT_BYTES:
         raise InputError(f"{path}: expected a text of at most {MAX_TEXT_BYTES} bytes, got more")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.formats.bounds import MAX_MM, check_memory, read_text
+from tubepet.formats.bounds import MAX_MM, check_memory, check_regular, read_text
 from tubepet.formats.facts import Facts
 from tubepet.logs import log
 from tubepet.types import Listmode
@@ -69,6 +69,7 @@ def is_header(path: Path) -> bool:
     """Whether this is a header of CASToR, whatever its name."""
     if path.suffix.lower() == ".cdh":
         return True
+    check_regular(path)
     with path.open("rb") as file:
         start = file.read(4096)
     return b"\0" not in start and b"data filename" in start.lower()

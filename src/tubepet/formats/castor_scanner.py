@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tubepet.errors import InputError
 from tubepet.formats import castor
-from tubepet.formats.bounds import MAX_CRYSTALS, MAX_MM, check_mm, check_num_crystals
+from tubepet.formats.bounds import MAX_CRYSTALS, MAX_MM, check_mm, check_num_crystals, check_regular
 from tubepet.logs import log
 from tubepet.reconstruct.scanner.crystals import Crystals
 
@@ -71,8 +71,7 @@ def read_scanner(path: str | Path) -> Crystals:
 
 def read_lut(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read a .lut: centres (n, 3) in mm and directions (n, 3) as they are in the file."""
-    if Path(path).exists() and not Path(path).is_file():
-        raise InputError(f"{path}: expected a table of crystals, got no regular file")
+    check_regular(path)
     size = Path(path).stat().st_size
     if size == 0 or size % BYTES_PER_CRYSTAL or size > MAX_CRYSTALS * BYTES_PER_CRYSTAL:
         raise InputError(

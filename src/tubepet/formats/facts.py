@@ -81,7 +81,7 @@ def half_life_s(name: str | Path, facts: Facts, asked_s: float | None, default_s
         return said_s if said_s is not None else default_s
     if facts.isotope and (said_s is None or abs(asked_s - said_s) > NEAR * said_s):
         log.warning(
-            "--half-life-s: got %g s, but %s says %s: %g s are used",
+            "--half-life-s: got %g s, but %s says %.40r: %g s are used",
             asked_s, name, facts.isotope, asked_s,
         )  # fmt: skip
     return asked_s

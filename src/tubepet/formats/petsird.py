@@ -27,7 +27,7 @@ from petsird._binary import CodedInputStream
 from tubepet import io
 from tubepet.constants import MM_PER_NS
 from tubepet.errors import InputError, reading
-from tubepet.formats.bounds import check_mm, check_num_crystals, memory_bytes
+from tubepet.formats.bounds import check_mm, check_num_crystals, check_regular, memory_bytes
 from tubepet.formats.facts import Facts
 from tubepet.logs import log
 from tubepet.reconstruct.scanner.crystals import Crystals
@@ -107,6 +107,7 @@ def is_petsird(path: Path) -> bool:
     """Whether this is a binary PETSIRD file, whatever its name."""
     if path.suffix.lower() == ".petsird":
         return True
+    check_regular(path)
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
@@ -188,8 +189,7 @@ def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode, Facts]
         of its acquisition what is not modelled here.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: expected a PETSIRD file, got no regular file")
+    check_regular(path)
     with reading(path, "a whole PETSIRD file"), path.open("rb") as file:
         with petsird.BinaryPETSIRDReader(file) as reader:
             scanner = reader.read_header().scanner
@@ -208,6 +208,7 @@ class _Blocks:
     def __init__(self, path: Path, bins: _Bins) -> None:
         self.path, self.bins = path, bins
         self.spans_ms: list[tuple[int, int]] = []
+        self.num_left_out = 0
         self.bed, self.bed_of_events = np.eye(4), np.eye(4)
         self.pairs: dict[str, list[tuple[NDArray[np.int32], NDArray[np.float64]]]] = {
             "prompt_events": [], "delayed_events": [],
@@ -245,6 +246,7 @@ class _Blocks:
             self._refuse("a bed that moves", "one position for all events")
         self.bed_of_events = self.bed
         self.spans_ms.append((start, stop))
+        self.num_left_out += _num_events(block.triple_events) + _num_events(block.quadruple_events)
         for kind, found in self.pairs.items():
             found.append(self.bins.pairs(getattr(block, kind)))
 
@@ -268,9 +270,16 @@ class _Blocks:
 
     def facts(self) -> Facts:
         """Return duration and place of the bed."""
+        if self.num_left_out:
+            log.warning("%s: %d triples and more left out", self.path, self.num_left_out)
         total_ms = sum(stop - start for start, stop in self.spans_ms)
         duration_s = total_ms / MS_PER_S if total_ms else None
         return Facts(duration_s, bed_mm=float(self.bed_of_events[2, 3]))
+
+
+def _num_events(part: Any) -> int:
+    """Count the events in nested lists."""
+    return sum(map(_num_events, part)) if isinstance(part, list) else 1
 
 
 def _is_one(part: Any) -> bool:

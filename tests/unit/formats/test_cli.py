@@ -287,7 +287,7 @@ def test_the_rest_of_castors_header(folder, tmp_path, scanner, caplog) -> None:
     # the mean of 2^(-t / 122.24 s) over 1 s
     assert sums[2] / sums[3] == pytest.approx(1 + np.log(2) / 122.24 / 2, rel=1e-5)
     assert io.read_json(tmp_path / "c.json")["half_life_s"] == 122.24
-    assert "--half-life-s: got 0 s, but" in caplog.text and "says O-15" in caplog.text
+    assert "--half-life-s: got 0 s, but" in caplog.text and "says 'O-15'" in caplog.text
     facts = io.read_json(tmp_path / "b.json")
     assert (facts["calibration_factor"], facts["isotope"], facts["bed_mm"]) == (2.5, "O-15", 9)
     strange = castor_of(folder, tmp_path / "g.cdh", scanner, 1.0, "Isotope: Xx-99")

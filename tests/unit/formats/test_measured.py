@@ -1,5 +1,6 @@
 """One acquisition in every format: the same crystals of the scanner come out."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,10 @@ def test_a_file_of_another_scanner_is_refused(scanner, events, tmp_path) -> None
     tables.write_lines(tmp_path / "l.csv", far[None])
     with pytest.raises(InputError, match="singles outside the scanner"):
         read_measured(tmp_path / "l.csv", scanner)
+
+
+@pytest.mark.parametrize("name", ["p.cdh", "p.petsird", "p.root"])
+def test_a_pipe_is_not_waited_for(scanner, tmp_path, name) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: expected a regular file, got a pipe"):
+        read_measured(tmp_path / name, scanner)

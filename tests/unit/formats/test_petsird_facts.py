@@ -278,6 +278,14 @@ def test_a_block_larger_than_memory_is_refused(tmp_path, monkeypatch) -> None:
         read(tmp_path, scanner([plates(20, 3)]), block(0, 5, many))
 
 
+def test_triples_are_counted_and_left_out(tmp_path, caplog) -> None:
+    triple = package.TripleEvent(detection_bins=[9, 2, 1], tof_indices=[0, 0])
+    made = block(0, 5, EVENT)
+    made.value.triple_events = [[[[triple, triple]]]]
+    _, prompts, *_ = read(tmp_path, scanner([plates(20, 3)]), made)
+    assert len(prompts) == 1 and "2 triples and more left out" in caplog.text
+
+
 def test_the_kind_is_in_the_first_bytes(tmp_path) -> None:
     read(tmp_path, scanner([plates(20, 3)]))
     (tmp_path / "a.petsird").rename(tmp_path / "a.bin")
