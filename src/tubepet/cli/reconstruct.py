@@ -511,11 +511,7 @@ def _measured(
     events = read_events(path, ring)
     _check_any(path, len(events))
     frames.check_times(path, events.time_s, times.duration_s)
-    if facts.most_axial_mm < np.ptp(ring.points_mm[:, 2]):
-        raise InputError(
-            f"{path}: Maximum axial difference mm: got {facts.most_axial_mm:g}, expected that of "
-            "all rings with a config as scanner (or a crystal table)"
-        )
+    said.check_pairs(path, facts, ring.points_mm[:, 2])
     if _is_delayed(asked):
         delayed = gate.read_gate(path, ring.points_mm, DELAYED_TREE)
     return Measurement(events, mu, times.duration_s, delayed)

@@ -5,6 +5,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tubepet.errors import InputError
 from tubepet.logs import log
 
@@ -61,6 +64,15 @@ def duration_s(name: str | Path, facts: Facts, asked_s: float | None) -> float:
             asked_s,
         )
     return asked_s
+
+
+def check_pairs(name: str | Path, facts: Facts, z_mm: NDArray[np.float64]) -> None:
+    """Refuse events of fewer pairs than a calibrated scanner has, z of whose crystals is given."""
+    if facts.most_axial_mm < np.ptp(z_mm):
+        raise InputError(
+            f"{name}: Maximum axial difference mm: got {facts.most_axial_mm:g}, expected that of "
+            f"all rings with a config as scanner, {np.ptp(z_mm):g} (or a crystal table)"
+        )
 
 
 def half_life_s(name: str | Path, facts: Facts, asked_s: float | None, default_s: float) -> float:

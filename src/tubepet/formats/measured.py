@@ -10,7 +10,7 @@ import numpy as np
 
 from tubepet.errors import InputError
 from tubepet.formats import castor, gate, petsird, tables
-from tubepet.formats.facts import Facts
+from tubepet.formats.facts import Facts, check_pairs
 from tubepet.formats.gate import MAX_DISTANCE_MM, nearest
 from tubepet.logs import log
 from tubepet.reconstruct.scanner import crystals
@@ -52,6 +52,9 @@ def read_measured(path: Path, scanner: Scanner) -> tuple[Listmode, Listmode | No
         prompts = gate.read_gate(path, ring.points_mm)
         if DELAYED_TREE in gate.trees(path):
             delayed = gate.read_gate(path, ring.points_mm, DELAYED_TREE)
+    check_pairs(path, facts, ring.points_mm[:, 2])
+    if facts.calibration_factor != 1:
+        log.warning("%s: its calibration factor is left out, the calibration's is used", path)
     if len(prompts) == 0:
         raise InputError(f"{path}: got no coincidences, expected at least one")
     return prompts, delayed, facts

@@ -117,6 +117,8 @@ def read_kernel(path: str | Path, scanner: Scanner | None = None) -> blur.Kernel
         values = np.asarray(rows, np.float64)
     except (TypeError, ValueError):
         values = np.empty(0)
+    if rows == []:
+        return ()  # no blur
     is_shaped = values.ndim == 2 and 1 <= len(values) <= MAX_PARTS and values.shape[1] == 3
     if not is_shaped or not ((values >= 0) & (values <= MAX_FWHM_MM)).all():
         raise InputError(

@@ -472,7 +472,7 @@ def test_defaults_are_the_workflows(root) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"kernel": []}, "kernel: got [], expected rows"),
+        ({"kernel": {}}, "kernel: got {}, expected rows"),
         ({"kernel": [[1.0, 2.0]]}, "kernel: got [[1.0, 2.0]], expected rows"),
         ({"kernel": [[0.5, 2.0, 2.0]]}, "got shares of 0.5, expected 1"),
         ({"kernel": [[1.0, 1e9, 2.0]]}, "expected rows of a share"),

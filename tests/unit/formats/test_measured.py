@@ -104,6 +104,20 @@ def test_a_file_of_another_scanner_is_refused(scanner, events, tmp_path) -> None
         read_measured(tmp_path / "l.csv", scanner)
 
 
+def test_what_a_calibrated_scanner_does_not_take_from_a_header(
+    scanner, events, tmp_path, caplog
+) -> None:
+    path = tmp_path / "c.cdh"
+    castor.write_castor(path, events, "ring", 1.0, 300.0)
+    plain = path.read_text()
+    path.write_text(plain + "Calibration factor: 3\nMaximum axial difference mm: 1000\n")
+    read_measured(path, scanner)
+    assert "calibration factor is left out" in caplog.text
+    path.write_text(plain + "Maximum axial difference mm: 5\n")
+    with pytest.raises(InputError, match="Maximum axial difference mm: got 5, expected that of"):
+        read_measured(path, scanner)
+
+
 @pytest.mark.parametrize("name", ["p.cdh", "p.petsird", "p.root"])
 def test_a_pipe_is_not_waited_for(scanner, tmp_path, name) -> None:
     os.mkfifo(tmp_path / name)
