@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tubepet.errors import InputError
-from tubepet.formats import castor
+from tubepet.formats import castor, tables
+from tubepet.formats.castor_scanner import read_scanner
 from tubepet.formats.facts import Facts
 from tubepet.types import Listmode
 
 IDS = st.integers(0, 479)
+CASES = Path(__file__).parents[4] / "shared/cases/events/castor"
 
 
 @given(pairs=st.lists(st.tuples(IDS, IDS, st.floats(-5, 5)), max_size=30), fwhm_ps=st.just(300.0))
@@ -231,3 +233,20 @@ def test_headers_are_small_texts(tmp_path: Path) -> None:
     for name, reason in (("p", "pipe"), ("z", "got a binary"), ("l", "at most 1048576")):
         with pytest.raises(InputError, match=rf"{name}\.cdh: expected a.*{reason}"):
             castor.read_header(tmp_path / f"{name}.cdh")
+
+
+def test_the_shared_headers(caplog) -> None:
+    """Seven headers of one file of 3000 events and 600 s, and a table of its 960 crystals."""
+    if not CASES.is_dir():
+        pytest.skip(f"no shared cases at {CASES}")
+    headers = sorted(CASES.glob("c_*.cdh"))
+    read = [castor.read_castor(path, 960) for path in headers]
+    assert len(read) == 7
+    for path, events in zip(headers, read, strict=True):
+        np.testing.assert_array_equal(events.crystal1, read[0].crystal1)
+        assert len(events) == 3000 and castor.read_facts(path).duration_s == 600
+    assert castor.read_facts(CASES / "c_bed.cdh").bed_mm == 50
+    assert "no file '/data/c.cdf': c.cdf beside it is read" in caplog.text
+    ring, table = read_scanner(CASES / "ring60.lut"), tables.read_crystals(CASES / "cr.csv")
+    np.testing.assert_allclose(ring.points_mm, table.points_mm, atol=1e-5)  # float32
+    np.testing.assert_allclose(ring.normals, table.normals, atol=1e-6)
