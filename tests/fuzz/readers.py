@@ -33,7 +33,7 @@ from tubepet.cli.reconstruct import read_scanner
 from tubepet.ct import deeplesion, dicom
 from tubepet.enhance import trained as enhancer
 from tubepet.enhance.network import Enhancer
-from tubepet.formats import castor, dicom_pet, gate, petsird, tables
+from tubepet.formats import castor, castor_scanner, dicom_pet, gate, petsird, tables
 from tubepet.generate import trained
 from tubepet.generate.models import catalogue
 from tubepet.inspect import part_file
@@ -181,6 +181,14 @@ def _root(folder: Path) -> None:
 def _castor(folder: Path) -> None:
     castor.write_castor(folder / "c.cdh", EVENTS, "tubepet", 1.0, 300.0)
     RING.points_mm.astype("<f4").repeat(2, axis=1)[:4].tofile(folder / "c.lut")
+    lines = {
+        "number of elements": 24, "scanner radius": 50, "number of rsectors": 4,
+        "number of crystals transaxial": 3, "number of crystals axial": 2, "rsectors nbZShift": 1,
+        "rsectors ZShift": 1, "min angle difference": 20, "mean depth of interaction": 3,
+        "crystals size depth": 10, "crystals size transaxial": 4, "crystals size axial": 5,
+    }  # fmt: skip
+    text = "".join(f"{key}: {value}\n" for key, value in lines.items())
+    (folder / "c.geom").write_text(text)
 
 
 def _petsird(folder: Path) -> None:
@@ -346,11 +354,14 @@ READERS = {
     "dicom_enhanced": Reader("a.dcm", _enhanced, _read_enhanced),
     "root": Reader("c.root", _root, lambda p: coincidences.read_coincidences(p, SCANNER)),
     "root_gate": Reader("c.root", _root, lambda p: gate.read_gate(p, RING.points_mm)),
-    "castor_header": Reader("c.cdh", _castor, lambda p: castor.read_castor(p, len(RING))),
+    "castor_header": Reader(
+        "c.cdh", _castor, lambda p: (castor.read_facts(p), castor.read_castor(p, len(RING)))
+    ),
     "castor_events": Reader(
         "c.cdf", _castor, lambda p: castor.read_castor(p.with_suffix(".cdh"), len(RING))
     ),
-    "castor_lut": Reader("c.lut", _castor, castor.read_lut),
+    "castor_lut": Reader("c.lut", _castor, castor_scanner.read_scanner),
+    "castor_geom": Reader("c.geom", _castor, castor_scanner.read_scanner),
     "petsird": Reader("c.petsird", _petsird, petsird.read_petsird),
     "lines_csv": Reader(
         "l.csv", lambda f: tables.write_lines(f / "l.csv", RING.points_mm[:4]), tables.read_lines

@@ -32,7 +32,7 @@ STUDY = Study(config)
 
 wildcard_constraints:
     network="|".join(ENHANCERS),
-    tube=r"tube_\d+|literal",
+    tube="|".join([*TUBES, *STUDY.feature_tubes, "literal"]),
     shard=r"tubes_\d+-\d+",
     model="|".join(config["generate"]["models"]),
     variant="|".join(STUDY.variants),

@@ -10,14 +10,16 @@ import numpy as np
 
 from tubepet.errors import InputError
 from tubepet.formats import castor, gate, petsird, tables
+from tubepet.formats.facts import Facts, check_pairs
 from tubepet.formats.gate import MAX_DISTANCE_MM, nearest
+from tubepet.logs import log
 from tubepet.reconstruct.scanner import crystals
 from tubepet.simulate.coincidences import DELAYED_TREE
 from tubepet.types import Listmode, Scanner
 
 
-def read_measured(path: Path, scanner: Scanner) -> tuple[Listmode, Listmode | None]:
-    """Read prompts, and delayed pairs where the file has any place for them.
+def read_measured(path: Path, scanner: Scanner) -> tuple[Listmode, Listmode | None, Facts]:
+    """Read prompts, delayed pairs where the file has any place for them, and what it says.
 
     Parameters
     ----------
@@ -30,6 +32,7 @@ def read_measured(path: Path, scanner: Scanner) -> tuple[Listmode, Listmode | No
     prompts : Listmode
     delayed : Listmode or None
         None: not known (no tree `Delayed`, a PETSIRD file without delayed pairs, other formats).
+    facts : Facts
 
     Raises
     ------
@@ -38,23 +41,27 @@ def read_measured(path: Path, scanner: Scanner) -> tuple[Listmode, Listmode | No
     """
     ring, suffix = crystals.of_scanner(scanner), path.suffix.lower()
     delayed: Listmode | None = None
-    if suffix == ".petsird":
-        prompts, delayed = _of_petsird(path, ring)
+    facts = Facts()
+    if petsird.is_petsird(path):
+        prompts, delayed, facts = _of_petsird(path, ring)
     elif suffix in (".csv", ".parquet"):
         prompts = _of_lines(path, ring)
-    elif suffix == ".cdh":
-        prompts = castor.read_castor(path, len(ring))
+    elif castor.is_header(path):
+        prompts, facts = castor.read_castor(path, len(ring)), castor.read_facts(path)
     else:
         prompts = gate.read_gate(path, ring.points_mm)
         if DELAYED_TREE in gate.trees(path):
             delayed = gate.read_gate(path, ring.points_mm, DELAYED_TREE)
+    check_pairs(path, facts, ring.points_mm[:, 2])
+    if facts.calibration_factor != 1:
+        log.warning("%s: its calibration factor is left out, the calibration's is used", path)
     if len(prompts) == 0:
         raise InputError(f"{path}: got no coincidences, expected at least one")
-    return prompts, delayed
+    return prompts, delayed, facts
 
 
-def _of_petsird(path: Path, ring: crystals.Crystals) -> tuple[Listmode, Listmode | None]:
-    own, prompts, delayed = petsird.read_petsird(path)
+def _of_petsird(path: Path, ring: crystals.Crystals) -> tuple[Listmode, Listmode | None, Facts]:
+    own, prompts, delayed, facts = petsird.read_petsird(path)
     crystal = nearest(path, own.points_mm, ring.points_mm, MAX_DISTANCE_MM)
     if len(np.unique(crystal)) < len(own):
         raise InputError(
@@ -62,7 +69,9 @@ def _of_petsird(path: Path, ring: crystals.Crystals) -> tuple[Listmode, Listmode
             "scanner of the file"
         )
     found = [_renamed(events, crystal) for events in (prompts, delayed)]
-    return found[0], found[1] if len(delayed) else None
+    if (own.efficiency != 1).any():
+        log.warning("%s: its efficiencies are left out, the calibration's are used", path)
+    return found[0], found[1] if len(delayed) else None, facts
 
 
 def _renamed(events: Listmode, crystal: np.ndarray) -> Listmode:
