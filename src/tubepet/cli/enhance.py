@@ -26,7 +26,7 @@ def read_image(path: Path) -> tuple[Volume, dict[str, Any]]:
         return dicom_pet.read_image(path)
     sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
     settings = io.read_json(sidecar) if sidecar.is_file() else {}
-    return io.read_volume(path), settings if isinstance(settings, dict) else {}
+    return io.read_volume(path, is_ours=False), settings if isinstance(settings, dict) else {}
 
 
 def _origin(

@@ -102,7 +102,7 @@ def read_mu(path: Path | None, grid: Grid) -> Volume:
     if path is None:
         # not 0, which would mean that there is no object: 1e-9 per mm attenuates nothing
         return Volume(np.full(grid.shape, 1e-9, np.float32), grid)
-    return io.read_volume(path)
+    return io.read_volume(path, is_ours=False)
 
 
 def read_events(path: Path, ring: Crystals) -> Listmode:

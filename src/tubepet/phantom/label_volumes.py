@@ -57,7 +57,7 @@ def read(path: str | Path, table_path: str | Path) -> LabelVolume:
     Parameters
     ----------
     path : path
-        NIfTI (.nii.gz) of whole numbers; 0 is air.
+        NIfTI or MetaImage of whole numbers; 0 is air.
     table_path : path
         CSV with the columns label, material, g_cm3 and activity, or YAML with a mapping of labels
         to the same keys. g_cm3 (the material's own) and activity (0) may be left out.
@@ -67,7 +67,7 @@ def read(path: str | Path, table_path: str | Path) -> LabelVolume:
     InputError
         If a label has no material, none is active, none is a wall, or a file cannot be used.
     """
-    volume, rows = io.read_volume(path), read_table(table_path)
+    volume, rows = io.read_volume(path, is_ours=False), read_table(table_path)
     array = np.rint(volume.array)
     if (array != volume.array).any() or array.min() < 0:
         raise InputError(f"{path}: got values that are no labels, expected whole numbers from 0 on")

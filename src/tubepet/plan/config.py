@@ -5,7 +5,7 @@ The schema knows types, bounds and defaults; the rules between keys are here.
 
 from collections.abc import Iterator
 from copy import deepcopy
-from math import hypot, pi, tan
+from math import hypot, isfinite, pi, tan
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,11 @@ def checked_config(config: dict[str, Any], root: Path) -> dict[str, Any]:
     InputError
         One sentence: the key, what it got, and what was expected.
     """
+    for sentence in (*_former_names(config), *_not_finite(config)):
+        raise InputError(sentence)
     schema = yaml.safe_load((root / SCHEMA).read_text(encoding="utf-8"))
     filled = deepcopy(config)
     validator = jsonschema.Draft202012Validator(schema)
-    for sentence in _former_names(filled):
-        raise InputError(sentence)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(filled)):
         raise InputError(_sentence(error))
     _fill_defaults(filled, schema)
@@ -78,6 +78,18 @@ def _former_names(config: dict[str, Any]) -> Iterator[str]:
                 places.append(f"study.variants.{name}.model")
         for place in places:
             yield f"{place}: got {former}, a model's name in a former version, expected {present}"
+
+
+def _not_finite(value: Any, key: str = "") -> Iterator[str]:
+    """Sentences on keys that are NaN or infinite: every bound of a schema lets NaN pass."""
+    if isinstance(value, float) and not isfinite(value):
+        yield f"{key}: got {value}, expected a number"
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _not_finite(one, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for i, one in enumerate(value):
+            yield from _not_finite(one, f"{key}[{i}]")
 
 
 def _preset(path: Path, model: str) -> dict[str, Any]:
@@ -278,10 +290,7 @@ def _crowded(scanner: dict[str, Any]) -> Iterator[str]:
 
 
 def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
-    """Sentences on blocks that do not divide the scanner, and on times that are no numbers."""
-    for key in ("dead_time_ns", "pile_up_ns"):
-        if not scanner[key] >= 0:
-            yield f"scanner.{key}: got {scanner[key]}, expected >= 0 ns"
+    """Sentences on blocks that do not divide the scanner."""
     if list(scanner["readout_block"]) == [1, 1]:
         return
     if not Scanner(**scanner).is_even_ring:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tubepet import io
@@ -63,7 +64,8 @@ def read_acquisition(
     events = read_coincidences(paths["coincidences"], scanner)
     is_modelled = background == "modelled"
     delayed = read_delayed(paths["coincidences"], scanner) if is_modelled else None
-    return Measurement(events, io.read_volume(paths["mu"]), duration_s, delayed), instrument
+    mu = io.read_volume(paths["mu"], is_ours=Path(paths["mu"]).name in OWN_MAPS.values())
+    return Measurement(events, mu, duration_s, delayed), instrument
 
 
 def image_note(paths: Mapping[str, str], attenuation: str) -> str:

@@ -16,6 +16,10 @@ from tubepet.types import Grid, Listmode, Scanner, Volume
 
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
 OTHER_IMAGES = 12
+# Aluminium has 0.023 per mm at 511 keV, steel 0.065, lead 0.18; water in 1/cm would be 0.096.
+DENSE_PER_MM, HIGHEST_PER_MM = 0.03, 0.2
+MAX_COORDINATE_MM = 1e5
+SMALLEST_OBJECT_MM = 0.5
 AIR_PER_MM = 1e-4  # ten times air's attenuation at 511 keV, a hundredth of water's
 FAMILY_COUNTS = ("around", "columns", "rings")
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
@@ -115,12 +119,13 @@ def check_crystals(events: Listmode, scanner: Scanner) -> None:
 
 
 def check_ends(name: object, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse lines that end inside the image: their projection would stop there.
+    """Refuse lines that end inside the image, where their projection would stop, or nowhere.
 
     Parameters
     ----------
     ends_mm : float64 array, shape (..., 3)
     """
+    check_coordinates(name, ends_mm)
     num_inside = int((_rows(ends_mm, grid) >= 0).all(axis=-1).sum())
     if num_inside:
         raise InputError(
@@ -129,8 +134,18 @@ def check_ends(name: object, ends_mm: NDArray[np.float64], grid: Grid) -> None:
         )
 
 
+def check_coordinates(name: object, places_mm: NDArray[np.float64]) -> None:
+    """Refuse places that no scanner has."""
+    is_far = ~(np.abs(places_mm) <= MAX_COORDINATE_MM)  # also NaN
+    if is_far.any():
+        raise InputError(
+            f"{name}: got a coordinate of {places_mm[is_far][0]:g} mm, expected at most "
+            f"{MAX_COORDINATE_MM:g} mm"
+        )
+
+
 def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse a map that is no attenuation, of another frame or unit of length, or cut.
+    """Refuse a map that is no attenuation, of another frame or unit, or cut; warn of dense ones.
 
     Parameters
     ----------
@@ -145,6 +160,7 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
         raise InputError(f"{name}: got negative or non-finite values, expected >= 0 1/mm")
     if not (mu.array > 0).any():
         return
+    _check_strength(name, float(mu.array.max()))
     rows = _rows(ends_mm, mu.grid)
     rows = rows[(rows >= 0).all(axis=-1)]
     if (mu.array[tuple(rows.T)] > 0).any():
@@ -153,6 +169,11 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
             "size and origin in mm)"
         )
     boxes = [_box_mm(mu.grid, mu.array > 0), _box_mm(grid, None)]
+    size_mm = float((boxes[0][1] - boxes[0][0]).max())
+    if size_mm < SMALLEST_OBJECT_MM and mu.array.max() > AIR_PER_MM:
+        raise InputError(
+            f"{name}: got an object of {size_mm:g} mm, expected voxel sizes in mm (m or cm?)"
+        )
     if (np.maximum(*(low for low, _ in boxes)) > np.minimum(*(high for _, high in boxes))).any():
         places = "; ".join(f"{low.round(1)} to {high.round(1)}" for low, high in boxes)
         raise InputError(
@@ -168,6 +189,20 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
                     f"{name}: attenuates at its {end} end in {axis} ({centre_mm:.1f} mm), within "
                     "the image, expected a map that holds the whole object with air around it"
                 )
+
+
+def _check_strength(name: object, highest: float) -> None:
+    """Refuse attenuation (1/mm) that nothing has, and say which is rare."""
+    if highest > HIGHEST_PER_MM:
+        raise InputError(
+            f"{name}: got attenuation up to {highest:.3g}, expected at most {HIGHEST_PER_MM:g} "
+            "1/mm at 511 keV (1/cm? then divide by 10)"
+        )
+    if highest > DENSE_PER_MM:
+        log.warning(
+            "%s: attenuation up to %.3g 1/mm, more than aluminium's: right for steel or brass, "
+            "but if the map is in 1/cm, divide it by 10", name, highest,
+        )  # fmt: skip
 
 
 def _rows(ends_mm: NDArray[np.float64], grid: Grid) -> NDArray[np.int64]:
