@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.formats import castor, dicom_pet, gate, petsird, tables
+from tubepet.formats import castor, content, dicom_pet, gate, petsird, tables
+from tubepet.formats.placing import nearest
 from tubepet.logs import log
 from tubepet.reconstruct import frames, image
 from tubepet.reconstruct.acquisition import any_scanner, model_acquisition
@@ -25,6 +26,7 @@ from tubepet.types import Grid, Listmode, Scanner, Volume
 
 SENSITIVITY_STRIDE = 16  # as the workflow's default
 SEED = 2020
+MOST_CHECKED = 40_000  # ends of lines that are compared with the crystals
 SETTINGS = (
     "num_iterations", "num_subsets", "algorithm", "prior_strength", "stopping", "filter_fwhm_mm",
     "tof", "backend",
@@ -84,12 +86,12 @@ def request(options: dict[str, Any]) -> Request:
 
 
 def read_scanner(path: Path) -> Scanner | Crystals:
-    """Read a config (YAML with a section `scanner`) or a crystal table (CSV, Parquet)."""
-    if path.suffix not in (".yaml", ".yml"):
+    """Read a config (YAML with a section `scanner`) or a crystal table (text, Parquet)."""
+    if tables.is_crystals(path):
         return tables.read_crystals(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        scanner = Scanner(**content.get("scanner", content))
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        scanner = Scanner(**config.get("scanner", config))
     except (yaml.YAMLError, ValueError, AttributeError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected a section scanner, got: {reason}") from error
@@ -110,9 +112,9 @@ def read_events(path: Path, ring: Crystals) -> Listmode:
 
     For PETSIRD see `petsird.read_petsird`.
     """
-    if path.suffix.lower() == ".cdh":
+    if content.kind_of(path) == "castor":
         return castor.read_castor(path, len(ring))
-    return gate.read_gate(path, ring.points_mm)
+    return gate.read_gate(path, ring)
 
 
 def _config_images(asked: Request, measured: Measurement, scanner: Scanner) -> list[Volume]:
@@ -120,9 +122,9 @@ def _config_images(asked: Request, measured: Measurement, scanner: Scanner) -> l
     if scanner.is_even_ring:
         efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     if asked.calibration is not None:
-        content = io.read_json(asked.calibration)
-        fingerprint.check_calibration(str(asked.calibration), content, scanner)
-        efficiency = efficiency_of(content, scanner)
+        calibration = io.read_json(asked.calibration)
+        fingerprint.check_calibration(str(asked.calibration), calibration, scanner)
+        efficiency = efficiency_of(calibration, scanner)
     plain = sensitivity.geometric_sensitivity(scanner, asked.grid, efficiency).astype(np.float32)
     instrument = Instrument(scanner, efficiency, Volume(plain, asked.grid))
     if not asked.frames_s:
@@ -136,6 +138,8 @@ def _config_images(asked: Request, measured: Measurement, scanner: Scanner) -> l
 def _table_images(
     asked: Request, lines: Lines, time_s: NDArray[np.float64], ring: Crystals, mu: Volume
 ) -> list[Volume]:
+    some = io.evenly(np.arange(len(lines.points)), MOST_CHECKED)
+    nearest(asked.events_path, lines.points[some], ring, are_ends=True)
     checks.check_ends(asked.events_path, lines.points, asked.grid)
     checks.check_attenuation("--mu", mu, lines.points, asked.grid)
     seen = Volume(sensitivity.of_pairs(ring, asked.grid, mu, asked.num_pairs, SEED), asked.grid)
@@ -343,7 +347,9 @@ def _check(asked: Request) -> None:
     if not asked.is_nifti and asked.frames_s:
         raise InputError("--output: got a folder (DICOM) with frames, expected NAME.nii.gz")
     if asked.randoms == "delayed" and (
-        asked.mu_path is None or asked.calibration is None or asked.events_path.suffix != ".root"
+        asked.mu_path is None
+        or asked.calibration is None
+        or content.kind_of(asked.events_path) != "root"
     ):
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
     if asked.settings.tof and asked.randoms != "delayed":
@@ -359,7 +365,8 @@ def _check_any(path: Path, num_events: int) -> None:
 def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
     """Read the files and make one image, or one of every frame."""
     path, mu = asked.events_path, read_mu(asked.mu_path, asked.grid)
-    is_petsird, is_table = path.suffix == ".petsird", path.suffix in (".csv", ".parquet")
+    kind = content.kind_of(path)
+    is_petsird, is_table = kind == "petsird", kind == "table"
     scanner: Scanner | Crystals
     if is_petsird and asked.scanner_path is None:
         scanner, prompts, _ = petsird.read_petsird(path)
@@ -372,7 +379,7 @@ def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
         events, delayed = read_events(path, ring), None
         _check_any(path, len(events))
         if asked.randoms == "delayed":
-            delayed = gate.read_gate(path, ring.points_mm, "Delayed")
+            delayed = gate.read_gate(path, ring, is_delayed=True)
         measured = Measurement(events, mu, asked.duration_s, delayed)
         return scanner, _config_images(asked, measured, scanner)
     if asked.calibration is not None:

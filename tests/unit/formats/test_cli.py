@@ -70,7 +70,7 @@ def test_equals_the_workflows_function(folder, tmp_path, scanner, grid) -> None:
     done = run(folder, "c.root", "s.yaml", tmp_path / "a.nii.gz")
     assert done.exit_code == 0, done.output
     image = io.read_volume(tmp_path / "a.nii.gz")
-    events: Listmode = read_gate(folder / "c.root", crystals.of_scanner(scanner).points_mm)
+    events: Listmode = read_gate(folder / "c.root", crystals.of_scanner(scanner))
     ones = np.ones((25, 10))
     plain = sensitivity.geometric_sensitivity(scanner, grid, ones).astype(np.float32)
     mu = Volume(np.full(grid.shape, 1e-9, np.float32), grid)
@@ -218,7 +218,7 @@ def test_delayed_randoms_need_the_whole_model(folder, tmp_path) -> None:
 
 def test_petsird_brings_its_scanner(folder, tmp_path, scanner) -> None:
     ring = crystals.of_scanner(scanner)
-    events = read_gate(folder / "c.root", ring.points_mm)
+    events = read_gate(folder / "c.root", ring)
     nothing = Listmode(*(array[:0] for array in vars(events).values()))
     petsird.write_petsird(tmp_path / "e.petsird", ring, events, nothing, 1.0, 300.0)
     args = ["reconstruct", str(tmp_path / "e.petsird"), "-o", str(tmp_path / "p.nii.gz"), *GRID]

@@ -19,6 +19,7 @@ OTHER_IMAGES = 12
 # Aluminium has 0.023 per mm at 511 keV, steel 0.065, lead 0.18; water in 1/cm would be 0.096.
 DENSE_PER_MM, HIGHEST_PER_MM = 0.03, 0.2
 MAX_COORDINATE_MM = 1e5
+MOST_OFF = 2.0  # ratio of distances from the middle, of singles and of crystals
 SMALLEST_OBJECT_MM = 0.5
 AIR_PER_MM = 1e-4  # ten times air's attenuation at 511 keV, a hundredth of water's
 FAMILY_COUNTS = ("around", "columns", "rings")
@@ -141,6 +142,32 @@ def check_coordinates(name: object, places_mm: NDArray[np.float64]) -> None:
         raise InputError(
             f"{name}: got a coordinate of {places_mm[is_far][0]:g} mm, expected at most "
             f"{MAX_COORDINATE_MM:g} mm"
+        )
+
+
+def check_lengths(
+    name: object, places_mm: NDArray[np.float64], crystals_mm: NDArray[np.float64]
+) -> None:
+    """Refuse places of singles that are not where the crystals are: another scanner, or unit.
+
+    Parameters
+    ----------
+    places_mm, crystals_mm : float64 array, shape (n, 3)
+    """
+    check_coordinates(name, places_mm)
+    reach_mm, crystals_reach_mm = (
+        float(np.median(np.linalg.norm(places, axis=1))) for places in (places_mm, crystals_mm)
+    )
+    ratio = reach_mm / crystals_reach_mm
+    if not 1 / MOST_OFF < ratio < MOST_OFF:
+        of = {0.1: "cm", 0.001: "m"}
+        units = [of[f] for f in of if 1 / MOST_OFF < ratio / f < MOST_OFF]
+        hint = f"the file in {units[0]}" if units else "another scanner"
+        units = [of[f] for f in of if 1 / MOST_OFF < ratio * f < MOST_OFF]
+        hint = f"the scanner in {units[0]}" if units else hint
+        raise InputError(
+            f"{name}: got places {reach_mm:.4g} mm from the middle, expected about the "
+            f"{crystals_reach_mm:.4g} mm of the crystals of --scanner ({hint}?)"
         )
 
 
