@@ -8,6 +8,7 @@ import click
 
 import tubepet
 from tubepet import io
+from tubepet.cli.ranges import Number
 from tubepet.cli.reconstruct import read_scanner
 from tubepet.errors import InputError
 from tubepet.formats import dicom_pet
@@ -62,7 +63,7 @@ def _origin(
 )
 @click.option(
     "--duration-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Length of the acquisition of IMAGE, s. Default: what is written with the image.",
 )
 @click.option("--family", type=click.Choice(FAMILIES), help="Of the part.")

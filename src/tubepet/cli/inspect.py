@@ -13,11 +13,13 @@ import pandas as pd
 import yaml
 
 from tubepet import io
+from tubepet.cli.ranges import Number
 from tubepet.cli.reconstruct import read_scanner
 from tubepet.errors import InputError
 from tubepet.formats import dicom_pet
 from tubepet.formats.measured import read_measured
 from tubepet.logs import log
+from tubepet.reconstruct import frames
 from tubepet.reconstruct.problem import Measurement
 from tubepet.types import Scanner, Volume
 
@@ -59,7 +61,7 @@ SEARCH_OPTIONS = (
     ),
     click.option(
         "--false-call-rate",
-        type=click.FloatRange(min=1e-6, max=0.5),
+        type=Number(min=1e-6, max=0.5),
         default=0.01,
         show_default=True,
         help="Share of clean parts that may be called.",
@@ -117,7 +119,7 @@ def _ranges_of_config(path: Path) -> dict[str, list[float]]:
 @click.option(
     "--duration-s",
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="Length of the acquisition, s.",
@@ -147,6 +149,7 @@ def inspect(
     part, calibrated, search = read_search(**options)
     scanner = calibrated.instrument.scanner
     events, delayed = read_measured(events_path, scanner)
+    frames.check_times(events_path, events.time_s, duration_s)
     if delayed is None and not scanner.is_even_ring:
         raise InputError(
             f"{events_path}: got no delayed pairs, expected some: in a scanner that is no ring of "

@@ -10,6 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tubepet import io
+from tubepet.cli.ranges import Number
 from tubepet.errors import InputError
 from tubepet.formats import castor, content, dicom_pet, gate, petsird, tables
 from tubepet.formats.placing import nearest
@@ -82,6 +83,8 @@ def request(options: dict[str, Any]) -> Request:
         start_s, stop_s = start_s or 0.0, stop_s or rest["duration_s"]
         frame_s = frame_s or stop_s - start_s
         frames_s = frames.intervals(start_s, stop_s, frame_s, rest["duration_s"])
+        if rest["half_life_s"] == 0:
+            log.info("frames are not corrected for decay (--half-life-s)")
     return Request(settings=settings, grid=grid, frames_s=frames_s, **rest)
 
 
@@ -184,37 +187,37 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--duration-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="Length of the acquisition, s.",
 )
 @click.option(
     "--frame-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Make an image of every so many seconds: a 4D NIfTI file, times in NAME.json.",
 )
 @click.option(
     "--start-s",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="First second used. Default: 0.",
 )
 @click.option(
     "--stop-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Last second used. Default: --duration-s.",
 )
 @click.option(
     "--half-life-s",
-    type=click.FloatRange(min=0),
-    default=frames.F18_HALF_LIFE_S,
+    type=Number(min=0),
+    default=0.0,
     show_default=True,
-    help="With one of the last three options, activity is corrected for decay to the start of "
-    "the acquisition. Default: F-18; 0: no decay (most simulations).",
+    help="With one of the last three options: corrects activity for decay to the start of the "
+    f"acquisition (F-18: {frames.F18_HALF_LIFE_S:g}). 0: no decay, as in most simulations.",
 )
 @click.option(
     "--voxel-mm",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     nargs=3,
     default=(1.0, 0.5, 0.5),
     show_default=True,
@@ -245,7 +248,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--prior-strength",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=0.1,
     show_default=True,
     help="Weight of the prior.",
@@ -288,7 +291,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--psf-mm",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=2.1,
     show_default=True,
     help="Resolution (FWHM) in the model; 0: none.",
@@ -296,7 +299,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--filter-mm",
     "filter_fwhm_mm",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=1.5,
     show_default=True,
     help="Gaussian (FWHM) over the finished image; 0: none.",
@@ -380,6 +383,7 @@ def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
         _check_any(path, len(events))
         if asked.randoms == "delayed":
             delayed = gate.read_gate(path, ring, is_delayed=True)
+        frames.check_times(path, events.time_s, asked.duration_s)
         measured = Measurement(events, mu, asked.duration_s, delayed)
         return scanner, _config_images(asked, measured, scanner)
     if asked.calibration is not None:
@@ -393,6 +397,7 @@ def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
         points, first, second = ring.points_mm, events.crystal1, events.crystal2
         time_s = events.time_s
     _check_any(path, len(first))
+    frames.check_times(path, time_s, asked.duration_s)
     lines = asked.settings.kind_of_lines(asked.grid, points, first, second, np.zeros(len(first)))
     return scanner, _table_images(asked, lines, time_s, ring, mu)
 

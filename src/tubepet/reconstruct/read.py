@@ -8,7 +8,7 @@ from typing import Any
 from tubepet import io
 from tubepet.logs import log
 from tubepet.plan.outside import OWN_MAPS
-from tubepet.reconstruct import calibration
+from tubepet.reconstruct import calibration, frames
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.scanner import fingerprint
@@ -62,6 +62,7 @@ def read_acquisition(
     if scanner.has_electronics:
         instrument = _as_live(instrument, io.read_json(paths["stats"])["live_share"])
     events = read_coincidences(paths["coincidences"], scanner)
+    frames.check_times(paths["coincidences"], events.time_s, duration_s)
     is_modelled = background == "modelled"
     delayed = read_delayed(paths["coincidences"], scanner) if is_modelled else None
     mu = io.read_volume(paths["mu"], is_ours=Path(paths["mu"]).name in OWN_MAPS.values())

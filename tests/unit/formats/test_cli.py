@@ -119,6 +119,13 @@ def test_frames_are_one_file_with_their_times(folder, tmp_path) -> None:
     done = run(folder, "l.csv", "s.csv", tmp_path / "g.nii.gz", *options)
     assert done.exit_code == 0, done.output
     one = io.read_volume(tmp_path / "g.nii.gz").array
+    # times as such correct nothing: the half life says that there is decay
+    options = [*options[:4], *options[6:]]
+    done = run(folder, "l.csv", "s.csv", tmp_path / "h.nii.gz", *options)
+    assert done.exit_code == 0, done.output
+    plain = io.read_volume(tmp_path / "h.nii.gz").array
+    np.testing.assert_allclose(plain, one * facts["decay_factors"][1], rtol=1e-5)  # float32
+    assert io.read_json(tmp_path / "h.json")["decay_factors"] == [1.0]
     assert one.sum() == pytest.approx(frames[1].sum(), rel=1e-3)  # times in CSV: 1e-12 s
 
 
@@ -133,6 +140,8 @@ def test_frames_are_one_file_with_their_times(folder, tmp_path) -> None:
             "expected 0 to the duration, 0.5 s",
         ),
         ("untimed.csv", ["--frame-s", "0.1"], "the events have no times"),
+        ("c.root", ["--duration-s", "0.5"], "expected 0 to the duration, 0.5 s (--duration-s"),
+        ("l.csv", ["--duration-s", "0.5"], "expected 0 to the duration, 0.5 s (--duration-s"),
     ],
 )
 def test_impossible_frames_are_one_sentence(folder, tmp_path, events, more, sentence) -> None:
