@@ -1,6 +1,6 @@
 """`tubepet reconstruct`: reconstruction alone, from files of other programs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from tubepet.reconstruct.calibration import efficiency_of
 from tubepet.reconstruct.problem import Efficiency, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.reconstruct.projection.lines import Lines
-from tubepet.reconstruct.scanner import checks, crystals, fingerprint
+from tubepet.reconstruct.scanner import checks, coverage, crystals, fingerprint
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 SENSITIVITY_STRIDE = 16  # as the workflow's default
 SEED = 2020
+DEFAULT_SHAPE = (32, 64, 64)
 MOST_CHECKED = 40_000  # ends of lines that are compared with the crystals
 SETTINGS = (
     "num_iterations", "num_subsets", "algorithm", "prior_strength", "stopping", "filter_fwhm_mm",
@@ -56,6 +57,7 @@ class Request:
     half_life_s: float
     frames_s: list[frames.Interval]
     grid: Grid
+    is_shape_given: bool
     settings: Settings
 
     @property
@@ -76,7 +78,8 @@ def request(options: dict[str, Any]) -> Request:
         psf=blur.gaussian(rest.pop("psf_mm")), sensitivity_stride=SENSITIVITY_STRIDE,
         **{key: rest.pop(key) for key in SETTINGS},
     )  # fmt: skip
-    grid = Grid.centred(rest.pop("shape"), rest.pop("voxel_mm"))
+    shape = rest.pop("shape")
+    grid = Grid.centred(shape or DEFAULT_SHAPE, rest.pop("voxel_mm"))
     start_s, stop_s, frame_s = (rest.pop(key) for key in ("start_s", "stop_s", "frame_s"))
     frames_s = []
     if not (start_s is None and stop_s is None and frame_s is None):
@@ -85,7 +88,9 @@ def request(options: dict[str, Any]) -> Request:
         frames_s = frames.intervals(start_s, stop_s, frame_s, rest["duration_s"])
         if rest["half_life_s"] == 0:
             log.info("frames are not corrected for decay (--half-life-s)")
-    return Request(settings=settings, grid=grid, frames_s=frames_s, **rest)
+    return Request(
+        settings=settings, grid=grid, is_shape_given=shape is not None, frames_s=frames_s, **rest
+    )
 
 
 def read_scanner(path: Path) -> Scanner | Crystals:
@@ -145,6 +150,7 @@ def _table_images(
     nearest(asked.events_path, lines.points[some], ring, are_ends=True)
     checks.check_ends(asked.events_path, lines.points, asked.grid)
     checks.check_attenuation("--mu", mu, lines.points, asked.grid)
+    checks.check_meets("--mu", mu, lines, None)
     seen = Volume(sensitivity.of_pairs(ring, asked.grid, mu, asked.num_pairs, SEED), asked.grid)
 
     def image_of(part: Lines, duration_s: float) -> Volume:
@@ -227,9 +233,8 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--shape",
     type=click.IntRange(min=1),
     nargs=3,
-    default=(32, 64, 64),
-    show_default=True,
-    help="Number of voxels, z y x; the middle is the scanner's.",
+    help="Number of voxels, z y x; the middle is the scanner's. Default: 32 64 64, and more where "
+    "the events need it.",
 )
 @click.option(
     "--randoms",
@@ -360,6 +365,21 @@ def _check(asked: Request) -> None:
     checks.check_memory(asked.grid)
 
 
+def _covering(
+    asked: Request, starts_mm: NDArray[np.float64], ends_mm: NDArray[np.float64]
+) -> Request:
+    """Enlarge the default image to where the events are; of a given one, say what it leaves out."""
+    extents = coverage.extents_mm(starts_mm, ends_mm)
+    grid = asked.grid
+    if not asked.is_shape_given:
+        grid = coverage.covering(grid, extents, np.concatenate([starts_mm, ends_mm]))
+        if grid != asked.grid:
+            log.info("the image is enlarged to where the events are: --shape %d %d %d", *grid.shape)
+            checks.check_memory(grid)
+    coverage.say_uncovered(grid, extents)
+    return replace(asked, grid=grid)
+
+
 def _check_any(path: Path, num_events: int) -> None:
     if num_events == 0:
         raise InputError(f"{path}: got no coincidences, expected at least one")
@@ -367,7 +387,7 @@ def _check_any(path: Path, num_events: int) -> None:
 
 def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
     """Read the files and make one image, or one of every frame."""
-    path, mu = asked.events_path, read_mu(asked.mu_path, asked.grid)
+    path = asked.events_path
     kind = content.kind_of(path)
     is_petsird, is_table = kind == "petsird", kind == "table"
     scanner: Scanner | Crystals
@@ -384,6 +404,10 @@ def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
         if asked.randoms == "delayed":
             delayed = gate.read_gate(path, ring, is_delayed=True)
         frames.check_times(path, events.time_s, asked.duration_s)
+        asked = _covering(
+            asked, *(ring.points_mm[ids] for ids in (events.crystal1, events.crystal2))
+        )
+        mu = read_mu(asked.mu_path, asked.grid)
         measured = Measurement(events, mu, asked.duration_s, delayed)
         return scanner, _config_images(asked, measured, scanner)
     if asked.calibration is not None:
@@ -398,6 +422,9 @@ def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
         time_s = events.time_s
     _check_any(path, len(first))
     frames.check_times(path, time_s, asked.duration_s)
+    checks.check_coordinates(path, points)
+    asked = _covering(asked, points[first], points[second])
+    mu = read_mu(asked.mu_path, asked.grid)
     lines = asked.settings.kind_of_lines(asked.grid, points, first, second, np.zeros(len(first)))
     return scanner, _table_images(asked, lines, time_s, ring, mu)
 
@@ -407,7 +434,7 @@ def _write(asked: Request, scanner: Scanner | Crystals, images: list[Volume]) ->
     unit = "Bq/mm3" if asked.calibration is not None else "counts-scaled"
     if asked.calibration is None:
         log.warning("no calibration: unit %s, Bq/mm3 only if efficiencies are absolute", unit)
-    grid = asked.grid
+    grid = images[0].grid
     facts = {
         "events": asked.events_path.name, "scanner": fingerprint.scanner_hash(scanner),
         "unit": unit, "mu": asked.mu_path.name if asked.mu_path else None, "shape": grid.shape,

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.unit.formats.test_gate import GATE10, write
 
 from tubepet import io
 from tubepet.cli import main
+from tubepet.errors import InputError
 from tubepet.formats import petsird, tables
 from tubepet.formats.gate import read_gate
 from tubepet.formats.tables import LINE_COLUMNS
@@ -239,3 +241,79 @@ def test_petsird_brings_its_scanner(folder, tmp_path, scanner) -> None:
     assert np.abs(first - second).max() < 1e-3 * second.max()
     done = CliRunner().invoke(main, ["reconstruct", str(folder / "c.root"), "-o", "x.nii.gz"])
     assert done.exit_code == 2 and "--scanner: expected one" in done.output
+
+
+def long_events(folder: Path, scanner, length_mm: float) -> None:
+    """Write coincidences of a line source on the axis, seen by the ends of the bore too."""
+    rng = np.random.default_rng(6)
+    num, half = 20_000, scanner.num_columns // 2
+    ring1, ring2 = rng.integers(scanner.num_rings, size=(2, num))
+    middle_mm = (ring1 + ring2 - (scanner.num_rings - 1)) / 2 * scanner.axial_pitch_mm
+    inside = np.abs(middle_mm) <= length_mm / 2
+    column = rng.integers(half, size=num)
+    pairs = ring1 * scanner.num_columns + column, ring2 * scanner.num_columns + column + half
+    points = crystals.of_scanner(scanner).points_mm
+    times = rng.uniform(0, 1e9, num)[inside]
+    write(folder / "c.root", GATE10, *(points[ids[inside]] for ids in pairs), times, times)
+    fields = {**vars(scanner), "energy_window_kev": [350.0, 650.0]}
+    (folder / "s.yaml").write_text(yaml.safe_dump({"scanner": fields}))
+
+
+@pytest.fixture(scope="module")
+def long_scanner(scanner):
+    return replace(scanner, num_rings=30)
+
+
+def test_the_default_image_covers_the_events(long_scanner, tmp_path) -> None:
+    """80 mm of activity, an image of 32 mm: today all of it would be taken for background."""
+    long_events(tmp_path, long_scanner, 80.0)
+    args = ["reconstruct", str(tmp_path / "c.root"), "--scanner", str(tmp_path / "s.yaml")]
+    few = ["--iterations", "2", "--voxel-mm", "2", "1", "1"]
+    done = CliRunner().invoke(main, [*args, *few, "-o", str(tmp_path / "a.nii.gz")])
+    assert done.exit_code == 0, done.output
+    image = io.read_volume(tmp_path / "a.nii.gz")
+    z = image.grid.axes_mm()[0]
+    assert z[-1] > 40
+    profile = image.array.sum(axis=(1, 2))
+    # within the source it is even (few counts, ends of the bore); beyond there is nothing
+    assert profile[np.abs(z) < 36].min() > 0.4 * profile[np.abs(z) < 36].mean()
+    assert profile[np.abs(z) > 46].sum() < 0.02 * profile.sum()
+    assert io.read_json(tmp_path / "a.json")["shape"] == list(image.grid.shape)
+    given = ["--shape", "10", "32", "32", "-o", str(tmp_path / "b.nii.gz")]
+    done = CliRunner().invoke(main, [*args, *few, *given])
+    assert done.exit_code == 2 and "activity lies outside" in done.output
+    assert not (tmp_path / "b.nii.gz").exists()
+
+
+@pytest.mark.parametrize(("name", "length_mm"), [("short", 28.0), ("long", 80.0)])
+def test_shared_objects_short_and_long(shared_cases, root, tmp_path, name, length_mm) -> None:
+    """Uniform cylinders without background: the image is as long, and as strong everywhere."""
+    path = shared_cases / f"events/long_object/{name}.root"
+    args = [str(path), "--scanner", str(root / "config/config.yaml"), "--duration-s", "0.1"]
+    few = ["--iterations", "4", "--voxel-mm", "2", "1", "1", "-o", str(tmp_path / "a.nii.gz")]
+    done = CliRunner().invoke(main, ["reconstruct", *args, *few])
+    assert done.exit_code == 0, done.output
+    image = io.read_volume(tmp_path / "a.nii.gz")
+    z = image.grid.axes_mm()[0]
+    assert z[-1] + 1 >= length_mm / 2
+    profile = image.array.sum(axis=(1, 2))
+    # 5000 events with the ends blurred by 3 mm: the half height is where the cylinder ends
+    is_high = profile > 0.5 * np.median(profile[np.abs(z) < length_mm / 2 - 4])
+    assert np.ptp(z[is_high]) + 2 == pytest.approx(length_mm, abs=6)
+
+
+@pytest.mark.parametrize("name", ["m_plain.nii", "m_int16.nii.gz", "m_flip.nii.gz"])
+def test_shared_maps_in_other_variants(shared_cases, name) -> None:
+    folder = shared_cases / "events/nifti"
+    plain, other = (io.read_volume(folder / n, is_ours=False) for n in ("m_ok.nii.gz", name))
+    assert plain.grid == other.grid
+    # scaled integers: steps of 3e-7 per mm
+    np.testing.assert_allclose(other.array, plain.array, atol=3e-7)
+
+
+def test_shared_tables(shared_cases) -> None:
+    folder = shared_cases / "events/csv"
+    spaced, packed = (tables.read_lines(folder / n)[0] for n in ("l_space.csv", "l_base.csv.gz"))
+    np.testing.assert_array_equal(spaced, packed)
+    with pytest.raises(InputError, match="a column without a name"):
+        tables.read_lines(folder / "l_seventh.csv")

@@ -7,11 +7,13 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from tubepet import layout
 from tubepet.errors import InputError
 from tubepet.layout import Family
 from tubepet.logs import log
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
@@ -21,6 +23,10 @@ DENSE_PER_MM, HIGHEST_PER_MM = 0.03, 0.2
 MAX_COORDINATE_MM = 1e5
 MOST_OFF = 2.0  # ratio of distances from the middle, of singles and of crystals
 SMALLEST_OBJECT_MM = 0.5
+MOST_BACKGROUND = 1.1  # of the events
+# Events come from beside an object by blur and positron range, less than this.
+BESIDE_MM = 5.0
+MOST_MISSED, MOST_BESIDE = 0.1, 0.9
 AIR_PER_MM = 1e-4  # ten times air's attenuation at 511 keV, a hundredth of water's
 FAMILY_COUNTS = ("around", "columns", "rings")
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
@@ -169,6 +175,59 @@ def check_lengths(
             f"{name}: got places {reach_mm:.4g} mm from the middle, expected about the "
             f"{crystals_reach_mm:.4g} mm of the crystals of --scanner ({hint}?)"
         )
+
+
+def check_background(num_events: int, background_counts: float) -> None:
+    """Refuse a background above the events that it is a part of.
+
+    Estimates are off by a few per cent, and both numbers by their noise.
+    """
+    noise = 5 * float(np.sqrt(num_events + background_counts))
+    if background_counts > MOST_BACKGROUND * num_events + noise:
+        raise InputError(
+            f"background: got {background_counts:.0f} scattered and random events of "
+            f"{num_events} through the image, expected fewer than all: activity lies outside the "
+            "image or the attenuation map; enlarge the image (--shape; reconstruct.num_slices, "
+            "num_pixels) or shift the map"
+        )
+
+
+def check_meets(name: object, mu: Volume, lines: Lines, background_counts: float | None) -> None:
+    """Refuse a map that events miss: those beside the object can only be background.
+
+    Parameters
+    ----------
+    mu : Volume
+        Attenuation on its own grid, 1/mm; without any, nothing is checked.
+    lines : Lines
+        Through the image.
+    background_counts : float or None
+        Scatter and randoms on all lines through the image; None: not known, and only a map that
+        almost all events miss is refused.
+    """
+    if not (mu.array > AIR_PER_MM).any():
+        return
+    pads = [int(np.ceil(BESIDE_MM / size)) + 1 for size in mu.grid.voxel_mm]
+    far = np.pad(mu.array <= AIR_PER_MM, [(n, n) for n in pads], constant_values=True)
+    near = distance_transform_edt(far, sampling=mu.grid.voxel_mm) <= BESIDE_MM
+    oz, oy, ox = (
+        o - n * d for o, n, d in zip(mu.grid.origin_mm, pads, mu.grid.voxel_mm, strict=True)
+    )
+    grid = Grid(near.shape, mu.grid.voxel_mm, (oz, oy, ox))
+    met = Lines(grid, lines.points, lines.first, lines.second).forward(near.astype(np.float64)) > 0
+    missed, num = int((~met).sum()), len(lines)
+    few = "few" if background_counts is None else f"at most {background_counts:.0f} of background"
+    sentence = (
+        f"{name}: got {missed} of {num} events beside the object of the map, expected {few}: shift "
+        "the map to where the activity is (z, y, x in mm from the scanner's middle)"
+    )
+    if background_counts is None:
+        if missed > MOST_BESIDE * num:
+            raise InputError(sentence)
+        if missed > num / 2:
+            log.warning(sentence)
+    elif missed > background_counts + MOST_MISSED * num + 5 * np.sqrt(num + background_counts):
+        raise InputError(sentence)
 
 
 def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], grid: Grid) -> None:
