@@ -13,7 +13,7 @@ import os
 import re
 from pathlib import Path
 
-from tubepet.errors import InputError
+from tubepet.errors import InputError, check_regular
 
 RESULTS = "results"  # the folder of what rules make
 MARK = b"\nsha256 "
@@ -55,6 +55,7 @@ def beside(path: Path) -> Path:
 
 def check(path: str | os.PathLike[str]) -> None:
     """Raise `InputError` if the file has a seal that does not fit its content."""
+    check_regular(path)
     path = Path(path)
     if path.suffix in (".npy", ".root"):
         num_bytes = path.stat().st_size - NUM_TRAILER

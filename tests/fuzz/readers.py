@@ -353,7 +353,7 @@ READERS = {
     "dicom": Reader("a.dcm", _dicom, _read_dicom),
     "dicom_enhanced": Reader("a.dcm", _enhanced, _read_enhanced),
     "root": Reader("c.root", _root, lambda p: coincidences.read_coincidences(p, SCANNER)),
-    "root_gate": Reader("c.root", _root, lambda p: gate.read_gate(p, RING.points_mm)),
+    "root_gate": Reader("c.root", _root, lambda p: gate.read_gate(p, RING)),
     "castor_header": Reader(
         "c.cdh", _castor, lambda p: (castor.read_facts(p), castor.read_castor(p, len(RING)))
     ),

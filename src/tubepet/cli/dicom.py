@@ -61,7 +61,7 @@ def dicom(
     Patient and study stand for component and inspection, as in DICONDE (ASTM E2339).
     """
     is_folder = dicom_pet.is_folder(output)
-    image = io.read_volume(image_path)
+    image = io.read_volume(image_path, is_ours=False)
     if not image.note.startswith("Bq/mm3"):
         raise InputError(f"{image_path}: got unit {image.note or 'none'!r}, expected Bq/mm3")
     if output.exists():

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
+from tubepet.bounds import read_yaml
 from tubepet.errors import InputError
 
 GB = 1e9
@@ -154,7 +154,7 @@ def examine(config: dict[str, Any]) -> list[Finding]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(config_path: Path, as_json: bool) -> None:
     """Say what is installed and what each absence means; exit code 1 if nothing can run."""
-    config = yaml.safe_load(config_path.read_text()) if config_path.is_file() else {}
+    config = read_yaml(config_path) if config_path.is_file() else {}
     if not isinstance(config, dict):
         raise InputError(f"{config_path}: expected sections of keys")
     findings = examine(config)

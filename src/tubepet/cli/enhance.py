@@ -8,6 +8,7 @@ import click
 
 import tubepet
 from tubepet import io
+from tubepet.cli.ranges import Number
 from tubepet.cli.reconstruct import read_scanner
 from tubepet.errors import InputError, shown
 from tubepet.formats import dicom_pet
@@ -26,7 +27,7 @@ def read_image(path: Path) -> tuple[Volume, dict[str, Any]]:
         return dicom_pet.read_image(path)
     sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
     settings = io.read_json(sidecar) if sidecar.is_file() else {}
-    return io.read_volume(path), settings if isinstance(settings, dict) else {}
+    return io.read_volume(path, is_ours=False), settings if isinstance(settings, dict) else {}
 
 
 def _origin(
@@ -62,7 +63,7 @@ def _origin(
 )
 @click.option(
     "--duration-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Length of the acquisition of IMAGE, s. Default: what is written with the image.",
 )
 @click.option("--family", type=click.Choice(FAMILIES), help="Of the part.")

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import tubepet
 from tubepet import io
+from tubepet.cli.ranges import Number
 from tubepet.errors import InputError, reading, shown
 from tubepet.formats import dicom_pet
 from tubepet.plan.models import MODELS
@@ -105,11 +106,11 @@ def _card(path: Path) -> str:
     "--family", help="Family of the tubes (models that can be asked). Default: as trained."
 )
 @click.option("--defect", help="Defect class, or none (models that can be asked).")
-@click.option("--size-mm", type=float, help="Size of the defect; needs --defect.")
-@click.option("--z-mm", type=float, help="Place of the defect along the tube; needs --defect.")
+@click.option("--size-mm", type=Number(), help="Size of the defect; needs --defect.")
+@click.option("--z-mm", type=Number(), help="Place of the defect along the tube; needs --defect.")
 @click.option(
     "--angle-deg",
-    type=float,
+    type=Number(),
     help="Place of the defect around the tube, from its long side, bend or shift; needs --defect.",
 )
 @click.option(

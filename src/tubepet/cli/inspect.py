@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import pandas as pd
-import yaml
 
 from tubepet import io
+from tubepet.bounds import read_yaml
+from tubepet.cli.ranges import Number
 from tubepet.cli.reconstruct import read_scanner
-from tubepet.cli.settings import Finite
 from tubepet.errors import InputError
 from tubepet.formats import dicom_pet
 from tubepet.formats import facts as said
@@ -62,7 +62,7 @@ SEARCH_OPTIONS = (
     ),
     click.option(
         "--false-call-rate",
-        type=click.FloatRange(min=1e-6, max=0.5),
+        type=Number(min=1e-6, max=0.5),
         default=0.01,
         show_default=True,
         help="Share of clean parts that may be called.",
@@ -105,7 +105,7 @@ def read_search(
 def _ranges_of_config(path: Path) -> dict[str, list[float]]:
     from tubepet.inspect import setup
 
-    phantom = yaml.safe_load(path.read_text(encoding="utf-8")).get("phantom")
+    phantom = read_yaml(path).get("phantom")
     if not isinstance(phantom, dict) or "defect_size_mm" not in phantom:
         return setup.RANGES_MM
     return setup.checked_ranges(f"{path}: phantom.defect_size_mm", phantom["defect_size_mm"])
@@ -120,7 +120,7 @@ def _ranges_of_config(path: Path) -> dict[str, list[float]]:
 @click.option(
     "--duration-s",
     "--duration",
-    type=Finite(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Length of the acquisition, s. Default: as the file says (CASToR, PETSIRD), else 1.",
 )
 @click.option(

@@ -6,16 +6,17 @@ from typing import Any
 
 import click
 import numpy as np
-import yaml
+from click.core import ParameterSource
 from numpy.typing import NDArray
 
-from tubepet import io
+from tubepet import bounds, io
 from tubepet.cli import settings as chosen
-from tubepet.cli.settings import Finite
+from tubepet.cli.ranges import Number
 from tubepet.errors import InputError
-from tubepet.formats import castor, castor_scanner, dicom_pet, gate, petsird, tables
+from tubepet.formats import castor, castor_scanner, content, dicom_pet, gate, petsird, tables
 from tubepet.formats import facts as said
 from tubepet.formats.facts import Facts
+from tubepet.formats.placing import nearest
 from tubepet.logs import log
 from tubepet.reconstruct import frames, image
 from tubepet.reconstruct.acquisition import any_scanner, model_acquisition
@@ -24,11 +25,11 @@ from tubepet.reconstruct.problem import Efficiency, Instrument, Measurement, Set
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.read import read_kernel
-from tubepet.reconstruct.scanner import checks, crystals, fingerprint
+from tubepet.reconstruct.scanner import checks, coverage, crystals, fingerprint
 from tubepet.reconstruct.scanner.crystals import Crystals
-from tubepet.simulate.coincidences import DELAYED_TREE
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
+MOST_CHECKED = 40_000  # ends of lines that are compared with the crystals
 SETTINGS = (
     "num_iterations", "num_subsets", "algorithm", "prior_strength", "stopping", "filter_fwhm_mm",
     "tof", "backend",
@@ -41,8 +42,10 @@ class Request:
 
     Attributes
     ----------
-    duration_s, half_life_s : float or None
-        None: not given; `timed` asks the file.
+    duration_s : float or None
+        None: not given; `timing` asks the file.
+    is_shape_given : bool
+        Whether the shape was an option; else the image may grow to where the events are.
     """
 
     events_path: Path
@@ -56,12 +59,13 @@ class Request:
     output: Path
     force: bool
     duration_s: float | None
-    half_life_s: float | None
+    half_life_s: float
     start_s: float | None
     stop_s: float | None
     frame_s: float | None
     seed: int
     grid: Grid
+    is_shape_given: bool
     settings: Settings
 
     @property
@@ -116,14 +120,14 @@ def timing(asked: Request, facts: Facts) -> Timing:
     is_known = (asked.duration_s or facts.duration_s) is not None
     if not asked.has_frames:
         return Timing(duration_s, is_known, 0.0, [])
-    half_life_s = said.half_life_s(name, facts, asked.half_life_s, frames.F18_HALF_LIFE_S)
+    said.compare_half_life(name, facts, asked.half_life_s)
     start_s, stop_s = asked.start_s or 0.0, asked.stop_s or duration_s
     frame_s = asked.frame_s or stop_s - start_s
     frames_s = frames.intervals(start_s, stop_s, frame_s, duration_s)
-    return Timing(duration_s, is_known, half_life_s, frames_s)
+    return Timing(duration_s, is_known, asked.half_life_s, frames_s)
 
 
-def request(options: dict[str, Any]) -> Request:
+def request(options: dict[str, Any], is_shape_given: bool) -> Request:
     """Put the options of the command line together, and what the config says beside them."""
     rest = dict(options)
     config = chosen.of_config(rest["scanner_path"])
@@ -134,7 +138,7 @@ def request(options: dict[str, Any]) -> Request:
     )
     grid = Grid.centred(rest.pop("shape"), rest.pop("voxel_mm"))
     more = {"seed": config["seed"], "background": config["background"]}
-    return Request(settings=settings, grid=grid, **more, **rest)
+    return Request(settings=settings, grid=grid, is_shape_given=is_shape_given, **more, **rest)
 
 
 def _kernel(
@@ -148,7 +152,7 @@ def _kernel(
     if psf_mm is not None:
         return blur.gaussian(psf_mm)
     fwhm_mm = config["psf_fwhm_mm"]
-    if scanner_path is not None and scanner_path.suffix in chosen.CONFIGS:
+    if scanner_path is not None and chosen.is_config(scanner_path):
         if config["psf"] != "gaussian":
             log.warning(
                 "reconstruct.psf: %s needs --resolution: a Gaussian of %g mm is used",
@@ -161,12 +165,12 @@ def read_scanner(path: Path) -> Scanner | Crystals:
     """Read a config (YAML with a section `scanner`), a crystal table or a scanner of CASToR."""
     if castor_scanner.is_scanner(path):
         return castor_scanner.read_scanner(path)
-    if path.suffix not in chosen.CONFIGS:
+    if tables.is_crystals(path):
         return tables.read_crystals(path)
+    config = bounds.read_yaml(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        scanner = Scanner(**content.get("scanner", content))
-    except (yaml.YAMLError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        scanner = Scanner(**config.get("scanner", config))
+    except (ValueError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected a section scanner, got: {reason}") from error
     checks.check_scanner(path, scanner)
@@ -178,7 +182,7 @@ def read_mu(path: Path | None, grid: Grid) -> Volume:
     if path is None:
         # not 0, which would mean that there is no object: 1e-9 per mm attenuates nothing
         return Volume(np.full(grid.shape, 1e-9, np.float32), grid)
-    return io.read_volume(path)
+    return io.read_volume(path, is_ours=False)
 
 
 def read_events(path: Path, ring: Crystals) -> Listmode:
@@ -186,9 +190,9 @@ def read_events(path: Path, ring: Crystals) -> Listmode:
 
     For PETSIRD see `petsird.read_petsird`.
     """
-    if castor.is_header(path):
+    if content.kind_of(path) == "castor":
         return castor.read_castor(path, len(ring))
-    return gate.read_gate(path, ring.points_mm)
+    return gate.read_gate(path, ring)
 
 
 def _config_images(
@@ -200,9 +204,9 @@ def _config_images(
     if asked.resolution is not None:
         read_kernel(asked.resolution, scanner)  # of this scanner
     if asked.calibration is not None:
-        content = io.read_json(asked.calibration)
-        fingerprint.check_calibration(str(asked.calibration), content, scanner)
-        efficiency = efficiency_of(content, scanner)
+        calibration = io.read_json(asked.calibration)
+        fingerprint.check_calibration(str(asked.calibration), calibration, scanner)
+        efficiency = efficiency_of(calibration, scanner)
     plain = sensitivity.geometric_sensitivity(scanner, asked.grid, efficiency).astype(np.float32)
     instrument = Instrument(scanner, efficiency, Volume(plain, asked.grid))
     if not times.frames_s:
@@ -219,6 +223,7 @@ def _table_images(
 ) -> list[Volume]:  # fmt: skip
     checks.check_ends(asked.events_path, lines.points, asked.grid)
     checks.check_attenuation("--mu", mu, lines.points, asked.grid)
+    checks.check_meets("--mu", mu, lines, None)
     counts = sensitivity.of_pairs(ring, asked.grid, mu, asked.num_pairs, asked.seed)
     seen = Volume(counts, asked.grid)
 
@@ -271,33 +276,35 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--duration-s",
-    type=Finite(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Length of the acquisition, s. Default: as the file says (CASToR, PETSIRD), else 1.",
 )
 @click.option(
     "--frame-s",
-    type=Finite(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Make an image of every so many seconds: a 4D NIfTI file, times in NAME.json.",
 )
 @click.option(
     "--start-s",
-    type=Finite(min=0),
+    type=Number(min=0),
     help="First second used. Default: 0.",
 )
 @click.option(
     "--stop-s",
-    type=Finite(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Last second used. Default: --duration-s.",
 )
 @click.option(
     "--half-life-s",
-    type=Finite(min=0),
-    help="With one of the last three options, activity is corrected for decay to the start of "
-    "the acquisition. Default: of the file's isotope, else F-18; 0: no decay (most simulations).",
+    type=Number(min=0),
+    default=0.0,
+    show_default=True,
+    help="With one of the last three options: corrects activity for decay to the start of the "
+    f"acquisition (F-18: {said.HALF_LIVES_S['F18']:g}). 0: no decay, as in most simulations.",
 )
 @click.option(
     "--voxel-mm",
-    type=Finite(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     nargs=3,
     default=(1.0, 0.5, 0.5),
     show_default=True,
@@ -309,7 +316,8 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     nargs=3,
     default=(32, 64, 64),
     show_default=True,
-    help="Number of voxels, z y x; the middle is the scanner's.",
+    help="Number of voxels, z y x; the middle is the scanner's. Where it is not given, more where "
+    "the events need it.",
 )
 @click.option(
     "--randoms",
@@ -327,7 +335,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--prior-strength",
-    type=Finite(min=0),
+    type=Number(min=0),
     default=0.1,
     show_default=True,
     help="Weight of the prior.",
@@ -369,13 +377,13 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--psf-mm",
-    type=Finite(min=0, max=1000),
+    type=Number(min=0, max=1000),
     help="Resolution (FWHM) in the model; 0: none. Default: the config's, else 2.1.",
 )
 @click.option(
     "--filter-mm",
     "filter_fwhm_mm",
-    type=Finite(min=0, max=1000),
+    type=Number(min=0, max=1000),
     default=1.5,
     show_default=True,
     help="Gaussian (FWHM) over the finished image; 0: none.",
@@ -397,7 +405,8 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--calibration); the settings go beside it as NAME.json.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing NIfTI image.")  # fmt: skip
-def reconstruct(**options: Any) -> None:
+@click.pass_context
+def reconstruct(ctx: click.Context, /, **options: Any) -> None:
     """Make an image from coincidences.
 
     EVENTS is a ROOT file of GATE 9 or 10 (tree Coincidences), a CASToR header (.cdh), a PETSIRD
@@ -406,7 +415,7 @@ def reconstruct(**options: Any) -> None:
     randoms are modelled or fitted (in a ring of equal crystals; else see --randoms); with a crystal
     table they stay in the image.
     """
-    asked = request(options)
+    asked = request(options, ctx.get_parameter_source("shape") is ParameterSource.COMMANDLINE)
     _check(asked)
     _write(asked, _images(asked))
 
@@ -428,13 +437,30 @@ def _check(asked: Request) -> None:
     if not asked.is_nifti and asked.has_frames:
         raise InputError("--output: got a folder (DICOM) with frames, expected NAME.nii.gz")
     if asked.randoms == "delayed" and (
-        asked.mu_path is None or asked.calibration is None or asked.events_path.suffix != ".root"
+        asked.mu_path is None
+        or asked.calibration is None
+        or content.kind_of(asked.events_path) != "root"
     ):
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
     is_modelled = asked.mu_path is not None and asked.calibration is not None
     if asked.settings.tof and (asked.randoms == "fitted" or not is_modelled):
         raise InputError("--tof: expected --randoms delayed too, a background with times")
     checks.check_memory(asked.grid)
+
+
+def _covering(
+    asked: Request, starts_mm: NDArray[np.float64], ends_mm: NDArray[np.float64]
+) -> Request:
+    """Enlarge the default image to where the events are; of a given one, say what it leaves out."""
+    extents = coverage.extents_mm(starts_mm, ends_mm)
+    grid = asked.grid
+    if not asked.is_shape_given:
+        grid = coverage.covering(grid, extents, np.concatenate([starts_mm, ends_mm]))
+        if grid != asked.grid:
+            log.info("the image is enlarged to where the events are: --shape %d %d %d", *grid.shape)
+            checks.check_memory(grid)
+    coverage.say_uncovered(grid, extents)
+    return replace(asked, grid=grid)
 
 
 def _check_any(path: Path, num_events: int) -> None:
@@ -449,24 +475,24 @@ def _is_delayed(asked: Request) -> bool:
     is_possible = (
         asked.mu_path is not None
         and asked.calibration is not None
-        and not castor.is_header(asked.events_path)
-        and DELAYED_TREE in gate.trees(asked.events_path)
+        and content.kind_of(asked.events_path) == "root"
+        and gate.has_delayed(asked.events_path)
     )
     if not is_possible:
         if asked.settings.tof:
             raise InputError("--tof: expected --randoms delayed too, a background with times")
         log.warning(
-            "reconstruct.background: modelled needs --mu, --calibration and the tree %s: scatter "
-            "and randoms are fitted",
-            DELAYED_TREE,
+            "reconstruct.background: modelled needs --mu, --calibration and delayed pairs (tree "
+            "Delayed): scatter and randoms are fitted"
         )
     return is_possible
 
 
 def _images(asked: Request) -> Made:
     """Read the files and make one image, or one of every frame."""
-    path, mu = asked.events_path, read_mu(asked.mu_path, asked.grid)
-    is_petsird, is_table = petsird.is_petsird(path), path.suffix in (".csv", ".parquet")
+    path = asked.events_path
+    kind = content.kind_of(path)
+    is_petsird, is_table = kind == "petsird", kind == "table"
     scanner: Scanner | Crystals
     facts = Facts()
     if is_petsird and asked.scanner_path is None:
@@ -475,7 +501,7 @@ def _images(asked: Request) -> Made:
         raise InputError("--scanner: expected one, but for PETSIRD files, which bring their own")
     else:
         scanner = read_scanner(asked.scanner_path)
-    if not (is_petsird or is_table) and castor.is_header(path):
+    if kind == "castor":
         facts = castor.read_facts(path)
     times = timing(asked, facts)
     if asked.calibration is not None and (is_table or not isinstance(scanner, Scanner)):
@@ -484,12 +510,11 @@ def _images(asked: Request) -> Made:
         raise InputError(f"--output: got a folder, for DICOM in Bq/ml, without {missing[0]}")
     ring = crystals.of_scanner(scanner) if isinstance(scanner, Scanner) else scanner
     if isinstance(scanner, Scanner) and not is_table:
-        measured = _measured(asked, times, facts, mu, ring)
-        randoms = "fitted" if measured.delayed is None else "delayed"
-        found = _config_images(asked, times, measured, scanner)
-        return Made(times, facts, scanner, randoms, found)
+        return _of_config(asked, times, facts, scanner)
     if is_table:
         pairs_mm, time_s = tables.read_lines(path)
+        some = io.evenly(np.arange(len(pairs_mm)), MOST_CHECKED // 2)
+        nearest(path, pairs_mm[some].reshape(-1, 3), ring, are_ends=True)
         points, first = pairs_mm.reshape(-1, 3), np.arange(0, 2 * len(pairs_mm), 2, dtype=np.int32)
         second = first + np.int32(1)
     else:
@@ -499,23 +524,25 @@ def _images(asked: Request) -> Made:
         time_s = events.time_s
     _check_any(path, len(first))
     frames.check_times(path, time_s, times.duration_s)
+    asked = _covering(asked, points[first], points[second])
+    mu = read_mu(asked.mu_path, asked.grid)
     lines = asked.settings.kind_of_lines(asked.grid, points, first, second, np.zeros(len(first)))
     found = _table_images(asked, times, lines, time_s, ring, mu)
     return Made(times, facts, scanner, "none", found)
 
 
-def _measured(
-    asked: Request, times: Timing, facts: Facts, mu: Volume, ring: Crystals
-) -> Measurement:
-    """Read the coincidences of a config scanner, and delayed pairs where they are used."""
-    path, delayed = asked.events_path, None
+def _of_config(asked: Request, times: Timing, facts: Facts, scanner: Scanner) -> Made:
+    """Read coincidences of a config scanner, delayed pairs where they are used; make images."""
+    path, ring = asked.events_path, crystals.of_scanner(scanner)
     events = read_events(path, ring)
     _check_any(path, len(events))
     frames.check_times(path, events.time_s, times.duration_s)
     said.check_pairs(path, facts, ring.points_mm[:, 2])
-    if _is_delayed(asked):
-        delayed = gate.read_gate(path, ring.points_mm, DELAYED_TREE)
-    return Measurement(events, mu, times.duration_s, delayed)
+    delayed = gate.read_gate(path, ring, is_delayed=True) if _is_delayed(asked) else None
+    asked = _covering(asked, *(ring.points_mm[ids] for ids in (events.crystal1, events.crystal2)))
+    measured = Measurement(events, read_mu(asked.mu_path, asked.grid), times.duration_s, delayed)
+    randoms = "fitted" if delayed is None else "delayed"
+    return Made(times, facts, scanner, randoms, _config_images(asked, times, measured, scanner))
 
 
 def _possible(events: Listmode, ring: Crystals) -> Listmode:
@@ -564,8 +591,9 @@ def _factor(asked: Request, facts: Facts) -> float:
 
 def _write(asked: Request, made: Made) -> None:
     """Write the images, and how they were made beside them."""
-    times, facts, scanner, grid = made.times, made.facts, made.scanner, asked.grid
+    times, facts, scanner = made.times, made.facts, made.scanner
     factor, unit = _factor(asked, facts), _unit(asked, made)
+    grid = made.images[0].grid
     words = {
         "events": asked.events_path.name, "scanner": fingerprint.scanner_hash(scanner),
         "unit": unit, "mu": asked.mu_path.name if asked.mu_path else None, "shape": grid.shape,

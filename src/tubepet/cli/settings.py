@@ -3,16 +3,15 @@
 What neither gives is the workflow's default (a test compares with the schema).
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
+from tubepet.bounds import read_yaml
 from tubepet.errors import InputError
+from tubepet.formats import castor_scanner, tables
 
-CONFIGS = (".yaml", ".yml")
 # Key of the config section `reconstruct`, and the option that it is the default of.
 OF_OPTION = {
     "num_iterations": "num_iterations", "num_subsets": "num_subsets", "algorithm": "algorithm",
@@ -32,15 +31,9 @@ RANGES: dict[str, tuple[float, float, float]] = {
 }  # fmt: skip
 
 
-class Finite(click.FloatRange):
-    """A range of numbers without NaN, which passes all comparisons, and infinity."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Return the number; see click."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
+def is_config(path: Path) -> bool:
+    """Whether a scanner is given as a config: it is neither CASToR's nor a table."""
+    return not (castor_scanner.is_scanner(path) or tables.is_crystals(path))
 
 
 def take_from_config(ctx: click.Context, _: click.Parameter, path: Path | None) -> Path | None:
@@ -88,12 +81,9 @@ def of_config(path: Path | None) -> dict[str, Any]:
 
 def _section(path: Path | None) -> dict[str, Any]:
     """Return the section `reconstruct` of a config, and its seed; nothing of other files."""
-    if path is None or path.suffix not in CONFIGS:
+    if path is None or not is_config(path):
         return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}  # the reader of the scanner says what is wrong
+    content = read_yaml(path)
     if not isinstance(content, dict):
         return {}
     section = content.get("reconstruct", {})

@@ -32,6 +32,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from tubepet.bounds import MAX_MM
 from tubepet.ct.deeplesion import MAX_SIDE_PIXELS
 from tubepet.errors import InputError
 
@@ -40,7 +41,6 @@ MAX_FILE_BYTES = 2**31  # a series in one file; 4000 frames of 512 x 512 pixels
 MAX_FRAMES = 16384
 MAX_TILT_DEG = 35.0  # gantries tilt by up to 30 degrees; coronal and sagittal are at 90
 MAX_OBLIQUITY = 0.05  # of direction cosines, from unit length and right angles: files round
-MAX_POSITION_MM = 1e5
 MAX_STRETCH = 8.0  # of a pixel, longer over shorter side
 NEEDED = (
     "SeriesInstanceUID", "StudyInstanceUID", "ImageOrientationPatient", "ImagePositionPatient",
@@ -329,9 +329,9 @@ def _slice(fields: Fields, frame: int, where: str | Path) -> Slice:
     if math.degrees(math.acos(min(1.0, abs(normal[2])))) > MAX_TILT_DEG:
         raise LeftOut("not axial")
     place_mm = _numbers(fields, "ImagePositionPatient", 3, where)
-    if max(map(abs, place_mm)) > MAX_POSITION_MM:
+    if max(map(abs, place_mm)) > MAX_MM:
         raise InputError(
-            f"{where}: ImagePositionPatient got {place_mm}, expected at most {MAX_POSITION_MM:g} mm"
+            f"{where}: ImagePositionPatient got {place_mm}, expected at most {MAX_MM:g} mm"
         )
     (slope,), (intercept,) = (
         _numbers(fields, name, 1, where) for name in ("RescaleSlope", "RescaleIntercept")

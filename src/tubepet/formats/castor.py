@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubepet import io
+from tubepet.bounds import MAX_MM, check_memory, read_text
 from tubepet.errors import InputError
-from tubepet.formats.bounds import MAX_MM, check_memory, check_regular, read_text
 from tubepet.formats.facts import Facts
 from tubepet.logs import log
 from tubepet.types import Listmode
@@ -63,16 +63,6 @@ KNOWN = {
 }  # fmt: skip
 LIST_MODES, PET = ("list", "listmode", "list-mode", "0"), ("pet", "0")
 NO_ISOTOPE = ("", "unknown")
-
-
-def is_header(path: Path) -> bool:
-    """Whether this is a header of CASToR, whatever its name."""
-    if path.suffix.lower() == ".cdh":
-        return True
-    check_regular(path)
-    with path.open("rb") as file:
-        start = file.read(4096)
-    return b"\0" not in start and b"data filename" in start.lower()
 
 
 def fields(path: str | Path) -> dict[str, str]:

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.errors import InputError
+from tubepet.bounds import MAX_CRYSTALS, MAX_MM, check_mm, check_num_crystals
+from tubepet.errors import InputError, check_regular
 from tubepet.formats import castor
-from tubepet.formats.bounds import MAX_CRYSTALS, MAX_MM, check_mm, check_num_crystals, check_regular
 from tubepet.logs import log
 from tubepet.reconstruct.scanner.crystals import Crystals
 

@@ -43,6 +43,7 @@ from pydicom.uid import (
 
 import tubepet
 from tubepet import io
+from tubepet.bounds import check_bytes
 from tubepet.errors import InputError, reading, shown
 from tubepet.types import Grid, Volume
 
@@ -361,11 +362,7 @@ class _Plane:
 
 def _uncompressed(path: Path) -> FileDataset:
     """Read a file whose pixels are as many bytes as its header says."""
-    if not path.is_file():  # a pipe would never end
-        raise InputError(f"{path}: expected a file")
-    size = path.stat().st_size
-    if size > io.MAX_VOLUME_BYTES:
-        raise InputError(f"{path}: got {size} bytes, expected at most {io.MAX_VOLUME_BYTES}")
+    check_bytes(path, io.MAX_VOLUME_BYTES)
     syntax = read_file_meta_info(path).get("TransferSyntaxUID")
     if syntax != ExplicitVRLittleEndian:  # a deflated file may unpack to anything
         raise InputError(f"{path}: got a transfer syntax {syntax}, expected an uncompressed file")

@@ -75,28 +75,28 @@ def check_pairs(name: str | Path, facts: Facts, z_mm: NDArray[np.float64]) -> No
         )
 
 
-def half_life_s(name: str | Path, facts: Facts, asked_s: float | None, default_s: float) -> float:
-    """Return the half-life for the correction of decay: as asked for, else of the file's isotope.
+def compare_half_life(name: str | Path, facts: Facts, asked_s: float) -> None:
+    """Say how the half-life that was asked for (0: no correction) fits the isotope of the file.
 
-    Raises
-    ------
-    InputError
-        If nothing was asked for and the isotope is none of `HALF_LIVES_S`.
+    An isotope alone corrects nothing: most files of simulations name one and have constant
+    activity, and many acquisitions are corrected elsewhere.
     """
-    said_s = HALF_LIVES_S.get(_symbol(facts.isotope)) if facts.isotope else default_s
-    if asked_s is None and said_s is None:
-        raise InputError(
-            f"{name}: isotope: got {facts.isotope!r:.40}, expected one of "
-            f"{', '.join(HALF_LIVES_S)} (or --half-life-s)"
-        )
-    if asked_s is None:
-        return said_s if said_s is not None else default_s
-    if facts.isotope and (said_s is None or abs(asked_s - said_s) > NEAR * said_s):
+    if not facts.isotope:
+        if asked_s == 0:
+            log.info("frames are not corrected for decay (--half-life-s)")
+        return
+    said_s = HALF_LIVES_S.get(_symbol(facts.isotope))
+    known = f"{said_s:g}" if said_s else "its half-life in s"
+    if asked_s == 0:
+        log.warning(
+            "%s says %.40r: frames are not corrected for its decay without --half-life-s %s",
+            name, facts.isotope, known,
+        )  # fmt: skip
+    elif said_s is None or abs(asked_s - said_s) > NEAR * said_s:
         log.warning(
             "--half-life-s: got %g s, but %s says %.40r: %g s are used",
             asked_s, name, facts.isotope, asked_s,
         )  # fmt: skip
-    return asked_s
 
 
 def _symbol(isotope: str) -> str:

@@ -25,9 +25,9 @@ from petsird import _binary
 from petsird._binary import CodedInputStream
 
 from tubepet import io
+from tubepet.bounds import check_mm, check_num_crystals, memory_bytes
 from tubepet.constants import MM_PER_NS
 from tubepet.errors import InputError, reading
-from tubepet.formats.bounds import check_mm, check_num_crystals, check_regular, memory_bytes
 from tubepet.formats.facts import Facts
 from tubepet.logs import log
 from tubepet.reconstruct.scanner.crystals import Crystals
@@ -37,7 +37,6 @@ TOF_BIN_MM = 1.0
 MAX_BLOCK_MS = 10  # events know their time by their block; longer blocks tell too little
 MS_PER_S = 1e3
 DEPTH_MM = 20.0  # of the boxes that are written; crystals have a face and no depth
-MAGIC = b"yardl"
 MEMORY_PER_BYTE = 100  # of a file, in the package's objects: 63 measured, of pairs
 MAX_VARINT_BYTES = 10  # of 64 bits
 MAX_TYPES, MAX_GROUPS = 20, 2000
@@ -101,15 +100,6 @@ def _read_bounded(self: Any, stream: Any, shape: tuple[int, ...]) -> Any:
 # petsird 0.12 believes every length
 _binary.CodedInputStream = BoundedStream
 _binary.NDArraySerializerBase._read_data = _read_bounded
-
-
-def is_petsird(path: Path) -> bool:
-    """Whether this is a binary PETSIRD file, whatever its name."""
-    if path.suffix.lower() == ".petsird":
-        return True
-    check_regular(path)
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
 
 
 @dataclass(frozen=True)
@@ -189,7 +179,6 @@ def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode, Facts]
         of its acquisition what is not modelled here.
     """
     path = Path(path)
-    check_regular(path)
     with reading(path, "a whole PETSIRD file"), path.open("rb") as file:
         with petsird.BinaryPETSIRDReader(file) as reader:
             scanner = reader.read_header().scanner

@@ -11,7 +11,7 @@ from tubepet import io
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.plan.outside import OWN_MAPS
-from tubepet.reconstruct import calibration
+from tubepet.reconstruct import calibration, frames
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.scanner import fingerprint
@@ -67,9 +67,11 @@ def read_acquisition(
     if scanner.has_electronics:
         instrument = _as_live(instrument, io.read_json(paths["stats"])["live_share"])
     events = read_coincidences(paths["coincidences"], scanner)
+    frames.check_times(paths["coincidences"], events.time_s, duration_s)
     is_modelled = background == "modelled"
     delayed = read_delayed(paths["coincidences"], scanner) if is_modelled else None
-    return Measurement(events, io.read_volume(paths["mu"]), duration_s, delayed), instrument
+    mu = io.read_volume(paths["mu"], is_ours=Path(paths["mu"]).name in OWN_MAPS.values())
+    return Measurement(events, mu, duration_s, delayed), instrument
 
 
 def image_note(paths: Mapping[str, str], attenuation: str) -> str:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.unit.formats.test_gate import GATE10, write
 
 from tubepet import io
 from tubepet.cli import main, settings
+from tubepet.errors import InputError
 from tubepet.formats import castor, petsird, tables
 from tubepet.formats.gate import read_gate
 from tubepet.formats.tables import LINE_COLUMNS
@@ -71,7 +73,7 @@ def test_equals_the_workflows_function(folder, tmp_path, scanner, grid) -> None:
     done = run(folder, "c.root", "s.yaml", tmp_path / "a.nii.gz")
     assert done.exit_code == 0, done.output
     image = io.read_volume(tmp_path / "a.nii.gz")
-    events: Listmode = read_gate(folder / "c.root", crystals.of_scanner(scanner).points_mm)
+    events: Listmode = read_gate(folder / "c.root", crystals.of_scanner(scanner))
     ones = np.ones((25, 10))
     plain = sensitivity.geometric_sensitivity(scanner, grid, ones).astype(np.float32)
     mu = Volume(np.full(grid.shape, 1e-9, np.float32), grid)
@@ -135,6 +137,13 @@ def test_frames_are_one_file_with_their_times(folder, tmp_path) -> None:
     done = run(folder, "l.csv", "s.csv", tmp_path / "g.nii.gz", *options)
     assert done.exit_code == 0, done.output
     one = io.read_volume(tmp_path / "g.nii.gz").array
+    # times as such correct nothing: the half life says that there is decay
+    options = [*options[:4], *options[6:]]
+    done = run(folder, "l.csv", "s.csv", tmp_path / "h.nii.gz", *options)
+    assert done.exit_code == 0, done.output
+    plain = io.read_volume(tmp_path / "h.nii.gz").array
+    np.testing.assert_allclose(plain, one * facts["decay_factors"][1], rtol=1e-5)  # float32
+    assert io.read_json(tmp_path / "h.json")["decay_factors"] == [1.0]
     assert one.sum() == pytest.approx(frames[1].sum(), rel=1e-3)  # times in CSV: 1e-12 s
 
 
@@ -149,6 +158,8 @@ def test_frames_are_one_file_with_their_times(folder, tmp_path) -> None:
             "expected 0 to the duration, 0.5 s",
         ),
         ("untimed.csv", ["--frame-s", "0.1"], "the events have no times"),
+        ("c.root", ["--duration-s", "0.5"], "expected 0 to the duration, 0.5 s (--duration-s"),
+        ("l.csv", ["--duration-s", "0.5"], "expected 0 to the duration, 0.5 s (--duration-s"),
     ],
 )
 def test_impossible_frames_are_one_sentence(folder, tmp_path, events, more, sentence) -> None:
@@ -246,7 +257,7 @@ def test_delayed_randoms_need_the_whole_model(folder, tmp_path) -> None:
 
 def test_petsird_brings_its_scanner(folder, tmp_path, scanner) -> None:
     ring = crystals.of_scanner(scanner)
-    events = read_gate(folder / "c.root", ring.points_mm)
+    events = read_gate(folder / "c.root", ring)
     nothing = Listmode(*(array[:0] for array in vars(events).values()))
     petsird.write_petsird(tmp_path / "e.petsird", ring, events, nothing, 1.0, 300.0)
     args = ["reconstruct", str(tmp_path / "e.petsird"), "-o", str(tmp_path / "p.nii.gz"), *GRID]
@@ -262,7 +273,7 @@ def test_petsird_brings_its_scanner(folder, tmp_path, scanner) -> None:
 
 def castor_of(folder, target: Path, scanner, duration_s: float, *lines: str) -> str:
     """Write a tenth of the events as CASToR's, with more lines in the header; return its path."""
-    events = read_gate(folder / "c.root", crystals.of_scanner(scanner).points_mm)
+    events = read_gate(folder / "c.root", crystals.of_scanner(scanner))
     some = events.at(np.arange(0, len(events), 10))
     castor.write_castor(target, some, "small", duration_s, 0.0)
     target.write_text(target.read_text() + "".join(f"{line}\n" for line in lines))
@@ -312,7 +323,7 @@ def test_the_rest_of_castors_header(folder, tmp_path, scanner, caplog) -> None:
 
 def test_pairs_that_were_not_recorded_are_not_expected(folder, tmp_path, scanner) -> None:
     """Events of at most two rings' difference, with a header that says so: the same activity."""
-    events = read_gate(folder / "c.root", crystals.of_scanner(scanner).points_mm)
+    events = read_gate(folder / "c.root", crystals.of_scanner(scanner))
     rings = events.crystal1 // scanner.num_columns - events.crystal2 // scanner.num_columns
     castor.write_castor(tmp_path / "e.cdh", events.at(np.abs(rings) <= 2), "small", 1.0, 0.0)
     text = (tmp_path / "e.cdh").read_text() + "Maximum axial difference mm: 8.5\n"
@@ -347,7 +358,7 @@ def test_a_table_of_castors_crystals(folder, tmp_path, scanner) -> None:
 def test_petsirds_blocks_and_efficiencies_are_used(folder, tmp_path, scanner) -> None:
     """A quarter of the columns counts a third, in the events and in the file: the same activity."""
     ring = crystals.of_scanner(scanner)
-    events = read_gate(folder / "c.root", ring.points_mm)
+    events = read_gate(folder / "c.root", ring)
     known = np.where(np.arange(len(ring)) % scanner.num_columns < 12, 1 / 3, 1.0)
     chance = known[events.crystal1] * known[events.crystal2]
     thinned = events.at(np.random.default_rng(0).uniform(size=len(events)) < chance)
@@ -503,3 +514,79 @@ def test_resolutions_that_cannot_be(folder, tmp_path, content, sentence) -> None
     assert done.exit_code == 2 and "r.json: " in done.output and sentence in done.output
     both = run(folder, "c.root", "s.yaml", tmp_path / "x.nii.gz", *options, "--psf-mm", "1")
     assert both.exit_code == 2 and "--psf-mm: got --resolution too" in both.output
+
+
+def long_events(folder: Path, scanner, length_mm: float) -> None:
+    """Write coincidences of a line source on the axis, seen by the ends of the bore too."""
+    rng = np.random.default_rng(6)
+    num, half = 20_000, scanner.num_columns // 2
+    ring1, ring2 = rng.integers(scanner.num_rings, size=(2, num))
+    middle_mm = (ring1 + ring2 - (scanner.num_rings - 1)) / 2 * scanner.axial_pitch_mm
+    inside = np.abs(middle_mm) <= length_mm / 2
+    column = rng.integers(half, size=num)
+    pairs = ring1 * scanner.num_columns + column, ring2 * scanner.num_columns + column + half
+    points = crystals.of_scanner(scanner).points_mm
+    times = rng.uniform(0, 1e9, num)[inside]
+    write(folder / "c.root", GATE10, *(points[ids[inside]] for ids in pairs), times, times)
+    fields = {**vars(scanner), "energy_window_kev": [350.0, 650.0]}
+    (folder / "s.yaml").write_text(yaml.safe_dump({"scanner": fields}))
+
+
+@pytest.fixture(scope="module")
+def long_scanner(scanner):
+    return replace(scanner, num_rings=30)
+
+
+def test_the_default_image_covers_the_events(long_scanner, tmp_path) -> None:
+    """80 mm of activity, an image of 32 mm: today all of it would be taken for background."""
+    long_events(tmp_path, long_scanner, 80.0)
+    args = ["reconstruct", str(tmp_path / "c.root"), "--scanner", str(tmp_path / "s.yaml")]
+    few = ["--iterations", "2", "--voxel-mm", "2", "1", "1"]
+    done = CliRunner().invoke(main, [*args, *few, "-o", str(tmp_path / "a.nii.gz")])
+    assert done.exit_code == 0, done.output
+    image = io.read_volume(tmp_path / "a.nii.gz")
+    z = image.grid.axes_mm()[0]
+    assert z[-1] > 40
+    profile = image.array.sum(axis=(1, 2))
+    # within the source it is even (few counts, ends of the bore); beyond there is nothing
+    assert profile[np.abs(z) < 36].min() > 0.4 * profile[np.abs(z) < 36].mean()
+    assert profile[np.abs(z) > 46].sum() < 0.02 * profile.sum()
+    assert io.read_json(tmp_path / "a.json")["shape"] == list(image.grid.shape)
+    given = ["--shape", "10", "32", "32", "-o", str(tmp_path / "b.nii.gz")]
+    done = CliRunner().invoke(main, [*args, *few, *given])
+    assert done.exit_code == 2 and "activity lies outside" in done.output
+    assert not (tmp_path / "b.nii.gz").exists()
+
+
+@pytest.mark.parametrize(("name", "length_mm"), [("short", 28.0), ("long", 80.0)])
+def test_shared_objects_short_and_long(shared_cases, root, tmp_path, name, length_mm) -> None:
+    """Uniform cylinders without background: the image is as long, and as strong everywhere."""
+    path = shared_cases / f"events/long_object/{name}.root"
+    args = [str(path), "--scanner", str(root / "config/config.yaml"), "--duration-s", "0.1"]
+    few = ["--iterations", "4", "--voxel-mm", "2", "1", "1", "-o", str(tmp_path / "a.nii.gz")]
+    done = CliRunner().invoke(main, ["reconstruct", *args, *few])
+    assert done.exit_code == 0, done.output
+    image = io.read_volume(tmp_path / "a.nii.gz")
+    z = image.grid.axes_mm()[0]
+    assert z[-1] + 1 >= length_mm / 2
+    profile = image.array.sum(axis=(1, 2))
+    # 5000 events with the ends blurred by 3 mm: the half height is where the cylinder ends
+    is_high = profile > 0.5 * np.median(profile[np.abs(z) < length_mm / 2 - 4])
+    assert np.ptp(z[is_high]) + 2 == pytest.approx(length_mm, abs=6)
+
+
+@pytest.mark.parametrize("name", ["m_plain.nii", "m_int16.nii.gz", "m_flip.nii.gz"])
+def test_shared_maps_in_other_variants(shared_cases, name) -> None:
+    folder = shared_cases / "events/nifti"
+    plain, other = (io.read_volume(folder / n, is_ours=False) for n in ("m_ok.nii.gz", name))
+    assert plain.grid == other.grid
+    # scaled integers: steps of 3e-7 per mm
+    np.testing.assert_allclose(other.array, plain.array, atol=3e-7)
+
+
+def test_shared_tables(shared_cases) -> None:
+    folder = shared_cases / "events/csv"
+    spaced, packed = (tables.read_lines(folder / n)[0] for n in ("l_space.csv", "l_base.csv.gz"))
+    np.testing.assert_array_equal(spaced, packed)
+    with pytest.raises(InputError, match="a column without a name"):
+        tables.read_lines(folder / "l_seventh.csv")

@@ -35,6 +35,10 @@ class Crystals:
         The efficiency of each leg of a pair is exp(`angle_features` @ these) times as large.
     readouts_mm : float64 array, shape (0, 2) or (n, 2)
         Where singles are said to be (x, y), for the least distance of a coincidence.
+    sizes_mm : float64 array, shape (0, 3) or (n, 3)
+        Depth, width (across the axis) and height, if they are known.
+    behind_mm : float64 array, shape (0,) or (n,)
+        How far the end points lie behind the front faces.
     least_distance_mm : float
         Pairs whose readouts are nearer to each other are no coincidences.
     most_axial_mm : float
@@ -51,6 +55,8 @@ class Crystals:
     efficiency: NDArray[np.float64]
     angle_terms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     readouts_mm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    sizes_mm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    behind_mm: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     least_distance_mm: float = 0.0
     most_axial_mm: float = math.inf
     groups: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -68,7 +74,8 @@ def of_scanner(scanner: Scanner) -> Crystals:
     depths_mm = np.array([geometry.mean_interaction_depth_mm(d) for d in sizes_mm[:, 0]])
     return Crystals(
         found.points_mm(depths_mm), -found.outwards, sizes_mm[:, 1] * sizes_mm[:, 2], is_alive,
-        readouts_mm=found.centres_mm[:, :2], least_distance_mm=scanner.min_transaxial_distance_mm,
+        readouts_mm=found.centres_mm[:, :2], sizes_mm=sizes_mm, behind_mm=depths_mm,
+        least_distance_mm=scanner.min_transaxial_distance_mm,
     )  # fmt: skip
 
 
