@@ -33,7 +33,7 @@ smoke: install ## the whole chain at toy size, in results_smoke/ (about four min
 	@mkdir -p results_smoke
 	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml
 
-status: install ## what is done, running and missing
+status: install ## what is done, running, outdated and missing
 	@$(BIN)/tubepet status
 
 test: install ## all tests

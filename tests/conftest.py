@@ -13,6 +13,7 @@ pytest_plugins = ["tests.browser.fixtures"]
 settings.register_profile("tubepet", deadline=None, derandomize=True)
 settings.load_profile("tubepet")
 
+SHARED_CASES = ROOT.parent / "shared" / "cases"
 SHARED_CT = ROOT.parent / "shared" / "data" / "ct"
 
 
@@ -25,6 +26,14 @@ def pytest_report_header() -> list[str]:
 def root() -> Path:
     """Return the repository root."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """Folder of small inputs that once were misread, beside the repository."""
+    if not SHARED_CASES.is_dir():
+        pytest.skip("no ../shared/cases")
+    return SHARED_CASES
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,8 @@ SMOKE_FORM = (
 FILES = {
     "coincidences.root": "results/simulate/tube_0001/coincidences.root",
     "calibration.json": "results/reconstruct/calibration.json",
+    "resolution.json": "results/reconstruct/resolution.json",
+    "mu.nii.gz": "results/phantom/tube_0001/mu.nii.gz",
 }
 KEPT = ("results", "lines.csv", "crystals.csv")  # from page to page; the rest is cleaned away
 

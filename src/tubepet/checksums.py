@@ -13,8 +13,9 @@ import os
 import re
 from pathlib import Path
 
-from tubepet.errors import InputError
+from tubepet.errors import InputError, check_regular
 
+RESULTS = "results"  # the folder of what rules make
 MARK = b"\nsha256 "
 NUM_TRAILER = len(MARK) + 64 + 1
 JSON_END = b"\n}\n"
@@ -54,6 +55,7 @@ def beside(path: Path) -> Path:
 
 def check(path: str | os.PathLike[str]) -> None:
     """Raise `InputError` if the file has a seal that does not fit its content."""
+    check_regular(path)
     path = Path(path)
     if path.suffix in (".npy", ".root"):
         num_bytes = path.stat().st_size - NUM_TRAILER
@@ -93,14 +95,20 @@ def check(path: str | os.PathLike[str]) -> None:
 
 def _compare(path: Path, got: str, expected: str) -> None:
     if got != expected:
+        todo = remedy(path)
         raise InputError(
-            f"{path}: got a damaged file, its content does not fit the SHA-256 written with it "
-            f"({remedy(path)})"
+            f"{path}: got a damaged file, its content does not fit the SHA-256 written with it"
+            + f" ({todo})" * bool(todo)
         )
 
 
 def remedy(path: Path) -> str:
-    """Say what to delete so that a damaged file is made again: not a link to a cache, its entry."""
+    """Say what to delete so that a damaged file is made again: not a link to a cache, its entry.
+
+    "" for a file that no rule makes: outside of a folder `results`.
+    """
+    if RESULTS not in path.absolute().parts:
+        return ""
     if path.is_symlink():
         return f"it comes from a cache: delete {path.resolve()} to have it made again"
     return "delete it to have it made again"

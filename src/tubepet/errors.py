@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -12,13 +13,29 @@ class InputError(ValueError):
     `tubepet.logs.start_log` prints it alone; the traceback goes to the log file.
     """
 
+    def __init__(self, sentence: str) -> None:
+        super().__init__(shown(sentence))
+
+
+def shown(text: str) -> str:
+    """Return a text as it may be printed: names in files can hold what steers a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse pipes and devices, which may never end."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path}: expected a regular file, got a pipe, a device or a folder")
+
 
 @contextmanager
 def reading(path: str | os.PathLike[str], kind: str, remedy: str = "") -> Iterator[None]:
     """Turn whatever a library raises on damaged or hostile bytes into an `InputError`.
 
     Libraries raise many kinds of errors there, and not always those of their documentation. That
-    a file is missing or may not be read is said as it is.
+    a file is missing or may not be read is said as it is. Pipes and devices are not opened.
 
     Parameters
     ----------
@@ -29,6 +46,7 @@ def reading(path: str | os.PathLike[str], kind: str, remedy: str = "") -> Iterat
     remedy : str
         What to do about it, if that is known.
     """
+    check_regular(path)
     try:
         yield
     except (InputError, FileNotFoundError, PermissionError):

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
 from tubepet import checksums
+from tubepet.bounds import MAX_JSON_BYTES, check_bytes
 from tubepet.errors import InputError, reading
 from tubepet.types import Grid, Volume
 
@@ -33,7 +35,12 @@ PathLike = str | os.PathLike[str]
 MAX_VOLUME_BYTES = 1 << 32  # read into memory; images of the paper's size have 0.1 GB
 MAX_HEADER_BYTES = 1 << 26  # with extensions
 FULL_BYTES = 1 << 16  # with less room than this left, a failed write is taken for a full disk
+MAX_METAIMAGE_HEADER = 1 << 16
 PIECE_BYTES = 1 << 25  # of a mapped array read at once
+GZIP = b"\x1f\x8b"
+NOTE = "ITK_FileNotes"
+NIFTI_LITTLE = (b"\x5c\x01\0\0", b"\x1c\x02\0\0")  # 348 and 540, lowest byte first
+NIFTI_FLOATS = ("16", "64")  # float32, float64: whole pieces of a stream hold whole numbers
 
 
 @contextmanager
@@ -49,6 +56,7 @@ def atomic(path: PathLike) -> Iterator[Path]:
         try:
             yield part
             checksums.seal(part)
+            part.chmod(_usual_mode(Path(folder)))
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
         except Exception as error:
@@ -56,6 +64,13 @@ def atomic(path: PathLike) -> Iterator[Path]:
         if checksums.beside(part).is_file():  # first: a table without its sum would pass unseen
             checksums.beside(part).replace(checksums.beside(target))
         part.replace(target)
+
+
+def _usual_mode(folder: Path) -> int:
+    """Return the mode of new files here: some libraries make files that nobody else may read."""
+    usual = folder / ".usual"
+    usual.touch()
+    return usual.stat().st_mode
 
 
 def _named(error: Exception, target: Path) -> Exception:
@@ -76,6 +91,7 @@ def write_json(path: PathLike, data: Any) -> None:
 
 def read_json(path: PathLike) -> Any:
     """Read a JSON file; `InputError` if it is not one."""
+    check_bytes(path, MAX_JSON_BYTES)
     with reading(path, "JSON"):
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     checksums.check(path)
@@ -111,48 +127,128 @@ def _as_image(volume: Volume) -> sitk.Image:
 def _write_nifti(path: PathLike, image: sitk.Image, note: str, num_bytes: int) -> None:
     if len(note) > 79:
         raise ValueError(f"{path}: note has {len(note)} characters, NIfTI holds 79")
-    image.SetMetaData("ITK_FileNotes", note)
+    image.SetMetaData(NOTE, note)
     with atomic(path) as part:
-        sitk.WriteImage(image, str(part))
+        sitk.WriteImage(image, _utf8(part))
         if _num_bytes_inside(part) <= num_bytes:  # on a full disk ITK says nothing
             raise RuntimeError(f"{path}: the volume was not written whole")
 
 
-def _num_bytes_inside(path: PathLike, limit: float = math.inf) -> int:
-    """Unpack a gzip stream to its end, checking its CRC (ITK reads a cut one without a word).
+def _utf8(path: PathLike) -> str:
+    """Return a name for ITK, which ends the process at one that is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path}: expected a name in UTF-8") from error
+    return str(path)
 
-    It goes no further than `limit`: a small file can unpack to anything.
-    """
+
+def _num_bytes_inside(path: PathLike) -> int:
+    """Unpack a gzip stream to its end, checking its CRC."""
     num_bytes = 0
     with gzip.open(path) as stream:
-        while num_bytes <= limit and (piece := stream.read(1 << 20)):
+        while piece := stream.read(1 << 20):
             num_bytes += len(piece)
     return num_bytes
 
 
-def read_volume(path: PathLike) -> Volume:
-    """Read a NIfTI volume; `InputError` if it is damaged, too large, or its axes are rotated."""
-    with reading(path, "a NIfTI volume", checksums.remedy(Path(path))):
+def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
+    """Read a NIfTI volume (packed or not) or a MetaImage; axes are turned to x, y, z.
+
+    What a file is, its first bytes say, not its name. Integers with a slope become numbers.
+
+    Parameters
+    ----------
+    is_ours : bool
+        Whether the workflow wrote the file, so that a damaged one can be made again.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, too large, no 3D volume, holds NaN, or its axes are oblique.
+    """
+    remedy = checksums.remedy(Path(path)) if is_ours else ""
+    with reading(path, "a NIfTI volume or a MetaImage", remedy), _readable(path, remedy) as name:
         reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
+        reader.SetFileName(_utf8(name))
         reader.ReadImageInformation()
         wanted = math.prod(reader.GetSize()) * _voxel_bytes(reader)
         if wanted > MAX_VOLUME_BYTES:
             raise InputError(f"{path}: got {wanted} bytes, expected at most {MAX_VOLUME_BYTES}")
-        num_bytes = _num_bytes_inside(path, wanted + MAX_HEADER_BYTES)
-        if not wanted < num_bytes <= wanted + MAX_HEADER_BYTES:  # ITK would make up what is cut off
-            raise InputError(
-                f"{path}: got {num_bytes} bytes unpacked, expected a header and {wanted} of voxels"
-            )
+        if reader.HasMetaDataKey("bitpix"):
+            _check_nifti(path, reader)
         image = reader.Execute()
+        if any(n > 1 for n in image.GetSize()[3:]) or image.GetDimension() < 3:
+            raise InputError(f"{path}: got the size {image.GetSize()}, expected a 3D volume")
+        for axis in range(image.GetDimension() - 1, 2, -1):
+            image = image[(slice(None),) * axis + (0,)]
+        note = reader.GetMetaData(NOTE) if reader.HasMetaDataKey(NOTE) else ""
+        image = sitk.DICOMOrient(image, "LPS")
         array = sitk.GetArrayFromImage(image)
-        note = image.GetMetaData("ITK_FileNotes") if image.HasMetaDataKey("ITK_FileNotes") else ""
-    if array.ndim != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel()):
-        raise InputError(f"{path}: expected a 3D volume with axes along x, y, z")
+    if array.ndim != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-4):
+        raise InputError(f"{path}: got oblique axes or colours, expected a 3D volume along x, y, z")
     z, y, x = (round(v, 6) for v in reversed(image.GetSpacing()))  # NIfTI holds float32
     oz, oy, ox = (round(v, 6) for v in reversed(image.GetOrigin()))
     nz, ny, nx = array.shape
     return Volume(array, Grid((nz, ny, nx), (z, y, x), (oz, oy, ox)), note.rstrip("\0 "))
+
+
+@contextmanager
+def _unpacked(path: PathLike) -> Iterator[tuple[gzip.GzipFile | BufferedReader, bool]]:
+    """Open a file, through gzip if its first bytes say so; yield whether they do, too."""
+    with Path(path).open("rb") as file:
+        is_packed = file.read(2) == GZIP
+    with gzip.open(path) if is_packed else Path(path).open("rb") as stream:
+        yield stream, is_packed
+
+
+@contextmanager
+def _readable(path: PathLike, remedy: str) -> Iterator[Path]:
+    """Yield a name under which ITK, which goes by suffixes, reads a file as what it is."""
+    whole = Path(path)
+    with _unpacked(whole) as (stream, is_packed):
+        head = stream.read(MAX_METAIMAGE_HEADER)
+    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+        with tempfile.TemporaryDirectory() as folder:
+            name = Path(folder) / ("volume.nii.gz" if is_packed else "volume.nii")
+            name.symlink_to(whole.resolve())
+            yield name
+    elif whole.suffix.lower() in (".mhd", ".mha") and b"ElementDataFile" in head:
+        data = head.split(b"ElementDataFile")[1].split(b"\n")[0].strip(b" =\t\r").decode()
+        if data != "LOCAL" and (Path(data).name != data or (whole.parent / data).is_symlink()):
+            raise InputError(f"{path}: got the data file {data!r}, expected one beside its header")
+        yield whole
+    else:
+        raise InputError(
+            f"{path}: expected a NIfTI volume or a MetaImage header (.mhd, .mha), got another file"
+            + f"; {remedy}" * bool(remedy)
+        )
+
+
+def _check_nifti(path: PathLike, reader: sitk.ImageFileReader) -> None:
+    """Refuse a NIfTI file that is cut (ITK makes up what is missing) or holds NaN (it reads 0).
+
+    A packed one is read to its end, which checks its CRC, but no further than it should go: a small
+    file can unpack to anything.
+    """
+    size, start = int(reader.GetMetaData("bitpix")) // 8, int(reader.GetMetaData("vox_offset"))
+    is_float = reader.GetMetaData("datatype") in NIFTI_FLOATS
+    wanted, num_bytes = math.prod(reader.GetSize()) * size, 0
+    if not 0 <= start <= MAX_HEADER_BYTES:
+        raise ValueError(f"voxels from byte {start}")
+    with _unpacked(path) as (stream, _):
+        head = stream.read(start)
+        order = "<" if head[:4] in NIFTI_LITTLE else ">"
+        while num_bytes <= wanted + MAX_HEADER_BYTES and (piece := stream.read(1 << 20)):
+            inside = piece[: max(wanted - num_bytes, 0)]
+            num_bytes += len(piece)
+            if not is_float:
+                continue
+            values = np.frombuffer(inside[: len(inside) // size * size], f"{order}f{size}")
+            if not np.isfinite(values).all():
+                raise InputError(f"{path}: got NaN or infinite values, expected numbers")
+    if not wanted <= num_bytes <= wanted + MAX_HEADER_BYTES:
+        raise ValueError(f"{num_bytes} bytes of voxels, {wanted} in its header")
 
 
 def _voxel_bytes(reader: sitk.ImageFileReader) -> int:

@@ -204,6 +204,8 @@ def _read_efficiencies(path: Path, kept: Array) -> None:
     names = set(rows[0]) if rows else set()
     if not {"crystal", "efficiency"} <= names:
         raise InputError(f"{path}: expected rows with the columns crystal and efficiency")
+    if any(None in row for row in rows):
+        raise InputError(f"{path}: got values without a name, expected a name for every column")
     seen = set()
     for row in rows:
         try:

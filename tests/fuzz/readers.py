@@ -6,6 +6,7 @@ A reader may raise `InputError`, and nothing else. The files are made by the pro
 import gzip
 import io as streams
 import json
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,12 +17,15 @@ from unittest import mock
 
 import numpy as np
 import pandas as pd
+import pydicom
+import SimpleITK as sitk
 import torch
 import uproot
 import yaml
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
 
 from tubepet import checksums, io
@@ -29,7 +33,7 @@ from tubepet.cli.reconstruct import read_scanner
 from tubepet.ct import deeplesion, dicom
 from tubepet.enhance import trained as enhancer
 from tubepet.enhance.network import Enhancer
-from tubepet.formats import castor, dicom_pet, gate, petsird, tables
+from tubepet.formats import castor, castor_scanner, dicom_pet, gate, petsird, tables
 from tubepet.generate import trained
 from tubepet.generate.models import catalogue
 from tubepet.inspect import part_file
@@ -123,6 +127,39 @@ def _read_dicom(path: Path) -> None:
     dicom.read_hu(path)
 
 
+def _enhanced(folder: Path) -> None:
+    """Frames of one file, coded as ITK codes them."""
+    _dicom(folder)
+    data = pydicom.dcmread(folder / "a.dcm")
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    writer.SetFileName(str(folder / "a.dcm"))
+    writer.Execute(sitk.GetImageFromArray(np.arange(16, dtype=np.uint16).reshape(4, 4)))
+    coded = pydicom.dcmread(folder / "a.dcm")
+    frame = get_frame(coded.PixelData, 0, number_of_frames=1)
+    data.file_meta.TransferSyntaxUID = coded.file_meta.TransferSyntaxUID
+    data.PixelData, data.NumberOfFrames = encapsulate([frame, frame]), 2
+    data["PixelData"].is_undefined_length = True
+    groups = []
+    for z_mm in (0, 5):
+        group, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, z_mm]
+        group.PlanePositionSequence = [place]
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = groups
+    data.save_as(folder / "a.dcm")
+    _read_enhanced(folder / "a.dcm")  # starts the decoder: while a file is read, none may start
+
+
+def _read_enhanced(path: Path) -> None:
+    with mock.patch.object(tempfile, "tempdir", str(path.parent)):  # where it may write
+        for frame in dicom.index_slices(path.parent)[0]["frame"]:
+            dicom.read_hu(path, frame)
+
+
 def _root(folder: Path) -> None:
     radius_mm = SCANNER.inner_radius_mm + SCANNER.crystal_depth_mm / 2
     points = RING.points_mm / np.linalg.norm(RING.points_mm[:, :2], axis=1)[:, None] * radius_mm
@@ -144,6 +181,14 @@ def _root(folder: Path) -> None:
 def _castor(folder: Path) -> None:
     castor.write_castor(folder / "c.cdh", EVENTS, "tubepet", 1.0, 300.0)
     RING.points_mm.astype("<f4").repeat(2, axis=1)[:4].tofile(folder / "c.lut")
+    lines = {
+        "number of elements": 24, "scanner radius": 50, "number of rsectors": 4,
+        "number of crystals transaxial": 3, "number of crystals axial": 2, "rsectors nbZShift": 1,
+        "rsectors ZShift": 1, "min angle difference": 20, "mean depth of interaction": 3,
+        "crystals size depth": 10, "crystals size transaxial": 4, "crystals size axial": 5,
+    }  # fmt: skip
+    text = "".join(f"{key}: {value}\n" for key, value in lines.items())
+    (folder / "c.geom").write_text(text)
 
 
 def _petsird(folder: Path) -> None:
@@ -306,13 +351,17 @@ READERS = {
         "1.png", lambda folder: _png(folder / "1.png"), deeplesion.read_hu, pack=_png_packed
     ),
     "dicom": Reader("a.dcm", _dicom, _read_dicom),
+    "dicom_enhanced": Reader("a.dcm", _enhanced, _read_enhanced),
     "root": Reader("c.root", _root, lambda p: coincidences.read_coincidences(p, SCANNER)),
-    "root_gate": Reader("c.root", _root, lambda p: gate.read_gate(p, RING.points_mm)),
-    "castor_header": Reader("c.cdh", _castor, lambda p: castor.read_castor(p, len(RING))),
+    "root_gate": Reader("c.root", _root, lambda p: gate.read_gate(p, RING)),
+    "castor_header": Reader(
+        "c.cdh", _castor, lambda p: (castor.read_facts(p), castor.read_castor(p, len(RING)))
+    ),
     "castor_events": Reader(
         "c.cdf", _castor, lambda p: castor.read_castor(p.with_suffix(".cdh"), len(RING))
     ),
-    "castor_lut": Reader("c.lut", _castor, castor.read_lut),
+    "castor_lut": Reader("c.lut", _castor, castor_scanner.read_scanner),
+    "castor_geom": Reader("c.geom", _castor, castor_scanner.read_scanner),
     "petsird": Reader("c.petsird", _petsird, petsird.read_petsird),
     "lines_csv": Reader(
         "l.csv", lambda f: tables.write_lines(f / "l.csv", RING.points_mm[:4]), tables.read_lines

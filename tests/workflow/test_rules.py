@@ -168,6 +168,18 @@ def test_a_bad_config_stops_before_the_first_job(text, message, tmp_path):
 
 
 @pytest.mark.workflow
+@pytest.mark.parametrize(
+    ("tube", "is_there"), [("0001", True), ("0003", True), ("0004", False), ("1", False)]
+)
+def test_a_tube_that_the_config_lacks_is_refused(tmp_path, tube, is_there):
+    """The smoke run has two; the study learns its features from two further ones."""
+    target = f"results/reconstruct/tube_{tube}/image.nii.gz"
+    done = snakemake(tmp_path, target, "-n")
+    assert (done.returncode == 0) == is_there
+    assert (f"No rule to produce {target}" in done.stdout) == (not is_there)
+
+
+@pytest.mark.workflow
 @pytest.mark.parametrize("limit", [None, "7/1m"])
 def test_the_scheduler_is_not_woken_by_a_limit_that_nobody_asked_for(tmp_path, limit):
     asked = ["--max-jobs-per-timespan", limit] if limit else []

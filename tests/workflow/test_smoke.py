@@ -236,12 +236,15 @@ def test_real_ct_goes_through(copy, tmp_path, shared_ct, reader, target):
         assert not facts["is_ct_standin"] and "stand-in" not in " ".join(facts["sentences"])
 
 
-def test_sagittal_series_stop_the_chain_with_one_sentence(copy, tmp_path, shared_ct):
+def test_a_folder_of_sagittal_slices_stops_the_chain_with_one_sentence(copy, tmp_path, shared_ct):
+    source = tmp_path / "sagittal"
+    source.mkdir()
+    shutil.copy(shared_ct / "dicom/covid_a002304_sagittal.dcm", source)
     config = tmp_path / "sagittal.yaml"
-    config.write_text(f"ct: {{source_dir: {shared_ct / 'dicom'}, format: dicom}}\n")
+    config.write_text(f"ct: {{source_dir: {source}, format: dicom}}\n")
     done = snakemake(copy, "prepare_ct", "--configfile", str(SMOKE), str(config))
     assert done.returncode != 0
-    assert "covid_a002304_sagittal.dcm" in done.stdout and "axial" in done.stdout
+    assert "1 reformatted view (covid_a002304_sagittal.dcm)" in done.stdout
     assert "Traceback" not in done.stdout
 
 

@@ -53,6 +53,8 @@ rule choose_ct:
         num_slices=config["ct"]["num_slices"],
         drop_noisy=config["ct"]["drop_noisy"],
         split=config["ct"]["split"],
+        patient=config["ct"]["patient"],
+        allow_partial=config["ct"]["allow_partial"],
         code=code_digest("tubepet.ct.prepare", "tubepet.rng"),
     script:
         "../scripts/choose_ct.py"

@@ -32,7 +32,7 @@ STUDY = Study(config)
 
 wildcard_constraints:
     network="|".join(ENHANCERS),
-    tube=r"tube_\d+|literal",
+    tube="|".join([*TUBES, *STUDY.feature_tubes, "literal"]),
     shard=r"tubes_\d+-\d+",
     model="|".join(config["generate"]["models"]),
     variant="|".join(STUDY.variants),
@@ -186,7 +186,7 @@ CT_PARTS = [
 
 
 def ct_source_files(wildcards):
-    """What choose_ct watches: DL_info.csv or the stand-in; of DICOM files see `outside.ct_listing`."""
+    """What choose_ct reads first: DL_info.csv or the stand-in; all files: `outside.ct_listing`."""
     if not config["ct"]["source_dir"]:
         return rules.make_ct_standin.output.folder
     return outside.ct_index(config["ct"])

@@ -13,6 +13,8 @@ table, facts = prepare.choose(
     drop_noisy=params.drop_noisy,
     split=params.split,
     rng=stream(params.seed, "ct", "prepare"),
+    patient=params.patient,
+    allow_partial=params.allow_partial,
 )
 io.write_table(snakemake.output.table, table)
 io.write_json(snakemake.output.info, facts)

@@ -21,7 +21,7 @@ from tubepet.cli.plan import plan
 from tubepet.cli.reconstruct import reconstruct
 from tubepet.cli.tables import tables
 from tubepet.cli.turing import turing
-from tubepet.errors import InputError
+from tubepet.errors import InputError, shown
 from tubepet.logs import log
 
 
@@ -38,7 +38,7 @@ class Commands(click.Group):
         except OSError as error:
             if error.filename is None:
                 raise
-            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+            click.echo(shown(f"error: {error.filename}: {error.strerror}"), err=True)
             sys.exit(3)
 
 

@@ -1,6 +1,7 @@
 """`tubepet dicom`: NIfTI images of the workflow as DICOM with the names of DICONDE."""
 
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,11 @@ def dicom(
 
     Patient and study stand for component and inspection, as in DICONDE (ASTM E2339).
     """
-    image = io.read_volume(image_path)
+    is_folder = dicom_pet.is_folder(output)
+    image = io.read_volume(image_path, is_ours=False)
     if not image.note.startswith("Bq/mm3"):
         raise InputError(f"{image_path}: got unit {image.note or 'none'!r}, expected Bq/mm3")
-    if output.exists() or output.suffix not in ("", ".dcm"):
+    if output.exists():
         raise InputError(f"--output: got {output}, expected a new NAME.dcm or a new folder")
     settings = io.read_json(settings_path) if settings_path else {}
     if truth_path:
@@ -71,5 +73,7 @@ def dicom(
         component = dicom_pet.Component(image_path.name.removesuffix(".nii.gz"))
     if name:
         component = replace(component, name=name)
-    write = dicom_pet.write_multiframe if output.suffix else dicom_pet.write_series
-    write(output, image, component, settings | {"image": image_path.name, "note": image.note})
+    settings = settings | {"image": image_path.name, "note": image.note}
+    made = datetime.fromtimestamp(image_path.stat().st_mtime)  # the same file gives the same DICOM
+    write = dicom_pet.write_series if is_folder else dicom_pet.write_multiframe
+    write(output, image, component, settings, made=made)

@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
+from tubepet.bounds import read_yaml
 from tubepet.errors import InputError
 
 GB = 1e9
 NEEDED_GB = 3.0  # of memory by the largest job, of disk by the default run with its caches
+STATES = ("done", "running", "outdated", "missing")
+# Of `snakemake --summary`: files that are not there, and why others are made again.
+ABSENT = ("missing", "removed temp file", "file local to node", "pipe file", "service file")
+REASONS = {
+    "updated input files": "an input is newer (if all is a copy: snakemake --touch)",
+    "rule implementation changed": "the rule changed",
+    "set of input files changed": "their inputs are other files",
+    "params changed": "config or code changed",
+    "ok": "an input will be made again",
+}
 PACKAGES = ("snakemake", "torch", "numba", "opengate", "simpleitk", "pydicom")
 
 
@@ -144,7 +154,7 @@ def examine(config: dict[str, Any]) -> list[Finding]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(config_path: Path, as_json: bool) -> None:
     """Say what is installed and what each absence means; exit code 1 if nothing can run."""
-    config = yaml.safe_load(config_path.read_text()) if config_path.is_file() else {}
+    config = read_yaml(config_path) if config_path.is_file() else {}
     if not isinstance(config, dict):
         raise InputError(f"{config_path}: expected sections of keys")
     findings = examine(config)
@@ -158,8 +168,8 @@ def doctor(config_path: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-def count_outputs(summary: str, incomplete: list[str]) -> dict[str, dict[str, int]]:
-    """Count the output files of every rule.
+def count_outputs(summary: str, incomplete: list[str]) -> dict[str, dict[str, Any]]:
+    """Count the output files of every rule, and why files that exist are out of date.
 
     Parameters
     ----------
@@ -171,18 +181,28 @@ def count_outputs(summary: str, incomplete: list[str]) -> dict[str, dict[str, in
     Returns
     -------
     dict
-        By rule, in the order of the table: done, running and missing (or out of date).
+        By rule, in the order of the table: files by `STATES`; under `why` outdated ones by reason.
     """
     lines = [line.split("\t") for line in summary.splitlines() if line.count("\t") >= 5]
     counts: dict[str, Counter[str]] = {}
-    for name, _, rule, *_, plan in lines[1:]:
-        if name in incomplete:
-            state = "running"
-        else:
-            state = "done" if plan == "no update" else "missing"
+    reasons: dict[str, Counter[str]] = {}
+    for name, _, rule, *_, status, plan in lines[1:]:
+        state = "running" if name in incomplete else _state(status, plan)
         counts.setdefault(rule, Counter())[state] += 1
-    states = ("done", "running", "missing")
-    return {rule: {state: count[state] for state in states} for rule, count in counts.items()}
+        why = reasons.setdefault(rule, Counter())
+        if state == "outdated":
+            why[REASONS.get(status, status)] += 1
+    return {
+        rule: {state: count[state] for state in STATES} | {"why": dict(reasons[rule])}
+        for rule, count in counts.items()
+    }
+
+
+def _state(status: str, plan: str) -> str:
+    """Return the state of a file that no job is writing."""
+    if plan == "no update":
+        return "done"
+    return "missing" if status in ABSENT else "outdated"
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -195,10 +215,11 @@ def count_outputs(summary: str, incomplete: list[str]) -> dict[str, dict[str, in
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("arguments", metavar="[SNAKEMAKE_ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
 def status(directory: Path, as_json: bool, arguments: tuple[str, ...]) -> None:
-    """Count the files of every rule: done, running, missing; also while a run is going on.
+    """Count the files of every rule: done, running, outdated, missing; also while a run goes on.
 
-    Give the same arguments as to snakemake, for instance --configfile config/smoke.yaml. What a
-    killed run left unfinished counts as running until the next run begins.
+    Give the same arguments as to snakemake, for instance --configfile config/smoke.yaml. Outdated
+    files are there, but the next run makes them again; the last lines say why. What a killed run
+    left unfinished counts as running until the next run begins.
     """
     command = [sys.executable, "-m", "snakemake", "--summary", "--directory", str(directory)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
@@ -211,8 +232,10 @@ def status(directory: Path, as_json: bool, arguments: tuple[str, ...]) -> None:
     if as_json:
         click.echo(json.dumps(counts, indent=2))
         return
-    click.echo(f"{'files of rule':24} {'done':>6} {'running':>8} {'missing':>8}")
-    for rule, count in reversed(counts.items()):
-        click.echo(f"{rule:24} {count['done']:6} {count['running']:8} {count['missing']:8}")
-    total = sum(map(Counter, counts.values()), Counter())
-    click.echo(f"{'all':24} {total['done']:6} {total['running']:8} {total['missing']:8}")
+    total = {state: sum(count[state] for count in counts.values()) for state in STATES}
+    reasons = sum((Counter(count["why"]) for count in counts.values()), Counter())
+    click.echo(f"{'files of rule':24} " + " ".join(f"{state:>8}" for state in STATES))
+    for rule, count in [*reversed(counts.items()), ("all", total)]:
+        click.echo(f"{rule:24} " + " ".join(f"{count[state]:8}" for state in STATES))
+    for reason, num in reasons.most_common():
+        click.echo(f"outdated: {num} files: {reason}")

@@ -8,8 +8,9 @@ import click
 
 import tubepet
 from tubepet import io
+from tubepet.cli.ranges import Number
 from tubepet.cli.reconstruct import read_scanner
-from tubepet.errors import InputError
+from tubepet.errors import InputError, shown
 from tubepet.formats import dicom_pet
 from tubepet.logs import log
 from tubepet.phantom.spec import FAMILIES
@@ -26,7 +27,7 @@ def read_image(path: Path) -> tuple[Volume, dict[str, Any]]:
         return dicom_pet.read_image(path)
     sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
     settings = io.read_json(sidecar) if sidecar.is_file() else {}
-    return io.read_volume(path), settings if isinstance(settings, dict) else {}
+    return io.read_volume(path, is_ours=False), settings if isinstance(settings, dict) else {}
 
 
 def _origin(
@@ -62,7 +63,7 @@ def _origin(
 )
 @click.option(
     "--duration-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Length of the acquisition of IMAGE, s. Default: what is written with the image.",
 )
 @click.option("--family", type=click.Choice(FAMILIES), help="Of the part.")
@@ -89,8 +90,8 @@ def enhance(
     sidecar = output.with_name(output.name.removesuffix(".nii.gz") + ".json")
     if output.exists() or (is_nifti and sidecar.exists()):
         raise InputError(f"--output: got {output}, which exists already, expected a new name")
-    if not is_nifti and output.suffix not in ("", ".dcm"):
-        raise InputError(f"--output: got {output}, expected NAME.nii.gz, NAME.dcm or a folder")
+    if not is_nifti:
+        dicom_pet.is_folder(output)
     model = trained.read_trained(folder)
     image, settings = read_image(image_path)
     origin = _origin(image_path, settings, scanner_path, duration_s, family)
@@ -108,7 +109,7 @@ def enhance(
         io.write_json(sidecar, facts)
     else:
         _write_dicom(output, made, image_path, facts)
-    click.echo(f"{output}: {image_path.name} enhanced by {model.name}")
+    click.echo(shown(f"{output}: {image_path.name} enhanced by {model.name}"))
 
 
 def _write_dicom(output: Path, made: Volume, image_path: Path, facts: dict[str, Any]) -> None:
@@ -118,5 +119,6 @@ def _write_dicom(output: Path, made: Volume, image_path: Path, facts: dict[str, 
     )
     name = image_path.name.removesuffix(".nii.gz").removesuffix(".dcm")
     component = dicom_pet.Component(name, derivation=derivation)
-    write = dicom_pet.write_multiframe if output.suffix else dicom_pet.write_series
+    is_folder = dicom_pet.is_folder(output)
+    write = dicom_pet.write_series if is_folder else dicom_pet.write_multiframe
     write(output, made, component, facts)

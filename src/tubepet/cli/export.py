@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tubepet.errors import InputError
+from tubepet.errors import InputError, shown
 
 
 @click.command()
@@ -40,5 +40,5 @@ def export(folder: Path, output: Path, as_json: bool) -> None:
     click.echo(
         json.dumps(facts, indent=2)
         if as_json
-        else f"{output}: {inputs} -> {OUTPUT}, {output.stat().st_size / 1e6:.1f} MB"
+        else shown(f"{output}: {inputs} -> {OUTPUT}, {output.stat().st_size / 1e6:.1f} MB")
     )

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 import tubepet
 from tubepet import io
-from tubepet.errors import InputError
+from tubepet.cli.ranges import Number
+from tubepet.errors import InputError, reading, shown
 from tubepet.formats import dicom_pet
 from tubepet.plan.models import MODELS
 from tubepet.types import Grid, Volume
@@ -67,6 +68,7 @@ def _write_dicom(
     )
 
 
+MAX_CARD_BYTES = 1 << 20
 WRITERS: dict[str, Write] = {"png": _write_png, "nifti": _write_nifti, "dicom": _write_dicom}
 SUFFIXES = {"png": ".png", "nifti": ".nii.gz", "dicom": ".dcm"}
 
@@ -79,6 +81,16 @@ def _write_files(
     for number, mask in enumerate(batch.masks, start=first):
         with io.atomic(folder / f"mask_{number:06d}.png") as part:
             Image.fromarray(mask * np.uint8(255)).save(part)
+
+
+def _card(path: Path) -> str:
+    """Return the model card; "" without one, or where a link leads elsewhere."""
+    if path.is_symlink() or not path.is_file():
+        return ""
+    if (size := path.stat().st_size) > MAX_CARD_BYTES:
+        raise InputError(f"{path}: got {size} bytes, expected at most {MAX_CARD_BYTES}")
+    with reading(path, "text in UTF-8"):
+        return path.read_text(encoding="utf-8")
 
 
 @click.command()
@@ -94,11 +106,11 @@ def _write_files(
     "--family", help="Family of the tubes (models that can be asked). Default: as trained."
 )
 @click.option("--defect", help="Defect class, or none (models that can be asked).")
-@click.option("--size-mm", type=float, help="Size of the defect; needs --defect.")
-@click.option("--z-mm", type=float, help="Place of the defect along the tube; needs --defect.")
+@click.option("--size-mm", type=Number(), help="Size of the defect; needs --defect.")
+@click.option("--z-mm", type=Number(), help="Place of the defect along the tube; needs --defect.")
 @click.option(
     "--angle-deg",
-    type=float,
+    type=Number(),
     help="Place of the defect around the tube, from its long side, bend or shift; needs --defect.",
 )
 @click.option(
@@ -131,13 +143,14 @@ def generate(
 ) -> None:  # fmt: skip
     """Make images with a trained generator, each with its labels.
 
-    The same seed gives the same images. No image is a measurement; DICOM files say so.
+    The same seed gives the same image i, whatever --n is. No image is a measurement; DICOM files
+    say so.
     """
     from tubepet.generate import trained
 
     if out.exists():
         raise InputError(f"--out: got {out}, which exists already, expected a new folder")
-    generator = trained.read_generator(folder)
+    generator, card = trained.read_generator(folder), _card(folder / "card.md")
     if "ct" in MODELS[generator.model.name].sampling:
         ct_folder = ct_folder or folder.resolve().parents[1] / "ct"
         generator = trained.with_queries(generator, ct_folder)
@@ -185,7 +198,7 @@ def generate(
             "code": generator.facts["code"], "note": "generated, not measured",
         }  # fmt: skip
         io.write_json(part / "generator.json", facts)
-        if (folder / "card.md").is_file():
-            io.write_text(part / "card.md", (folder / "card.md").read_text(encoding="utf-8"))
+        if card:
+            io.write_text(part / "card.md", card)
         part.rename(out)
-    click.echo(json.dumps(facts, indent=2) if as_json else f"{num} images in {out}")
+    click.echo(json.dumps(facts, indent=2) if as_json else shown(f"{num} images in {out}"))

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import pandas as pd
-import yaml
 
 from tubepet import io
+from tubepet.bounds import read_yaml
+from tubepet.cli.ranges import Number
 from tubepet.cli.reconstruct import read_scanner
 from tubepet.errors import InputError
 from tubepet.formats import dicom_pet
+from tubepet.formats import facts as said
 from tubepet.formats.measured import read_measured
 from tubepet.logs import log
+from tubepet.reconstruct import frames
 from tubepet.reconstruct.problem import Measurement
 from tubepet.types import Scanner, Volume
 
@@ -59,7 +62,7 @@ SEARCH_OPTIONS = (
     ),
     click.option(
         "--false-call-rate",
-        type=click.FloatRange(min=1e-6, max=0.5),
+        type=Number(min=1e-6, max=0.5),
         default=0.01,
         show_default=True,
         help="Share of clean parts that may be called.",
@@ -102,7 +105,7 @@ def read_search(
 def _ranges_of_config(path: Path) -> dict[str, list[float]]:
     from tubepet.inspect import setup
 
-    phantom = yaml.safe_load(path.read_text(encoding="utf-8")).get("phantom")
+    phantom = read_yaml(path).get("phantom")
     if not isinstance(phantom, dict) or "defect_size_mm" not in phantom:
         return setup.RANGES_MM
     return setup.checked_ranges(f"{path}: phantom.defect_size_mm", phantom["defect_size_mm"])
@@ -117,10 +120,8 @@ def _ranges_of_config(path: Path) -> dict[str, list[float]]:
 @click.option(
     "--duration-s",
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Length of the acquisition, s.",
+    type=Number(min=0, min_open=True),
+    help="Length of the acquisition, s. Default: as the file says (CASToR, PETSIRD), else 1.",
 )
 @click.option(
     "-o",
@@ -131,7 +132,7 @@ def _ranges_of_config(path: Path) -> dict[str, list[float]]:
 )
 @click.option("--fail-on-defect", is_flag=True, help="Tell the verdict by the exit code too.")
 def inspect(
-    events_path: Path, duration_s: float, output: Path, fail_on_defect: bool, **options: Any
+    events_path: Path, duration_s: float | None, output: Path, fail_on_defect: bool, **options: Any
 ) -> None:
     """Say whether a part has a defect, where, of what kind, how large, how sure.
 
@@ -146,7 +147,9 @@ def inspect(
         raise InputError(f"--output: got {output}, which exists already, expected a new folder")
     part, calibrated, search = read_search(**options)
     scanner = calibrated.instrument.scanner
-    events, delayed = read_measured(events_path, scanner)
+    events, delayed, facts = read_measured(events_path, scanner)
+    duration_s = said.duration_s(events_path, facts, duration_s)
+    frames.check_times(events_path, events.time_s, duration_s)
     if delayed is None and not scanner.is_even_ring:
         raise InputError(
             f"{events_path}: got no delayed pairs, expected some: in a scanner that is no ring of "

@@ -8,6 +8,7 @@ import click
 
 from tubepet import io
 from tubepet.cli.inspect import read_search, search_options
+from tubepet.cli.ranges import Number
 from tubepet.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,14 +23,14 @@ WISH = re.compile(r"(\w+):(\d*\.?\d+)mm")
 @click.option(
     "--activity-bq-mm3",
     "--activity",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     required=True,
     help="Activity of the fluid, Bq/mm3.",
 )
 @click.option(
     "--duration-s",
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     required=True,
     help="Length of the acquisition, s.",
 )

@@ -1,17 +1,22 @@
 """`tubepet reconstruct`: reconstruction alone, from files of other programs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-import yaml
+from click.core import ParameterSource
 from numpy.typing import NDArray
 
-from tubepet import io
+from tubepet import bounds, io
+from tubepet.cli import settings as chosen
+from tubepet.cli.ranges import Number
 from tubepet.errors import InputError
-from tubepet.formats import castor, dicom_pet, gate, petsird, tables
+from tubepet.formats import castor, castor_scanner, content, dicom_pet, gate, petsird, tables
+from tubepet.formats import facts as said
+from tubepet.formats.facts import Facts
+from tubepet.formats.placing import nearest
 from tubepet.logs import log
 from tubepet.reconstruct import frames, image
 from tubepet.reconstruct.acquisition import any_scanner, model_acquisition
@@ -19,12 +24,12 @@ from tubepet.reconstruct.calibration import efficiency_of
 from tubepet.reconstruct.problem import Efficiency, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.reconstruct.projection.lines import Lines
-from tubepet.reconstruct.scanner import checks, crystals, fingerprint
+from tubepet.reconstruct.read import read_kernel
+from tubepet.reconstruct.scanner import checks, coverage, crystals, fingerprint
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
-SENSITIVITY_STRIDE = 16  # as the workflow's default
-SEED = 2020
+MOST_CHECKED = 40_000  # ends of lines that are compared with the crystals
 SETTINGS = (
     "num_iterations", "num_subsets", "algorithm", "prior_strength", "stopping", "filter_fwhm_mm",
     "tof", "backend",
@@ -37,22 +42,30 @@ class Request:
 
     Attributes
     ----------
-    frames_s : list of (float, float)
-        Start and stop of each frame, s; empty: all of the acquisition is one image.
+    duration_s : float or None
+        None: not given; `timing` asks the file.
+    is_shape_given : bool
+        Whether the shape was an option; else the image may grow to where the events are.
     """
 
     events_path: Path
     scanner_path: Path | None
     mu_path: Path | None
     calibration: Path | None
-    randoms: str
+    resolution: Path | None
+    randoms: str | None
+    background: str
     num_pairs: int
     output: Path
     force: bool
-    duration_s: float
+    duration_s: float | None
     half_life_s: float
-    frames_s: list[frames.Interval]
+    start_s: float | None
+    stop_s: float | None
+    frame_s: float | None
+    seed: int
     grid: Grid
+    is_shape_given: bool
     settings: Settings
 
     @property
@@ -65,32 +78,99 @@ class Request:
         """Where the settings go."""
         return self.output.with_name(self.output.name.removesuffix(".nii.gz") + ".json")
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether a part of the acquisition was asked for, or several."""
+        return not (self.start_s is None and self.stop_s is None and self.frame_s is None)
 
-def request(options: dict[str, Any]) -> Request:
-    """Put the options of the command line together."""
+
+@dataclass(frozen=True)
+class Timing:
+    """When an acquisition was, from options and its file.
+
+    Attributes
+    ----------
+    is_known : bool
+        Whether anything says how long it took.
+    frames_s : list of (float, float)
+        Start and stop of each frame, s; empty: all of the acquisition is one image.
+    """
+
+    duration_s: float
+    is_known: bool
+    half_life_s: float
+    frames_s: list[frames.Interval]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Images, and what they were made from."""
+
+    times: Timing
+    facts: Facts
+    scanner: Scanner | Crystals
+    randoms: str
+    images: list[Volume]
+
+
+def timing(asked: Request, facts: Facts) -> Timing:
+    """Settle duration, half-life and frames; errors as `frames.intervals`."""
+    name = asked.events_path
+    duration_s = said.duration_s(name, facts, asked.duration_s)
+    is_known = (asked.duration_s or facts.duration_s) is not None
+    if not asked.has_frames:
+        return Timing(duration_s, is_known, 0.0, [])
+    said.compare_half_life(name, facts, asked.half_life_s)
+    start_s, stop_s = asked.start_s or 0.0, asked.stop_s or duration_s
+    frame_s = asked.frame_s or stop_s - start_s
+    frames_s = frames.intervals(start_s, stop_s, frame_s, duration_s)
+    return Timing(duration_s, is_known, asked.half_life_s, frames_s)
+
+
+def request(options: dict[str, Any], is_shape_given: bool) -> Request:
+    """Put the options of the command line together, and what the config says beside them."""
     rest = dict(options)
+    config = chosen.of_config(rest["scanner_path"])
     settings = Settings(
-        psf=blur.gaussian(rest.pop("psf_mm")), sensitivity_stride=SENSITIVITY_STRIDE,
+        psf=_kernel(rest.pop("psf_mm"), rest["resolution"], rest["scanner_path"], config),
+        sensitivity_stride=config["sensitivity_stride"],
         **{key: rest.pop(key) for key in SETTINGS},
-    )  # fmt: skip
+    )
     grid = Grid.centred(rest.pop("shape"), rest.pop("voxel_mm"))
-    start_s, stop_s, frame_s = (rest.pop(key) for key in ("start_s", "stop_s", "frame_s"))
-    frames_s = []
-    if not (start_s is None and stop_s is None and frame_s is None):
-        start_s, stop_s = start_s or 0.0, stop_s or rest["duration_s"]
-        frame_s = frame_s or stop_s - start_s
-        frames_s = frames.intervals(start_s, stop_s, frame_s, rest["duration_s"])
-    return Request(settings=settings, grid=grid, frames_s=frames_s, **rest)
+    more = {"seed": config["seed"], "background": config["background"]}
+    return Request(settings=settings, grid=grid, is_shape_given=is_shape_given, **more, **rest)
+
+
+def _kernel(
+    psf_mm: float | None, resolution: Path | None, scanner_path: Path | None, config: dict[str, Any]
+) -> blur.Kernel:
+    """Return the resolution model: the option's, a fitted one, or the config's Gaussian."""
+    if psf_mm is not None and resolution is not None:
+        raise InputError("--psf-mm: got --resolution too, expected one of both")
+    if resolution is not None:
+        return read_kernel(resolution)
+    if psf_mm is not None:
+        return blur.gaussian(psf_mm)
+    fwhm_mm = config["psf_fwhm_mm"]
+    if scanner_path is not None and chosen.is_config(scanner_path):
+        if config["psf"] != "gaussian":
+            log.warning(
+                "reconstruct.psf: %s needs --resolution: a Gaussian of %g mm is used",
+                config["psf"], fwhm_mm,
+            )  # fmt: skip
+    return blur.gaussian(fwhm_mm)
 
 
 def read_scanner(path: Path) -> Scanner | Crystals:
-    """Read a config (YAML with a section `scanner`) or a crystal table (CSV, Parquet)."""
-    if path.suffix not in (".yaml", ".yml"):
+    """Read a config (YAML with a section `scanner`), a crystal table or a scanner of CASToR."""
+    if castor_scanner.is_scanner(path):
+        return castor_scanner.read_scanner(path)
+    if tables.is_crystals(path):
         return tables.read_crystals(path)
+    config = bounds.read_yaml(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        scanner = Scanner(**content.get("scanner", content))
-    except (yaml.YAMLError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        scanner = Scanner(**config.get("scanner", config))
+    except (ValueError, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected a section scanner, got: {reason}") from error
     checks.check_scanner(path, scanner)
@@ -102,7 +182,7 @@ def read_mu(path: Path | None, grid: Grid) -> Volume:
     if path is None:
         # not 0, which would mean that there is no object: 1e-9 per mm attenuates nothing
         return Volume(np.full(grid.shape, 1e-9, np.float32), grid)
-    return io.read_volume(path)
+    return io.read_volume(path, is_ours=False)
 
 
 def read_events(path: Path, ring: Crystals) -> Listmode:
@@ -110,48 +190,55 @@ def read_events(path: Path, ring: Crystals) -> Listmode:
 
     For PETSIRD see `petsird.read_petsird`.
     """
-    if path.suffix.lower() == ".cdh":
+    if content.kind_of(path) == "castor":
         return castor.read_castor(path, len(ring))
-    return gate.read_gate(path, ring.points_mm)
+    return gate.read_gate(path, ring)
 
 
-def _config_images(asked: Request, measured: Measurement, scanner: Scanner) -> list[Volume]:
+def _config_images(
+    asked: Request, times: Timing, measured: Measurement, scanner: Scanner
+) -> list[Volume]:
     efficiency: Efficiency = crystals.of_scanner(scanner)
     if scanner.is_even_ring:
         efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
+    if asked.resolution is not None:
+        read_kernel(asked.resolution, scanner)  # of this scanner
     if asked.calibration is not None:
-        content = io.read_json(asked.calibration)
-        fingerprint.check_calibration(str(asked.calibration), content, scanner)
-        efficiency = efficiency_of(content, scanner)
+        calibration = io.read_json(asked.calibration)
+        fingerprint.check_calibration(str(asked.calibration), calibration, scanner)
+        efficiency = efficiency_of(calibration, scanner)
     plain = sensitivity.geometric_sensitivity(scanner, asked.grid, efficiency).astype(np.float32)
     instrument = Instrument(scanner, efficiency, Volume(plain, asked.grid))
-    if not asked.frames_s:
+    if not times.frames_s:
         model = model_acquisition(measured, instrument, asked.settings)
-        return [image.reconstruct(model, asked.settings, SEED)[0]]
+        return [image.reconstruct(model, asked.settings, asked.seed)[0]]
     return image.reconstruct_frames(
-        measured, instrument, asked.settings, asked.frames_s, asked.half_life_s, SEED
+        measured, instrument, asked.settings, times.frames_s, times.half_life_s, asked.seed
     )
 
 
 def _table_images(
-    asked: Request, lines: Lines, time_s: NDArray[np.float64], ring: Crystals, mu: Volume
-) -> list[Volume]:
+    asked: Request, times: Timing, lines: Lines, time_s: NDArray[np.float64], ring: Crystals,
+    mu: Volume,
+) -> list[Volume]:  # fmt: skip
     checks.check_ends(asked.events_path, lines.points, asked.grid)
     checks.check_attenuation("--mu", mu, lines.points, asked.grid)
-    seen = Volume(sensitivity.of_pairs(ring, asked.grid, mu, asked.num_pairs, SEED), asked.grid)
+    checks.check_meets("--mu", mu, lines, None)
+    counts = sensitivity.of_pairs(ring, asked.grid, mu, asked.num_pairs, asked.seed)
+    seen = Volume(counts, asked.grid)
 
     def image_of(part: Lines, duration_s: float) -> Volume:
         model = any_scanner(asked.events_path, part, seen, duration_s)
-        return image.reconstruct(model, asked.settings, SEED)[0]
+        return image.reconstruct(model, asked.settings, asked.seed)[0]
 
-    if not asked.frames_s:
-        return [image_of(lines, asked.duration_s)]
+    if not times.frames_s:
+        return [image_of(lines, times.duration_s)]
     images = []
-    for interval in asked.frames_s:
-        is_inside = frames.is_within(time_s, len(lines), asked.duration_s, interval)
+    for interval in times.frames_s:
+        is_inside = frames.is_within(time_s, len(lines), times.duration_s, interval)
         part = lines.part(np.flatnonzero(is_inside))
         found = image_of(part, interval[1] - interval[0])
-        images.append(frames.corrected(found, interval, asked.half_life_s))
+        images.append(frames.corrected(found, interval, times.half_life_s))
     return images
 
 
@@ -164,53 +251,60 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--scanner",
     "scanner_path",
     type=EXISTING,
-    help="config.yaml (section scanner), or a table of crystals (CSV, Parquet). PETSIRD files "
+    is_eager=True,
+    callback=chosen.take_from_config,
+    help="config.yaml (section scanner; its section reconstruct gives the defaults of the options "
+    "here), a table of crystals (CSV, Parquet), or CASToR's .lut, .hscan, .geom. PETSIRD files "
     "bring their own.",
 )
 @click.option(
     "--mu",
     "mu_path",
     type=EXISTING,
-    help="Attenuation at 511 keV, 1/mm, NIfTI on any grid. Default: none.",
+    help="Attenuation at 511 keV, 1/mm, NIfTI on any grid. Default: none; the image is too low "
+    "then, and not in Bq/mm3.",
 )
 @click.option(
     "--calibration",
     type=EXISTING,
-    help="calibration.json of the workflow: makes Bq/mm3 absolute (config scanners).",
+    help="calibration.json of the workflow: makes Bq/mm3 absolute (config scanners; with --mu).",
+)
+@click.option(
+    "--resolution",
+    type=EXISTING,
+    help="resolution.json of the workflow: the fitted resolution, in place of --psf-mm.",
 )
 @click.option(
     "--duration-s",
-    type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Length of the acquisition, s.",
+    type=Number(min=0, min_open=True),
+    help="Length of the acquisition, s. Default: as the file says (CASToR, PETSIRD), else 1.",
 )
 @click.option(
     "--frame-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Make an image of every so many seconds: a 4D NIfTI file, times in NAME.json.",
 )
 @click.option(
     "--start-s",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="First second used. Default: 0.",
 )
 @click.option(
     "--stop-s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Last second used. Default: --duration-s.",
 )
 @click.option(
     "--half-life-s",
-    type=click.FloatRange(min=0),
-    default=frames.F18_HALF_LIFE_S,
+    type=Number(min=0),
+    default=0.0,
     show_default=True,
-    help="With one of the last three options, activity is corrected for decay to the start of "
-    "the acquisition. Default: F-18; 0: no decay (most simulations).",
+    help="With one of the last three options: corrects activity for decay to the start of the "
+    f"acquisition (F-18: {said.HALF_LIVES_S['F18']:g}). 0: no decay, as in most simulations.",
 )
 @click.option(
     "--voxel-mm",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     nargs=3,
     default=(1.0, 0.5, 0.5),
     show_default=True,
@@ -222,15 +316,15 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     nargs=3,
     default=(32, 64, 64),
     show_default=True,
-    help="Number of voxels, z y x; the middle is the scanner's.",
+    help="Number of voxels, z y x; the middle is the scanner's. Where it is not given, more where "
+    "the events need it.",
 )
 @click.option(
     "--randoms",
     type=click.Choice(["fitted", "delayed"]),
-    default="fitted",
-    show_default=True,
     help="fitted: scatter and randoms from the lines beside the object; delayed: randoms from "
-    "the tree Delayed, scatter simulated (needs --mu, --calibration and a ROOT file).",
+    "the tree Delayed, scatter simulated (needs --mu, --calibration and a ROOT file). Default: as "
+    "reconstruct.background of the config says, where the files allow it.",
 )
 @click.option(
     "--algorithm",
@@ -241,7 +335,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--prior-strength",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=0.1,
     show_default=True,
     help="Weight of the prior.",
@@ -255,8 +349,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     "image is within 1 % of the converged one (map_rdp). At most --iterations.",
 )
 @click.option(
-    "--tof",
-    is_flag=True,
+    "--tof/--no-tof",
     help="Use time differences, with the config's time resolution (needs --randoms delayed).",
 )
 @click.option(
@@ -270,7 +363,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--iterations",
     "num_iterations",
     type=click.IntRange(min=1),
-    default=12,
+    default=16,
     show_default=True,
     help="Passes over all events.",
 )
@@ -284,15 +377,13 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option(
     "--psf-mm",
-    type=click.FloatRange(min=0),
-    default=2.1,
-    show_default=True,
-    help="Resolution (FWHM) in the model; 0: none.",
+    type=Number(min=0, max=1000),
+    help="Resolution (FWHM) in the model; 0: none. Default: the config's, else 2.1.",
 )
 @click.option(
     "--filter-mm",
     "filter_fwhm_mm",
-    type=click.FloatRange(min=0),
+    type=Number(min=0, max=1000),
     default=1.5,
     show_default=True,
     help="Gaussian (FWHM) over the finished image; 0: none.",
@@ -314,41 +405,62 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--calibration); the settings go beside it as NAME.json.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing NIfTI image.")  # fmt: skip
-def reconstruct(**options: Any) -> None:
+@click.pass_context
+def reconstruct(ctx: click.Context, /, **options: Any) -> None:
     """Make an image from coincidences.
 
     EVENTS is a ROOT file of GATE 9 or 10 (tree Coincidences), a CASToR header (.cdh), a PETSIRD
     file (.petsird), or a table (CSV, Parquet) of line end points x1_mm, y1_mm, z1_mm, x2_mm, y2_mm,
     z2_mm; the last one needs a crystal table as scanner. With a config as scanner, scatter and
-    randoms are fitted (in a ring of equal crystals; else see --randoms); with a crystal table they
-    stay in the image.
+    randoms are modelled or fitted (in a ring of equal crystals; else see --randoms); with a crystal
+    table they stay in the image.
     """
-    asked = request(options)
+    asked = request(options, ctx.get_parameter_source("shape") is ParameterSource.COMMANDLINE)
     _check(asked)
-    scanner, images = _images(asked)
-    _write(asked, scanner, images)
+    _write(asked, _images(asked))
 
 
 def _check(asked: Request) -> None:
     """Refuse options that do not go together."""
-    if not asked.is_nifti and asked.output.suffix:
-        raise InputError(
-            f"--output: got {asked.output}, expected NAME.nii.gz or a folder without a dot"
-        )
+    if not asked.is_nifti and not dicom_pet.is_folder(asked.output):
+        raise InputError(f"--output: got {asked.output}, expected NAME.nii.gz or a new folder")
+    given = (asked.events_path, asked.scanner_path, asked.mu_path, asked.calibration)
     for path in (asked.output, asked.sidecar):
+        if path.exists() and any(one and path.samefile(one) for one in given):
+            raise InputError(f"{path}: would be overwritten and is read, expected another --output")
         if path.exists() and not (asked.force and asked.is_nifti):
             raise InputError(f"{path}: exists already, expected a new name or --force")
-    if not asked.is_nifti and asked.calibration is None:
-        raise InputError("--output: got a folder, for DICOM in Bq/ml, expected --calibration too")
-    if not asked.is_nifti and asked.frames_s:
+    if not asked.is_nifti and (asked.calibration is None or asked.mu_path is None):
+        raise InputError(
+            "--output: got a folder, for DICOM in Bq/ml, expected --calibration and --mu too"
+        )
+    if not asked.is_nifti and asked.has_frames:
         raise InputError("--output: got a folder (DICOM) with frames, expected NAME.nii.gz")
     if asked.randoms == "delayed" and (
-        asked.mu_path is None or asked.calibration is None or asked.events_path.suffix != ".root"
+        asked.mu_path is None
+        or asked.calibration is None
+        or content.kind_of(asked.events_path) != "root"
     ):
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
-    if asked.settings.tof and asked.randoms != "delayed":
+    is_modelled = asked.mu_path is not None and asked.calibration is not None
+    if asked.settings.tof and (asked.randoms == "fitted" or not is_modelled):
         raise InputError("--tof: expected --randoms delayed too, a background with times")
     checks.check_memory(asked.grid)
+
+
+def _covering(
+    asked: Request, starts_mm: NDArray[np.float64], ends_mm: NDArray[np.float64]
+) -> Request:
+    """Enlarge the default image to where the events are; of a given one, say what it leaves out."""
+    extents = coverage.extents_mm(starts_mm, ends_mm)
+    grid = asked.grid
+    if not asked.is_shape_given:
+        grid = coverage.covering(grid, extents, np.concatenate([starts_mm, ends_mm]))
+        if grid != asked.grid:
+            log.info("the image is enlarged to where the events are: --shape %d %d %d", *grid.shape)
+            checks.check_memory(grid)
+    coverage.say_uncovered(grid, extents)
+    return replace(asked, grid=grid)
 
 
 def _check_any(path: Path, num_events: int) -> None:
@@ -356,65 +468,152 @@ def _check_any(path: Path, num_events: int) -> None:
         raise InputError(f"{path}: got no coincidences, expected at least one")
 
 
-def _images(asked: Request) -> tuple[Scanner | Crystals, list[Volume]]:
+def _is_delayed(asked: Request) -> bool:
+    """Whether delayed pairs are used: as asked for, else as the config says and the files allow."""
+    if asked.randoms is not None or asked.background != "modelled":
+        return asked.randoms == "delayed"
+    is_possible = (
+        asked.mu_path is not None
+        and asked.calibration is not None
+        and content.kind_of(asked.events_path) == "root"
+        and gate.has_delayed(asked.events_path)
+    )
+    if not is_possible:
+        if asked.settings.tof:
+            raise InputError("--tof: expected --randoms delayed too, a background with times")
+        log.warning(
+            "reconstruct.background: modelled needs --mu, --calibration and delayed pairs (tree "
+            "Delayed): scatter and randoms are fitted"
+        )
+    return is_possible
+
+
+def _images(asked: Request) -> Made:
     """Read the files and make one image, or one of every frame."""
-    path, mu = asked.events_path, read_mu(asked.mu_path, asked.grid)
-    is_petsird, is_table = path.suffix == ".petsird", path.suffix in (".csv", ".parquet")
+    path = asked.events_path
+    kind = content.kind_of(path)
+    is_petsird, is_table = kind == "petsird", kind == "table"
     scanner: Scanner | Crystals
+    facts = Facts()
     if is_petsird and asked.scanner_path is None:
-        scanner, prompts, _ = petsird.read_petsird(path)
+        scanner, prompts, _, facts = petsird.read_petsird(path)
     elif asked.scanner_path is None or is_petsird:
         raise InputError("--scanner: expected one, but for PETSIRD files, which bring their own")
     else:
         scanner = read_scanner(asked.scanner_path)
+    if kind == "castor":
+        facts = castor.read_facts(path)
+    times = timing(asked, facts)
+    if asked.calibration is not None and (is_table or not isinstance(scanner, Scanner)):
+        raise InputError("--calibration: expected a config scanner with coincidences")
+    if not asked.is_nifti and (missing := _missing(asked, times, scanner)):
+        raise InputError(f"--output: got a folder, for DICOM in Bq/ml, without {missing[0]}")
     ring = crystals.of_scanner(scanner) if isinstance(scanner, Scanner) else scanner
     if isinstance(scanner, Scanner) and not is_table:
-        events, delayed = read_events(path, ring), None
-        _check_any(path, len(events))
-        if asked.randoms == "delayed":
-            delayed = gate.read_gate(path, ring.points_mm, "Delayed")
-        measured = Measurement(events, mu, asked.duration_s, delayed)
-        return scanner, _config_images(asked, measured, scanner)
-    if asked.calibration is not None:
-        raise InputError("--calibration: expected a config scanner with coincidences")
+        return _of_config(asked, times, facts, scanner)
     if is_table:
         pairs_mm, time_s = tables.read_lines(path)
+        some = io.evenly(np.arange(len(pairs_mm)), MOST_CHECKED // 2)
+        nearest(path, pairs_mm[some].reshape(-1, 3), ring, are_ends=True)
         points, first = pairs_mm.reshape(-1, 3), np.arange(0, 2 * len(pairs_mm), 2, dtype=np.int32)
         second = first + np.int32(1)
     else:
-        events = prompts if is_petsird else read_events(path, ring)
+        ring = replace(ring, most_axial_mm=min(ring.most_axial_mm, facts.most_axial_mm))
+        events = _possible(prompts if is_petsird else read_events(path, ring), ring)
         points, first, second = ring.points_mm, events.crystal1, events.crystal2
         time_s = events.time_s
     _check_any(path, len(first))
+    frames.check_times(path, time_s, times.duration_s)
+    asked = _covering(asked, points[first], points[second])
+    mu = read_mu(asked.mu_path, asked.grid)
     lines = asked.settings.kind_of_lines(asked.grid, points, first, second, np.zeros(len(first)))
-    return scanner, _table_images(asked, lines, time_s, ring, mu)
+    found = _table_images(asked, times, lines, time_s, ring, mu)
+    return Made(times, facts, scanner, "none", found)
 
 
-def _write(asked: Request, scanner: Scanner | Crystals, images: list[Volume]) -> None:
-    """Write the images, and how they were made beside them."""
-    unit = "Bq/mm3" if asked.calibration is not None else "counts-scaled"
+def _of_config(asked: Request, times: Timing, facts: Facts, scanner: Scanner) -> Made:
+    """Read coincidences of a config scanner, delayed pairs where they are used; make images."""
+    path, ring = asked.events_path, crystals.of_scanner(scanner)
+    events = read_events(path, ring)
+    _check_any(path, len(events))
+    frames.check_times(path, events.time_s, times.duration_s)
+    said.check_pairs(path, facts, ring.points_mm[:, 2])
+    delayed = gate.read_gate(path, ring, is_delayed=True) if _is_delayed(asked) else None
+    asked = _covering(asked, *(ring.points_mm[ids] for ids in (events.crystal1, events.crystal2)))
+    measured = Measurement(events, read_mu(asked.mu_path, asked.grid), times.duration_s, delayed)
+    randoms = "fitted" if delayed is None else "delayed"
+    return Made(times, facts, scanner, randoms, _config_images(asked, times, measured, scanner))
+
+
+def _possible(events: Listmode, ring: Crystals) -> Listmode:
+    """Leave out pairs that are in no coincidence, as the sensitivity does."""
+    is_pair = crystals.is_coincidence(ring, events.crystal1, events.crystal2)
+    if is_pair.all():
+        return events
+    log.warning("%d events of crystals that are in no coincidence left out", (~is_pair).sum())
+    return events.at(is_pair)
+
+
+def _missing(asked: Request, times: Timing, scanner: Scanner | Crystals) -> list[str]:
+    """List what a calibrated image lacks to be in Bq/mm3."""
+    is_live = not (isinstance(scanner, Scanner) and scanner.has_electronics)
+    needed = {
+        "--mu: attenuation is not corrected, activity is too low": asked.mu_path is not None,
+        "--duration-s: the length of the acquisition is not known": times.is_known,
+        "what dead time cost, which EVENTS does not say: activity is too low": is_live,
+    }
+    return [reason for reason, is_there in needed.items() if not is_there]
+
+
+def _unit(asked: Request, made: Made) -> str:
+    """Return the unit that an image may claim, and say why it is not Bq/mm3."""
     if asked.calibration is None:
-        log.warning("no calibration: unit %s, Bq/mm3 only if efficiencies are absolute", unit)
-    grid = asked.grid
-    facts = {
+        log.warning("no calibration: unit counts-scaled, Bq/mm3 only if efficiencies are absolute")
+        return "counts-scaled"
+    missing = _missing(asked, made.times, made.scanner)
+    for reason in missing:
+        log.warning("unit counts-scaled, not Bq/mm3, without %s", reason)
+    return "counts-scaled" if missing else "Bq/mm3"
+
+
+def _factor(asked: Request, facts: Facts) -> float:
+    """Return the calibration factor of the file; --calibration takes its place."""
+    factor = facts.calibration_factor
+    if factor == 1:
+        return 1.0
+    is_used = asked.calibration is None
+    log.warning(
+        "%s: its calibration factor %g is %s", asked.events_path, factor,
+        "used" if is_used else "left out, --calibration is used",
+    )  # fmt: skip
+    return factor if is_used else 1.0
+
+
+def _write(asked: Request, made: Made) -> None:
+    """Write the images, and how they were made beside them."""
+    times, facts, scanner = made.times, made.facts, made.scanner
+    factor, unit = _factor(asked, facts), _unit(asked, made)
+    grid = made.images[0].grid
+    words = {
         "events": asked.events_path.name, "scanner": fingerprint.scanner_hash(scanner),
         "unit": unit, "mu": asked.mu_path.name if asked.mu_path else None, "shape": grid.shape,
         "voxel_mm": grid.voxel_mm, "origin_mm": grid.origin_mm, "pairs": asked.num_pairs,
-        "randoms": asked.randoms, "duration_s": asked.duration_s, "seed": SEED,
+        "randoms": made.randoms, "duration_s": times.duration_s, "seed": asked.seed,
+        "isotope": facts.isotope, "calibration_factor": factor, "bed_mm": facts.bed_mm,
         **vars(asked.settings),
     }  # fmt: skip
-    if asked.frames_s:
-        factors = [frames.decay_factor(f, asked.half_life_s) for f in asked.frames_s]
-        facts |= {
-            "frames_s": asked.frames_s, "half_life_s": asked.half_life_s, "decay_factors": factors,
+    if times.frames_s:
+        factors = [frames.decay_factor(f, times.half_life_s) for f in times.frames_s]
+        words |= {
+            "frames_s": times.frames_s, "half_life_s": times.half_life_s, "decay_factors": factors,
         }  # fmt: skip
-    images = [Volume(found.array, grid, unit) for found in images]
+    images = [Volume(np.float32(factor) * found.array, grid, unit) for found in made.images]
     if len(images) > 1:
-        first_s = asked.frames_s[0]
+        first_s = times.frames_s[0]
         io.write_frames(asked.output, images, first_s[0], first_s[1] - first_s[0])
     elif asked.is_nifti:
         io.write_volume(asked.output, images[0])
     else:
         component = dicom_pet.Component(asked.events_path.stem)
-        dicom_pet.write_series(asked.output, images[0], component, facts)
-    io.write_json(asked.sidecar, facts)
+        dicom_pet.write_series(asked.output, images[0], component, words)
+    io.write_json(asked.sidecar, words)

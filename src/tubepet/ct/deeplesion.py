@@ -2,7 +2,8 @@
 
 PPPPPP is the patient, SS the study, RR the series, III the slice; HU = pixel - 32768. A row of
 DL_info.csv names one key slice; `Slice_range` adds its neighbours, which may be missing on disk.
-Files are never written, and nothing outside the folder is read.
+The folder of the series may have another name, if it is the only one. Files are never written, and
+nothing outside the folder is read: links out of it are refused.
 
 References
 ----------
@@ -25,8 +26,10 @@ HU_OFFSET = 32768  # DeepLesion stores HU + 32768 in unsigned 16 bits
 MAX_SIDE_PIXELS = 2048  # larger than any clinical CT matrix; checked before decoding
 SPLITS = {1: "train", 2: "val", 3: "test"}  # DL_info.csv, column Train_Val_Test
 REQUIRED_COLUMNS = ("File_name", "Possibly_noisy", "Slice_range")
+MAX_INDEX_BYTES = 1 << 28  # DL_info.csv has 7 MB
+SERIES = re.compile(r"\d{6}_\d{2}_\d{2}", re.ASCII)
 FILE_NAME = re.compile(r"(\d{6})_(\d{2})_(\d{2})_(\d{3,4})\.png", re.ASCII)
-INDEX_COLUMNS = ["patient", "study", "series", "slice", "split", "source_file"]
+INDEX_COLUMNS = ["patient", "study", "series", "slice", "split", "source_file", "frame"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class SliceName:
 
     @property
     def path(self) -> str:
-        """Path of the slice's file, relative to the data set's folder."""
-        return f"Images_png/{self.folder}/{self.slice:03d}.png"
+        """Path of the slice's file, relative to the folder of all series."""
+        return f"{self.folder}/{self.slice:03d}.png"
 
 
 def parse_file_name(text: str, where: str) -> SliceName:
@@ -86,6 +89,7 @@ def _parse_range(text: str, key: int, where: str) -> range:
 
 
 def _is_noisy(text: str, where: str) -> bool:
+    text = text.removesuffix(".0")  # programs resave whole numbers as others
     if text not in ("", "0", "1"):
         raise InputError(f"{where}: Possibly_noisy got {text!r}, expected 0 or 1")
     return text == "1"
@@ -95,6 +99,8 @@ def _read_rows(csv_path: Path) -> pd.DataFrame:
     """DL_info.csv as text, an empty string where a field is empty."""
     if not csv_path.is_file():
         raise InputError(f"{csv_path}: no such file, expected DeepLesion's table beside Images_png")
+    if (size := csv_path.stat().st_size) > MAX_INDEX_BYTES:
+        raise InputError(f"{csv_path}: got {size} bytes, expected at most {MAX_INDEX_BYTES}")
     with reading(csv_path, "a table with a header"):
         rows = pd.read_csv(csv_path, dtype=str, keep_default_na=False)
     missing = [column for column in REQUIRED_COLUMNS if column not in rows]
@@ -111,6 +117,7 @@ def _official_split(rows: pd.DataFrame, names: list[SliceName], csv_path: Path) 
         return {}
     split: dict[int, str] = {}
     for i, (text, name) in enumerate(zip(rows["Train_Val_Test"], names, strict=True)):
+        text = text.removesuffix(".0")
         if text not in ("1", "2", "3"):
             raise InputError(
                 f"{csv_path} row {i + 2}: Train_Val_Test got {text!r}, expected 1, 2 or 3"
@@ -123,18 +130,53 @@ def _official_split(rows: pd.DataFrame, names: list[SliceName], csv_path: Path) 
     return split
 
 
+def _images_dir(source_dir: Path) -> Path:
+    """Return the folder of the series: Images_png, or the only one that holds any."""
+    named = source_dir / "Images_png"
+    folders = (path for path in sorted(source_dir.glob("*")) if path.is_dir() and path != named)
+    others = (path for path in folders if path.name.isprintable() and not path.is_symlink())
+    holding = [
+        folder
+        for folder in (*([named] if named.is_dir() else []), *others)
+        if any(SERIES.fullmatch(path.name) for path in folder.iterdir())
+    ]
+    if named in holding or len(holding) == 1:
+        return holding[0]
+    raise InputError(
+        f"{named}: got no images, expected folders PPPPPP_SS_RR of PNG files"
+        + f" (in which of {', '.join(path.name for path in holding)}?)" * bool(holding)
+    )
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Return whether a link leads out of a folder, or nowhere."""
+    try:
+        return not path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):  # to nothing, or to itself
+        return True
+
+
+def _check_link(path: Path, root: Path) -> None:
+    if path.is_symlink() and leads_out(path, root):
+        raise InputError(f"{path}: leads out of {root}, expected what lies inside it")
+
+
 def _slices_on_disk(images_dir: Path, name: SliceName) -> set[int]:
     """Slice numbers of a series that exist; empty if the series does not."""
     folder = images_dir / name.folder
     if not folder.is_dir():
         return set()
-    if not folder.resolve().is_relative_to(images_dir.resolve()):
-        raise InputError(f"{folder}: leads out of {images_dir}, expected a folder inside it")
-    stems = (p.stem for p in folder.iterdir() if p.suffix == ".png")
-    return {int(stem) for stem in stems if re.fullmatch(r"\d{3,4}", stem, re.ASCII)}
+    numbers = set()
+    for path in (folder, *folder.iterdir()):
+        _check_link(path, images_dir)
+        if re.fullmatch(r"\d{3,4}\.png", path.name, re.ASCII) and path.is_file():
+            numbers.add(int(path.stem))
+    return numbers
 
 
-def index_slices(source_dir: Path, drop_noisy: bool) -> tuple[pd.DataFrame, dict[str, int]]:
+def index_slices(
+    source_dir: Path, drop_noisy: bool, allow_partial: bool = False
+) -> tuple[pd.DataFrame, dict[str, int]]:
     """List the slices that DL_info.csv points to and that exist.
 
     Parameters
@@ -143,24 +185,27 @@ def index_slices(source_dir: Path, drop_noisy: bool) -> tuple[pd.DataFrame, dict
         Folder with Images_png and DL_info.csv.
     drop_noisy : bool
         Leave out the rows with Possibly_noisy = 1.
+    allow_partial : bool
+        Leave out the rows whose key slice does not exist, as in a part of the download.
 
     Returns
     -------
     index : DataFrame
         Columns patient, study, series (str), slice (int), split (str; empty for every row if the
-        table has no Train_Val_Test) and source_file (relative to `source_dir`); in file order.
+        table has no Train_Val_Test), source_file (relative to `source_dir`) and frame (0); in file
+        order.
     counts : dict
-        num_rows, num_noisy_rows_dropped, num_missing_neighbours.
+        num_rows, num_noisy_rows_dropped, num_rows_without_image, num_missing_neighbours.
 
     Raises
     ------
     InputError
         Naming the row and the file: no table or images, a damaged row, a name that is no file in
-        Images_png, a key slice that does not exist, a patient in two splits.
+        Images_png, a key slice that does not exist, a patient in two splits, a link out of it.
     """
-    csv_path, images_dir = source_dir / "DL_info.csv", source_dir / "Images_png"
-    if not images_dir.is_dir() or next(images_dir.iterdir(), None) is None:
-        raise InputError(f"{images_dir}: got no images, expected folders PPPPPP_SS_RR of PNG files")
+    csv_path, images_dir = source_dir / "DL_info.csv", _images_dir(source_dir)
+    for path in (csv_path, images_dir):
+        _check_link(path, source_dir)
     rows = _read_rows(csv_path)
     where = [f"{csv_path} row {i + 2}" for i in range(len(rows))]  # row 1 is the header
     names = [parse_file_name(n, w) for n, w in zip(rows["File_name"], where, strict=True)]
@@ -169,7 +214,7 @@ def index_slices(source_dir: Path, drop_noisy: bool) -> tuple[pd.DataFrame, dict
     on_disk: dict[str, set[int]] = {}
     found: set[tuple[SliceName, str]] = set()
     missing: set[str] = set()
-    num_noisy = 0
+    num_noisy = num_absent = 0
     for name, row_where, noisy, text in zip(
         names, where, rows["Possibly_noisy"], rows["Slice_range"], strict=True
     ):
@@ -179,9 +224,12 @@ def index_slices(source_dir: Path, drop_noisy: bool) -> tuple[pd.DataFrame, dict
         if name.folder not in on_disk:
             on_disk[name.folder] = _slices_on_disk(images_dir, name)
         if name.slice not in on_disk[name.folder]:
+            num_absent += 1
+            if allow_partial:
+                continue
             raise InputError(
-                f"{row_where}: key slice {source_dir / name.path} does not exist, expected a PNG "
-                "file (of a partial download, keep only the rows whose images are there)"
+                f"{row_where}: key slice {images_dir / name.path} does not exist, expected a PNG "
+                "file (ct.allow_partial leaves out such rows of a partial download)"
             )
         for i_slice in _parse_range(text, name.slice, row_where):
             neighbour = SliceName(name.patient, name.study, name.series, i_slice)
@@ -191,12 +239,13 @@ def index_slices(source_dir: Path, drop_noisy: bool) -> tuple[pd.DataFrame, dict
                 missing.add(neighbour.path)
     records = [
         (f"{n.patient:06d}", f"{n.study:02d}", f"{n.series:02d}", n.slice,
-         split.get(n.patient, ""), path)
+         split.get(n.patient, ""), f"{images_dir.name}/{path}", 0)
         for n, path in sorted(found, key=lambda item: item[1])
     ]  # fmt: skip
     counts = {
         "num_rows": len(rows),
         "num_noisy_rows_dropped": num_noisy,
+        "num_rows_without_image": num_absent,
         "num_missing_neighbours": len(missing),
     }
     return pd.DataFrame(records, columns=INDEX_COLUMNS), counts

@@ -1,170 +1,233 @@
 """Reader of a folder of DICOM CT series (stage 04).
 
-Each file is one slice; files are grouped by SeriesInstanceUID and ordered along the normal of the
-slices. Scouts (ImageType LOCALIZER) and other modalities (reports, PET) come with every export:
-they are left out and counted. A CT slice that is not axial is refused.
+Slices are chosen by SOP class, one per file or one per frame, grouped by SeriesInstanceUID and
+ordered along the normal of the slices. What else a folder holds is left out and counted by reason
+(`tubepet.ct.headers`). Links are not followed: what they name inside the folder is found where it
+is, and nothing outside is read.
 
 References
 ----------
-DICOM PS3.3, sections C.7.6.2 (image plane), C.11.1 (modality LUT), C.7.5.1.1.2 (pixel padding).
+DICOM PS3.3, section C.7.5.1.1.2 (pixel padding).
 """
 
-import math
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pydicom
 from numpy.typing import NDArray
-from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from tubepet.ct.deeplesion import INDEX_COLUMNS, MAX_SIDE_PIXELS
-from tubepet.errors import InputError, reading
+from tubepet.ct import headers, pixels
+from tubepet.ct.deeplesion import INDEX_COLUMNS, leads_out
+from tubepet.ct.headers import Header, LeftOut, Slice
+from tubepet.errors import InputError, reading, shown
+from tubepet.logs import log
 
 MAX_HU = 1 << 24  # far beyond any CT; larger values come of a damaged slope
+MAX_REASONS = 50  # that are told apart
 AIR_HU = -1000  # what padding becomes: there was nothing outside the field of view
-MAX_FILE_BYTES = 64 * 2**20  # a 2048 x 2048 slice of 16 bits has 8 MiB
-MAX_TILT_DEG = 35.0  # gantries tilt by up to 30 degrees; coronal and sagittal are at 90
-MAGIC = b"DICM"  # at byte 128, after the preamble
-NEEDED = (
-    "Rows", "Columns", "PatientID", "StudyInstanceUID", "SeriesInstanceUID",
-    "ImageOrientationPatient", "ImagePositionPatient", "RescaleSlope", "RescaleIntercept",
-)  # fmt: skip
+# Who a patient is, by `ct.patient`: the field of DICOM, or the first folder.
+PATIENTS: dict[str, Callable[[Header, str], str]] = {
+    "id": lambda header, relative: header.text("PatientID"),
+    "study": lambda header, relative: header.text("StudyInstanceUID"),
+    "folder": lambda header, relative: relative.split("/")[0] if "/" in relative else "",
+}
 
 
-def _is_dicom(path: Path) -> bool:
-    with open(path, "rb") as file:
-        file.seek(128)
-        return file.read(4) == MAGIC
-
-
-def _read(path: Path, with_pixels: bool) -> pydicom.Dataset:
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise InputError(
-            f"{path}: got {size} bytes, expected one slice of at most {MAX_FILE_BYTES}"
-        )
-    meta = read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:  # may unpack to anything
-        raise InputError(f"{path}: got a deflated DICOM file, expected one that is not")
-    return pydicom.dcmread(path, stop_before_pixels=not with_pixels)
-
-
-def slice_normal(orientation: list[float]) -> NDArray[np.float64]:
-    """Return the unit normal (x, y, z) of a slice, from ImageOrientationPatient's six cosines."""
-    normal = np.cross(orientation[:3], orientation[3:])
-    return np.asarray(normal / np.linalg.norm(normal), np.float64)
-
-
-def _check_header(header: pydicom.Dataset, path: Path) -> None:
-    missing = [name for name in NEEDED if header.get(name) in (None, "")]
-    if missing:
-        raise InputError(f"{path}: DICOM fields {', '.join(missing)} are missing")
-    if max(header.Rows, header.Columns) > MAX_SIDE_PIXELS:
-        raise InputError(
-            f"{path}: got {header.Rows} x {header.Columns} pixels, expected at most "
-            f"{MAX_SIDE_PIXELS} x {MAX_SIDE_PIXELS}"
-        )
-    orientation = [float(v) for v in header.ImageOrientationPatient]
-    tilt_deg = math.degrees(math.acos(min(1.0, abs(slice_normal(orientation)[2]))))
-    if not tilt_deg <= MAX_TILT_DEG:  # also true for NaN, from parallel row and column
-        raise InputError(
-            f"{path}: got a slice tilted by {tilt_deg:.0f} degrees from axial "
-            f"(ImageOrientationPatient {orientation}), expected an axial slice "
-            f"(at most {MAX_TILT_DEG:.0f} degrees)"
-        )
-
-
-def index_slices(source_dir: Path) -> tuple[pd.DataFrame, dict[str, int]]:
+def index_slices(
+    source_dir: Path, patient: str = "id"
+) -> tuple[pd.DataFrame, dict[str, int | dict[str, int]]]:
     """List the axial CT slices in a folder and its subfolders.
 
     Parameters
     ----------
     source_dir : Path
-        Folder of DICOM files of any names; files without DICOM's magic bytes are left out, unless
-        they are called `.dcm`.
+        Folder of DICOM files of any names.
+    patient : str
+        What tells patients apart: "id" (PatientID), "study" (StudyInstanceUID), or "folder", the
+        first folder below `source_dir`.
 
     Returns
     -------
     index : DataFrame
-        Columns as `tubepet.ct.deeplesion.index_slices` gives them (patient, study and series are
-        DICOM's identifiers, `slice` counts from 0 along the normal, split is empty).
+        Columns as `tubepet.ct.deeplesion.index_slices` gives them (study and series are DICOM's
+        identifiers, `slice` counts from 0 along the normal, split is empty).
     counts : dict
-        num_files, num_other_files (not CT, or scouts).
+        num_files, and `left_out`: how many of them, by reason.
 
     Raises
     ------
     InputError
-        Naming the file: damaged, not axial, too large, or a needed field missing; or the folder,
-        when it holds no CT slice.
+        Naming the file: a CT slice that is damaged, too large, without a needed field or with one
+        that cannot be, or with no patient; or the folder, when it holds no CT slice.
     """
-    root = source_dir.resolve()
-    found, num_files = [], 0
-    for path in sorted(p for p in source_dir.rglob("*") if p.is_file()):
-        if not path.resolve().is_relative_to(root):
-            raise InputError(f"{path}: leads out of {source_dir}, expected a file inside it")
-        num_files += 1
-        if path.suffix.lower() != ".dcm" and not _is_dicom(path):
-            continue
-        relative = path.relative_to(source_dir).as_posix()
-        with reading(path, "a DICOM file"):  # fields are parsed when they are asked for
-            header = _read(path, with_pixels=False)
-            if header.get("Modality") != "CT" or "LOCALIZER" in (header.get("ImageType") or []):
-                continue
-            _check_header(header, path)
-            normal = slice_normal([float(v) for v in header.ImageOrientationPatient])
-            position_mm = float(np.dot(normal, [float(v) for v in header.ImagePositionPatient]))
-            found.append((str(header.PatientID), str(header.StudyInstanceUID),
-                          str(header.SeriesInstanceUID), position_mm, "", relative))  # fmt: skip
+    found: list[tuple[str, str, str, float, str, str, int]] = []
+    left_out: Counter[str] = Counter()
+    first_left_out: dict[str, str] = {}
+    seen: set[tuple[str, str, float, int]] = set()
+    num_files = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pydicom, about fields that are not used here
+        for relative, reason in _files(source_dir):
+            num_files += 1
+            try:
+                if reason:
+                    raise LeftOut(reason)
+                header, slices = _slices(source_dir / relative)
+                name = PATIENTS[patient](header, relative)
+                if not name:
+                    raise InputError(_no_patient(source_dir / relative, patient))
+                study, series = header.text("StudyInstanceUID"), header.text("SeriesInstanceUID")
+                instance = header.text("SOPInstanceUID") or relative
+                for one in slices:
+                    key = (instance, series, one.height_mm, one.frame)
+                    if key in seen:
+                        raise LeftOut("copy of another file")
+                    seen.add(key)
+                    found.append((name, study, series, one.height_mm, "", relative, one.frame))
+            except LeftOut as error:
+                is_known = str(error) in left_out or len(left_out) < MAX_REASONS
+                left_out[reason := str(error) if is_known else "other reasons"] += 1
+                first_left_out.setdefault(reason, relative)
+    said = shown(
+        "; ".join(
+            f"{num} {reason} ({first_left_out[reason]})" for reason, num in sorted(left_out.items())
+        )
+    )
     if not found:
-        raise InputError(f"{source_dir}: got no CT slices, expected DICOM files (Modality CT)")
+        raise InputError(
+            f"{source_dir}: got no CT slices among {num_files} files, expected DICOM files (SOP "
+            f"class CT Image Storage or Enhanced CT)" + f"; left out: {said}"[:2000] * bool(said)
+        )
+    if said:
+        log.warning("CT: left out, by reason with the first file: %s", said)
     index = pd.DataFrame(found, columns=INDEX_COLUMNS)
-    index = index.sort_values(["patient", "series", "slice", "source_file"], ignore_index=True)
+    index = index.sort_values(
+        ["patient", "series", "slice", "source_file", "frame"], ignore_index=True
+    )
     index["slice"] = index.groupby(["patient", "series"]).cumcount()
-    return index, {"num_files": num_files, "num_other_files": num_files - len(found)}
+    return index, {"num_files": num_files, "left_out": dict(sorted(left_out.items()))}
 
 
-def _padding(header: pydicom.Dataset, stored: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Pixels outside the scanner's field of view, as PixelPaddingValue (and its range) say."""
-    value = header.get("PixelPaddingValue")
-    if value is None:
+def _files(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield what lies in a folder, in order: path within it, and why it is not looked into."""
+
+    def fail(error: OSError) -> None:
+        raise error  # a folder that may not be read is not left out silently
+
+    for folder, folders, files in os.walk(root, onerror=fail):
+        folders.sort()
+        for name in sorted([*files, *(f for f in folders if Path(folder, f).is_symlink())]):
+            path = Path(folder, name)
+            relative, reason = path.relative_to(root).as_posix(), ""
+            if path.is_symlink():
+                if not leads_out(path, root):
+                    continue  # found where it is
+                reason = "link that leads out or nowhere"
+            elif name.startswith("._"):
+                reason = "macOS resource fork"
+            elif not path.is_file():
+                reason = "no regular file"
+            elif not _is_utf8(relative):
+                reason = "name that is not UTF-8"
+            yield relative, reason
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _slices(path: Path) -> tuple[Header, list[Slice]]:
+    """Header and slices of a file."""
+    with reading(path, "a DICOM file"):  # fields are parsed when they are asked for
+        header = headers.read(path)
+        slices = headers.slices_of(header, path)
+        pixels.check(header, path)
+    return header, slices
+
+
+@lru_cache(maxsize=1)
+def _last(path: Path, mtime_ns: int) -> tuple[Header, list[Slice]]:
+    """Header and slices of a file, which is often that of the frame before."""
+    return _slices(path)
+
+
+def _no_patient(path: Path, patient: str) -> str:
+    if patient == "folder":
+        return f"{path}: got no folder below ct.source_dir, expected one for each patient"
+    return (
+        f"{path}: got an empty PatientID, expected one: patients are kept apart in training and "
+        "test (ct.patient: study or folder takes the study or the first folder for the patient)"
+    )
+
+
+def _padding(header: Header, stored: NDArray[np.int64], one: Slice) -> NDArray[np.bool_]:
+    """Pixels outside the scanner's field of view, as PixelPaddingValue (and its range) say.
+
+    A padding that would be a value of air or tissue is not believed: files that were converted to
+    HU keep the value of before.
+    """
+    if "PixelPaddingValue" not in header.fields:
         return np.zeros(stored.shape, bool)
-    limit = header.get("PixelPaddingRangeLimit", value)
-    return (stored >= min(value, limit)) & (stored <= max(value, limit))
+    ends = [header.number("PixelPaddingValue", 0)]
+    ends.append(header.number("PixelPaddingRangeLimit", ends[0]))
+    if header.is_signed:  # 16 bits, whether written as signed or not
+        ends = [value - (value >= 1 << 15) * (1 << 16) for value in ends]
+    if max(ends) * one.slope + one.intercept > AIR_HU:
+        return np.zeros(stored.shape, bool)
+    return (stored >= min(ends)) & (stored <= max(ends))
 
 
-def read_hu(path: Path) -> NDArray[np.int32]:
+def _square(hu: NDArray[np.int32], stretch: float) -> NDArray[np.int32]:
+    """Repeat rows or columns until pixels are square; no value is mixed."""
+    shape = np.array(hu.shape)
+    wanted = np.rint(shape * np.maximum(1, [stretch, 1 / stretch])).astype(int)
+    rows, columns = (np.arange(new) * old // new for new, old in zip(wanted, shape, strict=True))
+    return hu[np.ix_(rows, columns)]
+
+
+def read_hu(path: Path, frame: int = 0) -> NDArray[np.int32]:
     """Read one slice.
 
     Parameters
     ----------
     path : Path
-        DICOM file of one CT slice.
+        DICOM file of CT.
+    frame : int
+        Which of its frames, from 0.
 
     Returns
     -------
     int32 array, shape (H, W)
-        HU = slope * stored + intercept, rounded; declared padding is air.
+        HU = slope * stored + intercept, rounded; declared padding is air; pixels are square.
 
     Raises
     ------
     InputError
-        If the pixels are cut off, or compressed in a way that pydicom alone cannot read.
+        If the file is no axial CT slice in HU, or its pixels are missing or cut.
     """
-    with reading(path, "a DICOM file"):
-        data = _read(path, with_pixels=True)
-        _check_header(data, path)
-    with reading(path, "whole, uncompressed pixels"):
-        num_frames, num_samples = data.get("NumberOfFrames", 1), data.get("SamplesPerPixel", 1)
-        if (num_frames, num_samples) != (1, 1):
-            raise InputError(
-                f"{path}: got {num_frames} frames of {num_samples} values per pixel, expected one "
-                "grey slice"
-            )
-        stored = data.pixel_array.astype(np.int32)
-        hu = np.rint(stored * float(data.RescaleSlope) + float(data.RescaleIntercept))
-        hu = np.where(_padding(data, stored), AIR_HU, hu)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            is_next = frame > 0
+            header, slices = _last(path, path.stat().st_mtime_ns) if is_next else _slices(path)
+        except LeftOut as error:
+            raise InputError(f"{path}: got {error}, expected an axial CT slice in HU") from error
+        one = next((s for s in slices if s.frame == frame), None)
+        if one is None:
+            raise InputError(f"{path}: got no axial frame {frame + 1}, expected one")
+        with reading(path, "whole pixels"):
+            stored = pixels.read_stored(header, path, frame)
+            hu = np.rint(stored * one.slope + one.intercept)
+            hu = np.where(_padding(header, stored, one), AIR_HU, hu)
     if not np.isfinite(hu).all() or np.abs(hu).max() > MAX_HU:
         raise InputError(f"{path}: got values beyond {MAX_HU} HU, expected a CT slice")
-    return hu.astype(np.int32)
+    return _square(hu.astype(np.int32), one.stretch)

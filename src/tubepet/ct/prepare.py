@@ -6,7 +6,7 @@ Stacks are written slice by slice, since DeepLesion's does not fit in memory.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,35 +120,20 @@ def window_and_resize(
     return np.clip(small, low, high).astype(np.float32)
 
 
-def index_slices(
-    source_dir: Path, file_format: str, drop_noisy: bool
-) -> tuple[pd.DataFrame, dict[str, int]]:
-    """List the slices of a folder; see `tubepet.ct.deeplesion` and `tubepet.ct.dicom`.
-
-    Parameters
-    ----------
-    source_dir : Path
-    file_format : str
-        "deeplesion" or "dicom".
-    drop_noisy : bool
-        Leave out DeepLesion's rows with Possibly_noisy = 1.
-    """
-    if file_format == "deeplesion":
-        return deeplesion.index_slices(source_dir, drop_noisy)
-    return dicom.index_slices(source_dir)
-
-
 def _prepared(
     table: pd.DataFrame,
     source_dir: Path,
-    read_hu: Callable[[Path], NDArray[np.int32]],
+    file_format: str,
     window_hu: tuple[float, float],
     num_pixels: int,
     ranges_hu: list[tuple[int, int]],
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the prepared slices in the order of the table; note each one's range in HU."""
-    for name in Bar(table["source_file"], desc="CT slices", unit="slice"):
-        hu = read_hu(source_dir / name)
+    places = list(zip(table["source_file"], table["frame"], strict=True))
+    for name, frame in Bar(places, desc="CT slices", unit="slice"):
+        path = source_dir / name
+        is_png = file_format == "deeplesion"
+        hu = deeplesion.read_hu(path) if is_png else dicom.read_hu(path, int(frame))
         ranges_hu.append((int(hu.min()), int(hu.max())))
         yield window_and_resize(hu, window_hu, num_pixels)
 
@@ -160,6 +145,8 @@ def choose(
     drop_noisy: bool,
     split: dict[str, float],
     rng: np.random.Generator,
+    patient: str = "id",
+    allow_partial: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """List the slices of a folder, split the patients and draw the slices.
 
@@ -177,12 +164,16 @@ def choose(
         Fractions of the patients, used where the data bring no split of their own.
     rng : Generator
         Splits the patients and draws the slices.
+    patient : str
+        What tells DICOM's patients apart, see `tubepet.ct.dicom.index_slices`.
+    allow_partial : bool
+        Leave out DeepLesion's rows whose images are not there.
 
     Returns
     -------
     table : DataFrame
         One row per slice: patient, study, series, slice, split, source_file (relative to
-        `source_dir`).
+        `source_dir`), frame (of its file).
     facts : dict
         Counts, and where the split comes from ("Train_Val_Test" or "seed").
 
@@ -192,9 +183,15 @@ def choose(
         From the readers; or if there is no patient for train or none for val.
     """
     source_dir = Path(source_dir)
-    index, counts = index_slices(source_dir, file_format, drop_noisy)
+    index, counts = (
+        deeplesion.index_slices(source_dir, drop_noisy, allow_partial)
+        if file_format == "deeplesion"
+        else dicom.index_slices(source_dir, patient)
+    )
     if index.empty:
-        raise InputError(f"{source_dir}: got no usable slices, all rows are possibly noisy")
+        raise InputError(
+            f"{source_dir}: got no usable slices, all rows are possibly noisy or without images"
+        )
     is_seeded = not index["split"].all()
     if is_seeded:
         index["split"] = index["patient"].map(
@@ -205,7 +202,7 @@ def choose(
             raise InputError(
                 f"{source_dir}: got {index['patient'].nunique()} patients and none of them in "
                 f"{name}, expected at least one in train and one in val (slices of one patient "
-                "are never shared between them)"
+                "are never shared between them; ct.patient says what a patient is in DICOM)"
             )
     table = draw_slices(index, num_slices, rng)
     facts = {
@@ -256,9 +253,8 @@ def prepare(
     InputError
         From the readers.
     """
-    read_hu = deeplesion.read_hu if file_format == "deeplesion" else dicom.read_hu
     ranges_hu: list[tuple[int, int]] = []
-    images = _prepared(table, Path(source_dir), read_hu, window_hu, num_pixels, ranges_hu)
+    images = _prepared(table, Path(source_dir), file_format, window_hu, num_pixels, ranges_hu)
     io.write_stack(images_path, images, (len(table), num_pixels, num_pixels))
     low_high = np.array(ranges_hu, np.int32).reshape(-1, 2)
     return table.assign(hu_min=low_high[:, 0], hu_max=low_high[:, 1])

@@ -27,6 +27,7 @@ from tubepet.phantom.spec import Tube, draw_tube
 SAMPLES_ACROSS, SAMPLES_ALONG = 3, 2
 REACH = 2.0  # standard deviations of the resolution along z that a slice sees
 MAX_INDEX = 10**6  # of the random names that spread new tubes over families and defects
+MOST_OF_GRID = 4096  # pixels, slices and mm, larger than any image here
 CHUNK = 8  # planes sampled at once, which bounds the memory
 
 
@@ -248,10 +249,23 @@ class Population:
 
 
 def read_population(facts: Mapping[str, Any]) -> Population:
-    """Return the population of its JSON (`dataclasses.asdict`); other keys do not count."""
+    """Return the population of its JSON (`dataclasses.asdict`); other keys do not count.
+
+    Raises
+    ------
+    InputError
+        If a number of its grid is not finite, not above 0, or larger than any image's.
+    """
+    grid = SliceGrid(**facts["grid"])
+    for name, value in {**vars(grid), "num_slices": facts["num_slices"]}.items():
+        is_number = isinstance(value, int | float) and 0 <= value <= MOST_OF_GRID
+        if not is_number or (value == 0 and name != "filter_fwhm_mm"):  # there may be no filter
+            raise InputError(
+                f"population: {name} got {value!r:.60}, expected above 0, at most {MOST_OF_GRID}"
+            )
     return Population(
         phantom=facts["phantom"],
-        grid=SliceGrid(**facts["grid"]),
+        grid=grid,
         num_slices=facts["num_slices"],
         margin_mm=facts["margin_mm"],
     )

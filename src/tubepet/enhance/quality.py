@@ -9,16 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 from torch import nn
 
-from tubepet import io
 from tubepet.enhance.network import Enhancer
 from tubepet.enhance.pairs import Pairs
-from tubepet.errors import InputError
 from tubepet.evaluate import similarity
+from tubepet.training.folder import load_network
 
 CHUNK = 64  # slices at once
 DATA_RANGE = 1.0  # the scale of the long training slices
@@ -27,15 +24,8 @@ MAX_PSNR_DB = 120.0  # of equal images, for instance two without a count
 
 def load_enhancer(path: str | os.PathLike[str], arguments: Mapping[str, Any]) -> Enhancer:
     """Rebuild a trained network; `InputError` if the file is damaged or of another one."""
-    network = Enhancer(**arguments)
-    try:
-        network.load_state_dict(load_file(io.checked(path)))
-    except (SafetensorError, RuntimeError) as error:
-        raise InputError(
-            f"{path}: expected the weights of a network with {dict(arguments)}, got: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    return network
+    what = f"a network with {dict(arguments)}"
+    return load_network(lambda: Enhancer(**arguments), path, what)
 
 
 @torch.no_grad()

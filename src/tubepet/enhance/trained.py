@@ -18,7 +18,7 @@ from tubepet.enhance.quality import enhanced, load_enhancer, with_measured_total
 from tubepet.errors import InputError
 from tubepet.reconstruct.projection.blur import blurred, gaussian
 from tubepet.reconstruct.scanner.fingerprint import scanner_hash
-from tubepet.training.folder import read_facts
+from tubepet.training.folder import checked_sizes, read_facts
 from tubepet.types import Scanner, Volume
 
 FORMAT = 1  # of network.json
@@ -139,7 +139,8 @@ def read_trained(folder: Path) -> Trained:
     facts = read_facts(path, FORMAT, "results/enhance/plain")
     try:
         told = TrainedOn(**facts["trained_on"])
-        sizes = [told.scale_bq_mm3, told.num_pixels, told.pixel_mm, told.slice_mm, told.short_s]
+        checked_sizes(path, vars(told))
+        sizes = [told.num_pixels, told.short_s]
         if not all(np.isfinite(sizes)) or min(sizes) <= 0:
             raise ValueError(f"sizes {sizes}")
         network = load_enhancer(path.with_suffix(".safetensors"), facts["arguments"])

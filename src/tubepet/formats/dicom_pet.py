@@ -1,15 +1,17 @@
 """Activity as DICOM: PET Image Storage, one file per slice, or one multi-frame file.
 
 Frame: the image's own LPS coordinates (`tubepet.types`); rows run along x, columns along y, and
-slices along z. Values are unsigned 16 bits with a slope per slice, so a value comes back within
-half a step, 1/131070 of the largest of its slice; units are Bq/ml (BQML).
+slices along z. Values are unsigned 16 bits with a slope, one for each file, so a value comes back
+within half a step, 1/131070 of the largest of its file; units are Bq/ml (BQML). A slope per frame
+would be finer, but ITK and GDCM read all frames with one.
 
 DICONDE (ASTM E2339) is DICOM for the inspection of components: the same objects, with the patient
 read as the component and the study as the inspection. `Component` holds these, and the attributes
 of group 0014 carry material and size. DICONDE has no practice for PET, so this is E2339 over the
 PET object of DICOM.
 
-Identifiers are derived from the content: the same image with the same facts has the same ones.
+Identifiers are derived from the content, all but the time: the same image with the same facts has
+the same ones.
 
 References
 ----------
@@ -18,8 +20,11 @@ DICOM PS3.3, sections A.21 and C.8.9 (PET image), A.72 (Legacy Converted Enhance
 """
 
 import datetime
+import hashlib
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +43,8 @@ from pydicom.uid import (
 
 import tubepet
 from tubepet import io
-from tubepet.errors import InputError, reading
+from tubepet.bounds import check_bytes
+from tubepet.errors import InputError, reading, shown
 from tubepet.types import Grid, Volume
 
 MM3_PER_ML = 1000.0
@@ -50,7 +56,12 @@ METHODS = {  # of attenuation, by the note of the workflow's images
     "truth": "map of the simulated object, defects included",
     "file": "map of the user",
 }
+ATTENUATION_NOTE = "attenuation: "  # in the note of an image of the workflow
 LO_LENGTH = 64
+OTHER_SUFFIXES = {
+    ".nii", ".gz", ".mha", ".mhd", ".nrrd", ".img", ".hdr", ".png", ".npy", ".npz", ".json", ".csv",
+    ".zip", ".onnx",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,9 +119,53 @@ class Quantity:
 ACTIVITY = Quantity("BQML", MM3_PER_ML, "Reconstructed activity")
 
 
+@dataclass(frozen=True)
+class _Series:
+    """What is written, and what all files of it share: identity and time."""
+
+    image: Volume
+    component: Component
+    settings: dict[str, Any]
+    quantity: Quantity
+    made: datetime.datetime
+
+    @cached_property
+    def content(self) -> str:
+        """Return a hash of everything but the time."""
+        facts = (
+            asdict(self.component), self.settings, asdict(self.quantity),
+            asdict(self.image.grid), tubepet.__version__,
+        )  # fmt: skip
+        whole = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        whole.update(self.image.array.tobytes())
+        return whole.hexdigest()
+
+
+def _series(
+    image: Volume, component: Component, settings: dict[str, Any], quantity: Quantity,
+    made: datetime.datetime | None,
+) -> _Series:  # fmt: skip
+    if not (np.isfinite(image.array).all() and (image.array >= 0).all()):
+        raise InputError("image: got negative or non-finite values, expected >= 0 (Bq/mm3)")
+    return _Series(image, component, settings, quantity, made or datetime.datetime.now())
+
+
+def is_folder(output: Path) -> bool:
+    """Return whether a name means a new folder for a series: dots may be in it.
+
+    Raises
+    ------
+    InputError
+        If the name is that of another kind of file.
+    """
+    if output.suffix.lower() in OTHER_SUFFIXES:
+        raise InputError(f"--output: got {output}, expected a new NAME.dcm or a new folder")
+    return output.suffix != ".dcm"
+
+
 def write_series(
     folder: str | Path, image: Volume, component: Component, settings: dict[str, Any],
-    quantity: Quantity = ACTIVITY,
+    quantity: Quantity = ACTIVITY, made: datetime.datetime | None = None,
 ) -> None:  # fmt: skip
     """Write a series into a new folder, one file per slice.
 
@@ -121,6 +176,9 @@ def write_series(
     component : Component
     settings : dict
         Go as JSON into ImageComments (0020,4000); `duration_s` is the frame's duration.
+    quantity : Quantity
+    made : datetime, optional
+        When the image was made. Default: now.
 
     Raises
     ------
@@ -129,23 +187,25 @@ def write_series(
     """
     if Path(folder).exists():
         raise InputError(f"{folder}: exists already, expected a new folder")
+    series = _series(image, component, settings, quantity, made)
     for index in range(image.grid.shape[0]):
-        path = Path(folder) / f"slice_{index:04d}.dcm"
-        write_slice(path, image, index, component, settings, quantity)
+        _write_slice(Path(folder) / f"slice_{index:04d}.dcm", series, index)
 
 
 def write_slice(
-    path: str | Path, image: Volume, index: int, component: Component, settings: dict[str, Any],
-    quantity: Quantity = ACTIVITY,
-) -> None:  # fmt: skip
+    path: str | Path, image: Volume, index: int, component: Component, settings: dict[str, Any]
+) -> None:
     """Write one slice of a series; see `write_series`."""
-    _check(image)
-    data = _dataset(PositronEmissionTomographyImageStorage, image, component, settings, index)
+    _write_slice(Path(path), _series(image, component, settings, ACTIVITY, None), index)
+
+
+def _write_slice(path: Path, series: _Series, index: int) -> None:
+    image, component, settings = series.image, series.component, series.settings
+    quantity = series.quantity
+    data = _dataset(PositronEmissionTomographyImageStorage, series, index)
     data.SeriesType, data.Units = ["STATIC", "IMAGE"], quantity.units
-    data.CountsSource, data.DecayCorrection = "EMISSION", "NONE"
-    data.CorrectedImage, data.CollimatorType = _corrections(settings), "NONE"
-    if method := _attenuation(settings):
-        data.AttenuationCorrectionMethod = method
+    data.CountsSource, data.CollimatorType = "EMISSION", "NONE"
+    data.update(_corrections(settings))
     data.NumberOfSlices = image.grid.shape[0]
     data.ImageIndex = data.InstanceNumber = index + 1
     data.ImageType = _image_type(component)
@@ -164,19 +224,21 @@ def write_slice(
     data.ImageOrientationPatient = AXES
     data.PixelSpacing, data.SliceThickness = _spacing_mm(image)
     data.PixelData = stored.tobytes()
-    _save(Path(path), data)
+    _save(path, data)
 
 
 def write_multiframe(
-    path: str | Path, image: Volume, component: Component, settings: dict[str, Any]
-) -> None:
+    path: str | Path, image: Volume, component: Component, settings: dict[str, Any],
+    made: datetime.datetime | None = None,
+) -> None:  # fmt: skip
     """Write one file with a frame per slice; see `write_series`.
 
     The object is Legacy Converted Enhanced PET: the series in one file. Enhanced PET itself demands
     a radionuclide and the motions of detector and table, which nobody here could fill in truly.
     """
-    _check(image)
-    data = _dataset(LegacyConvertedEnhancedPETImageStorage, image, component, settings, 0)
+    series = _series(image, component, settings, ACTIVITY, made)
+    data = _dataset(LegacyConvertedEnhancedPETImageStorage, series, 0)
+    stored, slope = _stored(image.array, MM3_PER_ML)
     spacing, thickness = _spacing_mm(image)
     image_type = [*_image_type(component), "VOLUME", "NONE"]
     data.ImageType, data.InstanceNumber = image_type, 1
@@ -197,20 +259,33 @@ def write_multiframe(
             },
         )
     )
-    data.SharedFunctionalGroupsSequence = [
-        _items(
-            PixelMeasuresSequence={"PixelSpacing": spacing, "SliceThickness": thickness},
-            PlaneOrientationSequence={"ImageOrientationPatient": AXES},
-            PETFrameTypeSequence={
-                "FrameType": image_type,
-                "PixelPresentation": "MONOCHROME",
-                "VolumetricProperties": "VOLUME",
-                "VolumeBasedCalculationTechnique": "NONE",
-            },
-            UnassignedSharedConvertedAttributesSequence={},
-        )
-    ]
-    planes = [_stored(plane, MM3_PER_ML) for plane in image.array]
+    shared = _items(
+        PixelMeasuresSequence={"PixelSpacing": spacing, "SliceThickness": thickness},
+        PlaneOrientationSequence={"ImageOrientationPatient": AXES},
+        PETFrameTypeSequence={
+            "FrameType": image_type,
+            "PixelPresentation": "MONOCHROME",
+            "VolumetricProperties": "VOLUME",
+            "VolumeBasedCalculationTechnique": "NONE",
+        },
+        PixelValueTransformationSequence={
+            "RescaleSlope": slope,
+            "RescaleIntercept": "0",
+            "RescaleType": "US",
+        },
+        RealWorldValueMappingSequence={
+            "RealWorldValueFirstValueMapped": 0,
+            "RealWorldValueLastValueMapped": MAX_STORED,
+            "RealWorldValueIntercept": 0.0,
+            "RealWorldValueSlope": float(slope),
+            "LUTExplanation": "activity concentration",
+            "LUTLabel": "BQML",
+            "MeasurementUnitsCodeSequence": [_code("Bq/ml", "UCUM", "Becquerels/milliliter")],
+        },
+        UnassignedSharedConvertedAttributesSequence={"Units": "BQML"},
+    )
+    shared.UnassignedSharedConvertedAttributesSequence[0].update(_corrections(settings))
+    data.SharedFunctionalGroupsSequence = [shared]
     data.PerFrameFunctionalGroupsSequence = [
         _items(
             FrameContentSequence={
@@ -219,25 +294,11 @@ def write_multiframe(
                 "InStackPositionNumber": index + 1,
             },
             PlanePositionSequence={"ImagePositionPatient": _position_mm(image, index)},
-            PixelValueTransformationSequence={
-                "RescaleSlope": slope,
-                "RescaleIntercept": "0",
-                "RescaleType": "US",
-            },
-            RealWorldValueMappingSequence={
-                "RealWorldValueFirstValueMapped": 0,
-                "RealWorldValueLastValueMapped": MAX_STORED,
-                "RealWorldValueIntercept": 0.0,
-                "RealWorldValueSlope": float(slope),
-                "LUTExplanation": "activity concentration",
-                "LUTLabel": "BQML",
-                "MeasurementUnitsCodeSequence": [_code("Bq/ml", "UCUM", "Becquerels/milliliter")],
-            },
             UnassignedPerFrameConvertedAttributesSequence={},
         )
-        for index, (_, slope) in enumerate(planes)
+        for index in range(image.grid.shape[0])
     ]
-    data.PixelData = np.stack([stored for stored, _ in planes]).tobytes()
+    data.PixelData = stored.tobytes()
     _save(Path(path), data)
 
 
@@ -259,16 +320,22 @@ def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
     paths = sorted(Path(path).glob("*.dcm")) if Path(path).is_dir() else [Path(path)]
     if not 0 < len(paths) <= MAX_SLICES:
         raise InputError(f"{path}: got {len(paths)} files .dcm, expected 1 to {MAX_SLICES}")
-    planes: list[tuple[float, NDArray[np.float64]]] = []
+    planes: list[_Plane] = []
     for file in paths:
         with reading(file, "a DICOM PET image as tubepet writes it"):
             data = _uncompressed(file)
             planes += _planes(file, data)
-            dy, dx = (float(v) for v in _measures(data).PixelSpacing)
-            x_mm, y_mm = (float(v) for v in _first_position(data)[:2])
-            thickness_mm = float(_measures(data).SliceThickness)
-    planes.sort(key=lambda plane: plane[0])
-    z_mm, array = np.array([z for z, _ in planes]), np.stack([plane for _, plane in planes])
+            settings = _settings_of(data)
+    first = planes[0]
+    for plane in planes:
+        if plane.shared != first.shared or plane.values.shape != first.values.shape:
+            raise InputError(
+                f"{path}: expected slices of one series, size, spacing and position (mm), got "
+                f"{first.shared} and {plane.shared}"
+            )
+    planes.sort(key=lambda plane: plane.z_mm)
+    z_mm, array = np.array([p.z_mm for p in planes]), np.stack([p.values for p in planes])
+    _, dy, dx, thickness_mm, x_mm, y_mm = first.shared
     steps = np.diff(z_mm)
     dz = float(steps.mean()) if len(steps) else thickness_mm
     if not (np.isfinite(array).all() and dz > 0 and np.allclose(steps, dz, atol=1e-3)):
@@ -278,62 +345,91 @@ def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
     nz, ny, nx = array.shape
     grid = Grid((nz, ny, nx), (dz, dy, dx), (float(z_mm[0]), y_mm, x_mm))
     image = Volume((array / MM3_PER_ML).astype(np.float32), grid, "Bq/mm3")
-    return image, _settings_of(data)
+    return image, settings
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """One slice: height (mm), values (Bq/ml), and what all slices of an image have in common.
+
+    That is the series, and in mm the height and width of a pixel, thickness, x and y.
+    """
+
+    z_mm: float
+    values: NDArray[np.float64]
+    shared: tuple[str, float, float, float, float, float]
 
 
 def _uncompressed(path: Path) -> FileDataset:
     """Read a file whose pixels are as many bytes as its header says."""
-    size = path.stat().st_size
-    if size > io.MAX_VOLUME_BYTES:
-        raise InputError(f"{path}: got {size} bytes, expected at most {io.MAX_VOLUME_BYTES}")
+    check_bytes(path, io.MAX_VOLUME_BYTES)
     syntax = read_file_meta_info(path).get("TransferSyntaxUID")
     if syntax != ExplicitVRLittleEndian:  # a deflated file may unpack to anything
         raise InputError(f"{path}: got a transfer syntax {syntax}, expected an uncompressed file")
     data = pydicom.dcmread(path)
     wanted = 2 * data.Rows * data.Columns * int(data.get("NumberOfFrames", 1))
-    if len(data.PixelData) != wanted or not 0 < wanted or data.BitsAllocated != 16:
+    bits = (data.BitsAllocated, data.PixelRepresentation)
+    if len(data.PixelData) != wanted or not 0 < wanted or bits != (16, 0):
         raise InputError(
-            f"{path}: got {len(data.PixelData)} bytes of pixels, expected {wanted}, 16 bits each"
+            f"{path}: got {len(data.PixelData)} bytes of pixels, expected {wanted}, 16 bits each, "
+            "without a sign"
         )
     return data
 
 
-def _planes(path: Path, data: FileDataset) -> list[tuple[float, NDArray[np.float64]]]:
-    """Height (mm) and values (Bq/ml) of every slice of a file."""
+def _planes(path: Path, data: FileDataset) -> list[_Plane]:
+    """Return the slices of a file."""
     stored = np.frombuffer(data.PixelData, "<u2").reshape(-1, data.Rows, data.Columns)
-    if "NumberOfFrames" in data:
-        groups = data.PerFrameFunctionalGroupsSequence
-        units = {one.RealWorldValueMappingSequence[0].LUTLabel for one in groups}
-        slopes = [one.PixelValueTransformationSequence[0].RescaleSlope for one in groups]
-        heights = [one.PlanePositionSequence[0].ImagePositionPatient[2] for one in groups]
-        shared = data.SharedFunctionalGroupsSequence[0]
-        axes = shared.PlaneOrientationSequence[0].ImageOrientationPatient
-    else:
-        units, slopes = {data.Units}, [data.RescaleSlope]
-        heights, axes = [data.ImagePositionPatient[2]], data.ImageOrientationPatient
-    if units != {"BQML"} or [float(v) for v in axes] != AXES:
-        raise InputError(
-            f"{path}: got units {', '.join(map(str, units))} and axes {list(axes)}, expected BQML "
-            f"and {AXES}"
-        )
-    return [
-        (float(z), plane * float(slope))
-        for z, plane, slope in zip(heights, stored, slopes, strict=True)
-    ]
+    found = []
+    for index, plane in enumerate(stored):
+        axes = _numbers(path, data, index, "PlaneOrientation", "ImageOrientationPatient", 6)
+        unit = _field(data, index, "RealWorldValueMapping", "LUTLabel" if _many(data) else "Units")
+        if unit != "BQML" or axes != AXES:
+            raise InputError(f"{path}: got units {unit} and axes {axes}, expected BQML and {AXES}")
+        x_mm, y_mm, z_mm = _numbers(path, data, index, "PlanePosition", "ImagePositionPatient", 3)
+        lengths = [
+            *_numbers(path, data, index, "PixelMeasures", "PixelSpacing", 2),
+            *_numbers(path, data, index, "PixelMeasures", "SliceThickness", 1),
+        ]
+        (slope,) = _numbers(path, data, index, "PixelValueTransformation", "RescaleSlope", 1)
+        (offset,) = _numbers(path, data, index, "PixelValueTransformation", "RescaleIntercept", 1)
+        if not min(slope, *lengths) > 0:
+            raise InputError(
+                f"{path}: got slope {slope:g} and lengths {lengths} mm, expected more than 0"
+            )
+        high_mm, wide_mm, thick_mm = lengths
+        shared = (str(data.SeriesInstanceUID), high_mm, wide_mm, thick_mm, x_mm, y_mm)
+        found.append(_Plane(z_mm, plane * slope + offset, shared))
+    return found
 
 
-def _measures(data: FileDataset) -> Dataset:
-    """Where PixelSpacing and SliceThickness are."""
-    if "NumberOfFrames" in data:
-        return data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
-    return data
+def _many(data: FileDataset) -> bool:
+    return "NumberOfFrames" in data
 
 
-def _first_position(data: FileDataset) -> Any:
-    if "NumberOfFrames" in data:
-        first = data.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
-        return first.ImagePositionPatient
-    return data.ImagePositionPatient
+def _field(data: FileDataset, index: int, group: str, name: str) -> Any:
+    """Return a field of a slice: of its frame, of all frames, or of its file."""
+    if not _many(data):
+        return data.get(name)
+    sequence = f"{group}Sequence"
+    places = (data.PerFrameFunctionalGroupsSequence[index], data.SharedFunctionalGroupsSequence[0])
+    holding = [place[sequence][0] for place in places if sequence in place]
+    return next((item.get(name) for item in holding if name in item), None)
+
+
+def _numbers(
+    path: Path, data: FileDataset, index: int, group: str, name: str, num: int
+) -> list[float]:
+    """Return the finite numbers of a field of a slice."""
+    given = _field(data, index, group, name)
+    values = [given] if isinstance(given, str | float | int) else list(given or [])
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        numbers = []
+    if len(numbers) != num or not all(map(math.isfinite, numbers)):
+        raise InputError(f"{path}: {name} got {given}, expected {num} finite numbers")
+    return numbers
 
 
 def _settings_of(data: FileDataset) -> dict[str, Any]:
@@ -344,38 +440,31 @@ def _settings_of(data: FileDataset) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _check(image: Volume) -> None:
-    if not (np.isfinite(image.array).all() and (image.array >= 0).all()):
-        raise InputError("image: got negative or non-finite values, expected >= 0 (Bq/mm3)")
-
-
 def _uid(*parts: str) -> str:
     return str(generate_uid(entropy_srcs=["tubepet", *parts]))
 
 
-def _dataset(
-    sop_class: str, image: Volume, component: Component, settings: dict[str, Any], index: int
-) -> FileDataset:
+def _dataset(sop_class: str, series: _Series, index: int) -> FileDataset:
     """Return what both objects have in common."""
-    comments = json.dumps(settings, sort_keys=True)
-    content = (component.name, component.derivation, comments, image.array.tobytes().hex())
-    study, series = _uid(*content, "study"), _uid(*content, sop_class)
+    image, component = series.image, series.component
+    comments = json.dumps(series.settings, sort_keys=True)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = sop_class, ExplicitVRLittleEndian
-    meta.MediaStorageSOPInstanceUID = _uid(series, str(index))
+    meta.MediaStorageSOPInstanceUID = _uid(series.content, sop_class, str(index))
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SpecificCharacterSet = "ISO_IR 192"
     data.SOPClassUID, data.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
-    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
-    data.FrameOfReferenceUID, data.PositionReferenceIndicator = _uid(*content, "frame"), ""
-    now = datetime.datetime.now()
-    data.StudyDate = data.SeriesDate = now.strftime("%Y%m%d")
-    data.StudyTime = data.SeriesTime = now.strftime("%H%M%S")
+    data.StudyInstanceUID = _uid(series.content, "study")
+    data.SeriesInstanceUID = _uid(series.content, sop_class)
+    data.FrameOfReferenceUID = _uid(series.content, "frame")
+    data.PositionReferenceIndicator = ""
+    data.StudyDate = data.SeriesDate = series.made.strftime("%Y%m%d")
+    data.StudyTime = data.SeriesTime = series.made.strftime("%H%M%S")
     data.StudyID, data.SeriesNumber, data.AccessionNumber = "1", 1, ""
     data.ReferringPhysicianName = data.PatientBirthDate = data.PatientSex = ""
-    data.PatientName, data.PatientID = component.name, component.name[:LO_LENGTH]
+    data.PatientName = data.PatientID = _text(component.name)[:LO_LENGTH]
     data.Laterality = ""
-    data.StudyDescription = component.inspection[:LO_LENGTH]
+    data.StudyDescription = _text(component.inspection)[:LO_LENGTH]
     data.SeriesDescription = (
         "GENERATED, not a measurement" if component.derivation else "Reconstructed activity"
     )
@@ -404,18 +493,42 @@ def _image_type(component: Component) -> list[str]:
     return ["DERIVED" if component.derivation else "ORIGINAL", "PRIMARY"]
 
 
-def _corrections(settings: dict[str, Any]) -> list[str]:
-    """Name what the reconstruction corrects; of an image without settings nothing is claimed."""
-    if "num_iterations" not in settings:
-        return []
-    is_blind = "mu" in settings and settings["mu"] is None  # no --mu: nothing attenuates
-    return [name for name in ("NORM", "ATTN", "SCAT", "RAN") if not (is_blind and name == "ATTN")]
+def _corrections(settings: dict[str, Any]) -> Dataset:
+    """Say what was corrected: what is known of the image, no more.
+
+    The workflow's images, known by their note, and those of `tubepet reconstruct` with a
+    calibration are normalised, and have a model of scatter and randoms.
+    """
+    method = _attenuation(settings)
+    is_own = ATTENUATION_NOTE in str(settings.get("note", "")) or (
+        "randoms" in settings and settings.get("unit") == "Bq/mm3"
+    )
+    names = ["NORM", "SCAT", "RAN"] if is_own else []
+    has_decay = any(factor != 1 for factor in settings.get("decay_factors") or [])
+    said = Dataset()
+    said.CorrectedImage = [
+        *names[:1], *["ATTN"] * bool(method), *names[1:], *["DECY"] * has_decay,
+        *["DTIM"] * (is_own and _is_share(settings.get("live_share"))),
+    ]  # fmt: skip
+    said.DecayCorrection = "START" if has_decay else "NONE"
+    if method:
+        said.AttenuationCorrectionMethod = method
+    return said
+
+
+def _text(text: str) -> str:
+    """Return a text as DICOM takes it: without control characters, and in one piece."""
+    return shown(text).replace("\\", "/")
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and value < 1
 
 
 def _attenuation(settings: dict[str, Any]) -> str:
     """Say which attenuation map was used: the file's name, or what the image's note tells."""
-    kind = str(settings.get("note", "")).rpartition("attenuation: ")[2]
-    return str(settings.get("mu") or METHODS.get(kind, ""))[:LO_LENGTH]
+    kind = str(settings.get("note", "")).rpartition(ATTENUATION_NOTE)[2]
+    return _text(str(settings.get("mu") or METHODS.get(kind, "")))[:LO_LENGTH]
 
 
 def _stored(image: NDArray[np.floating], factor: float) -> tuple[NDArray[np.uint16], str]:

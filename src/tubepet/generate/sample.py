@@ -9,14 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tubepet import io
-from tubepet.errors import InputError
 from tubepet.generate.data import Data
 from tubepet.generate.run import Model
+from tubepet.training.folder import load_network
 
 
 @dataclass(frozen=True)
@@ -86,19 +83,9 @@ def load_generator(
     InputError
         If the file is damaged or belongs to another architecture.
     """
-    try:
-        tensors = load_file(io.checked(weights_path))
-        with torch.device("meta"):  # without memory: the arguments may say anything
-            planned = model.make_generator(arguments)
-        planned.load_state_dict(tensors, assign=True)
-        generator = model.make_generator(arguments)
-        generator.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, OverflowError) as error:
-        raise InputError(
-            f"{weights_path}: expected the weights of a generator with {dict(arguments)}, got: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    return generator.eval()
+    return load_network(
+        lambda: model.make_generator(arguments), weights_path, f"a generator with {dict(arguments)}"
+    )
 
 
 @torch.no_grad()

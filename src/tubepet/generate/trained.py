@@ -22,10 +22,10 @@ from tubepet.generate.models import catalogue
 from tubepet.generate.sample import Batch, Generator, load_generator, sample_batch
 from tubepet.plan.models import present_name
 from tubepet.rng import derived_seed
-from tubepet.training.folder import read_facts
+from tubepet.training.folder import checked_sizes, read_facts
 
 FORMAT = 1  # of generator.json
-CHUNK = 200  # images at once, a part of the recipe: another size would give other images
+CHUNK = 20  # images at once, a part of the recipe: another size would give other images
 
 
 def read_generator(folder: str | os.PathLike[str]) -> Generator:
@@ -46,18 +46,19 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
         )
     try:
         network = load_generator(model, path.with_suffix(".safetensors"), facts["arguments"])
-        scale_bq_mm3, pixel_mm, slice_mm = (
-            float(facts[key]) for key in ("scale_bq_mm3", "pixel_mm", "slice_mm")
-        )
-    except InputError:
-        raise
+        sizes = checked_sizes(path, facts)
+    except InputError as error:
+        if str(path.parent) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
     except Exception as error:  # networks answer to foreign arguments in many ways
         raise InputError(
             f"{path}: written by another version of tubepet ({error}), expected that of "
             f"{tubepet.__version__}: train the model again"
         ) from error
+    scale_bq_mm3 = sizes["scale_bq_mm3"]
     nothing = Images(np.zeros((0, 1, 1), np.float32), np.arange(0), 0.0, scale_bq_mm3)
-    return Generator(model, network, Data(nothing), pixel_mm, slice_mm, facts)
+    return Generator(model, network, Data(nothing), sizes["pixel_mm"], sizes["slice_mm"], facts)
 
 
 def with_queries(generator: Generator, folder: str | os.PathLike[str]) -> Generator:
@@ -95,7 +96,9 @@ def with_queries(generator: Generator, folder: str | os.PathLike[str]) -> Genera
 def generate(
     generator: Generator, num: int, wanted: Mapping[str, Any], seed: int
 ) -> Iterator[Batch]:
-    """Yield `num` images in batches; the same seed gives the same ones.
+    """Yield `num` images in batches; the same seed gives the same image i, however many are made.
+
+    Every batch is made whole, from a stream of its own, and cut.
 
     Parameters
     ----------
@@ -112,6 +115,9 @@ def generate(
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     model, network, data = generator.model, generator.network, generator.data
-    rng = torch.Generator().manual_seed(derived_seed(seed, "generate", model.name, "generate"))
     for start in range(0, num, CHUNK):
-        yield sample_batch(model, network, min(CHUNK, num - start), data, rng, wanted)
+        first = derived_seed(seed, "generate", model.name, "generate", start // CHUNK)
+        rng = torch.Generator().manual_seed(first)
+        batch = sample_batch(model, network, CHUNK, data, rng, wanted)
+        kept = slice(0, num - start)
+        yield Batch(batch.images[kept], batch.labels.iloc[kept], batch.masks[kept])

@@ -10,10 +10,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tubepet import io
-from tubepet.errors import InputError, reading
+from tubepet.bounds import read_yaml
+from tubepet.errors import InputError
 from tubepet.inspect.part import Part, of_tube, of_voxels
 from tubepet.phantom import parts, spec
 from tubepet.phantom.spec import FAMILY_KEYS, Tube
@@ -60,8 +59,7 @@ def content(path: Path) -> Any:
         return io.read_json(path)
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"{path}: got {path.suffix or 'no suffix'}, expected .yaml, .yml or .json")
-    with reading(path, "YAML"):
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return read_yaml(path)
 
 
 def tube_of(name: str, told: Any) -> Tube:

@@ -31,8 +31,8 @@ DEFECT, CLEAN, UNKNOWN, MISFIT = "defect", "no defect found", "cannot tell", "do
 # What has a smaller z even where it is there can only be noise when it is called.
 LEAST_EXPECTED_Z = 2.0
 MOST_INDICATIONS = 5
-# A drawing that is surely further off than this is another part, or lies elsewhere. In 1 s, 12 clean
-# tubes came out up to 0.07 mm narrower than their own drawings, and up to 0.13 mm longer.
+# A drawing that is surely further off than this is another part, or lies elsewhere. In 1 s, 12
+# clean tubes came out up to 0.07 mm narrower than their own drawings, and up to 0.13 mm longer.
 MOST_MOVED = {"x_mm": 3.0, "y_mm": 3.0, "z_mm": 3.0, "wider_mm": 0.3, "longer_mm": 0.5}
 SURE = 2.0  # standard deviations
 

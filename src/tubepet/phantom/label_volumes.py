@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from tubepet import io
+from tubepet.bounds import read_yaml
 from tubepet.errors import InputError, reading
 from tubepet.phantom import materials
 from tubepet.phantom.geometry import Filling, nearest
@@ -57,7 +57,7 @@ def read(path: str | Path, table_path: str | Path) -> LabelVolume:
     Parameters
     ----------
     path : path
-        NIfTI (.nii.gz) of whole numbers; 0 is air.
+        NIfTI or MetaImage of whole numbers; 0 is air.
     table_path : path
         CSV with the columns label, material, g_cm3 and activity, or YAML with a mapping of labels
         to the same keys. g_cm3 (the material's own) and activity (0) may be left out.
@@ -67,7 +67,7 @@ def read(path: str | Path, table_path: str | Path) -> LabelVolume:
     InputError
         If a label has no material, none is active, none is a wall, or a file cannot be used.
     """
-    volume, rows = io.read_volume(path), read_table(table_path)
+    volume, rows = io.read_volume(path, is_ours=False), read_table(table_path)
     array = np.rint(volume.array)
     if (array != volume.array).any() or array.min() < 0:
         raise InputError(f"{path}: got values that are no labels, expected whole numbers from 0 on")
@@ -104,7 +104,7 @@ def read_table(path: str | Path) -> dict[int, Filling]:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = list(csv.DictReader(file))
         else:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = read_yaml(path)
             rows = [{"label": label, **row} for label, row in content.items()]
     table: dict[int, Filling] = {}
     for row in rows:

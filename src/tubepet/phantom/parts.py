@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from tubepet.errors import InputError, reading
+from tubepet.bounds import read_yaml
+from tubepet.errors import InputError
 from tubepet.phantom import geometry, label_volumes, maps, materials, meshes, spec
 from tubepet.phantom.geometry import AIR, FLUID, Filling, Sampled, Voxels
 from tubepet.phantom.spec import Tube
@@ -70,8 +70,7 @@ def read(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: got no such file, expected a part (YAML)")
-    with reading(path, "YAML"):
-        part: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    part: Any = read_yaml(path)
     if not isinstance(part, dict):
         raise InputError(f"{path}: expected a mapping with one of {', '.join(KEYS)}")
     if "family" in part:

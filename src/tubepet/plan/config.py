@@ -5,7 +5,7 @@ The schema knows types, bounds and defaults; the rules between keys are here.
 
 from collections.abc import Iterator
 from copy import deepcopy
-from math import hypot, pi, tan
+from math import hypot, isfinite, pi, tan
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import jsonschema
 import yaml
 
 from tubepet import layout
+from tubepet.bounds import check_tree, read_yaml
 from tubepet.errors import InputError
 from tubepet.plan.models import FORMER_NAMES
 from tubepet.plan.outside import OWN_MAPS, part_paths
@@ -43,11 +44,12 @@ def checked_config(config: dict[str, Any], root: Path) -> dict[str, Any]:
     InputError
         One sentence: the key, what it got, and what was expected.
     """
+    check_tree("config", config)
+    for sentence in (*_former_names(config), *_not_finite(config)):
+        raise InputError(sentence)
     schema = yaml.safe_load((root / SCHEMA).read_text(encoding="utf-8"))
     filled = deepcopy(config)
     validator = jsonschema.Draft202012Validator(schema)
-    for sentence in _former_names(filled):
-        raise InputError(sentence)
     if error := jsonschema.exceptions.best_match(validator.iter_errors(filled)):
         raise InputError(_sentence(error))
     _fill_defaults(filled, schema)
@@ -80,11 +82,23 @@ def _former_names(config: dict[str, Any]) -> Iterator[str]:
             yield f"{place}: got {former}, a model's name in a former version, expected {present}"
 
 
+def _not_finite(value: Any, key: str = "") -> Iterator[str]:
+    """Sentences on keys that are NaN or infinite: every bound of a schema lets NaN pass."""
+    if isinstance(value, float) and not isfinite(value):
+        yield f"{key}: got {value}, expected a number"
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            yield from _not_finite(one, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for i, one in enumerate(value):
+            yield from _not_finite(one, f"{key}[{i}]")
+
+
 def _preset(path: Path, model: str) -> dict[str, Any]:
     """Return the keys that a config file gives a model, its own and the common ones."""
     if not path.is_file():
         raise InputError(f"study.variants: got preset {path.stem}, expected a file {path}")
-    section = yaml.safe_load(path.read_text(encoding="utf-8")).get("generate", {})
+    section = read_yaml(path).get("generate", {})
     common = {key: value for key, value in section.items() if not isinstance(value, dict)}
     return common | section.get(model, {})
 
@@ -278,10 +292,7 @@ def _crowded(scanner: dict[str, Any]) -> Iterator[str]:
 
 
 def _bad_electronics(scanner: dict[str, Any]) -> Iterator[str]:
-    """Sentences on blocks that do not divide the scanner, and on times that are no numbers."""
-    for key in ("dead_time_ns", "pile_up_ns"):
-        if not scanner[key] >= 0:
-            yield f"scanner.{key}: got {scanner[key]}, expected >= 0 ns"
+    """Sentences on blocks that do not divide the scanner."""
     if list(scanner["readout_block"]) == [1, 1]:
         return
     if not Scanner(**scanner).is_even_ring:

@@ -8,6 +8,7 @@ a run without shards; so a killed shard goes on where it was, and one changed tu
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -114,9 +115,17 @@ def checksums(paths: Sequence[str]) -> dict[str, str]:
 
 
 def listing(folder: str | Path) -> str:
-    """Hash names, sizes and times of all files under a folder; first 12 digits of a SHA-256."""
-    whole = hashlib.sha256()
-    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-        state = path.stat()
-        whole.update(f"{path.relative_to(folder)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    """Hash names, sizes and times of all files under a folder; first 12 digits of a SHA-256.
+
+    Links are not followed.
+    """
+    whole, left = hashlib.sha256(), [os.fsencode(folder)]
+    while left:
+        with os.scandir(left.pop()) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(entry.path)
+                else:
+                    state = entry.stat(follow_symlinks=False)
+                    whole.update(entry.path + b" %d %d\n" % (state.st_size, state.st_mtime_ns))
     return whole.hexdigest()[:12]

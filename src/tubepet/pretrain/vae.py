@@ -12,12 +12,9 @@ import os
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tubepet import io
-from tubepet.errors import InputError
+from tubepet.training.folder import load_network
 
 SMALLEST_MAP = 4  # pixels; where strided convolutions end and the linear heads begin
 GROUP_CHANNELS = 8  # channels per normalisation group
@@ -181,12 +178,4 @@ def load_vae(weights_path: str | os.PathLike[str], config: dict[str, Any]) -> Co
         If the file is damaged or belongs to another architecture.
     """
     arguments = {key: int(config[key]) for key in ("image_size", "latent_size", "channels")}
-    model = ConvVAE(**arguments)
-    try:
-        model.load_state_dict(load_file(io.checked(weights_path)))
-    except (SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{weights_path}: expected the weights of a VAE with {arguments}, got: {reason}"
-        ) from error
-    return model.eval()
+    return load_network(lambda: ConvVAE(**arguments), weights_path, f"a VAE with {arguments}")

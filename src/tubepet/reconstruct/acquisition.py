@@ -125,6 +125,7 @@ def model_acquisition(
         scale = prepared.scale(blur.blurred(image, instrument.grid, settings.psf), total)
         model = prepared.model(scale * counts, scale * total)
     log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scale * total)
+    checks.check_meets("attenuation map", measured.mu, model.lines, model.background_counts)
     return model
 
 
@@ -167,6 +168,7 @@ def _prepared(measured: Measurement, instrument: Instrument, settings: Settings)
     lines, background_counts = _lines(measured, instrument, settings)
     order = _in_order(lines, measured.events, instrument)
     lines, measured = lines.part(order), replace(measured, events=measured.events.at(order))
+    checks.check_background(len(lines), background_counts)
     areas_mm2 = _areas_mm2(measured.events, instrument)
     if (areas_mm2 <= 0).any():
         raise InputError(

@@ -22,7 +22,6 @@ from tubepet.errors import InputError
 from tubepet.types import Listmode, Volume
 
 Interval = tuple[float, float]  # start and stop, s
-F18_HALF_LIFE_S = 6586.2  # 109.77 min, ENSDF
 # Clocks of formats count in ms, and photons of the last decays arrive a little after the end.
 CLOCK_S = 1e-3
 
@@ -50,6 +49,24 @@ def intervals(start_s: float, stop_s: float, frame_s: float, duration_s: float) 
     return list(itertools.pairwise(edges))
 
 
+def check_times(name: object, time_s: NDArray[np.float64], duration_s: float) -> None:
+    """Refuse events that are not of an acquisition of this duration, by which counts are divided.
+
+    Parameters
+    ----------
+    time_s : float64 array, shape (n,)
+        Empty: not known.
+    """
+    if len(time_s) == 0:
+        return
+    low_s, high_s = float(time_s.min()), float(time_s.max())
+    if not (low_s >= -CLOCK_S and high_s <= duration_s + CLOCK_S):  # also if NaN
+        raise InputError(
+            f"{name}: got events from {low_s:g} to {high_s:g} s, expected 0 to the duration, "
+            f"{duration_s:g} s (--duration-s; protocol.duration_s)"
+        )
+
+
 def is_within(
     time_s: NDArray[np.float64], num_events: int, duration_s: float, interval: Interval
 ) -> NDArray[np.bool_]:
@@ -62,13 +79,7 @@ def is_within(
     """
     if len(time_s) != num_events:
         raise InputError("frames: the events have no times, expected them in s")
-    if num_events > 0:
-        low_s, high_s = float(time_s.min()), float(time_s.max())
-        if not (low_s >= -CLOCK_S and high_s <= duration_s + CLOCK_S):  # also if NaN
-            raise InputError(
-                f"frames: got events from {low_s:g} to {high_s:g} s, expected 0 to the duration, "
-                f"{duration_s:g} s"
-            )
+    check_times("frames", time_s, duration_s)
     start_s, stop_s = interval
     return (time_s >= start_s) & (time_s < stop_s)
 

@@ -2,18 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tubepet import io
+from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.plan.outside import OWN_MAPS
-from tubepet.reconstruct import calibration
+from tubepet.reconstruct import calibration, frames
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.scanner import fingerprint
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
 from tubepet.types import Scanner
+
+MAX_PARTS, MAX_FWHM_MM = 10, 1000.0  # of a kernel
 
 
 def read_instrument(paths: Mapping[str, str], scanner: Scanner) -> Instrument:
@@ -61,9 +67,11 @@ def read_acquisition(
     if scanner.has_electronics:
         instrument = _as_live(instrument, io.read_json(paths["stats"])["live_share"])
     events = read_coincidences(paths["coincidences"], scanner)
+    frames.check_times(paths["coincidences"], events.time_s, duration_s)
     is_modelled = background == "modelled"
     delayed = read_delayed(paths["coincidences"], scanner) if is_modelled else None
-    return Measurement(events, io.read_volume(paths["mu"]), duration_s, delayed), instrument
+    mu = io.read_volume(paths["mu"], is_ours=Path(paths["mu"]).name in OWN_MAPS.values())
+    return Measurement(events, mu, duration_s, delayed), instrument
 
 
 def image_note(paths: Mapping[str, str], attenuation: str) -> str:
@@ -97,6 +105,39 @@ def _as_live(instrument: Instrument, live_share: float) -> Instrument:
     )
 
 
+def read_kernel(path: str | Path, scanner: Scanner | None = None) -> blur.Kernel:
+    """Read the kernel that a ``resolution.json`` gives images.
+
+    Raises
+    ------
+    InputError
+        If it holds none, or is of another scanner than the one given.
+    """
+    content = io.read_json(path)
+    rows = content.get("kernel") if isinstance(content, dict) else None
+    try:
+        values = np.asarray(rows, np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if rows == []:
+        return ()  # no blur
+    is_shaped = values.ndim == 2 and 1 <= len(values) <= MAX_PARTS and values.shape[1] == 3
+    if not is_shaped or not ((values >= 0) & (values <= MAX_FWHM_MM)).all():
+        raise InputError(
+            f"{path}: kernel: got {rows!r:.60}, expected rows of a share and two widths, mm"
+        )
+    if abs(values[:, 0].sum() - 1) > 1e-6:
+        raise InputError(f"{path}: kernel: got shares of {values[:, 0].sum():g}, expected 1 in all")
+    if scanner is not None:
+        got, expected = content.get("scanner"), fingerprint.scanner_hash(scanner)
+        if got != expected:
+            raise InputError(
+                f"{path}: got a resolution of scanner {got or 'none'}, expected {expected} "
+                "(another scanner: calibrate again)"
+            )
+    return blur.from_rows(values.tolist())
+
+
 def read_settings(paths: Mapping[str, str], keys: Mapping[str, Any]) -> Settings:
     """Put settings together: keys of the config, and the fitted resolution in `resolution`."""
-    return Settings(**keys, psf=blur.from_rows(io.read_json(paths["resolution"])["kernel"]))
+    return Settings(**keys, psf=read_kernel(paths["resolution"]))

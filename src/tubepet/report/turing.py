@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tubepet import io
+from tubepet.bounds import check_bytes
 from tubepet.dataset.stack import Images
 from tubepet.errors import InputError
 from tubepet.rng import stream
@@ -155,8 +156,7 @@ def read_answers(path: Path) -> dict[str, Any]:
     InputError
         If it is no such file, or was changed.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise InputError(f"{path}: got {path.stat().st_size} bytes, expected a result of the test")
+    check_bytes(path, MAX_BYTES)
     result = io.read_json(path)
     fields = ["format", "page", "reader", "session", "started", "sources", "trials", "checksum"]
     if not isinstance(result, dict) or list(result) != fields or result["format"] != FORMAT:

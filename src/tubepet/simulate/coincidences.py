@@ -115,7 +115,7 @@ def read_branches(
         with uproot.open(path) as file:
             if file.file.fEND > Path(path).stat().st_size:
                 raise InputError(f"{path}: expected {file.file.fEND} bytes, got a file cut short")
-            check_names(path, "trees", file.keys(recursive=False, cycle=False), [tree_name])
+            check_names(path, "trees", file.keys(cycle=False), [tree_name])
             tree = file[tree_name]
             check_names(path, f"branches of {tree_name}", tree.keys(), names)
             data: dict[str, NDArray[Any]] = tree.arrays(names, library="np")

@@ -1,10 +1,73 @@
 """The folder of a trained network away from its run: weights, and the JSON that describes them."""
 
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
 from tubepet import io
 from tubepet.errors import InputError
+
+Net = TypeVar("Net", bound=nn.Module)
+# What numbers of a trained network are at most: lengths beyond any scanner, activities beyond any.
+MOST = {"pixel_mm": 1e3, "slice_mm": 1e3, "scale_bq_mm3": 1e12}
+
+
+def checked_sizes(path: Path, facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers named in `MOST`, each above 0.
+
+    Raises
+    ------
+    InputError
+        If one is missing, no number, or out of bounds.
+    """
+    sizes = {}
+    for key, most in MOST.items():
+        value: Any = facts.get(key)
+        if not (isinstance(value, int | float) and 0 < value <= most):
+            raise InputError(f"{path}: {key} got {value!r:.60}, expected above 0, at most {most:g}")
+        sizes[key] = float(value)
+    return sizes
+
+
+def load_network(make: Callable[[], Net], path: str | os.PathLike[str], what: str) -> Net:
+    """Rebuild a trained network, in evaluation mode.
+
+    Parameters
+    ----------
+    make : callable
+        Make it with any weights. It is called without memory first: its arguments come from a file
+        and may say anything.
+    path : path
+        Its weights, safetensors.
+    what : str
+        Named by errors, for instance "a VAE with 16 channels".
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, belongs to another architecture, or holds what is not finite.
+    """
+    try:
+        tensors = load_file(io.checked(path))
+        with torch.device("meta"):
+            planned = make()
+        planned.load_state_dict(tensors, assign=True)
+        network = make()
+        network.load_state_dict(tensors)
+    except (SafetensorError, RuntimeError, OverflowError) as error:
+        raise InputError(
+            f"{path}: expected the weights of {what}, got: {str(error).splitlines()[0]}"
+        ) from error
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: got weights {name} that are not finite, expected {what}")
+    return network.eval()
 
 
 def read_facts(path: Path, number: int, example: str) -> dict[str, Any]:

@@ -15,14 +15,27 @@ SUMMARY = (
     "b.nii\t-\tmake_phantom\t-\tmissing\tupdate pending\n"
     "c.npy\t-\ttrain_generator\t-\tmissing\tupdate pending\n"
     "d.npy\tMon\ttrain_generator\tc.log\tupdated input files\tupdate pending\n"
+    "e.npy\tMon\ttrain_generator\tc.log\tparams changed\tupdate pending\n"
+    "f.npy\tMon\ttrain_generator\tc.log\tok\tupdate pending\n"
+    "g.npy\t-\ttrain_generator\tc.log\tremoved temp file\tno update\n"
+    "h.npy\t-\ttrain_generator\tc.log\tremoved temp file\tupdate pending\n"
 )
 
 
 def test_files_are_counted_by_rule():
-    assert count_outputs(SUMMARY, ["c.npy"]) == {
-        "make_phantom": {"done": 1, "running": 0, "missing": 1},
-        "train_generator": {"done": 0, "running": 1, "missing": 1},
+    """What exists is not missing, however old it is."""
+    found = count_outputs(SUMMARY, ["c.npy"])
+    assert found["make_phantom"] == {
+        "done": 1, "running": 0, "outdated": 0, "missing": 1, "why": {}
+    }  # fmt: skip
+    why = {
+        "an input is newer (if all is a copy: snakemake --touch)": 1,
+        "config or code changed": 1,
+        "an input will be made again": 1,
     }
+    assert found["train_generator"] == {
+        "done": 1, "running": 1, "outdated": 3, "missing": 1, "why": why
+    }  # fmt: skip
 
 
 def test_doctor_says_what_each_absence_means(tmp_path, monkeypatch):

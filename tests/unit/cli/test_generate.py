@@ -104,6 +104,43 @@ def test_the_seed_makes_the_images(model, tmp_path):
     assert not np.array_equal(images(tmp_path / "a"), images(tmp_path / "c"))
 
 
+def test_image_i_is_the_same_however_many_are_made(model, drawn_model, tmp_path):
+    for name, folder in (("plain", model), ("drawn", drawn_model)):
+        rows = {}
+        for num in ("1", "21", "45"):  # batches hold 20
+            out = tmp_path / f"{name}{num}"
+            assert run(folder, out, "--format", "npz", "--n", num).exit_code == 0
+            rows[num] = images(out), pd.read_csv(out / "labels.csv")
+        most, labels = rows["45"]
+        if name == "plain":  # the drawn one is not trained: all black, but its labels differ
+            assert len({image.tobytes() for image in most}) == len(most) == 45
+        else:
+            assert labels["z_mm"].nunique() > 20
+        for num in ("1", "21"):
+            some, its_labels = rows[num]
+            np.testing.assert_array_equal(some, most[: int(num)])
+            pd.testing.assert_frame_equal(its_labels, labels[: int(num)])
+
+
+def test_a_card_that_leads_elsewhere_is_no_card(model, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (model / "card.md").symlink_to(tmp_path / "secret")
+    assert run(model, tmp_path / "a").exit_code == 0
+    assert not (tmp_path / "a/card.md").exists()
+    (model / "card.md").unlink()
+    os.mkfifo(model / "card.md")  # opened, it would wait for ever
+    assert run(model, tmp_path / "b").exit_code == 0
+    (model / "card.md").unlink()
+    for data, message in (
+        (b"\xff", "expected text in UTF-8"),
+        (b" " * (2**20 + 1), "at most 1048"),
+    ):
+        (model / "card.md").write_bytes(data)
+        done = run(model, tmp_path / "c")
+        assert done.exit_code == 2 and message in done.stderr
+        assert "card.md" in done.stderr and not (tmp_path / "c").exists()
+
+
 def test_the_summary_is_json_on_request(model, tmp_path):
     facts = json.loads(run(model, tmp_path / "o", "--json").output)
     assert (facts["model"], facts["num_images"], facts["unit"]) == ("dcgan", 3, "Bq/mm3")
@@ -162,7 +199,20 @@ def test_an_unknown_wish_is_named(drawn_model, tmp_path, wish, message):
         ({"format": 9}, "got format 9, expected 1: train it again"),
         ({"model": "stylegan"}, "got model 'stylegan', expected one of vae, dcgan"),
         ({"arguments": {"image_size": 16}}, "another version of tubepet"),
-        ({"pixel_mm": None}, "another version of tubepet"),
+        ({"pixel_mm": None}, "pixel_mm got None, expected above 0"),
+        ({"pixel_mm": 0}, "pixel_mm got 0, expected above 0, at most 1000"),
+        ({"slice_mm": 1e9}, "slice_mm got 1000000000.0, expected above 0, at most 1000"),
+        ({"scale_bq_mm3": -600.0}, "scale_bq_mm3 got -600.0, expected above 0"),
+        ({"scale_bq_mm3": 1e300}, "scale_bq_mm3 got 1e+300, expected above 0"),
+        (
+            {"arguments": {**ARGUMENTS, "filter_px": 1e9}},
+            "filter_px: got 1000000000.0 for",
+        ),
+        (
+            {"arguments": {**ARGUMENTS, "filter_px": -1}},
+            "filter_px: got -1 for images of 16",
+        ),
+        ({"arguments": {**ARGUMENTS, "image_size": 60000}}, "for images of 60000 pixels, expected"),
         ({"arguments": {**ARGUMENTS, "channels": 8}}, "expected the weights of a generator with"),
     ],
 )
@@ -171,6 +221,32 @@ def test_a_wrong_folder_is_named(model, tmp_path, change, message):
     done = run(model, tmp_path / "o")
     assert done.exit_code == 2 and message in done.stderr, done.output
     assert str(model) in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(model, tmp_path, value):
+    network = catalogue.MODELS["dcgan"].make_generator(ARGUMENTS)
+    tensors = network.state_dict()
+    name = next(iter(tensors))
+    save_file(tensors | {name: torch.full_like(tensors[name], value)},
+              model / "generator.safetensors")  # fmt: skip
+    done = run(model, tmp_path / "o")
+    assert done.exit_code == 2 and f"got weights {name} that are not finite" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_slices", 10**9), ("num_pixels", 0), ("pixel_mm", float("nan")), ("fwhm_mm", 1e9)],
+)
+def test_a_population_is_bounded(drawn_model, tmp_path, name, value):
+    path = drawn_model / "generator.json"
+    facts = json.loads(path.read_text())
+    facts.pop("sha256")
+    population = facts["arguments"]["population"]
+    (population if name == "num_slices" else population["grid"])[name] = value
+    path.write_text(json.dumps(facts))
+    done = run(drawn_model, tmp_path / "o")
+    assert done.exit_code == 2 and f"generator.json: population: {name} got" in done.stderr
 
 
 def test_wrong_requests_leave_nothing_behind(model, tmp_path):

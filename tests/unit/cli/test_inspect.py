@@ -114,7 +114,7 @@ def test_a_bubble_is_called_and_everything_is_written(folder, root, scanner, tmp
     # the same as the workflow's function on the same events
     calibrated = setup.read_calibrated(folder / "calibrated", scanner)
     part = read_part(folder / "part.yaml")
-    _, prompts, delayed = petsird.read_petsird(folder / "bubble.petsird")
+    _, prompts, delayed, _ = petsird.read_petsird(folder / "bubble.petsird")
     expected = verdict.inspect(
         Measurement(prompts, part.mu, DURATION_S, delayed), part, setup.ranges_of(RANGES),
         calibrated.instrument, calibrated.response, 0.01, setup.SEED,

@@ -127,3 +127,31 @@ def test_a_file_from_elsewhere_is_read_as_it_is(tmp_path):
 def test_an_empty_record_has_no_seal(tmp_path):
     io.write_json(tmp_path / "a.json", {})
     assert io.read_json(Path(tmp_path) / "a.json") == {}
+
+
+def test_what_to_delete_is_said_of_our_own_files_only(tmp_path):
+    own, users, cache = (tmp_path / name / "a.json" for name in ("results", "mine", "cache"))
+    for path in (own, users, cache):
+        io.write_json(path, {"x": 1})
+        path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    (tmp_path / "results/b.json").symlink_to(cache)
+    todo = {
+        own: " (delete it to have it made again)",
+        users: "",
+        tmp_path / "results/b.json": f" (it comes from a cache: delete {cache} to have it "
+        "made again)",
+    }
+    for path, sentence in todo.items():
+        with pytest.raises(InputError) as caught:
+            io.read_json(path)
+        assert str(caught.value).endswith(f"the SHA-256 written with it{sentence}")
+
+
+def test_a_damaged_map_of_the_user_is_not_to_be_deleted(tmp_path):
+    for folder, is_own in (("results", True), ("mine", False)):
+        path = tmp_path / folder / "mu.nii.gz"
+        io.write_volume(path, Volume(DATA, Grid.centred(DATA.shape, (1.0,) * 3)))
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(InputError, match=r"mu\.nii\.gz: .*damaged") as caught:
+            io.read_volume(path)
+        assert ("delete it" in str(caught.value)) == is_own

@@ -1,10 +1,13 @@
+import gzip
 import os
+import struct
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -30,6 +33,131 @@ def test_volume_keeps_place_and_note(tmp_path_factory, shape, voxel_mm, corner):
     # NIfTI stores geometry in float32: 1e-6 relative
     assert np.allclose(back.grid.voxel_mm, grid.voxel_mm, rtol=1e-6)
     assert np.allclose(back.grid.origin_mm, grid.origin_mm, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_may_be_read_by_whom_the_umask_says(tmp_path, mask, mode):
+    """Safetensors writes files that nobody else may read; a shared generator is then of no use."""
+    before = os.umask(mask)
+    try:
+        with io.atomic(tmp_path / "a.safetensors") as part:
+            save_file({"a": np.zeros(3)}, part)
+        io.write_json(tmp_path / "a.json", {})
+        io.write_table(tmp_path / "a.csv", pd.DataFrame({"a": [1]}))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert len(modes) == 4 and set(modes.values()) == {mode}, modes
+
+
+LUMPS = np.random.default_rng(3).integers(0, 30_000, (5, 7, 9)).astype(np.int16)
+PLACE = Grid((5, 7, 9), (2.0, 1.5, 1.0), (-4.0, 6.0, 3.0))  # no two axes alike
+
+
+def as_image(array: np.ndarray) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(PLACE.voxel_mm[::-1])
+    image.SetOrigin(PLACE.origin_mm[::-1])
+    return image
+
+
+@pytest.mark.parametrize("name", ["v.nii", "v.nii.gz", "v.mhd", "v.mha"])
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.uint8, np.int32, np.float32, np.float64])
+def test_ordinary_kinds_of_volumes(tmp_path, name, kind):
+    values = (LUMPS % 200).astype(kind)
+    sitk.WriteImage(as_image(values), str(tmp_path / name))
+    back = io.read_volume(tmp_path / name)
+    assert np.array_equal(back.array, values) and back.grid == PLACE
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LAS", "RPI", "PSR", "SLA"])
+def test_axes_of_any_sign_and_order_are_turned(tmp_path, axes):
+    """Every voxel stays where it was: values are looked up by place, not by index."""
+    turned = sitk.DICOMOrient(as_image(LUMPS), axes)
+    sitk.WriteImage(turned, str(tmp_path / "v.nii.gz"))
+    back = io.read_volume(tmp_path / "v.nii.gz")
+    assert np.array_equal(back.array, LUMPS)
+    assert np.allclose(back.grid.origin_mm, PLACE.origin_mm) and back.grid.shape == PLACE.shape
+    assert np.allclose(back.grid.voxel_mm, PLACE.voxel_mm)
+
+
+def nifti_bytes(path: Path, array: np.ndarray) -> bytearray:
+    """Bytes of an unpacked NIfTI file."""
+    sitk.WriteImage(as_image(array), str(path))
+    return bytearray(path.read_bytes())
+
+
+def test_scaled_integers_are_scaled(tmp_path):
+    data = nifti_bytes(tmp_path / "v.nii", LUMPS)
+    data[112:120] = struct.pack("<2f", 3e-7, 0.001)  # scl_slope, scl_inter (NIfTI-1 standard)
+    for name, content in (("s.nii", data), ("s.nii.gz", gzip.compress(data))):
+        (tmp_path / name).write_bytes(content)
+        back = io.read_volume(tmp_path / name).array
+        np.testing.assert_allclose(back, LUMPS * 3e-7 + 0.001, rtol=1e-6)  # float32
+
+
+def test_the_content_says_what_a_file_is(tmp_path):
+    data = nifti_bytes(tmp_path / "v.nii", LUMPS)
+    for name, content in (("packed.nii", gzip.compress(data)), ("plain.nii.gz", data), ("v", data)):
+        (tmp_path / name).write_bytes(content)
+        assert np.array_equal(io.read_volume(tmp_path / name).array, LUMPS)
+
+
+def test_nan_in_a_volume_is_refused(tmp_path):
+    """ITK reads NaN of a NIfTI file as 0, without a word."""
+    for kind in ("<f4", ">f4", "<f8"):
+        values = LUMPS.astype(kind[1:])
+        data = nifti_bytes(tmp_path / "v.nii", values)
+        (tmp_path / "v.nii").write_bytes(data[:352] + values.astype(kind).tobytes())
+        if kind[0] == "<":
+            io.read_volume(tmp_path / "v.nii")
+        bad = values.astype(kind)
+        bad[2, 3, 4] = np.nan
+        head = data[:352] if kind[0] == "<" else swapped_header(data)
+        (tmp_path / "v.nii").write_bytes(head + bad.tobytes())
+        with pytest.raises(InputError, match=r"v\.nii: got NaN or infinite values"):
+            io.read_volume(tmp_path / "v.nii")
+
+
+def swapped_header(data: bytearray) -> bytes:
+    """Return a NIfTI-1 header in the other order of bytes (fields and places: its standard)."""
+    head = bytearray(data[:352])
+    fields = [(0, "i", 1), (40, "h", 8), (56, "f", 3), (68, "h", 4), (76, "f", 8), (108, "f", 3)]
+    fields += [(120, "h", 1), (124, "f", 4), (252, "h", 2), (256, "f", 18)]
+    for start, kind, number in fields:
+        size = struct.calcsize(f"<{number}{kind}")
+        values = struct.unpack(f"<{number}{kind}", head[start : start + size])
+        head[start : start + size] = struct.pack(f">{number}{kind}", *values)
+    return bytes(head)
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_only_what_we_made_can_be_made_again(tmp_path, is_ours):
+    data = nifti_bytes(tmp_path / "v.nii", LUMPS)
+    for content in (data[:-9], b"no volume at all"):
+        (tmp_path / "v.nii").write_bytes(content)
+        with pytest.raises(InputError, match=r"v\.nii: ") as caught:
+            io.read_volume(tmp_path / "v.nii", is_ours)
+        assert ("made again" in str(caught.value)) == is_ours
+
+
+def test_volumes_that_are_none(tmp_path):
+    sitk.WriteImage(as_image(LUMPS)[:, :, 0], str(tmp_path / "flat.nii"))
+    slanted = as_image(LUMPS)
+    slanted.SetDirection([0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1])
+    sitk.WriteImage(slanted, str(tmp_path / "slanted.nii"))
+    sitk.WriteImage(sitk.JoinSeries([as_image(LUMPS)] * 2), str(tmp_path / "two.nii"))
+    (tmp_path / "far.mhd").write_text("NDims = 3\nElementDataFile = /etc/passwd\n")
+    for name, sentence in (
+        ("flat.nii", "expected a 3D volume"), ("two.nii", "expected a 3D volume"),
+        ("slanted.nii", "oblique axes"), ("far.mhd", "expected one beside its header"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=sentence):
+            io.read_volume(tmp_path / name)
+    sitk.WriteImage(sitk.JoinSeries([as_image(LUMPS)]), str(tmp_path / "one.nii"))
+    assert np.array_equal(
+        io.read_volume(tmp_path / "one.nii").array, LUMPS
+    )  # one frame is a volume
 
 
 def test_a_failed_writer_leaves_the_old_file_and_no_other(tmp_path):

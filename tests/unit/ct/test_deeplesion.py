@@ -1,6 +1,8 @@
 """The DeepLesion reader: HU by hand, the index, and one sentence for each kind of bad input."""
 
+import os
 import re
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -36,7 +38,10 @@ def test_index_keeps_neighbours_that_exist(deeplesion_dir):
     ]
     assert index["split"].tolist() == ["train"] * 2 + ["val"] * 3
     assert index["patient"].tolist() == ["000001"] * 2 + ["000002"] * 3
-    assert counts == {"num_rows": 2, "num_noisy_rows_dropped": 0, "num_missing_neighbours": 1}
+    assert counts == {
+        "num_rows": 2, "num_noisy_rows_dropped": 0, "num_rows_without_image": 0,
+        "num_missing_neighbours": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("drop_noisy", "num_slices"), [(True, 2), (False, 5)])
@@ -107,6 +112,66 @@ def test_missing_parts_of_the_folder_are_named(tmp_path):
         index_slices(tmp_path, True)
 
 
+def test_a_partial_download_is_taken_on_request(deeplesion_dir):
+    rows = [row("000001_01_01_002.png"), row("000009_01_01_001.png", Train_Val_Test=2)]
+    write_rows(deeplesion_dir, rows)
+    with pytest.raises(InputError, match=r"row 3: key slice .*\(ct\.allow_partial leaves out"):
+        index_slices(deeplesion_dir, True)
+    index, counts = index_slices(deeplesion_dir, True, allow_partial=True)
+    assert set(index["patient"]) == {"000001"} and counts["num_rows_without_image"] == 1
+
+
+def test_whole_numbers_may_be_resaved_as_others(deeplesion_dir):
+    before = index_slices(deeplesion_dir, True)[0]
+    rows = [
+        row("000001_01_01_002.png", Possibly_noisy="0.0", Train_Val_Test="1.0"),
+        row("000002_01_01_001.png", Possibly_noisy="0.0", Train_Val_Test="2.0"),
+    ]
+    write_rows(deeplesion_dir, rows)
+    assert index_slices(deeplesion_dir, True)[0].equals(before)
+
+
+def test_the_folder_of_the_series_may_have_another_name(deeplesion_dir):
+    before = index_slices(deeplesion_dir, True)[0]["source_file"]
+    (deeplesion_dir / "Images_png").rename(deeplesion_dir / "minideeplesion")
+    found = index_slices(deeplesion_dir, True)[0]["source_file"]
+    assert found.tolist() == [f.replace("Images_png", "minideeplesion") for f in before]
+    shutil.copytree(deeplesion_dir / "minideeplesion", deeplesion_dir / "second")
+    with pytest.raises(InputError, match=r"in which of minideeplesion, second\?"):
+        index_slices(deeplesion_dir, True)
+
+
+def test_a_slice_that_links_out_of_the_folder_or_is_no_file_is_refused(deeplesion_dir, tmp_path):
+    path = deeplesion_dir / "Images_png/000001_01_01/002.png"
+    path.unlink()
+    os.mkfifo(path)  # opened, it would wait for ever
+    with pytest.raises(InputError, match=r"key slice .*002\.png does not exist"):
+        index_slices(deeplesion_dir, True)
+    with pytest.raises(InputError, match=r"002\.png: expected a file"):
+        read_hu(path)
+    path.unlink()
+    for target in ("/etc/passwd", "gone", "002.png"):
+        path.symlink_to(target)
+        with pytest.raises(InputError, match=r"002\.png: leads out of"):
+            index_slices(deeplesion_dir, True)
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", ["DL_info.csv", "Images_png"])
+def test_table_and_folder_are_no_links_to_elsewhere(deeplesion_dir, tmp_path_factory, name):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / name
+    shutil.move(deeplesion_dir / name, elsewhere)
+    (deeplesion_dir / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=rf"{name}: leads out of"):
+        index_slices(deeplesion_dir, True)
+
+
+def test_a_table_of_any_size_is_not_read(deeplesion_dir):
+    os.truncate(deeplesion_dir / "DL_info.csv", 2**28 + 1)
+    with pytest.raises(InputError, match=r"DL_info\.csv: got 268435457 bytes, expected at most"):
+        index_slices(deeplesion_dir, True)
+
+
 def test_a_series_that_links_out_of_the_folder_is_refused(deeplesion_dir, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside")
     write_png(outside / "001.png", np.zeros((2, 2), int))
@@ -159,7 +224,7 @@ def test_file_name_and_path_say_the_same(name):
     text = f"{name.folder}_{name.slice:03d}.png"
     assert parse_file_name(text, "row") == name
     head, tail = text.rsplit("_", 1)  # DeepLesion's rule: the last underscore is a folder
-    assert name.path == f"Images_png/{head}/{tail}"
+    assert name.path == f"{head}/{tail}"
 
 
 @given(st.text(max_size=30))

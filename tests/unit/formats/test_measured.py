@@ -1,5 +1,6 @@
 """One acquisition in every format: the same crystals of the scanner come out."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +57,11 @@ def test_every_format_gives_the_same_crystals(
         petsird.write_petsird(path, shuffled, moved, moved.at(np.arange(5)), 0.002, 300.0)
     else:
         tables.write_lines(path, ring.points_mm[np.stack(pairs, axis=1)])
-    prompts, delayed = read_measured(path, scanner)
+    prompts, delayed, facts = read_measured(path, scanner)
     np.testing.assert_array_equal(sides(prompts), sides(events))
     assert (delayed is not None) == has_delayed
+    seconds = {".cdh": 1.0, ".petsird": 0.002}
+    assert facts.duration_s == seconds.get(path.suffix)
     if delayed is not None:
         np.testing.assert_array_equal(sides(delayed), sides(events)[:5])
 
@@ -74,7 +77,7 @@ def test_the_delayed_tree_is_read_where_there_is_one(scanner, centres_mm, events
     with uproot.recreate(tmp_path / "c.root") as file:
         for tree, num in (("Coincidences", 50), ("Delayed", 7)):
             file[tree] = {key: c[:num] for key, c in zip(GATE10, columns, strict=True)}
-    _, delayed = read_measured(tmp_path / "c.root", scanner)
+    _, delayed, _ = read_measured(tmp_path / "c.root", scanner)
     assert delayed is not None
     np.testing.assert_array_equal(sides(delayed), sides(events)[:7])
 
@@ -90,12 +93,33 @@ def test_a_file_of_another_scanner_is_refused(scanner, events, tmp_path) -> None
     ring = crystals.of_scanner(scanner)
     columns = ring.points_mm, ring.normals, ring.areas_mm2, ring.efficiency
     double = crystals.Crystals(*(np.concatenate([c, c]) for c in columns))
-    double.points_mm[len(ring) :, 2] += 0.5
+    double.points_mm[len(ring) :, 2] += 0.05
     path = Path(tmp_path / "c.petsird")
     petsird.write_petsird(path, double, events, events, 0.002, 300.0)
     with pytest.raises(InputError, match="crystals that are not those of --scanner"):
         read_measured(path, scanner)
     far = ring.points_mm[:2] * 3
     tables.write_lines(tmp_path / "l.csv", far[None])
-    with pytest.raises(InputError, match="singles outside the scanner"):
+    with pytest.raises(InputError, match=r"expected about the .* of the crystals"):
         read_measured(tmp_path / "l.csv", scanner)
+
+
+def test_what_a_calibrated_scanner_does_not_take_from_a_header(
+    scanner, events, tmp_path, caplog
+) -> None:
+    path = tmp_path / "c.cdh"
+    castor.write_castor(path, events, "ring", 1.0, 300.0)
+    plain = path.read_text()
+    path.write_text(plain + "Calibration factor: 3\nMaximum axial difference mm: 1000\n")
+    read_measured(path, scanner)
+    assert "calibration factor is left out" in caplog.text
+    path.write_text(plain + "Maximum axial difference mm: 5\n")
+    with pytest.raises(InputError, match="Maximum axial difference mm: got 5, expected that of"):
+        read_measured(path, scanner)
+
+
+@pytest.mark.parametrize("name", ["p.cdh", "p.petsird", "p.root"])
+def test_a_pipe_is_not_waited_for(scanner, tmp_path, name) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: expected a regular file, got a pipe"):
+        read_measured(tmp_path / name, scanner)

@@ -30,7 +30,8 @@ def whole(ring, tmp_path_factory):
 def test_round_trip(ring, whole):
     rng = np.random.default_rng(0)
     written = [listmode(rng, num, len(ring)) for num in (200, 30)]
-    got, *events = petsird.read_petsird(whole)
+    got, *events, facts = petsird.read_petsird(whole)
+    assert facts.duration_s == 0.1
     # the file is float32
     np.testing.assert_allclose(got.points_mm, ring.points_mm, atol=1e-4)
     np.testing.assert_allclose(got.normals, ring.normals, atol=1e-6)
@@ -69,7 +70,7 @@ def test_times_are_those_of_short_blocks(ring, tmp_path):
         petsird.write_petsird(
             tmp_path / "a.petsird", ring, Listmode(*event), Listmode(*event), duration_s, 300.0
         )
-        for part in petsird.read_petsird(tmp_path / "a.petsird")[1:]:
+        for part in petsird.read_petsird(tmp_path / "a.petsird")[1:3]:
             np.testing.assert_allclose(part.time_s, expected)
 
 

@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from tubepet.errors import InputError
 from tubepet.formats import tables
-from tubepet.reconstruct.scanner import crystals
+from tubepet.reconstruct.scanner import checks, crystals
 from tubepet.reconstruct.scanner.crystals import Crystals
 
 
@@ -50,3 +52,79 @@ def test_lines_are_checked(tmp_path) -> None:
     path.write_text("")
     with pytest.raises(InputError, match=r"l\.csv: expected a readable table"):
         tables.read_lines(path)
+
+
+NAMES = ",".join(tables.LINE_COLUMNS)
+ROWS = ["50.5,1,2,-50.5,-1,-2", "49.25,3,4,-49.25,-3,-4"]
+EXPECTED_MM = [[[50.5, 1, 2], [-50.5, -1, -2]], [[49.25, 3, 4], [-49.25, -3, -4]]]
+
+
+def as_text(change=lambda line: line, before: str = "", after: str = "") -> bytes:
+    return "".join([before, *(change(line) + "\n" for line in (NAMES, *ROWS)), after]).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        as_text(),
+        gzip.compress(as_text()),
+        as_text(lambda line: line.replace(",", ";")),
+        as_text(lambda line: line.replace(",", "\t")),
+        as_text(lambda line: "  " + line.replace(",", "   ")),
+        as_text(lambda line: line.replace(",", ";").replace(".", ",")),
+        as_text(lambda line: line.replace(",", " , ")),
+        as_text(lambda line: line + ","),
+        as_text().replace(b"\n", b"\r\n"),
+        as_text(before="\ufeff"),
+        as_text(before="# made by hand\n\n", after="# the end\n\n"),
+        as_text(lambda line: ",".join(f'"{field}"' for field in line.split(","))),
+        as_text(lambda line: "energy," + line if line == NAMES else "511," + line),
+    ],
+    ids=["plain", "gzip", "semicolon", "tab", "spaces", "decimal comma", "space and comma",
+         "trailing comma", "crlf", "bom", "comments", "quotes", "another named column"],
+)  # fmt: skip
+def test_ordinary_text_tables(tmp_path, data) -> None:
+    for name in ("l.csv", "l.txt", "l.csv.gz"):  # the content says what it is
+        (tmp_path / name).write_bytes(data)
+        np.testing.assert_array_equal(tables.read_lines(tmp_path / name)[0], EXPECTED_MM)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (as_text(lambda line: line if line == NAMES else line + ",517.7"), "without a name"),
+        (as_text(lambda line: "511," + line if line != NAMES else "," + line), "without a name"),
+        (as_text(lambda line: line + ",").replace(b"-4,", b"-4,9"), "without a name"),
+        (as_text().replace(b"-3,-4", b"-3,-4,9"), "a value for every name"),
+        (as_text().replace(b"-3,-4", b"-3"), "NaN or infinite values in z2_mm"),
+        (as_text().replace(b"50.5,", b"1e300,"), "got a coordinate of 1e.300 mm"),
+        (as_text().replace(NAMES.encode() + b"\n", b""), r"expected also x1_mm.*first line"),
+        (gzip.compress(as_text())[:-12], "damaged gzip|readable table"),
+        (gzip.compress(as_text() + b" " * (1 << 26)), "unpacks to more than 100 times its size"),
+    ],
+    ids=["seventh", "first", "sometimes", "late", "short", "far", "no names", "cut", "bomb"],
+)
+def test_tables_that_would_be_misread(tmp_path, data, sentence) -> None:
+    (tmp_path / "l.csv").write_bytes(data)
+    with pytest.raises(InputError, match=sentence):
+        tables.read_lines(tmp_path / "l.csv")
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.001])
+def test_crystals_in_another_unit_of_length(tmp_path, scanner, factor) -> None:
+    ring = crystals.of_scanner(scanner)
+    moved = Crystals(ring.points_mm * factor, ring.normals, ring.areas_mm2, ring.efficiency)
+    tables.write_crystals(tmp_path / "c.csv", moved)
+    with pytest.raises(InputError, match=r"expected places in mm \(cm or m\?\)"):
+        tables.read_crystals(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(
+    ("factor", "hint"), [(0.1, "file in cm"), (0.001, "file in m"), (10, "scanner in cm"),
+                         (4, "another scanner")],
+)  # fmt: skip
+def test_lines_in_another_unit_of_length(scanner, factor, hint) -> None:
+    points_mm = crystals.of_scanner(scanner).points_mm
+    checks.check_lengths("l.csv", points_mm * 1.2, points_mm)
+    with pytest.raises(InputError, match=rf"from the middle, expected about .* \(.*{hint}\?\)"):
+        checks.check_lengths("l.csv", points_mm * factor, points_mm)

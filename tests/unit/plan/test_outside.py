@@ -1,5 +1,6 @@
 """Files that no rule makes are seen when they come, go or change."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,15 +18,34 @@ def test_geant4_tables_are_named_unless_the_substitute_is_wanted(tmp_path: Path)
     assert outside.official_tables(wish | {"g4_data_dir": str(tmp_path / "gone")}) == []
 
 
-def test_ct_is_watched_by_its_index_or_by_its_listing(tmp_path: Path) -> None:
+def test_ct_is_watched_by_its_index_and_its_listing(tmp_path: Path) -> None:
     ct = {"source_dir": str(tmp_path), "format": "deeplesion"}
-    assert outside.ct_index(ct) == [] and outside.ct_listing(ct) == ""
+    assert outside.ct_index(ct) == []
     (tmp_path / "DL_info.csv").touch()
     assert outside.ct_index(ct) == [str(tmp_path / "DL_info.csv")]
-    dicom = ct | {"format": "dicom"}
-    before = outside.ct_listing(dicom)
-    (tmp_path / "one.dcm").write_bytes(b"1")
-    assert outside.ct_index(dicom) == [] and outside.ct_listing(dicom) != before != ""
+    assert outside.ct_index(ct | {"format": "dicom"}) == []
+    assert outside.ct_listing(ct | {"source_dir": ""}) == ""  # a rule makes the stand-in
+
+
+@pytest.mark.parametrize("format_", ["deeplesion", "dicom"])
+def test_a_slice_that_changed_on_disk_is_noticed(tmp_path: Path, format_: str) -> None:
+    ct = {"source_dir": str(tmp_path), "format": format_}
+    path = tmp_path / "a" / "001.png"
+    path.parent.mkdir()
+    path.write_bytes(b"12")
+    seen = [outside.ct_listing(ct)]
+    path.write_bytes(b"123")
+    seen.append(outside.ct_listing(ct))
+    os.utime(path, ns=(1, 1))
+    seen.append(outside.ct_listing(ct))
+    path.rename(tmp_path / "a" / "002.png")
+    seen.append(outside.ct_listing(ct))
+    (tmp_path / "loop").symlink_to(tmp_path)  # never ends, if it is followed
+    (tmp_path / "nowhere").symlink_to("nowhere")
+    with open(os.fsencode(tmp_path) + b"/\xff.png", "wb"):  # no text
+        pass
+    seen.append(outside.ct_listing(ct))
+    assert len(set(seen)) == 5 and outside.ct_listing(ct) == seen[-1]
 
 
 def test_a_start_of_snakemake_does_not_walk_the_folder(tmp_path: Path) -> None:

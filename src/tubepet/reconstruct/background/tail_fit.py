@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct.background.log_linear import fit_log_linear
 from tubepet.reconstruct.scanner import geometry, lors
@@ -26,6 +27,10 @@ MARGIN_MM = 8.0
 REACH_MM = 40.0
 # Three coefficients from fewer counts would be noise, larger than what they describe.
 MIN_TAIL_COUNTS = 100
+# Scatter and randoms are smooth: the fit follows real tails to 0.05 (root mean square, beyond
+# noise), tails that hold activity to 0.3 at best.
+CELL_MM, MIN_CELL_COUNTS = 8.0, 5.0
+MOST_PEAKED, MIN_SIGMAS = 0.2, 5.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,11 @@ def fit_background(
     -------
     Background
         None at all (with a line in the log) if the tail has fewer than `MIN_TAIL_COUNTS` counts.
+
+    Raises
+    ------
+    InputError
+        If the tail is peaked: no scatter and no randoms are, so activity lies outside the cylinder.
     """
     z_mm = (cylinder.z_low_mm + cylinder.z_high_mm) / 2
     in_tail = is_tail(lors.of_scanner(scanner), cylinder)
@@ -124,7 +134,39 @@ def fit_background(
         np.bincount(cell.ravel(), counts.ravel(), num_cells)[is_used].astype(np.float64),
     )
     log.info("background: fitted to %d counts beside the object", num_tail)
-    return Background(coefficients, z_mm)
+    fitted = Background(coefficients, z_mm)
+    every = lors.of_scanner(scanner)
+    _check_smooth(counts, exposure_mm2 * fitted.density(every), every, cylinder)
+    return fitted
+
+
+def _check_smooth(
+    counts: NDArray[np.float64], expected: NDArray[np.float64], every: Lors, cylinder: Cylinder
+) -> None:
+    """Refuse a tail that no smooth density explains, and say where its peak is."""
+    distance, middle = (
+        np.broadcast_to(np.rint(values_mm / CELL_MM).astype(np.int64), counts.shape).ravel()
+        for values_mm in (every.distance_mm, every.middle_mm)
+    )
+    low, number = int(middle.min()), int(np.ptp(middle)) + 1
+    cell = distance * number + middle - low
+    found, fitted = (np.bincount(cell, values.ravel()) for values in (counts, expected))
+    rows = np.flatnonzero(fitted > MIN_CELL_COUNTS)
+    found, fitted = found[rows], fitted[rows]
+    # the square of the misfit less its noise, whose own noise is that of squared Poisson numbers
+    excess, noise = ((found - fitted) ** 2 - found).sum(), (2 * fitted**2 + fitted).sum() ** 0.5
+    scale = (fitted**2).sum()
+    if excess <= max(MOST_PEAKED**2 * scale, MIN_SIGMAS * noise):
+        return
+    worst = int(np.argmax((found - fitted) / np.sqrt(fitted)))
+    where = np.array([rows[worst] // number, rows[worst] % number + low]) * CELL_MM
+    raise InputError(
+        f"background: got {found[worst]:.0f} events where {fitted[worst]:.0f} are expected, on "
+        f"lines {where[0]:.0f} mm from the axis around z = {where[1]:.0f} mm, beside the object "
+        f"(radius {cylinder.radius_mm:.0f} mm, z {cylinder.z_low_mm:.0f} to "
+        f"{cylinder.z_high_mm:.0f} mm): activity lies outside it; enlarge the image (--shape; "
+        "reconstruct.num_slices, num_pixels) or shift the attenuation map"
+    )
 
 
 def _design(

@@ -7,15 +7,26 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from tubepet import layout
+from tubepet.bounds import check_mm
 from tubepet.errors import InputError
 from tubepet.layout import Family
 from tubepet.logs import log
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
 # image, sensitivity, prior, their blurred copies and what numpy makes in between, float64
 OTHER_IMAGES = 12
+# Aluminium has 0.023 per mm at 511 keV, steel 0.065, lead 0.18; water in 1/cm would be 0.096.
+DENSE_PER_MM, HIGHEST_PER_MM = 0.03, 0.2
+MOST_OFF = 2.0  # ratio of distances from the middle, of singles and of crystals
+SMALLEST_OBJECT_MM = 0.5
+MOST_BACKGROUND = 1.1  # of the events
+# Events come from beside an object by blur and positron range, less than this.
+BESIDE_MM = 5.0
+MOST_MISSED, MOST_BESIDE = 0.1, 0.9
 AIR_PER_MM = 1e-4  # ten times air's attenuation at 511 keV, a hundredth of water's
 FAMILY_COUNTS = ("around", "columns", "rings")
 LARGEST = {"num_rings": 512, "num_columns": 2048}  # whole numbers; all others are at most 1e5
@@ -115,12 +126,13 @@ def check_crystals(events: Listmode, scanner: Scanner) -> None:
 
 
 def check_ends(name: object, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse lines that end inside the image: their projection would stop there.
+    """Refuse lines that end inside the image, where their projection would stop, or nowhere.
 
     Parameters
     ----------
     ends_mm : float64 array, shape (..., 3)
     """
+    check_mm(name, "coordinates", ends_mm)
     num_inside = int((_rows(ends_mm, grid) >= 0).all(axis=-1).sum())
     if num_inside:
         raise InputError(
@@ -129,8 +141,87 @@ def check_ends(name: object, ends_mm: NDArray[np.float64], grid: Grid) -> None:
         )
 
 
+def check_lengths(
+    name: object, places_mm: NDArray[np.float64], crystals_mm: NDArray[np.float64]
+) -> None:
+    """Refuse places of singles that are not where the crystals are: another scanner, or unit.
+
+    Parameters
+    ----------
+    places_mm, crystals_mm : float64 array, shape (n, 3)
+    """
+    check_mm(name, "coordinates", places_mm)
+    reach_mm, crystals_reach_mm = (
+        float(np.median(np.linalg.norm(places, axis=1))) for places in (places_mm, crystals_mm)
+    )
+    ratio = reach_mm / crystals_reach_mm
+    if not 1 / MOST_OFF < ratio < MOST_OFF:
+        of = {0.1: "cm", 0.001: "m"}
+        units = [of[f] for f in of if 1 / MOST_OFF < ratio / f < MOST_OFF]
+        hint = f"the file in {units[0]}" if units else "another scanner"
+        units = [of[f] for f in of if 1 / MOST_OFF < ratio * f < MOST_OFF]
+        hint = f"the scanner in {units[0]}" if units else hint
+        raise InputError(
+            f"{name}: got places {reach_mm:.4g} mm from the middle, expected about the "
+            f"{crystals_reach_mm:.4g} mm of the crystals of --scanner ({hint}?)"
+        )
+
+
+def check_background(num_events: int, background_counts: float) -> None:
+    """Refuse a background above the events that it is a part of.
+
+    Estimates are off by a few per cent, and both numbers by their noise.
+    """
+    noise = 5 * float(np.sqrt(num_events + background_counts))
+    if background_counts > MOST_BACKGROUND * num_events + noise:
+        raise InputError(
+            f"background: got {background_counts:.0f} scattered and random events of "
+            f"{num_events} through the image, expected fewer than all: activity lies outside the "
+            "image or the attenuation map; enlarge the image (--shape; reconstruct.num_slices, "
+            "num_pixels) or shift the map"
+        )
+
+
+def check_meets(name: object, mu: Volume, lines: Lines, background_counts: float | None) -> None:
+    """Refuse a map that events miss: those beside the object can only be background.
+
+    Parameters
+    ----------
+    mu : Volume
+        Attenuation on its own grid, 1/mm; without any, nothing is checked.
+    lines : Lines
+        Through the image.
+    background_counts : float or None
+        Scatter and randoms on all lines through the image; None: not known, and only a map that
+        almost all events miss is refused.
+    """
+    if not (mu.array > AIR_PER_MM).any():
+        return
+    pads = [int(np.ceil(BESIDE_MM / size)) + 1 for size in mu.grid.voxel_mm]
+    far = np.pad(mu.array <= AIR_PER_MM, [(n, n) for n in pads], constant_values=True)
+    near = distance_transform_edt(far, sampling=mu.grid.voxel_mm) <= BESIDE_MM
+    oz, oy, ox = (
+        o - n * d for o, n, d in zip(mu.grid.origin_mm, pads, mu.grid.voxel_mm, strict=True)
+    )
+    grid = Grid(near.shape, mu.grid.voxel_mm, (oz, oy, ox))
+    met = Lines(grid, lines.points, lines.first, lines.second).forward(near.astype(np.float64)) > 0
+    missed, num = int((~met).sum()), len(lines)
+    few = "few" if background_counts is None else f"at most {background_counts:.0f} of background"
+    sentence = (
+        f"{name}: got {missed} of {num} events beside the object of the map, expected {few}: shift "
+        "the map to where the activity is (z, y, x in mm from the scanner's middle)"
+    )
+    if background_counts is None:
+        if missed > MOST_BESIDE * num:
+            raise InputError(sentence)
+        if missed > num / 2:
+            log.warning(sentence)
+    elif missed > background_counts + MOST_MISSED * num + 5 * np.sqrt(num + background_counts):
+        raise InputError(sentence)
+
+
 def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse a map that is no attenuation, of another frame or unit of length, or cut.
+    """Refuse a map that is no attenuation, of another frame or unit, or cut; warn of dense ones.
 
     Parameters
     ----------
@@ -145,6 +236,7 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
         raise InputError(f"{name}: got negative or non-finite values, expected >= 0 1/mm")
     if not (mu.array > 0).any():
         return
+    _check_strength(name, float(mu.array.max()))
     rows = _rows(ends_mm, mu.grid)
     rows = rows[(rows >= 0).all(axis=-1)]
     if (mu.array[tuple(rows.T)] > 0).any():
@@ -153,6 +245,11 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
             "size and origin in mm)"
         )
     boxes = [_box_mm(mu.grid, mu.array > 0), _box_mm(grid, None)]
+    size_mm = float((boxes[0][1] - boxes[0][0]).max())
+    if size_mm < SMALLEST_OBJECT_MM and mu.array.max() > AIR_PER_MM:
+        raise InputError(
+            f"{name}: got an object of {size_mm:g} mm, expected voxel sizes in mm (m or cm?)"
+        )
     if (np.maximum(*(low for low, _ in boxes)) > np.minimum(*(high for _, high in boxes))).any():
         places = "; ".join(f"{low.round(1)} to {high.round(1)}" for low, high in boxes)
         raise InputError(
@@ -168,6 +265,20 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
                     f"{name}: attenuates at its {end} end in {axis} ({centre_mm:.1f} mm), within "
                     "the image, expected a map that holds the whole object with air around it"
                 )
+
+
+def _check_strength(name: object, highest: float) -> None:
+    """Refuse attenuation (1/mm) that nothing has, and say which is rare."""
+    if highest > HIGHEST_PER_MM:
+        raise InputError(
+            f"{name}: got attenuation up to {highest:.3g}, expected at most {HIGHEST_PER_MM:g} "
+            "1/mm at 511 keV (1/cm? then divide by 10)"
+        )
+    if highest > DENSE_PER_MM:
+        log.warning(
+            "%s: attenuation up to %.3g 1/mm, more than aluminium's: right for steel or brass, "
+            "but if the map is in 1/cm, divide it by 10", name, highest,
+        )  # fmt: skip
 
 
 def _rows(ends_mm: NDArray[np.float64], grid: Grid) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ Nothing is assumed about symmetry: pairs of crystals are summed one by one, all 
 subset. The weight of a pair is the étendue of its faces, as in `geometry.lor_areas_mm2`.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,8 +35,18 @@ class Crystals:
         The efficiency of each leg of a pair is exp(`angle_features` @ these) times as large.
     readouts_mm : float64 array, shape (0, 2) or (n, 2)
         Where singles are said to be (x, y), for the least distance of a coincidence.
+    sizes_mm : float64 array, shape (0, 3) or (n, 3)
+        Depth, width (across the axis) and height, if they are known.
+    behind_mm : float64 array, shape (0,) or (n,)
+        How far the end points lie behind the front faces.
     least_distance_mm : float
         Pairs whose readouts are nearer to each other are no coincidences.
+    most_axial_mm : float
+        Nor are pairs of crystals that are further apart along the axis.
+    groups : int64 array, shape (0,) or (n,)
+        Part of the scanner that each crystal belongs to.
+    is_paired : bool array, shape (m, m)
+        Which groups are in coincidence with which, symmetric. Not used without groups.
     """
 
     points_mm: NDArray[np.float64]
@@ -44,7 +55,12 @@ class Crystals:
     efficiency: NDArray[np.float64]
     angle_terms: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     readouts_mm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
+    sizes_mm: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
+    behind_mm: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     least_distance_mm: float = 0.0
+    most_axial_mm: float = math.inf
+    groups: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    is_paired: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), np.bool_))
 
     def __len__(self) -> int:
         return len(self.points_mm)
@@ -58,7 +74,8 @@ def of_scanner(scanner: Scanner) -> Crystals:
     depths_mm = np.array([geometry.mean_interaction_depth_mm(d) for d in sizes_mm[:, 0]])
     return Crystals(
         found.points_mm(depths_mm), -found.outwards, sizes_mm[:, 1] * sizes_mm[:, 2], is_alive,
-        readouts_mm=found.centres_mm[:, :2], least_distance_mm=scanner.min_transaxial_distance_mm,
+        readouts_mm=found.centres_mm[:, :2], sizes_mm=sizes_mm, behind_mm=depths_mm,
+        least_distance_mm=scanner.min_transaxial_distance_mm,
     )  # fmt: skip
 
 
@@ -94,13 +111,19 @@ def angle_factors(
 def is_coincidence(
     crystals: Crystals, first: NDArray[np.integer], second: NDArray[np.integer]
 ) -> NDArray[np.bool_]:
-    """Which pairs are far enough apart, shape (k,)."""
+    """Which pairs can be in coincidence, shape (k,)."""
+    is_allowed = np.asarray(first != second)
+    if len(crystals.groups) > 0:
+        is_allowed &= crystals.is_paired[crystals.groups[first], crystals.groups[second]]
+    if np.isfinite(crystals.most_axial_mm):
+        z_mm = crystals.points_mm[:, 2]
+        is_allowed &= np.abs(z_mm[first] - z_mm[second]) <= crystals.most_axial_mm
     if len(crystals.readouts_mm) == 0:
-        return np.asarray(first != second)
+        return is_allowed
     apart_mm = np.linalg.norm(crystals.readouts_mm[first] - crystals.readouts_mm[second], axis=1)
     # by rounding the distance of opposite crystals may be less than it is
     is_far = apart_mm >= crystals.least_distance_mm - 1e-9
-    return np.asarray((first != second) & is_far)
+    return is_allowed & is_far
 
 
 def pair_areas_mm2(

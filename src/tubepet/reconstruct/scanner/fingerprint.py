@@ -20,6 +20,7 @@ from tubepet.types import Grid, Scanner
 
 NUM_DIGITS = 16
 MARK = "model "
+GROUPS = ("groups", "is_paired")  # of crystals; without, the hash is that of former versions
 
 
 def scanner_hash(scanner: Scanner | Crystals) -> str:
@@ -39,7 +40,10 @@ def scanner_hash(scanner: Scanner | Crystals) -> str:
             parts.append(json.dumps(rows, sort_keys=True).encode())
             parts.append(_bytes(layout.efficiencies(scanner)))
         return _digest(*parts)
-    return _digest(*(_bytes(value) for value in vars(scanner).values()))
+    columns = {key: _bytes(value) for key, value in vars(scanner).items()}
+    if not isfinite(scanner.most_axial_mm):
+        del columns["most_axial_mm"]
+    return _digest(*(part for key, part in columns.items() if part or key not in GROUPS))
 
 
 def model_hash(

@@ -1,8 +1,10 @@
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct.background import tail_fit
 from tubepet.reconstruct.background.log_linear import fit_log_linear
@@ -61,6 +63,28 @@ def test_counts_of_the_object_do_not_enter(scanner, areas):
     counts[core & allowed] += 50
     both = tail_fit.fit_background(draw_events(scanner, counts), scanner, areas, OBJECT)
     assert np.array_equal(alone.coefficients, both.coefficients)
+
+
+def test_peaked_tails_are_refused_and_smooth_ones_are_not(scanner):
+    """Activity beyond the end of the object; the same counts spread over the tail are background.
+
+    The peak is at a ring (4.2 mm apart), and cells are 8 mm wide.
+    """
+    scanner = replace(scanner, num_rings=30)
+    areas = geometry.lor_areas_mm2(scanner, np.ones((scanner.num_columns // 2 + 1, 30)))
+    every = lors.of_scanner(scanner)
+    exposure = lors.exposures_mm2(scanner, areas)
+    smooth = exposure * Background(np.array([3.0, -4e-4, -2e-3]), 0.0).density(every)
+    random = np.random.default_rng(7)
+    peak = exposure * Cylinder(6.0, 17.0, 40.0).chord_mm(every)
+    # 9000 counts of the tail are smooth; those of the peak are 400 times these
+    for strength in (0.0, 0.1, 3.0):
+        events = draw_events(scanner, random.poisson(smooth + strength * peak))
+        if strength < 1:
+            tail_fit.fit_background(events, scanner, areas, OBJECT)
+            continue
+        with pytest.raises(InputError, match=r"around z = (24|32) mm, beside .* enlarge the image"):
+            tail_fit.fit_background(events, scanner, areas, OBJECT)
 
 
 @pytest.mark.parametrize("num", [0, 5])

@@ -1,0 +1,53 @@
+"""What a file is, by its first bytes: names are given by people."""
+
+import gzip
+from pathlib import Path
+
+from tubepet.errors import InputError, check_regular
+from tubepet.io import GZIP
+
+HEAD_BYTES = 1 << 16
+MARKS = {b"root": "root", b"PAR1": "table", b"yardl": "petsird"}
+CASTOR_KEYS = ("data filename", "number of events")
+SUFFIXES = {".root": "root", ".petsird": "petsird", ".cdh": "castor"}
+
+
+def kind_of(path: Path) -> str:
+    """Return ``root``, ``petsird``, ``castor`` (a header) or ``table`` (Parquet, text).
+
+    Text that is no header of CASToR is what its suffix says, so that its reader can name what is
+    wrong.
+
+    Raises
+    ------
+    InputError
+        If it is no file, is empty, or nothing of these.
+    """
+    data = head(path)
+    if kind := next((kind for mark, kind in MARKS.items() if data.startswith(mark)), None):
+        return kind
+    keys = [b" ".join(line.partition(b":")[0].split()).lower() for line in data.splitlines()]
+    if any(key.encode() in keys for key in CASTOR_KEYS):
+        return "castor"
+    if path.suffix.lower() in SUFFIXES:
+        return SUFFIXES[path.suffix.lower()]
+    if not data or b"\0" in data:
+        raise InputError(
+            f"{path}: got {'a binary' if data else 'an empty'} file of no known kind, expected "
+            "ROOT, CASToR, PETSIRD, Parquet or a text table"
+        )
+    return "table"
+
+
+def head(path: Path) -> bytes:
+    """Return the first bytes of a file, unpacked if it is packed by gzip."""
+    check_regular(path)
+    with path.open("rb") as file:
+        data = file.read(HEAD_BYTES)
+    if not data.startswith(GZIP):
+        return data
+    try:
+        with gzip.open(path) as stream:
+            return stream.read(HEAD_BYTES)
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: got a damaged gzip file ({error})") from error
