@@ -209,8 +209,12 @@ def _readable(path: PathLike, remedy: str) -> Iterator[Path]:
     with _unpacked(whole) as (stream, is_packed):
         head = stream.read(MAX_METAIMAGE_HEADER)
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+        suffix = ".nii.gz" if is_packed else ".nii"
+        if whole.name.endswith(suffix) and whole.name.isascii():
+            yield whole
+            return
         with tempfile.TemporaryDirectory() as folder:
-            name = Path(folder) / ("volume.nii.gz" if is_packed else "volume.nii")
+            name = Path(folder) / f"volume{suffix}"
             name.symlink_to(whole.resolve())
             yield name
     elif whole.suffix.lower() in (".mhd", ".mha") and b"ElementDataFile" in head:

@@ -133,11 +133,13 @@ def swapped_header(data: bytearray) -> bytes:
 
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_only_what_we_made_can_be_made_again(tmp_path, is_ours):
-    data = nifti_bytes(tmp_path / "v.nii", LUMPS)
+    (tmp_path / "results").mkdir()
+    path = tmp_path / "results/v.nii"
+    data = nifti_bytes(path, LUMPS)
     for content in (data[:-9], b"no volume at all"):
-        (tmp_path / "v.nii").write_bytes(content)
+        path.write_bytes(content)
         with pytest.raises(InputError, match=r"v\.nii: ") as caught:
-            io.read_volume(tmp_path / "v.nii", is_ours)
+            io.read_volume(path, is_ours)
         assert ("made again" in str(caught.value)) == is_ours
 
 

@@ -69,5 +69,5 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="got no plain file"):
+    with pytest.raises(InputError, match="expected a regular file"):
         kind_of(tmp_path / "pipe")
