@@ -90,7 +90,7 @@ with tempfile.TemporaryDirectory() as name:
     io.write_json(folder / "generator.json", facts)
     generator = trained.read_generator(folder)
     batches = list(trained.generate(generator, 200, {}, seed=1))
-images = np.concatenate([batch.images for batch in batches])
+    images = np.concatenate([batch.images for batch in batches])
     export.write_onnx(folder / "pixels.onnx", generator)
 # means of 2.5 and 6.5 with a spread of 0.5; 200 images
 assert np.abs(images.mean(0) - slices.mean(0)).max() < 0.3

@@ -321,6 +321,8 @@ def test_the_rest_of_castors_header(folder, tmp_path, scanner, caplog) -> None:
     more = ["--frame-s", "1", "--half-life-s", "100"]
     done = run(folder, strange, "s.csv", tmp_path / "x.nii.gz", *more)
     assert done.exit_code == 0 and "says 'Xx-99': 100 s are used" in caplog.text
+    done = run(folder, plain, "s.csv", tmp_path / "y.nii.gz", "--half-life-s", "100")
+    assert done.exit_code == 2 and "expected --start-s, --stop-s or --frame-s too" in done.output
 
 
 def test_pairs_that_were_not_recorded_are_not_expected(folder, tmp_path, scanner) -> None:

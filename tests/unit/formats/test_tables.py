@@ -99,7 +99,7 @@ def test_ordinary_text_tables(tmp_path, data) -> None:
         (as_text().replace(b"-3,-4", b"-3"), "NaN or infinite values in z2_mm"),
         (as_text().replace(b"50.5,", b"1e300,"), "coordinates: got 1e.300 mm"),
         (as_text().replace(NAMES.encode() + b"\n", b""), r"expected also x1_mm.*first line"),
-        (gzip.compress(as_text())[:-12], "damaged gzip|readable table"),
+        (gzip.compress(as_text())[:-12], "gzip can unpack|readable table"),
         (gzip.compress(as_text() + b" " * (1 << 26)), "unpacks to more than 100 times its size"),
     ],
     ids=["seventh", "first", "sometimes", "late", "short", "far", "no names", "cut", "bomb"],
