@@ -3,4 +3,41 @@
 Imported by the Snakefile process, so this file and `provenance` need only the standard library.
 """
 
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 __version__ = "0.1.0"
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or the folder itself."""
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    return os.access(there, os.W_OK | os.X_OK)
+
+
+def _give_numba_a_place() -> None:
+    """Name a temporary folder for compiled kernels where numba would find none, and fail.
+
+    It looks beside the sources, then in the cache of the user (`numba.core.caching`). Programs that
+    this one starts find the folder in their environment; it goes with this process.
+    """
+    # Path.expanduser raises an error where nobody has a home
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
+    if "NUMBA_CACHE_DIR" in os.environ or any(
+        map(_is_writable, (Path(__file__).parent, Path(caches)))
+    ):
+        return
+    folder = tempfile.mkdtemp(prefix="tubepet-numba-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    logging.getLogger(__name__).warning(
+        "no place for compiled kernels in %s or %s: they are compiled anew each time in %s; set "
+        "NUMBA_CACHE_DIR to a folder of yours", Path(__file__).parent, caches, folder,
+    )  # fmt: skip
+
+
+_give_numba_a_place()

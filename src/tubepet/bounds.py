@@ -84,8 +84,8 @@ def check_tree(name: object, content: Any) -> None:
     while left:
         one, depth = left.pop()
         inside = [*one.values()] if isinstance(one, dict) else one if isinstance(one, list) else []
-        num += 1 + len(inside)
-        if num > MAX_NODES or depth > MAX_DEPTH:
+        num += 1
+        if num + len(left) + len(inside) > MAX_NODES or depth > MAX_DEPTH:
             raise InputError(
                 f"{name}: got more than {MAX_NODES} values or {MAX_DEPTH} levels (aliases taken "
                 "for what they stand for), expected fewer"

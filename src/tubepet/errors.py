@@ -1,6 +1,8 @@
-"""The one exception that users are meant to read."""
+"""The one exception that users are meant to read, and how other errors of files are said."""
 
+import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,21 @@ def shown(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def of_system(error: OSError) -> str | None:
+    """Return one sentence on a file that the system refused; None if no file is known.
+
+    Results are always named (`tubepet.io.atomic`). A full disk without a name is that of the
+    temporary files of some library.
+    """
+    if error.filename is not None:
+        return shown(f"{error.filename}: {error.strerror}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{tempfile.gettempdir()}: {error.strerror}, expected room (or another TMPDIR)"
+    if error.errno == errno.ENOENT:  # no folder for temporary files: Python lists those it tried
+        return f"{error.strerror} (set TMPDIR to a folder with room)"
+    return None
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

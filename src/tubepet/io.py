@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
-from tubepet import checksums
+from tubepet import checksums, metaimage
 from tubepet.bounds import MAX_JSON_BYTES, check_bytes
 from tubepet.errors import InputError, reading
 from tubepet.types import Grid, Volume
@@ -35,7 +35,6 @@ PathLike = str | os.PathLike[str]
 MAX_VOLUME_BYTES = 1 << 32  # read into memory; images of the paper's size have 0.1 GB
 MAX_HEADER_BYTES = 1 << 26  # with extensions
 FULL_BYTES = 1 << 16  # with less room than this left, a failed write is taken for a full disk
-MAX_METAIMAGE_HEADER = 1 << 16
 PIECE_BYTES = 1 << 25  # of a mapped array read at once
 GZIP = b"\x1f\x8b"
 NOTE = "ITK_FileNotes"
@@ -168,21 +167,18 @@ def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
         If the file is damaged, too large, no 3D volume, holds NaN, or its axes are oblique.
     """
     remedy = checksums.remedy(Path(path)) if is_ours else ""
-    with reading(path, "a NIfTI volume or a MetaImage", remedy), _readable(path, remedy) as name:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(_utf8(name))
-        reader.ReadImageInformation()
-        wanted = math.prod(reader.GetSize()) * _voxel_bytes(reader)
-        if wanted > MAX_VOLUME_BYTES:
-            raise InputError(f"{path}: got {wanted} bytes, expected at most {MAX_VOLUME_BYTES}")
-        if reader.HasMetaDataKey("bitpix"):
-            _check_nifti(path, reader)
-        image = reader.Execute()
-        if any(n > 1 for n in image.GetSize()[3:]) or image.GetDimension() < 3:
-            raise InputError(f"{path}: got the size {image.GetSize()}, expected a 3D volume")
-        for axis in range(image.GetDimension() - 1, 2, -1):
-            image = image[(slice(None),) * axis + (0,)]
-        note = reader.GetMetaData(NOTE) if reader.HasMetaDataKey(NOTE) else ""
+    with reading(path, "a NIfTI volume or a MetaImage", remedy):
+        with _unpacked(path) as (stream, is_packed):
+            head = stream.read(metaimage.MAX_HEADER_BYTES)
+        if metaimage.is_header(head) and not is_packed:
+            image, note = _read_metaimage(Path(path))
+        elif head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+            image, note = _read_nifti(Path(path), is_packed)
+        else:
+            raise InputError(
+                f"{path}: expected a NIfTI volume or a MetaImage header (.mhd, .mha), got another "
+                "file" + f"; {remedy}" * bool(remedy)
+            )
         image = sitk.DICOMOrient(image, "LPS")
         array = sitk.GetArrayFromImage(image)
     if array.ndim != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-4):
@@ -191,6 +187,34 @@ def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
     oz, oy, ox = (round(v, 6) for v in reversed(image.GetOrigin()))
     nz, ny, nx = array.shape
     return Volume(array, Grid((nz, ny, nx), (z, y, x), (oz, oy, ox)), note.rstrip("\0 "))
+
+
+def _read_metaimage(path: Path) -> tuple[sitk.Image, str]:
+    """Return image and note."""
+    found = metaimage.read(path, MAX_VOLUME_BYTES, NOTE)
+    image = sitk.GetImageFromArray(found.array)
+    image.SetSpacing(found.spacing_mm)
+    image.SetOrigin(found.origin_mm)
+    image.SetDirection(found.direction.ravel().tolist())
+    return image, found.note
+
+
+def _read_nifti(path: Path, is_packed: bool) -> tuple[sitk.Image, str]:
+    """Return image and note."""
+    with _named_as_it_is(path, is_packed) as name:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(name))
+        reader.ReadImageInformation()
+        wanted = math.prod(reader.GetSize()) * _voxel_bytes(reader)
+        if wanted > MAX_VOLUME_BYTES:
+            raise InputError(f"{path}: got {wanted} bytes, expected at most {MAX_VOLUME_BYTES}")
+        _check_nifti(path, reader)
+        image = reader.Execute()
+    if any(n > 1 for n in image.GetSize()[3:]) or image.GetDimension() < 3:
+        raise InputError(f"{path}: got the size {image.GetSize()}, expected a 3D volume")
+    for axis in range(image.GetDimension() - 1, 2, -1):
+        image = image[(slice(None),) * axis + (0,)]
+    return image, reader.GetMetaData(NOTE) if reader.HasMetaDataKey(NOTE) else ""
 
 
 @contextmanager
@@ -203,26 +227,16 @@ def _unpacked(path: PathLike) -> Iterator[tuple[gzip.GzipFile | BufferedReader, 
 
 
 @contextmanager
-def _readable(path: PathLike, remedy: str) -> Iterator[Path]:
-    """Yield a name under which ITK, which goes by suffixes, reads a file as what it is."""
-    whole = Path(path)
-    with _unpacked(whole) as (stream, is_packed):
-        head = stream.read(MAX_METAIMAGE_HEADER)
-    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
-        with tempfile.TemporaryDirectory() as folder:
-            name = Path(folder) / ("volume.nii.gz" if is_packed else "volume.nii")
-            name.symlink_to(whole.resolve())
-            yield name
-    elif whole.suffix.lower() in (".mhd", ".mha") and b"ElementDataFile" in head:
-        data = head.split(b"ElementDataFile")[1].split(b"\n")[0].strip(b" =\t\r").decode()
-        if data != "LOCAL" and (Path(data).name != data or (whole.parent / data).is_symlink()):
-            raise InputError(f"{path}: got the data file {data!r}, expected one beside its header")
-        yield whole
-    else:
-        raise InputError(
-            f"{path}: expected a NIfTI volume or a MetaImage header (.mhd, .mha), got another file"
-            + f"; {remedy}" * bool(remedy)
-        )
+def _named_as_it_is(path: Path, is_packed: bool) -> Iterator[Path]:
+    """Yield a name under which ITK, which goes by suffixes, reads a NIfTI file as what it is."""
+    suffix = ".nii.gz" if is_packed else ".nii"
+    if path.name.endswith(suffix) and path.as_posix().isascii():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        name = Path(folder) / f"volume{suffix}"
+        name.symlink_to(path.resolve())
+        yield name
 
 
 def _check_nifti(path: PathLike, reader: sitk.ImageFileReader) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tubepet.errors import InputError
+from tubepet.errors import InputError, of_system
 
 log = logging.getLogger("tubepet")
 EVERY_S = {True: 1, False: 60}  # between two signs of life, on a terminal and in a file
@@ -60,8 +60,8 @@ def start_log(path: str | Path) -> None:
         log.error("failed", exc_info=(kind, error, trace), extra={"file_only": True})
         if isinstance(error, InputError):
             print(f"error: {error}", file=sys.stderr)
-        elif isinstance(error, OSError) and error.filename is not None:
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        elif isinstance(error, OSError) and (sentence := of_system(error)) is not None:
+            print(f"error: {sentence}", file=sys.stderr)
         else:
             sys.__excepthook__(kind, error, trace)
 

@@ -33,7 +33,7 @@ from tubepet.cli.reconstruct import read_scanner
 from tubepet.ct import deeplesion, dicom
 from tubepet.enhance import trained as enhancer
 from tubepet.enhance.network import Enhancer
-from tubepet.formats import castor, castor_scanner, dicom_pet, gate, petsird, tables
+from tubepet.formats import castor, castor_scanner, dicom_pet, gate, measured, petsird, tables
 from tubepet.generate import trained
 from tubepet.generate.models import catalogue
 from tubepet.inspect import part_file
@@ -343,6 +343,22 @@ def _checkpoint_unpacked(data: bytes) -> bytes:
         return archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
 
 
+def _lines(folder: Path) -> None:
+    ends_mm = RING.points_mm[[EVENTS.crystal1, EVENTS.crystal2]].transpose(1, 0, 2)
+    tables.write_lines(folder / "l.csv", ends_mm)
+    (folder / "l.csv").rename(folder / "l.txt")
+
+
+def _packed_lines(folder: Path) -> None:
+    _lines(folder)
+    (folder / "l.csv.gz").write_bytes(gzip.compress((folder / "l.txt").read_bytes()))
+
+
+def _volume(name: str) -> Callable[[Path], None]:
+    image = sitk.GetImageFromArray(np.ones(GRID.shape, np.int16))
+    return lambda folder: sitk.WriteImage(image, str(folder / name))
+
+
 READERS = {
     "deeplesion_csv": Reader(
         "DL_info.csv", _deeplesion, lambda path: deeplesion.index_slices(path.parent, True)
@@ -366,6 +382,14 @@ READERS = {
     "lines_csv": Reader(
         "l.csv", lambda f: tables.write_lines(f / "l.csv", RING.points_mm[:4]), tables.read_lines
     ),
+    "lines_packed": Reader(
+        "l.csv.gz",
+        _packed_lines,
+        tables.read_lines,
+        lambda data: gzip.compress(data, 1),
+        gzip.decompress,
+    ),
+    "lines_measured": Reader("l.txt", _lines, lambda path: measured.read_measured(path, SCANNER)),
     "crystals_csv": Reader(
         "c.csv", lambda f: tables.write_crystals(f / "c.csv", RING), tables.read_crystals
     ),
@@ -418,5 +442,7 @@ READERS = {
         lambda data: gzip.compress(data, 1),
         gzip.decompress,
     ),
+    "volume_plain": Reader("v.nii", _volume("v.nii"), lambda p: io.read_volume(p, is_ours=False)),
+    "volume_metaimage": Reader("v.mha", _volume("v.mha"), io.read_volume),
     "calibration": Reader("calibration.json", _calibration, _read_calibration),
 }

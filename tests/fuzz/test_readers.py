@@ -107,6 +107,12 @@ FOUND = {
     ),
     "a model that is a list": ("generator_json", lambda data: data.replace(b'"vae"', b"[]")),
     "a number that is a text": ("generator_json", lambda data: data.replace(b"2.0", b'"x"')),
+    "a gzip file of bad blocks": (
+        "lines_measured", lambda data: b"\x1f\x8b\x08" + bytes(7) + b"\x08" * 40,
+    ),
+    "-1 axes, which end ITK": (
+        "volume_metaimage", lambda data: data.replace(b"NDims = 3", b"NDims = -1"),
+    ),
     "10^9 rings": ("scanner", lambda data: data.replace(b"rings: 4", b"rings: 999999999")),
     "a scanner of words": ("scanner", lambda data: data.replace(b"rings: 4", b"rings: four")),
     "a day of month 13": ("scanner", lambda data: b"scanner: 2020-13-45"),

@@ -21,7 +21,7 @@ from tubepet.cli.plan import plan
 from tubepet.cli.reconstruct import reconstruct
 from tubepet.cli.tables import tables
 from tubepet.cli.turing import turing
-from tubepet.errors import InputError, shown
+from tubepet.errors import InputError, of_system
 from tubepet.logs import log
 
 
@@ -36,9 +36,9 @@ class Commands(click.Group):
             click.echo(f"error: {error}", err=True)
             sys.exit(2)
         except OSError as error:
-            if error.filename is None:
+            if (sentence := of_system(error)) is None:
                 raise
-            click.echo(shown(f"error: {error.filename}: {error.strerror}"), err=True)
+            click.echo(f"error: {sentence}", err=True)
             sys.exit(3)
 
 

@@ -434,6 +434,11 @@ def _check(asked: Request) -> None:
         raise InputError(
             "--output: got a folder, for DICOM in Bq/ml, expected --calibration and --mu too"
         )
+    if asked.half_life_s > 0 and not asked.has_frames:
+        raise InputError(
+            f"--half-life-s: got {asked.half_life_s:g} s, expected --start-s, --stop-s or "
+            "--frame-s too: without them nothing is corrected for decay"
+        )
     if not asked.is_nifti and asked.has_frames:
         raise InputError("--output: got a folder (DICOM) with frames, expected NAME.nii.gz")
     if asked.randoms == "delayed" and (

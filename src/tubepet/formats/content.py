@@ -3,7 +3,7 @@
 import gzip
 from pathlib import Path
 
-from tubepet.errors import InputError, check_regular
+from tubepet.errors import InputError, check_regular, reading
 from tubepet.io import GZIP
 
 HEAD_BYTES = 1 << 16
@@ -46,8 +46,5 @@ def head(path: Path) -> bytes:
         data = file.read(HEAD_BYTES)
     if not data.startswith(GZIP):
         return data
-    try:
-        with gzip.open(path) as stream:
-            return stream.read(HEAD_BYTES)
-    except (OSError, EOFError) as error:
-        raise InputError(f"{path}: got a damaged gzip file ({error})") from error
+    with reading(path, "a file that gzip can unpack"), gzip.open(path) as stream:
+        return stream.read(HEAD_BYTES)

@@ -70,12 +70,13 @@ def test_ordinary_kinds_of_volumes(tmp_path, name, kind):
     assert np.array_equal(back.array, values) and back.grid == PLACE
 
 
+@pytest.mark.parametrize("name", ["v.nii.gz", "v.mhd", "v.mha"])
 @pytest.mark.parametrize("axes", ["RAS", "LAS", "RPI", "PSR", "SLA"])
-def test_axes_of_any_sign_and_order_are_turned(tmp_path, axes):
+def test_axes_of_any_sign_and_order_are_turned(tmp_path, axes, name):
     """Every voxel stays where it was: values are looked up by place, not by index."""
     turned = sitk.DICOMOrient(as_image(LUMPS), axes)
-    sitk.WriteImage(turned, str(tmp_path / "v.nii.gz"))
-    back = io.read_volume(tmp_path / "v.nii.gz")
+    sitk.WriteImage(turned, str(tmp_path / name), useCompression=name == "v.mha")
+    back = io.read_volume(tmp_path / name)
     assert np.array_equal(back.array, LUMPS)
     assert np.allclose(back.grid.origin_mm, PLACE.origin_mm) and back.grid.shape == PLACE.shape
     assert np.allclose(back.grid.voxel_mm, PLACE.voxel_mm)
@@ -133,11 +134,13 @@ def swapped_header(data: bytearray) -> bytes:
 
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_only_what_we_made_can_be_made_again(tmp_path, is_ours):
-    data = nifti_bytes(tmp_path / "v.nii", LUMPS)
+    (tmp_path / "results").mkdir()
+    path = tmp_path / "results/v.nii"
+    data = nifti_bytes(path, LUMPS)
     for content in (data[:-9], b"no volume at all"):
-        (tmp_path / "v.nii").write_bytes(content)
+        path.write_bytes(content)
         with pytest.raises(InputError, match=r"v\.nii: ") as caught:
-            io.read_volume(tmp_path / "v.nii", is_ours)
+            io.read_volume(path, is_ours)
         assert ("made again" in str(caught.value)) == is_ours
 
 
@@ -147,7 +150,9 @@ def test_volumes_that_are_none(tmp_path):
     slanted.SetDirection([0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1])
     sitk.WriteImage(slanted, str(tmp_path / "slanted.nii"))
     sitk.WriteImage(sitk.JoinSeries([as_image(LUMPS)] * 2), str(tmp_path / "two.nii"))
-    (tmp_path / "far.mhd").write_text("NDims = 3\nElementDataFile = /etc/passwd\n")
+    (tmp_path / "far.mhd").write_text(
+        "NDims = 3\nDimSize = 1 1 1\nElementType = MET_CHAR\nElementDataFile = /etc/passwd\n"
+    )
     for name, sentence in (
         ("flat.nii", "expected a 3D volume"), ("two.nii", "expected a 3D volume"),
         ("slanted.nii", "oblique axes"), ("far.mhd", "expected one beside its header"),

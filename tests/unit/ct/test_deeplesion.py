@@ -147,7 +147,7 @@ def test_a_slice_that_links_out_of_the_folder_or_is_no_file_is_refused(deeplesio
     os.mkfifo(path)  # opened, it would wait for ever
     with pytest.raises(InputError, match=r"key slice .*002\.png does not exist"):
         index_slices(deeplesion_dir, True)
-    with pytest.raises(InputError, match=r"002\.png: expected a file"):
+    with pytest.raises(InputError, match=r"002\.png: expected a regular file"):
         read_hu(path)
     path.unlink()
     for target in ("/etc/passwd", "gone", "002.png"):

@@ -303,8 +303,8 @@ def test_the_rest_of_castors_header(folder, tmp_path, scanner, caplog) -> None:
     plain = castor_of(folder, tmp_path / "e.cdh", scanner, 1.0)
     events = castor_of(folder, tmp_path / "f.cdh", scanner, 1.0, *lines)
     for name, path, more in (
-        ("a", plain, []), ("b", events, []), ("c", events, ["--frame-s", "1"]),
-        ("d", events, ["--frame-s", "1", "--half-life-s", "0"]),
+        ("a", plain, []), ("b", events, []), ("d", events, ["--frame-s", "1"]),
+        ("c", events, ["--frame-s", "1", "--half-life-s", "122.24"]),
     ):  # fmt: skip
         done = run(folder, path, "s.csv", tmp_path / f"{name}.nii.gz", *more)
         assert done.exit_code == 0, done.output
@@ -313,12 +313,16 @@ def test_the_rest_of_castors_header(folder, tmp_path, scanner, caplog) -> None:
     # the mean of 2^(-t / 122.24 s) over 1 s
     assert sums[2] / sums[3] == pytest.approx(1 + np.log(2) / 122.24 / 2, rel=1e-5)
     assert io.read_json(tmp_path / "c.json")["half_life_s"] == 122.24
-    assert "--half-life-s: got 0 s, but" in caplog.text and "says 'O-15'" in caplog.text
+    said = "says 'O-15': frames are not corrected for its decay without --half-life-s 122.24"
+    assert caplog.text.count(said) == 1  # an isotope alone corrects nothing
     facts = io.read_json(tmp_path / "b.json")
     assert (facts["calibration_factor"], facts["isotope"], facts["bed_mm"]) == (2.5, "O-15", 9)
     strange = castor_of(folder, tmp_path / "g.cdh", scanner, 1.0, "Isotope: Xx-99")
-    done = run(folder, strange, "s.csv", tmp_path / "x.nii.gz", "--frame-s", "1")
-    assert done.exit_code == 2 and "isotope: got 'Xx-99', expected one of C11" in done.output
+    more = ["--frame-s", "1", "--half-life-s", "100"]
+    done = run(folder, strange, "s.csv", tmp_path / "x.nii.gz", *more)
+    assert done.exit_code == 0 and "says 'Xx-99': 100 s are used" in caplog.text
+    done = run(folder, plain, "s.csv", tmp_path / "y.nii.gz", "--half-life-s", "100")
+    assert done.exit_code == 2 and "expected --start-s, --stop-s or --frame-s too" in done.output
 
 
 def test_pairs_that_were_not_recorded_are_not_expected(folder, tmp_path, scanner) -> None:
@@ -435,7 +439,7 @@ def with_section(folder: Path, target: Path, **section) -> str:
 def test_settings_come_from_the_config_and_options_win(folder, tmp_path, caplog) -> None:
     """Beside those that the test of command and workflow holds."""
     table = with_section(
-        folder, tmp_path / "c.yaml", num_iterations=2, num_slices=10, num_pixels=24, slice_mm=2,
+        folder, tmp_path / "c.yaml", num_iterations=2, num_slices=10, num_pixels=48, slice_mm=2,
         psf="gaussian", psf_fwhm_mm=3.0, filter_fwhm_mm=0, background="tail_fit",
     )  # fmt: skip
     words = ["reconstruct", str(folder / "c.root"), "--scanner", table, "--duration-s", "1"]
@@ -443,7 +447,7 @@ def test_settings_come_from_the_config_and_options_win(folder, tmp_path, caplog)
     assert done.exit_code == 0, done.output
     facts = io.read_json(tmp_path / "a.json")
     assert (facts["num_iterations"], facts["filter_fwhm_mm"]) == (2, 0)
-    assert (facts["shape"], facts["voxel_mm"]) == ([10, 24, 24], [2.0, 0.5, 0.5])
+    assert (facts["shape"], facts["voxel_mm"]) == ([10, 48, 48], [2.0, 0.5, 0.5])
     assert facts["psf"] == [[1.0, 3.0, 3.0]] and "needs --" not in caplog.text
     more = ["--iterations", "3", "--psf-mm", "1.5", "--filter-mm", "1", "--voxel-mm", "2", "1", "1"]
     done = CliRunner().invoke(main, [*words, *more, "-o", str(tmp_path / "b.nii.gz")])

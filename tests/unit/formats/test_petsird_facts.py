@@ -10,6 +10,7 @@ from petsird import _binary
 
 from tubepet.errors import InputError
 from tubepet.formats import petsird
+from tubepet.formats.content import kind_of
 from tubepet.reconstruct.scanner.crystals import is_coincidence
 
 WALL = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32)  # depth along y
@@ -290,7 +291,7 @@ def test_the_kind_is_in_the_first_bytes(tmp_path) -> None:
     read(tmp_path, scanner([plates(20, 3)]))
     (tmp_path / "a.petsird").rename(tmp_path / "a.bin")
     (tmp_path / "b.bin").write_bytes(b"root")
-    assert petsird.is_petsird(tmp_path / "a.bin") and not petsird.is_petsird(tmp_path / "b.bin")
+    assert [kind_of(tmp_path / f"{n}.bin") for n in "ab"] == ["petsird", "root"]
 
 
 def test_the_shared_panels(tmp_path) -> None:

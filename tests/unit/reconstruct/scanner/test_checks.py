@@ -96,5 +96,5 @@ def test_background_may_lie_beside_the_object(caplog):
 def test_coordinates_are_bounded(far):
     ends_mm = ENDS_MM.copy()
     ends_mm[1, 2] = far
-    with pytest.raises(InputError, match="expected at most 100000 mm"):
+    with pytest.raises(InputError, match="expected finite numbers of at most 100000 mm"):
         checks.check_ends("l.csv", ends_mm, GRID)
