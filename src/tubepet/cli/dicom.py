@@ -16,16 +16,17 @@ MATERIAL = "aluminium; filled with water and a positron emitter"
 
 
 def component_of(truth: dict[str, Any]) -> dicom_pet.Component:
-    """Describe a simulated tube by its `truth.json`."""
+    """Describe a simulated part by its `truth.json`."""
+    geometry = truth["geometry"]
     defects = [
         f"{d['class']} {d['size_mm']:.2f} mm at z {d['z_mm']:.2f} mm" for d in truth["defects"]
     ]
     return dicom_pet.Component(
         truth["tube"],
         inspection="Positron emission tomography, simulated",
-        material=MATERIAL,
+        material=geometry.get("made_of", MATERIAL),
         notes=f"Family {truth['family']}. True defects: {'; '.join(defects) or 'none'}.",
-        thickness_mm=truth["geometry"]["wall_mm"],
+        thickness_mm=geometry.get("wall_mm"),  # an own part may have no one wall
         is_synthetic=True,
     )
 

@@ -286,6 +286,18 @@ def test_the_command_writes_both_kinds(tmp_path, image) -> None:
         assert again.exit_code == 2 and "expected a new NAME.dcm or a new folder" in again.stderr
 
 
+def test_an_own_part_has_its_materials_and_no_one_wall(tmp_path, image) -> None:
+    io.write_volume(tmp_path / "i.nii.gz", image)
+    geometry = {"height_mm": 20.0, "width_mm": 18.0, "made_of": "steel 7.9 g/cm3"}
+    io.write_json(tmp_path / "t.json", TRUTH | {"geometry": geometry})
+    args = [str(tmp_path / "i.nii.gz"), "-o", str(tmp_path / "o.dcm")]
+    done = CliRunner().invoke(main, ["dicom", *args, "--truth", str(tmp_path / "t.json")])
+    assert done.exit_code == 0, done.output
+    data = pydicom.dcmread(tmp_path / "o.dcm")
+    assert data.MaterialPropertiesDescription == "steel 7.9 g/cm3"
+    assert "MaterialThickness" not in data
+
+
 def test_names_of_any_kind_end_in_no_traceback(tmp_path, image) -> None:
     """Backslashes divide values in DICOM; ITK ends the process at a name that is not UTF-8."""
     io.write_volume(tmp_path / "a.nii.gz", image)
