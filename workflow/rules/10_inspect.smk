@@ -58,6 +58,7 @@ rule collect_inspections:
         shards=MANIFESTS,
     output:
         table="results/inspect/verdicts.csv",
+        classes="results/inspect/classes.csv",
         figure=report(
             "results/inspect/verdicts.png",
             category="10 Inspect",
@@ -75,7 +76,9 @@ rule collect_inspections:
         mem_mb=memory(500),
         runtime=5,
     params:
-        code=code_digest("tubepet.inspect.judge", "tubepet.inspect.figures"),
+        code=code_digest(
+            "tubepet.inspect.judge", "tubepet.inspect.figures", "tubepet.pod.table"
+        ),
     script:
         "../scripts/collect_inspections.py"
 

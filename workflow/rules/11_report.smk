@@ -171,6 +171,7 @@ rule make_report:
         rebuilt=rules.train_vae.output.reconstructions,
         scree=rules.fit_features.output.scree,
         verdicts=rules.collect_inspections.output.table,
+        classes=rules.collect_inspections.output.classes,
         verdicts_figure=rules.collect_inspections.output.figure,
         maps=expand(rules.inspect_tube.output.figure, tube=SINGLE_TUBES),
         one_to_one=rules.compare_one_to_one.output.table,

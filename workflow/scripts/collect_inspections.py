@@ -2,6 +2,7 @@
 
 from tubepet import io, logs
 from tubepet.inspect import figures, judge
+from tubepet.pod.table import of_verdicts
 
 logs.start_log(snakemake.log[0])
 files, output = snakemake.input, snakemake.output
@@ -9,4 +10,5 @@ table = judge.judged(
     [io.read_json(path) for path in files.verdicts], [io.read_json(path) for path in files.truths]
 )
 io.write_table(output.table, table)
+io.write_table(output.classes, of_verdicts(table))
 io.write_figure(output.figure, figures.draw_verdicts(table))

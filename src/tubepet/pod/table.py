@@ -12,6 +12,10 @@ from tubepet.pod import hit_miss, response
 from tubepet.pod.design import CLEAN
 
 Array = NDArray[np.float64]
+CLASS_COLUMNS = (
+    "class", "parts", "found", "share", "share_low", "share_high", "smallest_mm", "largest_mm",
+    "a50_mm", "a90_mm", "a90_95_mm", "remark",
+)  # fmt: skip
 
 
 def summary(parts: pd.DataFrame, false_call_rate: float) -> dict[str, Any]:
@@ -34,6 +38,38 @@ def summary(parts: pd.DataFrame, false_call_rate: float) -> dict[str, Any]:
         for duration_s, rows in clean.groupby("duration_s", sort=False)
     ]
     return {"false_call_rate": false_call_rate, "false_calls": false_calls, "curves": curves}
+
+
+def of_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return what was found by class, among the parts of a run: POD in short.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        `judge.COLUMNS`.
+
+    Returns
+    -------
+    DataFrame
+        `CLASS_COLUMNS`. A hit is a call in the right place, of the class `none` any call; its share
+        has an exact 95 % interval (Clopper and Pearson). Sizes are of E2862, NaN where `remark`
+        says why there is none. So few parts say little: the handbook wants 60 of each class.
+    """
+    rows = []
+    for defect, parts in verdicts.groupby("defect", sort=False):
+        is_clean = defect == "none"
+        hits = parts["is_called" if is_clean else "is_right_place"].to_numpy(np.float64)
+        interval = binomtest(int(hits.sum()), len(parts)).proportion_ci(0.95)
+        row = {
+            "class": defect, "parts": len(parts), "found": int(hits.sum()),
+            "share": hits.mean(), "share_low": interval.low, "share_high": interval.high,
+        }  # fmt: skip
+        if not is_clean:
+            sizes_mm = parts["defect_mm"].to_numpy(np.float64)
+            row |= {"smallest_mm": sizes_mm.min(), "largest_mm": sizes_mm.max()}
+            row |= _hit_miss(sizes_mm, hits)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(CLASS_COLUMNS)).fillna({"remark": ""})
 
 
 def _false_calls(rows: pd.DataFrame) -> dict[str, Any]:

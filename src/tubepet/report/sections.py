@@ -58,7 +58,7 @@ class Run:
     """What a run made, as far as the report shows it."""
 
     records: dict[str, Any]  # JSON: facts, metrics, verdict, slices, ct
-    # table1, counts, cost, provenance, curves, verdicts, one_to_one
+    # table1, counts, cost, provenance, curves, verdicts, classes, one_to_one
     tables: dict[str, pd.DataFrame]
     first_tube: str
     truth: dict[str, Any]  # of the first tube, as are the volumes
@@ -89,6 +89,7 @@ def read_run(paths: Mapping[str, Any], models: Sequence[str], tubes: Sequence[st
                 "provenance",
                 "curves",
                 "verdicts",
+                "classes",
                 "one_to_one",
             )
         },
@@ -139,7 +140,10 @@ def verdicts(run: Run) -> Section:
         "Every tube's coincidences are compared with its drawing, without any image between them. "
         "Place, kind and size are those of the likeliest defect. The truth stands beside them "
         "(columns defect and defect_mm) and was not used. A part in which nothing was found may "
-        "have a defect that is too small for these counts.",
+        "have a defect that is too small for these counts. By class: how many were found in the "
+        "right place, and which size is found in half (a50) and nine of ten parts (a90; a90_95: "
+        "its upper bound with 95 % confidence) where so few parts say it; the target pod measures "
+        "it with more.",
         pictures=[
             Picture(
                 "All parts",
@@ -155,7 +159,7 @@ def verdicts(run: Run) -> Section:
                 run.paths["maps"][shown],
             ),
         ],
-        tables=[("verdicts", rows)],
+        tables=[("classes", run.tables["classes"].round(3)), ("verdicts", rows)],
     )
 
 

@@ -37,6 +37,7 @@ ENGINES = {"gate": "GATE", "fast": "tubepet's fast engine"}
 
 TITLES = {
     "counts": "Counts per tube",
+    "classes": "Found by class of defect (none: called falsely)",
     "verdicts": "Verdicts beside the truth",
     "one_to_one": "Short and enhanced images of test tubes against the long ones",
     "table1": "Table 1: generators against held-out tubes",

@@ -64,6 +64,22 @@ def test_false_calls_with_their_error() -> None:
     assert (found["rate_low"], found["rate_high"]) == pytest.approx((0.0062, 0.0852), abs=1e-4)
 
 
+def test_parts_of_a_run_by_class() -> None:
+    run = everything().rename(columns={"class": "defect", "size_mm": "defect_mm"})
+    run["defect"] = run["defect"].replace("clean", "none")
+    found = table.of_verdicts(run).set_index("class")
+    pit, crack, none = (found.loc[name] for name in ("pit", "crack", "none"))
+    facts = table.summary(everything(), 0.01)
+    assert pit["a90_95_mm"] == pytest.approx(facts["curves"][0]["hit_miss"]["a90_95_mm"])
+    assert (crack["found"], crack["share_low"]) == (0, 0)
+    # none of 20: 1 - 0.025^(1/20)
+    assert crack["share_high"] == pytest.approx(0.1684, abs=1e-4)
+    assert "none of 20 parts" in crack["remark"] and np.isnan(crack["a50_mm"])
+    # Clopper and Pearson's interval of 3 of 100 (their tables)
+    assert (none["share_low"], none["share_high"]) == pytest.approx((0.0062, 0.0852), abs=1e-4)
+    assert none["remark"] == ""
+
+
 def test_a_call_in_a_wrong_place_is_no_hit() -> None:
     wrong = rows("pit", 80, 1).assign(is_right_place=False)
     assert table.summary(wrong, 0.01)["curves"][0]["hit_miss"]["hits"] == 0
