@@ -54,7 +54,7 @@ def test_byte_orders_and_names(tmp_path) -> None:
         ("1 0 0 0 1 0 0 0 1", "0 0 0 0 0 0 0 0 0", VOXELS, "expected a NIfTI volume"),
         ("1 0 0 0 1 0 0 0 1", "0.8 0.6 0 -0.6 0.8 0 0 0 1", VOXELS, "oblique axes"),
         ("LOCAL", "LIST", b"", "expected one beside its header"),
-        ("LOCAL", "L\0CAL", b"", "damaged file"),
+        ("LOCAL", "L\0CAL", b"", "beside its header"),
         ("LOCAL", "../v.raw", b"", "beside its header"),
         ("", "", VOXELS[:-1], "got 95 bytes of voxels, expected 96"),
         ("", "", VOXELS[:-4] + b"\0\0\xc0\x7f", "NaN"),
