@@ -119,7 +119,8 @@ def _numbers(
 def _voxels(path: Path, name: str, start: int, wanted: int, is_packed: bool) -> bytes:
     """Return the bytes of the voxels, no more than wanted."""
     beside = path.parent / name
-    if name != "LOCAL" and (Path(name).name != name or beside.is_symlink()):
+    is_there = Path(name).name == name and beside.is_file() and not beside.is_symlink()
+    if name != "LOCAL" and not is_there:
         raise InputError(f"{path}: got the data file {name!r}, expected one beside its header")
     source = path if name == "LOCAL" else beside
     check_bytes(source, wanted + MAX_HEADER_BYTES + start)

@@ -53,7 +53,8 @@ def test_byte_orders_and_names(tmp_path) -> None:
         ("-1 2 3", "-1 2 1e9", VOXELS, "finite numbers"),
         ("1 0 0 0 1 0 0 0 1", "0 0 0 0 0 0 0 0 0", VOXELS, "expected a NIfTI volume"),
         ("1 0 0 0 1 0 0 0 1", "0.8 0.6 0 -0.6 0.8 0 0 0 1", VOXELS, "oblique axes"),
-        ("LOCAL", "LIST", b"", "regular file|No such file"),
+        ("LOCAL", "LIST", b"", "expected one beside its header"),
+        ("LOCAL", "L\0CAL", b"", "beside its header"),
         ("LOCAL", "../v.raw", b"", "beside its header"),
         ("", "", VOXELS[:-1], "got 95 bytes of voxels, expected 96"),
         ("", "", VOXELS[:-4] + b"\0\0\xc0\x7f", "NaN"),
@@ -62,5 +63,5 @@ def test_byte_orders_and_names(tmp_path) -> None:
     ],
 )  # fmt: skip
 def test_headers_that_cannot_be(tmp_path, old, new, voxels, sentence) -> None:
-    with pytest.raises((InputError, FileNotFoundError), match=sentence):
+    with pytest.raises(InputError, match=sentence):
         io.read_volume(written(tmp_path, old, new, voxels))
