@@ -79,6 +79,11 @@ class Request:
         return self.output.with_name(self.output.name.removesuffix(".nii.gz") + ".json")
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether there is what Bq/mm3 and a modelled background need."""
+        return self.mu_path is not None and self.calibration is not None
+
+    @property
     def has_frames(self) -> bool:
         """Whether a part of the acquisition was asked for, or several."""
         return not (self.start_s is None and self.stop_s is None and self.frame_s is None)
@@ -424,13 +429,15 @@ def _check(asked: Request) -> None:
     """Refuse options that do not go together."""
     if not asked.is_nifti and not dicom_pet.is_folder(asked.output):
         raise InputError(f"--output: got {asked.output}, expected NAME.nii.gz or a new folder")
-    given = (asked.events_path, asked.scanner_path, asked.mu_path, asked.calibration)
+    given = (
+        asked.events_path, asked.scanner_path, asked.mu_path, asked.calibration, asked.resolution,
+    )  # fmt: skip
     for path in (asked.output, asked.sidecar):
         if path.exists() and any(one and path.samefile(one) for one in given):
             raise InputError(f"{path}: would be overwritten and is read, expected another --output")
         if path.exists() and not (asked.force and asked.is_nifti):
             raise InputError(f"{path}: exists already, expected a new name or --force")
-    if not asked.is_nifti and (asked.calibration is None or asked.mu_path is None):
+    if not asked.is_nifti and not asked.is_calibrated:
         raise InputError(
             "--output: got a folder, for DICOM in Bq/ml, expected --calibration and --mu too"
         )
@@ -441,14 +448,11 @@ def _check(asked: Request) -> None:
         )
     if not asked.is_nifti and asked.has_frames:
         raise InputError("--output: got a folder (DICOM) with frames, expected NAME.nii.gz")
-    if asked.randoms == "delayed" and (
-        asked.mu_path is None
-        or asked.calibration is None
-        or content.kind_of(asked.events_path) != "root"
+    if asked.randoms == "delayed" and not (
+        asked.is_calibrated and content.kind_of(asked.events_path) == "root"
     ):
         raise InputError("--randoms: got delayed, expected --mu, --calibration and a ROOT file too")
-    is_modelled = asked.mu_path is not None and asked.calibration is not None
-    if asked.settings.tof and (asked.randoms == "fitted" or not is_modelled):
+    if asked.settings.tof and (asked.randoms == "fitted" or not asked.is_calibrated):
         raise InputError("--tof: expected --randoms delayed too, a background with times")
     checks.check_memory(asked.grid)
 
@@ -478,8 +482,7 @@ def _is_delayed(asked: Request) -> bool:
     if asked.randoms is not None or asked.background != "modelled":
         return asked.randoms == "delayed"
     is_possible = (
-        asked.mu_path is not None
-        and asked.calibration is not None
+        asked.is_calibrated
         and content.kind_of(asked.events_path) == "root"
         and gate.has_delayed(asked.events_path)
     )

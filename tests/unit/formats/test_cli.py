@@ -101,6 +101,11 @@ def test_nothing_that_is_read_is_overwritten(folder, tmp_path) -> None:
         done = run(folder, "c.root", "s.yaml", tmp_path / output, *more)
         assert done.exit_code == 2 and "would be overwritten and is read" in done.stderr
     assert before == (calibration.read_bytes(), mu.read_bytes())
+    resolution = tmp_path / "r.json"
+    io.write_json(resolution, {"kernel": [[1.0, 2.0, 2.0]]})
+    more = ("--force", "--resolution", str(resolution))
+    done = run(folder, "c.root", "s.yaml", tmp_path / "r.nii.gz", *more)
+    assert done.exit_code == 2 and "r.json: would be overwritten and is read" in done.stderr
 
 
 def test_lines_of_a_table_show_the_same_object(folder, tmp_path) -> None:
