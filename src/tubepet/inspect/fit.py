@@ -164,7 +164,7 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     sensed = Sensed(drawn.array, measured.duration_s * classes, survival)
     of_lines = line_blur.of_lines(
         replace(model.lines, points=points), sensed, measured.mu, response.psfs,
-        _detected(instrument),
+        _by_distance(instrument),
     )  # fmt: skip
     pose, state = (
         np.zeros(len(POSE)),
@@ -185,7 +185,7 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     return result
 
 
-def _detected(instrument: Instrument) -> tuple[Array, Array]:
+def _by_distance(instrument: Instrument) -> tuple[Array, Array]:
     """How probably photons are detected, by the distance of their line from the axis of a ring."""
     if isinstance(instrument.efficiency, Crystals):  # of other scanners it is not known
         return np.zeros(1), np.ones(1)

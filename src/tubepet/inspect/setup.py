@@ -109,11 +109,7 @@ def read_response(path: str, scanner: Scanner, sensitivity_stride: int) -> Respo
     """
     content = io.read_json(path)
     got = content.get("scanner") if isinstance(content, dict) else None
-    if got != (expected := fingerprint.scanner_hash(scanner)):
-        raise InputError(
-            f"{path}: got a resolution of scanner {got or 'none'}, expected {expected} (another "
-            "scanner: calibrate again)"
-        )
+    fingerprint.check_scanner(path, "resolution", got, scanner)
     rows = content.get("by_slope")
     try:
         values = np.asarray(rows, np.float64)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tubepet import rng
+from tubepet.inspect import limit
 from tubepet.inspect.part import as_made
 from tubepet.logs import Bar
 from tubepet.observers import design
@@ -97,7 +98,8 @@ def observe_parts(
         box, grid = Box(image.grid, bench.phantom), image.grid
         drawing = blurred(got.drawn.on_image(grid), grid, settings.psf)
         drawing = smoothed(drawing, grid, settings.filter_fwhm_mm)
-        change = as_made(got.voxels).on_image(grid) - got.drawn.on_image(grid)
+        made = as_made(got.voxels)
+        change = made.on_image(grid) - got.drawn.on_image(grid)
         volumes.append(np.stack([box.of(one) for one in (image.array, drawing, change)]))
         row = {
             "part": part.name,
@@ -108,12 +110,13 @@ def observe_parts(
             "coincidences": len(got.measured.events),
         }
         if with_verdicts:
-            found, known = parts.inspected(part, got, bench)
+            found = parts.inspected(part, got, bench)
             row |= {
                 "verdict": found.verdict, "largest_z": found.largest_z,
                 "threshold_z": found.threshold_z, "p_value": found.p_value,
-                "limit_z": known["limit_z"],
             }  # fmt: skip
+            if got.voxels.defect_box_mm is not None:
+                row["limit_z"] = limit.expected_z(found.fitted, got.drawn, made)
         rows.append(row | {"cpu_s": round(time.process_time() - began, 3)})
     return np.stack(volumes).astype(np.float32), pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -84,7 +84,7 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     for part in Bar(plan, desc="parts", unit="part"):
         began = time.process_time()
         got = acquired(part, bench)
-        found, known = inspected(part, got, bench)
+        found = inspected(part, got, bench)
         truth = maps.truth(part.name, part.tube, got.voxels, got.activity.array, bench.seed)
         verdicts.append(found.as_json())
         truths.append(truth)
@@ -94,7 +94,7 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
             "duration_s": part.duration_s,
             "coincidences": len(found.fitted.rates),
             "place_z": _place_z(found, box_mm) if box_mm else np.nan,
-            **known,
+            **_known(part, got, found),
             "cpu_s": round(time.process_time() - began, 3),
         })  # fmt: skip
     table = judged(verdicts, truths).drop(columns="size_mm")
@@ -135,23 +135,27 @@ def acquired(part: Planned, bench: Bench) -> Acquired:
     return Acquired(voxels, activity, drawn, *_measured(part, voxels, activity, drawn.mu, bench))
 
 
-def inspected(part: Planned, got: Acquired, bench: Bench) -> tuple[Inspection, dict[str, float]]:
-    """Return the inspection, and what is known of the defect: three z and how often it is found."""
+def inspected(part: Planned, got: Acquired, bench: Bench) -> Inspection:
+    """Inspect a part as the run inspects its tubes."""
     response = read_response(bench.files["resolution"], bench.scanner, bench.stride)
-    found = inspect(
+    return inspect(
         got.measured, got.drawn, dict(bench.ranges_mm), got.instrument,
         response, bench.false_call_rate,
         rng.derived_seed(bench.seed, "pod", part.name, f"{part.duration_s:g}", "inspect"),
     )  # fmt: skip
+
+
+def _known(part: Planned, got: Acquired, found: Inspection) -> dict[str, float]:
+    """Return what is known of the defect: three z, and how often it is found; NaN without one."""
     if got.voxels.defect_box_mm is None:
-        return found, dict.fromkeys(KNOWN, np.nan)
+        return dict.fromkeys(KNOWN, np.nan)
     made = as_made(got.voxels)
     numbers = (
         limit.expected_z(found.fitted, got.drawn, made),
         *limit.activity_z(found.fitted, got.drawn, made),
         _foretold(found, part.tube.defect, part.tube.defect_size_mm),
     )
-    return found, dict(zip(KNOWN, numbers, strict=True))
+    return dict(zip(KNOWN, numbers, strict=True))
 
 
 def _foretold(found: Inspection, defect: str, size_mm: float) -> float:

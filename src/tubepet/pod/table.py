@@ -59,11 +59,8 @@ def of_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
     for defect, parts in verdicts.groupby("defect", sort=False):
         is_clean = defect == "none"
         hits = parts["is_called" if is_clean else "is_right_place"].to_numpy(np.float64)
-        interval = binomtest(int(hits.sum()), len(parts)).proportion_ci(0.95)
-        row = {
-            "class": defect, "parts": len(parts), "found": int(hits.sum()),
-            "share": hits.mean(), "share_low": interval.low, "share_high": interval.high,
-        }  # fmt: skip
+        row = {"class": defect, "parts": len(parts), "found": int(hits.sum())}
+        row |= _share("share", hits)
         if not is_clean:
             sizes_mm = parts["defect_mm"].to_numpy(np.float64)
             row |= {"smallest_mm": sizes_mm.min(), "largest_mm": sizes_mm.max()}
@@ -74,12 +71,15 @@ def of_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 def _false_calls(rows: pd.DataFrame) -> dict[str, Any]:
     """Rate of clean parts that are called, with the exact 95 % interval (Clopper and Pearson)."""
-    num, called = len(rows), int(rows["is_called"].sum())
-    interval = binomtest(called, num).proportion_ci(0.95)
-    return {
-        "parts": num, "called": called, "rate": called / num,
-        "rate_low": float(interval.low), "rate_high": float(interval.high),
-    }  # fmt: skip
+    called = rows["is_called"].to_numpy(np.float64)
+    return {"parts": len(rows), "called": int(called.sum()), **_share("rate", called)}
+
+
+def _share(name: str, hits: Array) -> dict[str, float]:
+    """Return a share with its exact 95 % interval (Clopper and Pearson)."""
+    interval = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95)
+    numbers = {"": hits.mean(), "_low": interval.low, "_high": interval.high}
+    return {f"{name}{end}": float(number) for end, number in numbers.items()}
 
 
 def _curves(rows: pd.DataFrame, false_call_rate: float) -> dict[str, Any]:

@@ -129,12 +129,7 @@ def read_kernel(path: str | Path, scanner: Scanner | None = None) -> blur.Kernel
     if abs(values[:, 0].sum() - 1) > 1e-6:
         raise InputError(f"{path}: kernel: got shares of {values[:, 0].sum():g}, expected 1 in all")
     if scanner is not None:
-        got, expected = content.get("scanner"), fingerprint.scanner_hash(scanner)
-        if got != expected:
-            raise InputError(
-                f"{path}: got a resolution of scanner {got or 'none'}, expected {expected} "
-                "(another scanner: calibrate again)"
-            )
+        fingerprint.check_scanner(path, "resolution", content.get("scanner"), scanner)
     return blur.from_rows(values.tolist())
 
 

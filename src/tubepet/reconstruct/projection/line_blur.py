@@ -96,7 +96,7 @@ class LineBlur:
 
     def padded(self, image: NDArray[np.floating]) -> Array:
         """Put an image of the part amid zeros."""
-        return np.pad(np.asarray(image, np.float64), _margins(image.shape, self.grid))
+        return _amid_zeros(image, self.grid)
 
     def blurred(self, image: NDArray[np.floating]) -> Array:
         """Blur an image of means over voxels of the part: core and tail of each class.
@@ -201,7 +201,8 @@ def of_lines(
     x, y = (second - first)[:, :2].T
     normal = np.stack([-y, x]) / np.maximum(np.hypot(x, y), LEAST_MM)
     from_axis_mm = np.einsum("in,ni->n", normal, first[:, :2])  # signed
-    mu = _amid_air(mu)
+    with_air = around(mu.grid)  # into which it may be blurred
+    mu = Volume(_amid_zeros(mu.array, with_air), with_air)
     in_metal = replace(lines, grid=mu.grid)
     survives = np.exp(-in_metal.forward(mu.array)) * _detected(from_axis_mm, by_distance, 0.0)
     near, moved_mm = _of_core(in_metal, kind, mu, psfs, by_distance, normal, from_axis_mm)
@@ -238,11 +239,10 @@ def _of_core(
     )
     aside = np.log(beside / near) / (across_mm / 2) * normal
     moved_mm = np.zeros((len(kind), 3))
-    attenuation = np.asarray(mu.array, np.float64)
     for k, psf in enumerate(psfs):
         here, along_mm = np.flatnonzero(kind == k), psf[CORE].axial_mm / FWHM_PER_SIGMA
         widths_mm = np.array([along_mm, across_mm, across_mm])
-        blurred = gaussian_filter(attenuation, widths_mm / mu.grid.voxel_mm, mode="constant")
+        blurred = gaussian_filter(mu.array, widths_mm / mu.grid.voxel_mm, mode="constant")
         part, to_side = in_metal.part(here), normal[:, here]
         dz, dy, dx = (part.forward(d) for d in np.gradient(blurred, *mu.grid.voxel_mm))
         slope = aside[:, here] - to_side * (to_side[0] * dx + to_side[1] * dy)
@@ -271,10 +271,9 @@ def _detected(distances_mm: Array, by_distance: tuple[Array, Array], sigma_mm: f
     return total
 
 
-def _amid_air(mu: Volume) -> Volume:
-    """Return a map with a margin, into which it may be blurred."""
-    wide = around(mu.grid)
-    return Volume(np.pad(mu.array, _margins(mu.array.shape, wide)), wide)
+def _amid_zeros(array: NDArray[np.floating], wide: Grid) -> Array:
+    """Return an array on a wider grid (`around`)."""
+    return np.pad(np.asarray(array, np.float64), _margins(array.shape, wide))
 
 
 def _margins(shape: tuple[int, ...], wide: Grid) -> list[tuple[int, int]]:

@@ -90,16 +90,28 @@ def check_sensitivity(
         )
 
 
+def check_scanner(name: object, what: str, got: object, scanner: Scanner) -> None:
+    """Refuse a file of another scanner.
+
+    Parameters
+    ----------
+    name, what : object, str
+        Of the file: its name, and what it holds ("calibration").
+    got : object
+        Its hash of the scanner; None: it has none.
+    """
+    if got != (expected := scanner_hash(scanner)):
+        raise InputError(
+            f"{name}: got a {what} of scanner {got or 'none'}, expected {expected} (another "
+            "scanner: calibrate again)"
+        )
+
+
 def check_calibration(name: str, calibration: Mapping[str, Any], scanner: Scanner) -> None:
     """Refuse a calibration of another scanner, or one that is not whole."""
     if not isinstance(calibration, Mapping):
         raise InputError(f"{name}: expected a calibration, got JSON that is no object")
-    got, expected = calibration.get("scanner"), scanner_hash(scanner)
-    if got != expected:
-        raise InputError(
-            f"{name}: got a calibration of scanner {got or 'none'}, expected {expected} (another "
-            "scanner: calibrate again)"
-        )
+    check_scanner(name, "calibration", calibration.get("scanner"), scanner)
     if not scanner.is_even_ring:
         _check_numbers(name, calibration, "crystal_efficiency", scanner.num_crystals)
         _check_terms(name, calibration.get("angle_terms"))
