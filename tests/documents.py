@@ -48,8 +48,8 @@ def steps(page: Path) -> list[Step]:
 def sentences(page: Path) -> list[list[str]]:
     """Return the words of each sentence of a page's paragraphs and list items.
 
-    A sentence ends with a full stop, question or exclamation mark before a capital, digit or code, or
-    with its paragraph or list item. A piece of code or the text of a link counts as its words do.
+    A sentence ends with a full stop, question or exclamation mark before a capital, digit or code,
+    or with its paragraph or list item. Code and the text of links count as their words do.
     """
     text = NO_PROSE.sub("", page.read_text(encoding="utf-8"))
     text = re.sub(r"\]\([^)]*\)", "]", text)

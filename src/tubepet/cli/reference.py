@@ -10,10 +10,11 @@ from tubepet.cli import main
 PAGE = Path(__file__).parents[3] / "docs/commands.md"
 START = """# Commands
 
-This page is what `--help` prints for `tubepet` and each of its commands. `make reference` writes it.
+This page is what `--help` prints for `tubepet` and each of its commands. `make reference` writes
+it.
 
-`eval "$(_TUBEPET_COMPLETE=bash_source tubepet)"` completes commands in bash; zsh and fish alike. Exit
-codes: 0 done, 1 a fault, 2 wrong input (one sentence), 3 a file cannot be read or written.
+`eval "$(_TUBEPET_COMPLETE=bash_source tubepet)"` completes commands in bash; zsh and fish alike.
+Exit codes: 0 done, 1 a fault, 2 wrong input (one sentence), 3 a file cannot be read or written.
 """
 WIDTH = 80
 

@@ -95,7 +95,8 @@ def test_sentences_of_readme_and_guides_are_short(page):
 
 def test_sentences_are_told_apart(tmp_path):
     (tmp_path / "page.md").write_text(
-        "# A title. Not one.\n\nOne two [three](a.md). Four\nfive 2.5 mm, e.g. six. `Code` is seven.\n"
+        "# A title. Not one.\n\nOne two [three](a.md). Four\nfive 2.5 mm, e.g. six. "
+        "`Code` is seven.\n"
         "\n```bash\nmake run. Not this.\n```\n\n- An item\n- **Another.** And more\n\n| a. | B. |\n"
     )
     found = [" ".join(words) for words in documents.sentences(tmp_path / "page.md")]
@@ -128,3 +129,15 @@ def test_the_reference_of_commands_is_what_help_prints():
     page = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
     assert page == commands_page()  # `make reference`
     assert "--fail-on-defect" in page and "## tubepet turing score" in page
+
+
+def test_the_public_catalogue_of_workflows_takes_the_repository():
+    """What its page "Adding workflows" asks for, standardized usage included."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").lower()
+    assert "snakemake" in readme and "workflow" in readme
+    assert (ROOT / "workflow/Snakefile").is_file() and list((ROOT / "workflow/rules").glob("*.smk"))
+    settings = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(settings["software-stack-deployment"]) >= {"conda", "apptainer", "report"}
+    assert settings["mandatory-flags"]["flags"] == []
+    config = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    assert not re.search("^# ", config, re.M)  # it stands below a heading of the catalogue's page
