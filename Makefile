@@ -47,10 +47,10 @@ slurm-smoke: install ## a real Slurm of one node (root, Debian): the smoke chain
 	  { echo "slurm-smoke needs Debian's packages slurm-wlm and munge" >&2; exit 1; }
 	TUBEPET_SLURM=full $(BIN)/pytest -rP tests/workflow/test_slurm.py
 
-chaos: install ## 100 kills, full disks, damaged files and more over the smoke chain (half an hour), see docs/cluster.md
+chaos: install ## 100 kills, full disks, damaged files and more over the smoke chain (half an hour), see docs/faults.md
 	$(BIN)/python -u -m tests.chaos.campaign --output results_chaos.json
 
-fuzz: install ## coverage-guided fuzzing of every reader (an hour), see docs/cluster.md
+fuzz: install ## coverage-guided fuzzing of every reader (an hour), see docs/faults.md
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
 	$(BIN)/python -m tests.fuzz.fuzz
 
@@ -66,8 +66,9 @@ format: install ## rewrite the sources in the house style
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-reference: install ## config/README.md, from the schema
+reference: install ## config/README.md from the schema, docs/commands.md from --help
 	$(BIN)/python -m tubepet.report.reference
+	$(BIN)/python -m tubepet.cli.reference
 
 bench: install ## measure against a named peer: all, or one with NAME=mlem
 	@for script in $(or $(NAME:%=benchmarks/%.py),$(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py))); do \

@@ -15,6 +15,10 @@ PAGES = (
     *sorted((ROOT / "docs").glob("**/*.md")),
 )
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.M | re.S)
+# What is no sentence: blocks, tables, headings, pictures, formulas
+NO_PROSE = re.compile(r"^```.*?^```$|^(?:\||#|!\[|    )[^\n]*", re.M | re.S)
+ITEM = re.compile(r"^\s*(?:[-*]|\d+\.) ", re.M)
+END_OF_SENTENCE = re.compile(r"(?<=[.?!])[*_\")]*\s+(?=[*_\"(\[`]*[A-Z0-9`])")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,19 @@ def steps(page: Path) -> list[Step]:
         elif kind == "text":
             found[-1] = Step(page, found[-1].commands, text)
     return found
+
+
+def sentences(page: Path) -> list[list[str]]:
+    """Return the words of each sentence of a page's paragraphs and list items.
+
+    A sentence ends with a full stop, question or exclamation mark before a capital, digit or code,
+    or with its paragraph or list item. Code and the text of links count as their words do.
+    """
+    text = NO_PROSE.sub("", page.read_text(encoding="utf-8"))
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    paragraphs = re.split(r"\n\s*\n", ITEM.sub("\n\n", text))
+    found = (one.split() for part in paragraphs for one in END_OF_SENTENCE.split(part.strip()))
+    return [words for words in found if words]
 
 
 def lines(commands: str) -> list[str]:

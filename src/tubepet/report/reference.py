@@ -7,14 +7,44 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[3]
-START = """# The config, key by key
+# The public catalogue of workflows shows this page below a heading of its own.
+START = """## Workflow overview
+
+tubepet is a [Snakemake](https://snakemake.readthedocs.io) workflow that inspects metal tubes with
+positron emitters (PET), from simulated or own data:
+
+1. Draw tubes with defects, or take own parts.
+2. Simulate a PET scanner, by GATE or by a fast engine that every run compares with it.
+3. Reconstruct images in Bq/mm³ by list-mode MLEM.
+4. Learn from CT slices (VAE) and describe the positron slices (PCA, PCANet).
+5. Train generators: the paper's model and its rivals.
+6. Compare generated slices with those of held-out tubes.
+7. Make long images of short ones.
+8. Give a verdict on every tube, from its events and its drawing.
+9. Report all of it on one page.
+
+## Running the workflow
+
+### Input data
+
+None is needed: tubes and scanner are simulated, and the CT is a stand-in. Yours go in by these
+keys:
+
+| data | key |
+| --- | --- |
+| CT, as DeepLesion or DICOM | `ct.source_dir`, `ct.format` |
+| parts, as meshes or label volumes | `phantom.parts` |
+| the official Geant4 tables | `simulate.g4_data_dir` |
+
+### Parameters
 
 `config.yaml` is the complete default run. The other files here list only what differs; so can
 yours: `snakemake --cores 4 --configfile my.yaml`. A key that is misspelt, mistyped or impossible
-beside another stops the run with one sentence before the first job. *Source* says where a default
-comes from: the paper, a publication, a measurement, or our choice.
+beside another stops the run with one sentence before the first job.
 
-Written from `workflow/schemas/config.schema.yaml` by `make reference`.
+The tables below have every key. *Source* says where a default comes from: the paper, a publication,
+a measurement, or our choice. They are written from `workflow/schemas/config.schema.yaml` by
+`make reference`.
 """
 COLUMNS = ("key", "unit", "default", "allowed", "effect", "source of the default")
 SIGNS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -33,7 +63,7 @@ def config_page(schema: Mapping[str, Any]) -> str:
         title = section["description"] + "\n\n" if "properties" in section else ""
         rows = [COLUMNS, ("---",) * len(COLUMNS), *_rows(name, section)]
         lines = [f"| {' | '.join(map(_escaped, row))} |\n" for row in rows]
-        parts.append(f"\n## {name}\n\n{title}{''.join(lines)}")
+        parts.append(f"\n#### {name}\n\n{title}{''.join(lines)}")
     return "".join(parts)
 
 

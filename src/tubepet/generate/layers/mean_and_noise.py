@@ -2,9 +2,9 @@
 
 x = F [m exp(tau n - tau^2 / 2)]: a linear isotropic filter makes the mean m of the drawing, n is
 coloured Gaussian noise with the correlations of the training slices, tau its local strength, and F
-the Gaussian filter that the reconstruction ends with: no slice has spatial frequencies that it
-removes, and a generator that has any is told from real at once. MLEM noise is close to log-normal,
-about proportional to the image, and correlated over the resolution.
+the Gaussian filter that the reconstruction ends with. No slice has spatial frequencies that this
+filter removes. A classifier easily recognises generated images that have any. MLEM noise is close
+to log-normal, about proportional to the image, and correlated over the resolution.
 
 Everything is fitted on the training slices in closed form; there is nothing to train.
 

@@ -11,8 +11,8 @@ DARK = -2.0  # an image starts at softplus(-2) = 0.13 of the scale: most of a sl
 class ActivityOutput(nn.Module):
     """Activity that is never negative, seen through the filter that the reconstruction ends with.
 
-    No slice has spatial frequencies that the filter removes: a generator that makes any is told
-    from real at once, whatever else it does well. Above the scale images are clipped, as real ones.
+    No slice has spatial frequencies that the filter removes. A classifier easily recognises
+    generated images that have any. Above the scale images are clipped, as the slices are.
 
     Parameters
     ----------
