@@ -112,7 +112,7 @@ def test_digests_cover_what_scripts_import():
 
 def test_rules_inside_a_shard_bring_no_others_along():
     """An input ``rules.x.output`` would make rule x part of the DAG inside, in every shard."""
-    inside = rules("make_phantom", "simulate_tube", "reconstruct_tube")
+    inside = rules("make_phantom", "simulate_tube", "reconstruct_tube", "inspect_tube")
     assert not [name for name in inside if "rules." in directive(RULES[name], "input")]
     assert directive(RULES["reconstruct_tube"], "input")
 

@@ -81,6 +81,7 @@ def test_a_shard_makes_what_is_missing_and_nothing_else(copy, tmp_path):
     assert len(kept) == 15 and before_ns == [path.stat().st_mtime_ns for path in kept]
     kinds = ["phantom/{}/truth.json", "simulate/{}/stats.json"]
     kinds += ["reconstruct/{}/image.nii.gz", "reconstruct/{}/reference.nii.gz"]
+    kinds += ["inspect/{}/verdict.json"]
     tubes = ("tube_0001", "tube_0002")
     expected = {f"results/{kind.format(tube)}" for kind in kinds for tube in tubes}
     assert io.read_json(copy / manifest).keys() == expected

@@ -1,9 +1,9 @@
 # Shards, for thousands of tubes (phantom.tubes_per_job above 1). Needs what all tubes share; one job makes
-# its tubes from drawing to image by the rules of 01 to 03, and leaves the list of their files.
+# its tubes from drawing to image and verdict by the rules of 01 to 03 and 10, and leaves the list of their files.
 
 
 rule run_shard:
-    """Phantoms, coincidences and images of the tubes of one shard; a killed one goes on where it was."""
+    """Phantoms, coincidences, images and verdicts of the tubes of one shard; a killed one goes on where it was."""
     input:
         shared=shared_files,
     output:
@@ -20,10 +20,11 @@ rule run_shard:
         runtime=1440,
     params:
         rules=TUBE_RULES,
-        images=shard_paths(
+        targets=shard_paths(
             [
                 "results/reconstruct/{tube}/image.nii.gz",
                 "results/reconstruct/{tube}/reference.nii.gz",
+                "results/inspect/{tube}/verdict.json",
             ]
         ),
         truths=shard_paths("results/phantom/{tube}/truth.json"),

@@ -103,7 +103,9 @@ rule compare_one_to_one:
         runtime=60,
     params:
         truths=all_tubes("results/phantom/{tube}/truth.json"),
-        inspected=SINGLE_TUBES,
+        tubes=TUBES,
+        found=all_tubes("results/inspect/{tube}/verdict.json"),
+        maps=all_tubes("results/inspect/{tube}/map.nii.gz"),
         phantom=phantom_ranges(),
         durations_s=[
             config["protocol"]["duration_s"],

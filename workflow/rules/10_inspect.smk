@@ -10,9 +10,9 @@ rule inspect_tube:
         stats="results/simulate/{tube}/stats.json",
         truth="results/phantom/{tube}/truth.json",
         mu="results/phantom/{tube}/mu_nominal.nii.gz",
-        calibration=rules.calibrate_scanner.output.calibration,
-        sensitivity=rules.compute_sensitivity.output.sensitivity,
-        resolution=rules.calibrate_resolution.output.resolution,
+        calibration="results/reconstruct/calibration.json",
+        sensitivity="results/reconstruct/sensitivity.nii.gz",
+        resolution="results/reconstruct/resolution.json",
     output:
         verdict="results/inspect/{tube}/verdict.json",
         map="results/inspect/{tube}/map.nii.gz",
@@ -51,7 +51,7 @@ rule inspect_tube:
 
 
 rule collect_inspections:
-    """Verdicts of all tubes beside what was there; with shards, of the first tube only."""
+    """Verdicts of all tubes beside what was there."""
     input:
         verdicts=expand(rules.inspect_tube.output.verdict, tube=SINGLE_TUBES),
         truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
@@ -76,6 +76,8 @@ rule collect_inspections:
         mem_mb=memory(500),
         runtime=5,
     params:
+        verdicts=all_tubes(rules.inspect_tube.output.verdict),
+        truths=all_tubes("results/phantom/{tube}/truth.json"),
         code=code_digest(
             "tubepet.inspect.judge", "tubepet.inspect.figures", "tubepet.pod.table"
         ),

@@ -202,7 +202,7 @@ rule make_report:
     params:
         models=lookup("generate/models", within=config),
         tubes=TUBES,
-        inspected=SINGLE_TUBES,
+        maps=all_tubes(rules.inspect_tube.output.figure),
         traces=all_tubes("results/reconstruct/{tube}/trace.csv"),
         truths=all_tubes("results/phantom/{tube}/truth.json"),
         stages=stage_of_rule,

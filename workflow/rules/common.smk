@@ -118,7 +118,7 @@ def tube_protocol(wildcards):
 # that these rules share.
 
 TUBE_RULES = ["make_phantom", "simulate_tube", "reconstruct_tube"]
-TUBE_RULES += ["simulate_reference", "reconstruct_reference"]
+TUBE_RULES += ["simulate_reference", "reconstruct_reference", "inspect_tube"]
 MANIFESTS = [f"results/shards/{shard}.json" for shard in SHARDS]
 
 

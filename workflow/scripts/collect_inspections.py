@@ -5,9 +5,9 @@ from tubepet.inspect import figures, judge
 from tubepet.pod.table import of_verdicts
 
 logs.start_log(snakemake.log[0])
-files, output = snakemake.input, snakemake.output
+params, output = snakemake.params, snakemake.output
 table = judge.judged(
-    [io.read_json(path) for path in files.verdicts], [io.read_json(path) for path in files.truths]
+    [io.read_json(path) for path in params.verdicts], [io.read_json(path) for path in params.truths]
 )
 io.write_table(output.table, table)
 io.write_table(output.classes, of_verdicts(table))

@@ -13,8 +13,8 @@ short, long = (Slices.read(images, files.table, files.info) for images in (files
 truths = [io.read_json(path) for path in params.truths]
 found = one_to_one.Findings(
     io.read_table(files.verdicts),
-    {tube: io.read_json(path) for tube, path in zip(params.inspected, files.found, strict=True)},
-    dict(zip(params.inspected, files.maps, strict=True)),
+    {tube: io.read_json(path) for tube, path in zip(params.tubes, params.found, strict=True)},
+    dict(zip(params.tubes, params.maps, strict=True)),
 )
 network = quality.load_enhancer(files.weights, io.read_json(files.facts)["arguments"])
 compared = one_to_one.compare(network, short, long, truths, found)

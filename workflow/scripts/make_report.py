@@ -11,7 +11,7 @@ text = page.make_page(
     Path(snakemake.input.template).read_text(encoding="utf-8"),
     dict(snakemake.input.items())
     | {"traces": params.traces, "truths": params.truths}
-    | {"maps": dict(zip(params.inspected, snakemake.input.maps, strict=True))},
+    | {"maps": dict(zip(params.tubes, params.maps, strict=True))},
     params.models,
     params.tubes,
     params.stages,

@@ -13,7 +13,7 @@ with TemporaryDirectory() as folder:
     # The whole config, for a whole workflow inside; what counts of it is in params.digest.
     io.write_text(f"{folder}/config.json", json.dumps(snakemake.config))  # in its order: it counts
     snakefile = Path(snakemake.scriptdir).resolve().parents[1] / "Snakefile"
-    shards.run(params.images, params.rules, snakefile, f"{folder}/config.json", snakemake.threads)
-sums = shards.checksums([*params.truths, *params.stats, *params.images])
+    shards.run(params.targets, params.rules, snakefile, f"{folder}/config.json", snakemake.threads)
+sums = shards.checksums([*params.truths, *params.stats, *params.targets])
 io.write_json(snakemake.output.manifest, sums)
-logs.log.info("%d tubes in, %d images out", len(params.truths), len(params.images))
+logs.log.info("%d tubes in, %d files out", len(params.truths), len(params.targets))

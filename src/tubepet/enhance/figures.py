@@ -57,7 +57,7 @@ def draw_one_to_one(rows: Sequence[Row], short_s: float, long_s: float) -> Figur
     top_bq_mm3 = BRIGHTEST * max(float(row.drawn_bq_mm3.max()) for row in rows)
     half_mm = MARGIN_MM + max(map(_reach_mm, rows))
     sides_mm = (-half_mm, half_mm)
-    shown_z = [LEAST_Z, *(float(row.inspected.z.max()) for row in rows if row.inspected)]
+    shown_z = [LEAST_Z, *(float(row.inspected.z.max()) for row in rows)]
     names = {
         "short": f"short: {short_s:g} s", "enhanced": "enhanced: short, by network",
         "long": f"long: {long_s:g} s",
@@ -123,9 +123,6 @@ def _quality(row: Row, name: str) -> str:
 
 
 def _draw_indications(axis: Axes, row: Row, top_z: float) -> list[AxesImage]:
-    if row.inspected is None:
-        axis.text(0.5, 0.5, "not inspected", ha="center", transform=axis.transAxes)
-        return []
     shown = axis.imshow(
         row.inspected.z, cmap="magma", origin="lower", vmin=0, vmax=top_z, extent=_extent(row)
     )

@@ -59,8 +59,7 @@ class Row:
         short, enhanced, long.
     quality : dict of dict
         By image: `QUALITY` of this slice against the long one.
-    inspected : Inspected or None
-        None where no inspection was made.
+    inspected : Inspected
     pixel_mm : float
     """
 
@@ -70,7 +69,7 @@ class Row:
     defect: NDArray[np.uint8]
     images_bq_mm3: dict[str, Image]
     quality: dict[str, dict[str, float]]
-    inspected: Inspected | None
+    inspected: Inspected
     pixel_mm: float
 
 
@@ -83,9 +82,9 @@ class Findings:
     table : DataFrame
         `tubepet.inspect.judge.judged`.
     verdicts : mapping of dict
-        ``verdict.json`` by tube; with shards not of all tubes.
+        ``verdict.json`` by tube.
     maps : mapping of path
-        ``map.nii.gz`` of the same tubes.
+        ``map.nii.gz`` by tube.
     """
 
     table: pd.DataFrame
@@ -229,9 +228,7 @@ def _words(truth: Mapping[str, Any], z_mm: float) -> str:
     )  # fmt: skip
 
 
-def _inspected(found: Findings, tube: str, z_mm: float) -> Inspected | None:
-    if tube not in found.verdicts:
-        return None
+def _inspected(found: Findings, tube: str, z_mm: float) -> Inspected:
     verdict, volume = found.verdicts[tube], io.read_volume(found.maps[tube])
     level = int(np.abs(volume.grid.axes_mm()[0] - z_mm).argmin())
     near = [one for one in verdict["indications"] if abs(one["z_mm"] - z_mm) <= NEAR_MM]

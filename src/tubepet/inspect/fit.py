@@ -21,6 +21,7 @@ from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Se
 from tubepet.reconstruct.projection import line_blur, sensitivity
 from tubepet.reconstruct.projection.blur import Kernel
 from tubepet.reconstruct.projection.line_blur import LineBlur, Sensed
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Volume
@@ -28,18 +29,26 @@ from tubepet.types import Grid, Volume
 Array = NDArray[np.float64]
 
 # Beside the activity: shift (mm), turn (degrees), how much wider (all around) and longer (at both
-# ends) the fluid is, mm; and how uneven the picture is, smoothly, as calibrations are good to about
-# 1 % of each: per `UNEVEN_MM` along the axis, its square, and the square across the axis.
+# ends) the fluid is, mm; and what calibrations know to about 1 %: how much more the picture is
+# blurred, in mm2 of variance; how uneven it is, along the axis from one end of the part to the
+# other, and by the square of the distance from it per `UNEVEN_MM`; and how much more scatter and
+# randoms there are.
+NUM_ALONG = 7
 POSE = (
     "x_mm", "y_mm", "z_mm", "turn_x_deg", "turn_y_deg", "turn_z_deg", "wider_mm", "longer_mm",
-    "uneven_along", "uneven_along_2", "uneven_across_2",
+    "blurred_across_mm2", "blurred_along_mm2", *(f"uneven_{i + 1}" for i in range(NUM_ALONG)),
+    "uneven_across", "background",
 )  # fmt: skip
-NUM_PLACE, NUM_SHAPE = 6, 8
+NUM_PLACE, NUM_SHAPE, NUM_BLUR = 6, 8, 10
 UNEVEN_MM = 10.0
 # How far off each is before it is measured, widely: what the counts cannot tell stays near 0.
-PRIOR = np.array([2.0, 2.0, 2.0, 3.0, 3.0, 3.0, 1.0, 1.0, 0.02, 0.02, 0.02])
+PRIOR = np.array([
+    *[2.0] * 3, *[3.0] * 3, *[1.0] * 2, 0.1, 0.2, *[0.02] * NUM_ALONG, 0.02, 0.05,
+])  # fmt: skip
 # Newton's steps may be too long where the likelihood is no parabola.
-MOST_STEP = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 0.3, 0.5, 0.05, 0.05, 0.05])
+MOST_STEP = np.array([
+    *[1.0] * 3, *[2.0] * 3, 0.3, 0.5, 0.1, 0.2, *[0.05] * NUM_ALONG, 0.05, 0.1,
+])  # fmt: skip
 NUM_ROUNDS = 8
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 LEAST_RATE = 1e-12  # Bq/mm2, of a line that sees nothing
@@ -130,6 +139,11 @@ class Fitted:
     weight: float
     nuisance: Nuisance
 
+    def image_of(self, part: Part) -> Array:
+        """Return the activity of the part, or of one much like it, where it lies, Bq/mm3."""
+        pose = np.array([self.pose[name] for name in POSE])
+        return self.activity_bq_mm3 * _images(part, self.grid, pose)[0]
+
     def forward(self, images: Array, rows: NDArray[np.int64]) -> Array:
         """Return integrals of some lines through an image of `LineBlur.blurred`, shape (rows,)."""
         return self.line_blur.forward(images, rows)
@@ -156,16 +170,8 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     grid, stride = instrument.grid, response.sensitivity_stride
     drawn = Volume(part.on_image(grid), grid)
     model, scale = model_known(measured, instrument, Settings(0, sensitivity_stride=stride), drawn)
-    points = model.lines.points * [response.stretch, response.stretch, 1.0]
-    plain = instrument.geometric.array.astype(np.float64)
     seen = model.sensitivity_s / measured.duration_s
-    survival = np.divide(seen, plain, out=np.ones(plain.shape), where=plain > 0)
-    classes = sensitivity.by_slope(instrument, line_blur.EDGES, response.stretch, stride)
-    sensed = Sensed(drawn.array, measured.duration_s * classes, survival)
-    of_lines = line_blur.of_lines(
-        replace(model.lines, points=points), sensed, measured.mu, response.psfs,
-        _by_distance(instrument),
-    )  # fmt: skip
+    of_lines = blur_of(model.lines, drawn, measured, seen, instrument, response)
     pose, state = (
         np.zeros(len(POSE)),
         _State(model, grid, of_lines, part, scale, np.zeros(len(POSE))),
@@ -183,6 +189,34 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
         result.activity_bq_mm3, ", ".join(f"{k} {v:.3g}" for k, v in result.pose.items()),
     )  # fmt: skip
     return result
+
+
+def blur_of(
+    lines: Lines, drawn: Volume, measured: Measurement, seen: Array, instrument: Instrument,
+    response: Response,
+) -> LineBlur:  # fmt: skip
+    """Compute how the lines of an acquisition see a part.
+
+    Parameters
+    ----------
+    lines : Lines
+        From crystal to crystal, on the grid of the image.
+    drawn : Volume
+        Fluid of the part on that grid.
+    measured : Measurement
+        Its attenuation map is that of the part.
+    seen : float64 array, shape (nz, ny, nx)
+        Sensitivity with that attenuation, mm3.
+    """
+    points = lines.points * [response.stretch, response.stretch, 1.0]
+    plain, stride = instrument.geometric.array.astype(np.float64), response.sensitivity_stride
+    survival = np.divide(seen, plain, out=np.ones(plain.shape), where=plain > 0)
+    classes = sensitivity.by_slope(instrument, line_blur.EDGES, response.stretch, stride)
+    return line_blur.of_lines(
+        replace(lines, points=points),
+        Sensed(drawn.array, measured.duration_s * classes, survival),
+        measured.mu, response.psfs, _by_distance(instrument),
+    )  # fmt: skip
 
 
 def _by_distance(instrument: Instrument) -> tuple[Array, Array]:
@@ -203,16 +237,16 @@ class _State:
         self.model, self.grid, self.of_lines = model, grid, of_lines
         self.scale, self.pose = scale, pose
         self.sharp = [scale * image for image in _images(part, grid, pose)]
-        additive = model.lines.additive
+        additive = (1 + pose[-1]) * model.lines.additive
         self.trues = of_lines.forward(of_lines.blurred(self.sharp[0]), np.arange(len(additive)))
         self.rates = np.maximum(self.trues + additive, LEAST_RATE)
         over = of_lines.back(1 / self.rates) - of_lines.expected
         self.gradient = of_lines.gathered_but_shared(over)
         spread = of_lines.sharing(self.gradient)
         self.known = np.concatenate([[LEAST_KNOWN], PRIOR**-2.0])
-        self.slope = np.array(
-            [float((of_lines.padded(image) * spread).sum()) for image in self.sharp]
-        )
+        of_images = [float((of_lines.padded(image) * spread).sum()) for image in self.sharp]
+        of_background = float((model.lines.additive / self.rates).sum()) - model.background_counts
+        self.slope = np.array([*of_images, of_background])
         self.slope -= self.known * np.concatenate([[0.0], pose])
         self.rows, self.weight = some_rows(len(additive), MOST_ROWS)
 
@@ -222,6 +256,7 @@ class _State:
         changes = [self.trues[rows]]  # by the activity
         for image in self.sharp[1:]:
             changes.append(self.of_lines.forward(self.of_lines.blurred(image), rows))
+        changes.append(self.model.lines.additive[rows])
         shares = np.array(changes) / self.rates[rows]
         information = self.weight * (shares @ shares.T) + np.diag(self.known)
         return shares, np.asarray(np.linalg.inv(information), np.float64)
@@ -248,17 +283,29 @@ def _images(part: Part, grid: Grid, pose: Array) -> list[Array]:
     fluid = _moved_fluid(part.fluid, pose)
     fine = fluid.grid
     z, y, x = np.meshgrid(*fine.axes_mm(), indexing="ij", sparse=True)
-    shapes = (z / UNEVEN_MM, (z / UNEVEN_MM) ** 2, (x**2 + y**2) / UNEVEN_MM**2)
-    even = fluid.array
-    parts = zip(pose[NUM_SHAPE:], shapes, strict=True)
-    uneven = even * (1 + sum(float(p) * shape for p, shape in parts))
-    dz, dy, dx = np.gradient(uneven, *fine.voxel_mm)
-    degree = np.pi / 180
+    sharp = fluid.array
+    shapes = (*_along(part, z), (x**2 + y**2) / UNEVEN_MM**2)
+    even = sharp * (1 + sum(float(p) * s for p, s in zip(pose[NUM_BLUR:-1], shapes, strict=True)))
+    dz, dy, dx = np.gradient(even, *fine.voxel_mm)
+    dzz, dyy, dxx = (
+        np.gradient(d, mm, axis=i) / 2
+        for i, (d, mm) in enumerate(zip((dz, dy, dx), fine.voxel_mm, strict=True))
+    )
+    blurs, degree = (dyy + dxx, dzz), np.pi / 180
+    picture = even + sum(float(p) * b for p, b in zip(pose[NUM_SHAPE:NUM_BLUR], blurs, strict=True))
     changes = [
         -dx, -dy, -dz, degree * (z * dy - y * dz), degree * (x * dz - z * dx),
-        degree * (y * dx - x * dy), np.hypot(dx, dy), np.abs(dz), *(even * s for s in shapes),
+        degree * (y * dx - x * dy), np.hypot(dx, dy), np.abs(dz), *blurs,
+        *(sharp * s for s in shapes),
     ]  # fmt: skip
-    return [onto_image(Volume(array, fine), grid) for array in (uneven, *changes)]
+    return [onto_image(Volume(array, fine), grid) for array in (picture, *changes)]
+
+
+def _along(part: Part, z: Array) -> list[Array]:
+    """Return hat functions along the axis, evenly from one end of the drawn fluid to the other."""
+    places_mm = part.fluid.grid.axes_mm()[0][part.fluid.array.any(axis=(1, 2))]
+    knots_mm = np.linspace(places_mm[0], places_mm[-1], NUM_ALONG)
+    return [np.interp(z, knots_mm, one) for one in np.eye(NUM_ALONG)]
 
 
 def _moved_fluid(drawn: Volume, pose: Array) -> Volume:

@@ -5,52 +5,56 @@ this is the limit that a search over places and shapes is measured against.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.inspect.fit import Fitted
-from tubepet.inspect.part import Part, onto_image
+from tubepet.inspect.fit import Fitted, Response, blur_of
+from tubepet.inspect.part import Part
 from tubepet.inspect.score import LEAST_CHANGE
+from tubepet.reconstruct.problem import Instrument, Measurement
+from tubepet.reconstruct.projection import sensitivity
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.types import Volume
 
 Array = NDArray[np.float64]
 
+LEAST_ROOT = 1e-9  # of a defect that changes nothing
 
-def expected_z(fitted: Fitted, drawn: Part, made: Part) -> float:
-    """Return the z that a known defect has on average: the root of Fisher's information.
 
-    Fluid and attenuation change together. What looks like the fitted directions is taken away.
+def known_z(
+    fitted: Fitted, measured: Measurement, drawn: Part, made: Part, instrument: Instrument,
+    response: Response,
+) -> tuple[float, float]:  # fmt: skip
+    """Return z of a defect of known shape and place in these events, and its mean.
+
+    The part with the defect has a model of its own: fluid, attenuation and what is seen of it. With
+    d_i what it changes of the rate of a line, the statistic is sum_i d_i / l_i - the change of all
+    counts, linear in the events, so that its mean is exact for defects of any size.
 
     Parameters
     ----------
     fitted : Fitted
-        Of an acquisition of the part with the defect.
+        Of these events and the part without the defect.
+    measured : Measurement
     drawn, made : Part
         Without and with the defect, on one grid.
     """
-    lines = fitted.model.lines.part(fitted.rows)
+    lines, blur = fitted.model.lines, fitted.line_blur
+    seen = sensitivity.attenuated_sensitivity(instrument, made.mu, response.sensitivity_stride)
+    there = replace(measured, mu=made.mu)
+    onto = Volume(made.on_image(fitted.grid), fitted.grid)
+    with_it = blur_of(lines, onto, there, seen, instrument, response)
+    before, after = blur.blurred(fitted.image_of(drawn)), with_it.blurred(fitted.image_of(made))
     more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
-    through = Lines(drawn.mu.grid, lines.points, lines.first, lines.second).forward(more_mu)
-    lost = fitted.trues[fitted.rows] * through
-    rates = fitted.forward(fitted.line_blur.blurred(_change(fitted, drawn, made)), fitted.rows)
-    return _slope_and_root(fitted, rates - lost, 0.0)[1]
-
-
-def activity_z(fitted: Fitted, drawn: Part, made: Part) -> tuple[float, float]:
-    """Return z of a known defect, of its activity alone, and what it is expected to be."""
-    image, blur = _change(fitted, drawn, made), fitted.line_blur
-    rates = fitted.forward(blur.blurred(image), fitted.rows)
-    slope = float((blur.padded(image) * blur.sharing(fitted.gradient)).sum())
-    slope, root = _slope_and_root(fitted, rates, slope)
-    return slope / max(root, 1e-9), root
-
-
-def _change(fitted: Fitted, drawn: Part, made: Part) -> Array:
-    """Return the change of the image of the part, Bq/mm3."""
-    fluid = made.fluid.array.astype(np.float64) - drawn.fluid.array
-    return fitted.activity_bq_mm3 * onto_image(Volume(fluid, drawn.fluid.grid), fitted.grid)
+    through = Lines(made.mu.grid, lines.points, lines.first, lines.second).forward(more_mu)
+    trues = with_it.forward(after, np.arange(len(lines))) * np.exp(-through)
+    change = trues - fitted.trues
+    counts = float((with_it.expected * after).sum() - (blur.expected * before).sum())
+    slope = float((change / fitted.rates).sum()) - counts
+    slope, root = _slope_and_root(fitted, change[fitted.rows], slope)
+    return slope / max(root, LEAST_ROOT), root
 
 
 def _slope_and_root(fitted: Fitted, change: Array, slope: float) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 All that is needed of a part is its drawing: voids lie in the fluid, everything else is cut into the
 wall from the fluid's surface, as `phantom.geometry` cuts it. After the blur of a PET scanner a
-defect and the Gaussian of the same moments differ little (docs/inspection.md).
+defect and the Gaussian of the same moments differ little (docs/inspection-physics.md).
 
 What changes no activity (a wall thinned from outside) is not looked for.
 """

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tubepet import rng
-from tubepet.inspect import limit
 from tubepet.inspect.part import as_made
 from tubepet.logs import Bar
 from tubepet.observers import design
@@ -116,7 +115,7 @@ def observe_parts(
                 "threshold_z": found.threshold_z, "p_value": found.p_value,
             }  # fmt: skip
             if got.voxels.defect_box_mm is not None:
-                row["limit_z"] = limit.expected_z(found.fitted, got.drawn, made)
+                row["limit_z"] = parts.known(got, found, bench)[1]
         rows.append(row | {"cpu_s": round(time.process_time() - began, 3)})
     return np.stack(volumes).astype(np.float32), pd.DataFrame(rows, columns=list(COLUMNS))
 

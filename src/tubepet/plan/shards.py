@@ -73,12 +73,12 @@ def run(
     config_path: str | Path,
     num_threads: int,
 ) -> None:
-    """Make the images of a shard's tubes by a Snakemake of its own, in the current folder.
+    """Make the files of a shard's tubes by a Snakemake of its own, in the current folder.
 
     Parameters
     ----------
     targets : sequence of str
-        Image of each tube.
+        What each tube ends with.
     rules : sequence of str
         The only rules that may run; what they share was made before by the run outside. (Their
         inputs are named by path: ``rules.x.output`` would bring rule x along.)
@@ -101,7 +101,7 @@ def run(
         missing = [path for path in targets if not Path(path).is_file()]
         raise InputError(
             f"{' '.join(missing) or targets[0]}: not made, {len(targets) - len(missing)} of "
-            f"{len(targets)} images of the shard were (why: above, and logs/<rule>/<tube>.log)"
+            f"{len(targets)} files of the shard were (why: above, and logs/<rule>/<tube>.log)"
         )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tubepet import io, rng
 from tubepet.inspect import limit
+from tubepet.inspect.fit import Response
 from tubepet.inspect.judge import NEAR_MM, judged
 from tubepet.inspect.part import Part, as_made, of_voxels
 from tubepet.inspect.setup import read_response
@@ -29,10 +30,10 @@ from tubepet.types import Scanner, Volume
 
 COLUMNS = (
     "part", "class", "family", "size_mm", "duration_s", "coincidences", "verdict", "is_called",
-    "is_right_place", "largest_z", "threshold_z", "p_value", "place_z", "limit_z", "activity_z",
-    "activity_limit_z", "foretold", "cpu_s",
+    "is_right_place", "largest_z", "threshold_z", "p_value", "place_z", "limit_z", "known_z",
+    "foretold", "cpu_s",
 )  # fmt: skip
-KNOWN = ("limit_z", "activity_z", "activity_limit_z", "foretold")
+KNOWN = ("limit_z", "known_z", "foretold")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Bench:
     false_call_rate: float
     seed: int
 
+    @property
+    def response(self) -> Response:
+        """How the calibrated scanner responds."""
+        return read_response(self.files["resolution"], self.scanner, self.stride)
+
 
 def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     """Simulate and inspect parts by the fast engine.
@@ -75,10 +81,9 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     DataFrame
         `COLUMNS`. `size_mm` is that of the defect. `place_z` is the largest z of the candidates
         within `judge.NEAR_MM` of the defect's box; `limit_z` what z a defect of known shape and
-        place has on average; `activity_z` the z that it has in these events by its activity alone,
-        and `activity_limit_z` what that is on average; `foretold` how often such a defect is found
-        by the verdict's own account. NaN where there is none. A call in the right place is one
-        whose first indication is that near.
+        place has on average, and `known_z` the one that it has in these events; `foretold`
+        how often such a defect is found by the verdict's own account. NaN where there is none. A
+        call in the right place is one whose first indication is that near.
     """
     verdicts, truths, rows = [], [], []
     for part in Bar(plan, desc="parts", unit="part"):
@@ -94,7 +99,7 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
             "duration_s": part.duration_s,
             "coincidences": len(found.fitted.rates),
             "place_z": _place_z(found, box_mm) if box_mm else np.nan,
-            **_known(part, got, found),
+            **_known(part, got, found, bench),
             "cpu_s": round(time.process_time() - began, 3),
         })  # fmt: skip
     table = judged(verdicts, truths).drop(columns="size_mm")
@@ -137,24 +142,27 @@ def acquired(part: Planned, bench: Bench) -> Acquired:
 
 def inspected(part: Planned, got: Acquired, bench: Bench) -> Inspection:
     """Inspect a part as the run inspects its tubes."""
-    response = read_response(bench.files["resolution"], bench.scanner, bench.stride)
     return inspect(
         got.measured, got.drawn, dict(bench.ranges_mm), got.instrument,
-        response, bench.false_call_rate,
+        bench.response, bench.false_call_rate,
         rng.derived_seed(bench.seed, "pod", part.name, f"{part.duration_s:g}", "inspect"),
     )  # fmt: skip
 
 
-def _known(part: Planned, got: Acquired, found: Inspection) -> dict[str, float]:
-    """Return what is known of the defect: three z, and how often it is found; NaN without one."""
+def known(got: Acquired, found: Inspection, bench: Bench) -> tuple[float, float]:
+    """Return z of the defect that a part has, and its mean; see `limit.known_z`."""
+    made = as_made(got.voxels)
+    return limit.known_z(
+        found.fitted, got.measured, got.drawn, made, got.instrument, bench.response
+    )
+
+
+def _known(part: Planned, got: Acquired, found: Inspection, bench: Bench) -> dict[str, float]:
+    """Return what is known of the defect: two z, and how often it is found; NaN without one."""
     if got.voxels.defect_box_mm is None:
         return dict.fromkeys(KNOWN, np.nan)
-    made = as_made(got.voxels)
-    numbers = (
-        limit.expected_z(found.fitted, got.drawn, made),
-        *limit.activity_z(found.fitted, got.drawn, made),
-        _foretold(found, part.tube.defect, part.tube.defect_size_mm),
-    )
+    known_z, limit_z = known(got, found, bench)
+    numbers = (limit_z, known_z, _foretold(found, part.tube.defect, part.tube.defect_size_mm))
     return dict(zip(KNOWN, numbers, strict=True))
 
 

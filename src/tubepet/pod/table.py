@@ -92,14 +92,14 @@ def _curves(rows: pd.DataFrame, false_call_rate: float) -> dict[str, Any]:
         "hit_miss": _hit_miss(sizes_mm, rows["is_right_place"].to_numpy(np.float64)),
         "response": _response(sizes_mm, rows),
         "foretold_hits": float(rows["foretold"].sum()),
-        "activity": _known(rows),
+        "known": _known(rows),
         "limit": _limit(sizes_mm, rows["limit_z"].to_numpy(np.float64), false_call_rate),
     }
 
 
 def _known(rows: pd.DataFrame) -> dict[str, float | None]:
     """Return z of known defects over what it is on average: its slope, and the error of that."""
-    got, mean = (rows[key].to_numpy(np.float64) for key in ("activity_z", "activity_limit_z"))
+    got, mean = (rows[key].to_numpy(np.float64) for key in ("known_z", "limit_z"))
     square = float(mean @ mean)
     if square == 0:
         return {"ratio": None, "error": None}

@@ -86,7 +86,7 @@ def make_page(
         `workflow/report/page.html` (Jinja2).
     paths : mapping
         Inputs of the rule `make_report` by name; `samples` and `logs` by model, `traces` and
-        `truths` by tube, in the order of `models` and `tubes`; `maps`: those of inspected tubes
+        `truths` by tube, in the order of `models` and `tubes`; `maps`: those of all tubes
         by name.
     models, tubes : list of str
     stage_of_rule : mapping

@@ -20,9 +20,7 @@ def rows(name: str, num: int, seed: int) -> pd.DataFrame:
         "size_mm": sizes_mm, "duration_s": 0.1, "coincidences": 30000, "verdict": "defect",
         "is_called": z > 4.4, "is_right_place": z > 4.4, "largest_z": np.maximum(z, 3),
         "threshold_z": 4.4, "p_value": 0.5, "place_z": z, "limit_z": 5 * (sizes_mm / 3) ** 2,
-        "activity_z": 4.5 * (sizes_mm / 3) ** 2, "activity_limit_z": 5 * (sizes_mm / 3) ** 2,
-        "foretold": 0.25,
-        "cpu_s": 1.0,
+        "known_z": 4.5 * (sizes_mm / 3) ** 2, "foretold": 0.25, "cpu_s": 1.0,
     }  # fmt: skip
     return pd.DataFrame(values)[list(parts.COLUMNS)]
 
@@ -42,8 +40,8 @@ def test_figures_of_known_parts() -> None:
     pit, crack = facts["curves"]
     assert (pit["class"], pit["parts"]) == ("pit", 80)
     # 4.5 z for 5, and a quarter of 80
-    assert pit["activity"]["ratio"] == pytest.approx(0.9)
-    assert pit["activity"]["error"] < 0.05
+    assert pit["known"]["ratio"] == pytest.approx(0.9)
+    assert pit["known"]["error"] < 0.05
     assert pit["foretold_hits"] == 20
     # hits begin at 3 mm; a50 of 80 parts is good to some per cent
     assert pit["hit_miss"]["a50_mm"] == pytest.approx(3, rel=0.06)

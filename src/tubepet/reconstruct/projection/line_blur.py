@@ -3,8 +3,8 @@
 A line ends in the middle of a crystal, wherever in its depth the photon was absorbed. An end that
 is off by a depth d moves a line of slope t (of z over the distance from the axis) by t d / 2 along
 the axis. In a simulated ring of crystals 20 mm deep the core is 2.3 mm wide (FWHM) along the axis
-for lines of slope 0.1, and 7 mm for those of slope 0.8 (docs/inspection.md). So each class of
-slopes has a kernel: a narrow core, and tails of photons that were scattered in the crystals.
+for lines of slope 0.1, and 7 mm for those of slope 0.8 (docs/inspection-physics.md). So each class
+of slopes has a kernel: a narrow core, and tails of photons that were scattered in the crystals.
 
 What weakens and what detects photons acts where they fly, before the blur. Photons of a tail
 crossed the part elsewhere than their line does, and are weakened as those of their voxel are on
