@@ -114,12 +114,7 @@ def _hit_miss(sizes_mm: Array, hits: Array) -> dict[str, Any]:
     curve = hit_miss.fit(sizes_mm, hits)
     bound_mm = hit_miss.bound_mm(curve, 0.9)
     statistic, num_free, fit_p = hit_miss.goodness(curve)
-    remark = "" if np.isfinite(bound_mm) else "no a90/95: the slope is not sure enough"
-    return result | {
-        "a50_mm": curve.size_mm(0.5),
-        "a90_mm": curve.size_mm(0.9),
-        "a90_95_mm": _or_none(bound_mm),
-        "a90_probit_mm": hit_miss.fit(sizes_mm, hits, "probit").size_mm(0.9),
+    result |= {
         "intercept": curve.intercept,
         "slope": curve.slope,
         "covariance": curve.covariance.tolist(),
@@ -127,7 +122,15 @@ def _hit_miss(sizes_mm: Array, hits: Array) -> dict[str, Any]:
         "hosmer_lemeshow": _or_none(statistic),
         "degrees_of_freedom": num_free,
         "fit_p": _or_none(fit_p),
-        "remark": remark or _beyond(curve.size_mm(0.9), sizes_mm),
+    }
+    if not np.isfinite(bound_mm):
+        return result | {"remark": "it is not sure that larger defects are found more often"}
+    return result | {
+        "a50_mm": curve.size_mm(0.5),
+        "a90_mm": curve.size_mm(0.9),
+        "a90_95_mm": bound_mm,
+        "a90_probit_mm": hit_miss.fit(sizes_mm, hits, "probit").size_mm(0.9),
+        "remark": _beyond(curve.size_mm(0.9), sizes_mm),
     }
 
 

@@ -78,6 +78,14 @@ def test_parts_of_a_run_by_class() -> None:
     assert none["remark"] == ""
 
 
+def test_sizes_that_do_not_decide_have_no_a90() -> None:
+    """One hit amid twelve parts, as of the default run's thinnings: a90 would be 5 m."""
+    few = rows("thinning", 12, 1).assign(is_right_place=np.arange(12) == 7)
+    found = table.summary(few, 0.01)["curves"][0]["hit_miss"]
+    assert found["hits"] == 1 and not found.keys() & {"a50_mm", "a90_mm", "a90_95_mm"}
+    assert found["remark"] == "it is not sure that larger defects are found more often"
+
+
 def test_a_call_in_a_wrong_place_is_no_hit() -> None:
     wrong = rows("pit", 80, 1).assign(is_right_place=False)
     assert table.summary(wrong, 0.01)["curves"][0]["hit_miss"]["hits"] == 0
