@@ -87,6 +87,24 @@ def test_peaked_tails_are_refused_and_smooth_ones_are_not(scanner):
             tail_fit.fit_background(events, scanner, areas, OBJECT)
 
 
+@pytest.mark.parametrize(("num_core", "is_refused"), [(1_000_000, False), (10_000, True)])
+def test_a_peak_matters_by_what_it_is_of_the_object(scanner, num_core, is_refused):
+    """What crystals scatter beside a source in air is peaked, and some 1e-4 of its counts."""
+    scanner = replace(scanner, num_rings=30)
+    areas = geometry.lor_areas_mm2(scanner, np.ones((scanner.num_columns // 2 + 1, 30)))
+    every = lors.of_scanner(scanner)
+    peak = lors.exposures_mm2(scanner, areas) * Cylinder(6.0, 17.0, 40.0).chord_mm(every)
+    core = tail_fit.is_core(every, OBJECT) & (peak >= 0)
+    outside = np.where(core, 0.0, peak)
+    mean = 1500 * outside / outside.sum() + num_core * core / core.sum()
+    events = draw_events(scanner, np.random.default_rng(8).poisson(mean))
+    if is_refused:
+        with pytest.raises(InputError, match="activity lies outside"):
+            tail_fit.fit_background(events, scanner, areas, OBJECT)
+    else:
+        tail_fit.fit_background(events, scanner, areas, OBJECT)
+
+
 @pytest.mark.parametrize("num", [0, 5])
 def test_few_counts_give_no_background_and_say_so(scanner, areas, caplog, monkeypatch, num):
     monkeypatch.setattr(log, "propagate", True)
