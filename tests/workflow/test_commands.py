@@ -51,9 +51,10 @@ def complaint(line: str) -> str:
     while isinstance(command, click.Group):
         if not words or words[0].startswith("-"):
             break
-        if words[0] not in command.commands:
+        found = command.get_command(click.Context(command), words[0])
+        if found is None:
             return f"no command {words[0]}"
-        command = command.commands[words.pop(0)]
+        command, words = found, words[1:]
     context = click.Context(command, **command.context_settings)
     try:
         command.make_parser(context).parse_args(words)

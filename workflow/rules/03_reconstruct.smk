@@ -32,6 +32,7 @@ rule calibrate_scanner:
         code=code_digest(
             "tubepet.reconstruct.calibration",
             "tubepet.reconstruct.figures",
+            "tubepet.reconstruct.background.detection",
             "tubepet.reconstruct.scanner.fingerprint",
             "tubepet.simulate.coincidences",
         ),

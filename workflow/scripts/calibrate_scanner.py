@@ -2,6 +2,7 @@
 
 from tubepet import io, logs
 from tubepet.reconstruct import calibration, figures
+from tubepet.reconstruct.background import detection
 from tubepet.reconstruct.scanner import fingerprint, geometry, normalisation
 from tubepet.reconstruct.scanner.lors import Cylinder
 from tubepet.simulate.coincidences import read_coincidences, read_delayed
@@ -25,6 +26,7 @@ io.write_figure(snakemake.output.figure, figure)
 facts = {
     "coincidences": len(events),
     "decays": stats["decays"],
+    "seen_kev": detection.detection_table(scanner).tolist(),
     "scanner": fingerprint.scanner_hash(scanner),
     "tables": stats["tables"],
     "code": snakemake.params.code,

@@ -6,27 +6,58 @@ sentence says what); 3 a file cannot be read or written (no room, no permission)
 
 import logging
 import sys
+from importlib import import_module
 from typing import Any
 
 import click
 
-from tubepet.cli.dicom import dicom
-from tubepet.cli.doctor import doctor, status
-from tubepet.cli.enhance import enhance
-from tubepet.cli.export import export
-from tubepet.cli.generate import generate
-from tubepet.cli.inspect import inspect
-from tubepet.cli.numbers import numbers
-from tubepet.cli.plan import plan
-from tubepet.cli.reconstruct import reconstruct
-from tubepet.cli.tables import tables
-from tubepet.cli.turing import turing
 from tubepet.errors import InputError, of_system
 from tubepet.logs import log
+
+# What the list of commands says of each: the first sentence of its help (a test compares), so that
+# a command is imported only when it is asked for.
+SENTENCES = {
+    "dicom": "Write an image in Bq/mm3 as DICOM PET in Bq/ml.",
+    "doctor": "Say what is installed and what each absence means; exit code 1 if nothing can run.",
+    "enhance": "Make of an image of a short acquisition what a long one might show.",
+    "export": "Write a generator as ONNX, for programs without torch and tubepet.",
+    "generate": "Make images with a trained generator, each with its labels.",
+    "inspect": "Say whether a part has a defect, where, of what kind, how large, how sure.",
+    "numbers": "Print the numbers behind a PNG of tubepet as CSV.",
+    "plan": "Say which defects an acquisition of a part would find, before it is made.",
+    "reconstruct": "Make an image from coincidences.",
+    "status": "Count the files of every rule: done, running, outdated, missing.",
+    "tables": "Fetch the official Geant4 tables, or say which are in use.",
+    "turing": "Visual Turing test (results/report/turing.html).",
+}
+MODULES = {"status": "doctor"}  # of commands that do not lie in the module of their name
 
 
 class Commands(click.Group):
     """A group of commands whose expected errors are one sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(SENTENCES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None if there is none of this name."""
+        if cmd_name not in SENTENCES:
+            return None
+        module = import_module(f"tubepet.cli.{MODULES.get(cmd_name, cmd_name)}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands as click does, without importing them."""
+        width = formatter.width - 6 - max(map(len, SENTENCES))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, click.Command(name, help=says).get_short_help_str(width))
+                    for name, says in SENTENCES.items()
+                ]
+            )
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; see the module for the exit codes."""
@@ -52,11 +83,3 @@ def main(quiet: bool) -> None:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.ERROR if quiet else logging.INFO)
-
-
-COMMANDS = (
-    reconstruct, inspect, plan, enhance, generate, export, dicom, turing, numbers, tables, doctor,
-    status,
-)  # fmt: skip
-for command in COMMANDS:
-    main.add_command(command)

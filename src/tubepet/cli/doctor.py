@@ -71,10 +71,11 @@ def _tables(official_dir: str) -> Finding:
 
 
 def _gpu() -> Finding:
-    import torch
+    from numba import cuda
 
-    if torch.cuda.is_available():
-        name = torch.cuda.get_device_name(0)
+    if cuda.is_available():
+        name = cuda.get_current_device().name  # bytes from some drivers
+        name = name.decode() if isinstance(name, bytes) else name
         return Finding("GPU", name, "the fast engine can use it (simulate.device)", True)
     return Finding("GPU", "none", "everything runs on the CPU; paper.yaml would take days", False)
 
@@ -215,11 +216,11 @@ def _state(status: str, plan: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("arguments", metavar="[SNAKEMAKE_ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
 def status(directory: Path, as_json: bool, arguments: tuple[str, ...]) -> None:
-    """Count the files of every rule: done, running, outdated, missing; also while a run goes on.
+    """Count the files of every rule: done, running, outdated, missing.
 
-    Give the same arguments as to snakemake, for instance --configfile config/smoke.yaml. Outdated
-    files are there, but the next run makes them again; the last lines say why. What a killed run
-    left unfinished counts as running until the next run begins.
+    Also while a run goes on. Give the same arguments as to snakemake, for instance --configfile
+    config/smoke.yaml. Outdated files are there, but the next run makes them again; the last lines
+    say why. What a killed run left unfinished counts as running until the next run begins.
     """
     command = [sys.executable, "-m", "snakemake", "--summary", "--directory", str(directory)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)

@@ -20,6 +20,7 @@ from tubepet.formats.placing import nearest
 from tubepet.logs import log
 from tubepet.reconstruct import frames, image
 from tubepet.reconstruct.acquisition import any_scanner, model_acquisition
+from tubepet.reconstruct.background import detection
 from tubepet.reconstruct.calibration import efficiency_of
 from tubepet.reconstruct.problem import Efficiency, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur, sensitivity
@@ -204,6 +205,7 @@ def _config_images(
     asked: Request, times: Timing, measured: Measurement, scanner: Scanner
 ) -> list[Volume]:
     efficiency: Efficiency = crystals.of_scanner(scanner)
+    seen_kev = None
     if scanner.is_even_ring:
         efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     if asked.resolution is not None:
@@ -212,8 +214,9 @@ def _config_images(
         calibration = io.read_json(asked.calibration)
         fingerprint.check_calibration(str(asked.calibration), calibration, scanner)
         efficiency = efficiency_of(calibration, scanner)
+        seen_kev = detection.of_calibration(asked.calibration, calibration)
     plain = sensitivity.geometric_sensitivity(scanner, asked.grid, efficiency).astype(np.float32)
-    instrument = Instrument(scanner, efficiency, Volume(plain, asked.grid))
+    instrument = Instrument(scanner, efficiency, Volume(plain, asked.grid), seen_kev)
     if not times.frames_s:
         model = model_acquisition(measured, instrument, asked.settings)
         return [image.reconstruct(model, asked.settings, asked.seed)[0]]

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from tubepet.types import Grid, Volume
 
 OUTLINES = {0.5: "white", 1.5: "deepskyblue"}  # of the object; of its wall
+# Where axes lie: found by a layout, they cost twice as much
+PLACE = {"left": 0.05, "right": 0.91, "bottom": 0.12, "top": 0.87, "wspace": 0.17}
+SCALE_PLACE = (0.935, 0.15, 0.014, 0.7)
 
 
 def draw_tube(labels: Volume, activity: Volume, facts: dict[str, Any]) -> Figure:
@@ -33,8 +36,8 @@ def draw_tube(labels: Volume, activity: Volume, facts: dict[str, Any]) -> Figure
     at_z_mm = float(np.mean(box[2])) if box else facts["length_mm"] / 4
     away_z_mm = -at_z_mm if abs(at_z_mm) > facts["length_mm"] / 8 else facts["length_mm"] / 3
     at_y_mm = float(np.mean(box[1])) if box else 0.0
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    axes = figure.subplots(1, 3)
+    figure = Figure(figsize=(12, 4.2))
+    axes = figure.subplots(1, 3, gridspec_kw=PLACE)
     limit = max(float(activity.array.max()), 1e-12)
     sections = [("z", z, away_z_mm), ("z", z, at_z_mm), ("y", y, at_y_mm)]
     for axis, (normal, places, place_mm) in zip(axes, sections, strict=True):
@@ -43,8 +46,9 @@ def draw_tube(labels: Volume, activity: Volume, facts: dict[str, Any]) -> Figure
         shown = _draw_section(axis, planes[0], planes[1], grid, normal, limit)
         if box and _crosses(box["xyz".index(normal)], places[i], grid.voxel_mm[0]):
             axis.add_patch(_rectangle(box[0], box[1 if normal == "z" else 2]))
-        axis.set(title=f"{normal} = {places[i]:.1f} mm")
-    figure.colorbar(shown, ax=axes, label="activity / Bq/mm³")
+        axis.set_title(f"{normal} = {places[i]:.1f} mm", y=1)
+    scale = figure.add_axes(SCALE_PLACE, label="<colorbar>")
+    figure.colorbar(shown, cax=scale, label="activity / Bq/mm³")
     figure.suptitle(f"{facts['tube']}: {facts['family']}, defect: {facts['defect']}")
     return figure
 

@@ -114,7 +114,7 @@ def model_acquisition(
     if measured.delayed is None or len(model.lines) == 0:
         return model
     draft = Settings(SCATTER_ITERATIONS, psf=settings.psf)
-    seen_kev = detection.detection_table(instrument.scanner)
+    seen_kev = _seen_kev(instrument)
     for _ in range(SCATTER_ROUNDS):
         image, _ = em.iterate(model, draft)
         counts, total = _scattered(
@@ -153,11 +153,17 @@ def model_known(
     prepared = _prepared(measured, instrument, settings)
     if measured.delayed is None or len(prepared.lines) <= prepared.background_counts:
         return prepared.model(0.0, 0.0), prepared.scale(activity.array, 0.0)
-    seen_kev = detection.detection_table(instrument.scanner)
+    seen_kev = _seen_kev(instrument)
     counts, total = _scattered(activity, seen_kev, prepared.measured, instrument, settings)
     scale = prepared.scale(activity.array, total)
     log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scale * total)
     return prepared.model(scale * counts, scale * total), scale
+
+
+def _seen_kev(instrument: Instrument) -> NDArray[np.float64]:
+    if instrument.seen_kev is None:
+        return detection.detection_table(instrument.scanner)
+    return instrument.seen_kev
 
 
 def _prepared(measured: Measurement, instrument: Instrument, settings: Settings) -> _Prepared:

@@ -65,11 +65,14 @@ class Instrument:
         ring of equal crystals its calibrated crystals (`normalisation`).
     geometric : Volume
         `sensitivity.geometric_sensitivity` on the grid of the image to make, mm3.
+    seen_kev : float64 array, optional
+        `detection.detection_table` of the scanner; None: computed where it is needed.
     """
 
     scanner: Scanner
     efficiency: Efficiency
     geometric: Volume
+    seen_kev: NDArray[np.float64] | None = None
 
     @property
     def grid(self) -> Grid:

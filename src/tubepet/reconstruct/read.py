@@ -12,6 +12,7 @@ from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.plan.outside import OWN_MAPS
 from tubepet.reconstruct import calibration, frames
+from tubepet.reconstruct.background import detection
 from tubepet.reconstruct.problem import Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.scanner import fingerprint
@@ -36,12 +37,14 @@ def read_instrument(paths: Mapping[str, str], scanner: Scanner) -> Instrument:
     InputError
         If a file is damaged, or the sensitivity was made for another scanner or efficiency.
     """
-    efficiency = calibration.efficiency_of(io.read_json(paths["calibration"]), scanner)
+    known = io.read_json(paths["calibration"])
+    efficiency = calibration.efficiency_of(known, scanner)
     geometric = io.read_volume(paths["sensitivity"])
     fingerprint.check_sensitivity(
         paths["sensitivity"], geometric.note, scanner, geometric.grid, efficiency
     )
-    return Instrument(scanner, efficiency, geometric)
+    seen_kev = detection.of_calibration(paths["calibration"], known)
+    return Instrument(scanner, efficiency, geometric, seen_kev)
 
 
 def read_acquisition(

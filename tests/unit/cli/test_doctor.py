@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 
 import click
@@ -6,7 +8,7 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
-from tubepet.cli import main
+from tubepet.cli import SENTENCES, main
 from tubepet.cli.doctor import count_outputs, examine
 
 SUMMARY = (
@@ -73,8 +75,10 @@ def test_the_shell_completes_commands(start, expected):
 
 
 def all_commands(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    names = getattr(command, "commands", {})
-    return [path, *(p for n, c in names.items() for p in all_commands(c, (*path, n)))]
+    context, found = click.Context(command), [path]
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        found += all_commands(command.get_command(context, name), (*path, name))
+    return found
 
 
 @pytest.mark.parametrize("path", all_commands(main), ids=" ".join)
@@ -83,10 +87,23 @@ def test_every_command_and_option_has_a_help_text(path):
     assert done.exit_code == 0 and "Usage:" in done.output
     command = main
     for name in path:
-        command = command.commands[name]
+        command = command.get_command(click.Context(command), name)
     assert command.help
     options = [p for p in command.params if isinstance(p, click.Option) and not p.help]
     assert [option.name for option in options] == []
+
+
+def test_the_list_says_what_the_commands_say():
+    """Without importing them: that would take seconds."""
+    program = "import sys; from tubepet.cli import main; main(['--help'], standalone_mode=False)"
+    program += "; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    listed, imported = done.stdout.strip().rsplit("\n", 1)
+    for name, says in SENTENCES.items():
+        command = main.get_command(click.Context(main), name)
+        assert command.help.replace("\n", " ").startswith(says), name
+        assert f"  {name} " in listed
+    assert "'click'" in imported and "'numpy'" not in imported
 
 
 def test_exit_codes_and_quiet(tmp_path):

@@ -19,7 +19,9 @@ def test_numbers_are_finite_and_within_bounds(word) -> None:
 
 
 def test_no_command_takes_nan() -> None:
-    for name, command in main.commands.items():
+    context = click.Context(main)
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
         for option in command.params:
             is_number = isinstance(option.type, click.types.FloatParamType)
             assert not is_number or isinstance(option.type, Number), (name, option.name)

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pydicom
@@ -489,7 +490,8 @@ def test_defaults_are_the_workflows(root) -> None:
     keys = schema["properties"]["reconstruct"]["properties"] | {
         "seed": schema["properties"]["seed"]
     }
-    given = {param.name: param.default for param in main.commands["reconstruct"].params}
+    command = main.get_command(click.Context(main), "reconstruct")
+    given = {param.name: param.default for param in command.params}
     for key, option in settings.OF_OPTION.items():
         # click: a switch without a default is off
         default = keys[key]["default"]

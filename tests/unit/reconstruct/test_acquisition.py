@@ -247,8 +247,8 @@ def test_no_coincidence_gives_a_zero_image_and_a_plain_statement(
         image, trace = reconstruct(Listmode(none, none, np.zeros(0), np.zeros(0, np.uint8)))
     assert "no coincidence crosses the image" in caplog.text
     assert image.array.shape == grid.shape and not image.array.any()
-    figures.plt.close(figures.draw_convergence(trace, "empty"))
-    figures.plt.close(figures.draw_image(image, image, "empty"))
+    figures.draw_convergence(trace, "empty")
+    figures.draw_image(image, image, "empty")
 
 
 def test_five_coincidences_are_enough(reconstruct, events, grid):

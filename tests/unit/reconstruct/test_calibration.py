@@ -29,7 +29,7 @@ def test_efficiency_of_a_gap_free_detector(scanner, simulate, cylinder_points):
     # this detector has no wedges, but the shape over the distance is traced through real ones
     by_step = (weights.sum(axis=1) * found.by_step).sum()
     assert np.allclose(found.by_difference[:6] * by_step, expected, rtol=0.08)
-    figures.plt.close(figures.draw_calibration(found, geometry.axis_distances_mm(scanner)))
+    figures.draw_calibration(found, geometry.axis_distances_mm(scanner))
 
 
 def test_expected_counts_follow_the_sum_over_pairs(scanner):

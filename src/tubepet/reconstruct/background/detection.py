@@ -1,6 +1,8 @@
 """Photons below 511 keV: how they scatter, and how often crystals see them in the window."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from scipy.interpolate import CubicSpline
 
 from tubepet import layout, rng
 from tubepet.constants import PHOTON_KEV
+from tubepet.errors import InputError
 from tubepet.simulate.fast import kernels as fast
 from tubepet.simulate.fast import setup, tables
 from tubepet.types import Scanner
@@ -83,6 +86,26 @@ def detection_table(scanner: Scanner) -> Array:
     found = [[singles(energy, secant) for energy in table_kev(scanner)] for secant in secants]
     wanted = np.linspace(1, MAX_SECANT, NUM_OBLIQUITIES)
     return np.vander(wanted, 3) @ np.polyfit(secants, found, 2)
+
+
+def of_calibration(path: object, content: Mapping[str, Any]) -> Array | None:
+    """Return the `detection_table` that a ``calibration.json`` holds; None if it holds none.
+
+    Raises
+    ------
+    InputError
+        If it is no such table; `path` is named.
+    """
+    if (rows := content.get("seen_kev")) is None:
+        return None
+    try:
+        table = np.asarray(rows, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        table = np.empty(0)
+    shape = NUM_OBLIQUITIES, NUM_ENERGIES
+    if table.shape != shape or not (np.isfinite(table) & (table[:, -1:] > 0)).all():
+        raise InputError(f"{path}: seen_kev: expected {shape[0]} rows of {shape[1]} numbers > 0")
+    return table
 
 
 def _as_ring(scanner: Scanner) -> Scanner:

@@ -6,7 +6,8 @@ import pytest
 from scipy import sparse
 from scipy.integrate import quad
 
-from tubepet import constants
+from tubepet import constants, io
+from tubepet.errors import InputError
 from tubepet.reconstruct.background import detection as seen
 from tubepet.reconstruct.background import nodes, paths, scatter
 from tubepet.reconstruct.problem import Instrument
@@ -66,6 +67,18 @@ def test_energies_below_the_window_are_not_detected(scanner):
     # the longer the way through the crystals, the more is seen, of hard photons most
     gain = detection[-1] / detection[0]
     assert gain[-1] > 1.1 and gain[-1] > gain[-8] > 1
+
+
+def test_a_calibration_holds_the_table(detection, tmp_path):
+    io.write_json(tmp_path / "c.json", {"seen_kev": detection.tolist()})
+    assert (seen.of_calibration("c.json", io.read_json(tmp_path / "c.json")) == detection).all()
+    assert seen.of_calibration("c.json", {"by_step": [1.0]}) is None  # of an older version
+
+
+@pytest.mark.parametrize("rows", [[], "x", [[1.0] * 17] * 15, [[10**400]], [[-1.0] * 17] * 16])
+def test_a_damaged_table_is_refused(rows):
+    with pytest.raises(InputError, match=r"c\.json: seen_kev: expected 16 rows of 17 numbers > 0"):
+        seen.of_calibration("c.json", {"seen_kev": rows})
 
 
 def tube(bore_mm, wall_mm, length_mm, voxel_mm):
