@@ -3,8 +3,8 @@
 Each reader is fed by atheris (libFuzzer) in a process of its own, from small whole files that the
 project's writers made, and from words that are known to be trouble. What counts as a fault: a
 crash, an exception that is no `InputError`, a sentence that cannot be printed, a number taken that
-is not finite or no length, more than 10 s of CPU for one input, more than 1 GiB of memory, a file opened
-for writing outside of the input's folder, a program started. The input that did it is kept,
+is not finite or no length, more than 10 s of CPU for one input, more than 1 GiB of memory, a file
+opened for writing outside of the input's folder, a program started. The input that did it is kept,
 `crash-...`, beside what grew from it.
 """
 
@@ -27,8 +27,8 @@ LIMIT_S, LIMIT_MB, LIMIT_BYTES = 10, 1024, 1 << 16
 PATIENCE = 10  # LIMIT_S is of CPU; of the clock so many times more, for a machine with other work
 INSTRUMENTED = ["jsonschema", "petsird", "pydicom", "tubepet", "uproot", "yaml"]
 WORDS = (
-    b"nan", b".nan", b"1e300", b"-1e9", b"-1", b"0", b"999999999", b"&a [*a]", b"&b {<<: *b}", b"&a ",
-    b"[*a,*a,*a,*a]", b"\\ud800", b"\x1b[2J", b"\xff\xff\xff\x7f", b"\x00\x00\xc0\x7f",
+    b"nan", b".nan", b"1e300", b"-1e9", b"-1", b"0", b"999999999", b"&a [*a]", b"&b {<<: *b}",
+    b"&a ", b"[*a,*a,*a,*a]", b"\\ud800", b"\x1b[2J", b"\xff\xff\xff\x7f", b"\x00\x00\xc0\x7f",
     b"\x00\x00\x00\x00\x00\x00\xf8\x7f", b"\x9c\x75\x00\x88\x3c\xe4\x37\x7e",
 )  # fmt: skip
 STARTS = ("os.exec", "os.fork", "os.posix_spawn", "os.system", "socket.connect", "subprocess.Popen")
@@ -72,7 +72,7 @@ def feed(reader: Any, folder: Path, watch: Watch, data: bytes) -> None:
             made = reader.read(path)
     except InputError as error:
         if not str(error).isprintable():
-            raise AssertionError(f"a file made a sentence that no terminal shows: {error!a}")
+            raise AssertionError(f"no terminal shows this sentence: {error!a}") from error
     else:
         check_numbers(made)
     if (took_s := time.process_time() - begin_s) > LIMIT_S:
