@@ -12,7 +12,6 @@ from tubepet.plan import models, observers, outside, pod, shards, validation
 from tubepet.plan.config import checked_config
 from tubepet.plan.provenance import code_digest, share_package
 from tubepet.plan.study import Study
-from tubepet.planned import remember_code
 from tubepet.types import Scanner
 
 WORKFLOW = Path(str(workflow.current_basedir)).parent
@@ -45,7 +44,6 @@ wildcard_constraints:
 
 
 share_package()
-remember_code()
 
 
 def section_keys(section, keys):
