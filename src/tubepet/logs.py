@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tubepet.errors import InputError, of_system
+from tubepet.planned import check_code
 
 log = logging.getLogger("tubepet")
 EVERY_S = {True: 1, False: 60}  # between two signs of life, on a terminal and in a file
@@ -37,9 +38,15 @@ class Bar(tqdm):
 
 
 def start_log(path: str | Path) -> None:
-    """Send the package's log to `path` and to stderr, uncaught exceptions too; last, the seconds.
+    """Begin a job: send the package's log to `path` and to stderr, uncaught exceptions too.
 
-    An `InputError` prints its one sentence; its traceback goes to the file only.
+    An `InputError` prints its one sentence; its traceback goes to the file only. The last line are
+    the seconds.
+
+    Raises
+    ------
+    InputError
+        If the code is not that with which the run was planned (`tubepet.planned`).
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     to_file, to_console = logging.FileHandler(path, mode="w"), logging.StreamHandler()
@@ -66,3 +73,4 @@ def start_log(path: str | Path) -> None:
             sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = report
+    check_code()

@@ -1,23 +1,26 @@
 """Fault campaign over the smoke chain: `make chaos`, or `python -m tests.chaos.campaign --help`.
 
-Jobs of every rule and Snakemake itself are killed at random moments, disks fill up, files rot, and
-so on. After each fault a plain run must end with the files of an undisturbed run, bit for bit, or
-stop with a sentence that names the damaged file. All else is a loss, and a bug.
+Jobs of every rule and Snakemake itself are killed at random moments, those that train, evaluate and
+report once more; disks fill up, files rot, the config or the code changes, and so on. After each
+fault a plain run must end with the files of an undisturbed run, bit for bit, or stop with a
+sentence that names the damaged file. All else is a loss, and a bug.
 """
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.chaos import damage, places
+from tests.chaos import changes, damage, places
 from tests.chaos.runs import (
     Fault,
     Kills,
@@ -29,8 +32,12 @@ from tests.chaos.runs import (
 )
 from tests.workflow.content import content
 
-PARTS = ("kills", "damage", "places")
+PARTS = ("kills", "learning", "damage", "places", "changes")
 NUM_ANEW = 8  # jobs whose output is taken away before a further round of kills
+LEARNING = re.compile(r"(train|generate|evaluate|fit|collect_report|make_report|make_turing)\w*$")
+NUM_LEARNING = 30  # kills of their jobs
+NUM_CHANGES, LATEST_S = 4, 30.0  # of the config and of the code, before so many CPU seconds
+NUM_OLDER = 2
 
 
 def undisturbed(folder: Path) -> None:
@@ -41,12 +48,12 @@ def undisturbed(folder: Path) -> None:
         raise LostError(f"the undisturbed run failed: {said[-3000:]}")
 
 
-def kill_rounds(reference: Path, work: Path, kills: Kills, jobs: list[damage.Job]) -> list[Fault]:
-    """Kill until all is done, each round in a run that lacks some files; the first lacks all."""
-    expected, folder = content(reference), work / "kills"
-    folder.mkdir()
+def kill_rounds(
+    reference: Path, folder: Path, kills: Kills, jobs: list[damage.Job], asked: list[str]
+) -> list[Fault]:
+    """Kill until all is done, each round in a run that lacks some files."""
+    expected = content(reference)
     faults: list[Fault] = []
-    asked = ["all"]
     while True:
         try:
             while not under_fire(folder, kills, *asked):
@@ -61,11 +68,18 @@ def kill_rounds(reference: Path, work: Path, kills: Kills, jobs: list[damage.Job
         kills.done.clear()
         if not kills.left():
             return faults
-        left = [job for job in jobs if kills.jobs[job.rule] > 0] or jobs
-        names = [job.outputs[0] for job in left if (reference / job.outputs[0]).exists()]
-        missing = kills.rng.choice(names, size=min(NUM_ANEW, len(names)), replace=False).tolist()
+        missing = some_missing(reference, kills, jobs)
         places.remove(folder, missing)
         asked = places.targets(missing)
+
+
+def some_missing(reference: Path, kills: Kills, jobs: list[damage.Job]) -> list[str]:
+    """Choose files of jobs that are still to be killed, if there are any."""
+    left = [job for job in jobs if kills.jobs[job.rule] > 0] or jobs
+    names = [job.outputs[0] for job in left if (reference / job.outputs[0]).exists()]
+    return [
+        str(name) for name in kills.rng.choice(names, size=min(NUM_ANEW, len(names)), replace=False)
+    ]
 
 
 def kill_faults(
@@ -76,7 +90,21 @@ def kill_faults(
     rules = sorted({job.rule for job in jobs})
     more = rng.choice(rules, size=max(num_kills - num_kills // 3 - len(rules), 0))
     kills = Kills(rng, cpu_of_rules(reference), Counter([*rules, *more]), num_kills // 3)
-    return kill_rounds(reference, work, kills, jobs)
+    folder = work / "kills"
+    folder.mkdir()
+    return kill_rounds(reference, folder, kills, jobs, ["all"])
+
+
+def learning_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[Fault]:
+    """Kill jobs that train, evaluate or report, at moments all over their lives."""
+    jobs = [job for job in damage.jobs_of_run(reference) if LEARNING.match(job.rule)]
+    rules = sorted({job.rule for job in jobs})
+    more = rng.choice(rules, size=NUM_LEARNING - len(rules))
+    kills = Kills(rng, cpu_of_rules(reference), Counter([*rules, *more]), 0)
+    folder, missing = work / "learning", some_missing(reference, kills, jobs)
+    places.copy(reference, folder, missing)
+    faults = kill_rounds(reference, folder, kills, jobs, places.targets(missing))
+    return [replace(fault, kind=f"{fault.kind} that learns") for fault in faults]
 
 
 def damage_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[Fault]:
@@ -127,6 +155,54 @@ def place_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[
     return faults
 
 
+def change_faults(reference: Path, work: Path, rng: np.random.Generator) -> list[Fault]:
+    """Change config or code in the middle of a run; run over results of older code."""
+    expected, folder, faults = content(reference), work / "change", []
+    jobs = [job for job in damage.jobs_of_run(reference) if LEARNING.match(job.rule)]
+    names = [job.outputs[0] for job in jobs if (reference / job.outputs[0]).exists()]
+
+    def trial(kind: str, where: str, try_it: Callable[[], str]) -> None:
+        try:
+            outcome = try_it()
+        except LostError as error:
+            outcome = f"lost: {error}"
+        faults.append(Fault(kind, where, outcome))
+        print(f"{kind}, {where}: {outcome[:3000]}", flush=True)
+
+    def missing() -> list[str]:
+        return [str(name) for name in rng.choice(names, size=NUM_ANEW, replace=False)]
+
+    options = changes.config_of(first=False)(folder)
+    changed = changes.made_anew(reference, folder, options)
+    for number in range(NUM_CHANGES):
+        at_s, is_stopped = rng.uniform(1, LATEST_S), number % 2 == 1
+        trial(
+            f"config changed{', SIGINT' * is_stopped}", f"after {at_s:.1f} CPU s",
+            partial(
+                changes.config_changed, reference, folder, expected, changed, missing(), at_s,
+                is_stopped,
+            ),
+        )  # fmt: skip
+    root = changes.copy_of_code(folder.with_name("code"))
+    changes.edit(root)
+    changed = changes.made_anew(reference, folder, [], root)
+    for number in range(NUM_CHANGES):
+        moments_s = sorted(rng.uniform(1, LATEST_S, size=1 + number % 2).tolist())
+        trial(
+            f"code changed{' and put back' * (number % 2)}",
+            f"after {' and '.join(f'{at_s:.1f}' for at_s in moments_s)} CPU s",
+            partial(
+                changes.code_changed, reference, folder, expected, changed, missing(), moments_s
+            ),
+        )
+    for commit in changes.older_versions(rng, NUM_OLDER):
+        trial(
+            "results of an older version", commit[:7],
+            partial(changes.older_results, folder, expected, commit),
+        )  # fmt: skip
+    return faults
+
+
 def table(faults: list[Fault]) -> str:
     """Faults tried, survived, named and lost, by kind."""
     lines = ["| fault | tried | survived | stopped, file named | page made, not compared | lost |"]
@@ -140,6 +216,14 @@ def table(faults: list[Fault]) -> str:
         numbers = (counts.total(), *(counts[outcome] for outcome in outcomes))
         lines.append(f"| {kind} | {' | '.join(map(str, numbers))} |")
     return "\n".join(lines)
+
+
+OTHERS = {
+    "learning": learning_faults,
+    "damage": damage_faults,
+    "places": place_faults,
+    "changes": change_faults,
+}
 
 
 def main() -> None:
@@ -163,10 +247,8 @@ def main() -> None:
             if part == "kills":
                 faults += kill_faults(reference, work, given.num_kills, rng)
                 reference = work / "kills"  # the same files, by this code
-            elif part == "damage":
-                faults += damage_faults(reference, work, rng)
             else:
-                faults += place_faults(reference, work, rng)
+                faults += OTHERS[part](reference, work, rng)
             given.output.write_text(json.dumps([asdict(fault) for fault in faults], indent=1))
     print(table(faults))
     lost = [fault for fault in faults if fault.outcome.startswith("lost")]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.chaos.runs import LostError, check_same, run, start
+from tests.workflow.conftest import ROOT
 
 
 def can_mount() -> bool:
@@ -153,9 +154,9 @@ def targets(missing: list[str]) -> list[str]:
     return ["all", *missing]
 
 
-def again(folder: Path, expected: dict[str, str], *wanted: str) -> None:
+def again(folder: Path, expected: dict[str, str], *wanted: str, root: Path = ROOT) -> None:
     """Run again; it must end well, and with the right files."""
-    status, said = run(folder, *wanted)
+    status, said = run(folder, *wanted, root=root)
     if status != 0:
         raise LostError(f"a plain run failed: {said[-3000:]}")
     check_same(folder, expected)

@@ -73,19 +73,20 @@ class Kills:
         return self.jobs.total() + self.num_snakemake
 
 
-def start(folder: Path, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start Snakemake as a user does, as the head of a process group of its own."""
-    configs = [] if "--configfile" in arguments else ["--configfile", str(SMOKE)]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+def start(folder: Path, log: Path, *arguments: str, root: Path = ROOT) -> subprocess.Popen[bytes]:
+    """Start Snakemake of a checkout as a user does, as the head of a process group of its own."""
+    smoke = root / SMOKE.relative_to(ROOT)
+    configs = [] if "--configfile" in arguments else ["--configfile", str(smoke)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile")]
     command += ["--directory", str(folder), "--cores", "2", *arguments, *configs]
     with log.open("ab") as printed:
         return subprocess.Popen(
-            command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT,
-            start_new_session=True, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            command, cwd=root, stdout=printed, stderr=subprocess.STDOUT,
+            start_new_session=True, env={**os.environ, "PYTHONPATH": str(root / "src")},
         )  # fmt: skip
 
 
-def run(folder: Path, *arguments: str) -> tuple[int, str]:
+def run(folder: Path, *arguments: str, root: Path = ROOT) -> tuple[int, str]:
     """Run Snakemake to its end, after `--unlock` where a killed one left its lock.
 
     Returns
@@ -93,19 +94,19 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
     int, str
         Exit status, and all that was printed.
     """
-    unlock(folder)
+    unlock(folder, root)
     log = folder.parent / f"{folder.name}.log"
     log.unlink(missing_ok=True)
-    status = start(folder, log, *arguments).wait()
+    status = start(folder, log, *arguments, root=root).wait()
     return status, log.read_text(errors="replace")
 
 
-def unlock(folder: Path) -> None:
+def unlock(folder: Path, root: Path = ROOT) -> None:
     """Do what docs/cluster.md says after a kill of Snakemake."""
     locks = folder / ".snakemake" / "locks"
     if locks.is_dir() and any(locks.iterdir()):
         log = folder.parent / f"{folder.name}.unlock.log"
-        if start(folder, log, "--unlock").wait() != 0:
+        if start(folder, log, "--unlock", root=root).wait() != 0:
             raise LostError(f"--unlock failed: {log.read_text()[-500:]}")
 
 
@@ -161,7 +162,7 @@ def under_fire(folder: Path, kills: Kills, *arguments: str) -> bool:
             for rule, job in jobs_of(snakemake, aims):
                 aims[job] = _aim(rule, job, kills)
             for aim in aims.values():
-                _shoot(aim, kills)
+                _shoot(aim, kills, folder)
             if cpu_s(snakemake) >= moment_s:
                 kind = str(kills.rng.choice(SNAKEMAKE_KILLS))
                 end_snakemake(kind, process)
@@ -185,7 +186,7 @@ def _aim(rule: str, job: psutil.Process, kills: Kills) -> Aim:
     return Aim(rule, job, kind, kills.rng.uniform(0, kills.cpu_s.get(rule, 1.0)))
 
 
-def _shoot(aim: Aim, kills: Kills) -> None:
+def _shoot(aim: Aim, kills: Kills, folder: Path) -> None:
     if aim.is_done or aim.at_s == np.inf or not aim.job.is_running():
         return
     if cpu_s(aim.job) < aim.at_s:
@@ -193,10 +194,20 @@ def _shoot(aim: Aim, kills: Kills) -> None:
     workers = aim.job.children(recursive=True)
     if "worker" in aim.kind and not workers:
         aim.kind = JOB_KILLS[0]
+    where = f"{aim.rule} after {aim.at_s:.1f} CPU s"
+    where += ", after a checkpoint" * _has_checkpoint(folder, aim)
     for process in workers if "worker" in aim.kind else [aim.job, *workers]:
         process.send_signal(signal.SIGTERM if "SIGTERM" in aim.kind else signal.SIGKILL)
     aim.is_done = True
-    kills.done.append((aim.kind, f"{aim.rule} after {aim.at_s:.1f} CPU s"))
+    kills.done.append((aim.kind, where))
+
+
+def _has_checkpoint(folder: Path, aim: Aim) -> bool:
+    """Whether a training has written a checkpoint since this one started."""
+    if not aim.rule.startswith("train_"):
+        return False
+    found = (folder / "results").rglob("checkpoint*.pt")
+    return any(path.stat().st_mtime > aim.job.create_time() for path in found)
 
 
 def wait_for_orphans(folder: Path) -> int:
@@ -212,10 +223,14 @@ def wait_for_orphans(folder: Path) -> int:
     return len(orphans)
 
 
-def check_same(folder: Path, expected: dict[str, str]) -> None:
-    """Raise `LostError` if results differ from those of an undisturbed run."""
+def check_same(folder: Path, expected: dict[str, str], is_alone: bool = True) -> None:
+    """Raise `LostError` if results differ from those of an undisturbed run.
+
+    With `is_alone` there may be no other files.
+    """
     got = content(folder)
-    wrong = sorted(name for name in got.keys() | expected if got.get(name) != expected.get(name))
+    names = got.keys() | expected if is_alone else expected
+    wrong = sorted(name for name in names if got.get(name) != expected.get(name))
     if wrong:
         raise LostError(f"{len(wrong)} files differ: {' '.join(wrong[:5])}")
 

@@ -1,9 +1,11 @@
 """Coverage-guided fuzzing of every reader: `make fuzz`, or `python -m tests.fuzz.fuzz --help`.
 
 Each reader is fed by atheris (libFuzzer) in a process of its own, from small whole files that the
-project's writers made. What counts as a fault: an exception that is no `InputError`, more than
-10 s for one input, more than 1 GiB of memory, a file opened for writing outside of the input's
-folder, a program started. The input that did it is kept, `crash-...`, beside what grew from it.
+project's writers made, and from words that are known to be trouble. What counts as a fault: a
+crash, an exception that is no `InputError`, a sentence that cannot be printed, a number taken that
+is not finite or no length, more than 10 s of CPU for one input, more than 1 GiB of memory, a file
+opened for writing outside of the input's folder, a program started. The input that did it is kept,
+`crash-...`, beside what grew from it.
 """
 
 import argparse
@@ -15,13 +17,21 @@ import re
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S, LIMIT_MB, LIMIT_BYTES = 10, 1024, 1 << 16
+PATIENCE = 10  # LIMIT_S is of CPU; of the clock so many times more, for a machine with other work
 INSTRUMENTED = ["jsonschema", "petsird", "pydicom", "tubepet", "uproot", "yaml"]
+WORDS = (
+    b"nan", b".nan", b"1e300", b"-1e9", b"-1", b"0", b"999999999", b"&a [*a]", b"&b {<<: *b}",
+    b"&a ", b"[*a,*a,*a,*a]", b"\\ud800", b"\x1b[2J", b"\xff\xff\xff\x7f", b"\x00\x00\xc0\x7f",
+    b"\x00\x00\x00\x00\x00\x00\xf8\x7f", b"\x9c\x75\x00\x88\x3c\xe4\x37\x7e",
+)  # fmt: skip
+COMPILED = ["tubepet.reconstruct.projection.kernels"]  # by numba, from bytecode as it is
 STARTS = ("os.exec", "os.fork", "os.posix_spawn", "os.system", "socket.connect", "subprocess.Popen")
 
 
@@ -51,16 +61,23 @@ class Watch:
 
 
 def feed(reader: Any, folder: Path, watch: Watch, data: bytes) -> None:
-    """Let the reader read this content; only `InputError` is allowed out of it."""
+    """Let the reader read this content; an `InputError` or sound numbers may come out of it."""
+    from tests.fuzz.readers import check_numbers
     from tubepet.errors import InputError
 
     path = folder / reader.name
     path.write_bytes(reader.pack(data))
+    begin_s = time.process_time()
     try:
         with watch:
-            reader.read(path)
-    except InputError:
-        pass
+            made = reader.read(path)
+    except InputError as error:
+        if not str(error).isprintable():
+            raise AssertionError(f"no terminal shows this sentence: {error!a}") from error
+    else:
+        check_numbers(made)
+    if (took_s := time.process_time() - begin_s) > LIMIT_S:
+        raise AssertionError(f"a file took {took_s:.1f} s of CPU, expected at most {LIMIT_S}")
 
 
 def fuzz_one(reader: Any, name: str, output: Path, seconds: int, seed: int) -> None:
@@ -74,9 +91,16 @@ def fuzz_one(reader: Any, name: str, output: Path, seconds: int, seed: int) -> N
     os.dup2(log, 1)
     os.dup2(log, 2)
     watch = Watch(folder)
-    options = [f"-max_total_time={seconds}", f"-timeout={LIMIT_S}", f"-rss_limit_mb={LIMIT_MB}"]
+    options = [
+        f"-max_total_time={seconds}",
+        f"-timeout={PATIENCE * LIMIT_S}",
+        f"-rss_limit_mb={LIMIT_MB}",
+    ]
     options += [f"-seed={seed}", f"-max_len={LIMIT_BYTES}", f"-artifact_prefix={output / name}/"]
-    options += ["-print_final_stats=1"]
+    words = output / name / "words.txt"
+    quoted = ("".join(map("\\x{:02x}".format, word)) for word in WORDS)
+    words.write_text("".join(f'"{word}"\n' for word in quoted))
+    options += ["-print_final_stats=1", f"-dict={words}"]
     atheris.Setup([name, *options, str(corpus)], lambda data: feed(reader, folder, watch, data))
     atheris.Fuzz()
 
@@ -87,7 +111,7 @@ def fuzz_all(names: list[str], output: Path, seconds: int, seed: int) -> list[di
 
     with (
         contextlib.redirect_stderr(streams.StringIO()),  # a line per module
-        atheris.instrument_imports(include=INSTRUMENTED),
+        atheris.instrument_imports(include=INSTRUMENTED, exclude=COMPILED),
     ):
         from tests.fuzz.readers import READERS
     rows = []

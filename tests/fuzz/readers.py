@@ -1,6 +1,7 @@
 """Every reader of a file that comes from elsewhere, with small whole files to begin from.
 
-A reader may raise `InputError`, and nothing else. The files are made by the project's own writers.
+A reader may raise `InputError`, and nothing else; numbers that it takes are finite, and lengths are
+at most 1e5 mm. The files are made by the project's own writers.
 """
 
 import gzip
@@ -9,8 +10,8 @@ import json
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,13 +23,14 @@ import SimpleITK as sitk
 import torch
 import uproot
 import yaml
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 from safetensors.torch import save_file
 
-from tubepet import checksums, io
+from tubepet import bounds, checksums, io
 from tubepet.cli.reconstruct import read_scanner
 from tubepet.ct import deeplesion, dicom
 from tubepet.enhance import trained as enhancer
@@ -39,6 +41,7 @@ from tubepet.generate.models import catalogue
 from tubepet.inspect import part_file
 from tubepet.plan.config import checked_config
 from tubepet.pretrain import vae
+from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import crystals, fingerprint
 from tubepet.report import turing
 from tubepet.simulate import coincidences
@@ -55,6 +58,7 @@ SCANNER = Scanner(
 )  # fmt: skip
 RING = crystals.of_scanner(SCANNER)
 GRID = Grid.centred((3, 4, 4), (2.0, 1.0, 1.0))
+LIMITS = ("most_axial_mm",)
 VAE = {"image_size": 8, "latent_size": 2, "channels": 8}
 EVENTS = Listmode(
     np.array([0, 1, 17], np.int32), np.array([8, 25, 40], np.int32), np.array([0.1, -0.2, 0.3]),
@@ -85,10 +89,57 @@ class Reader:
     unpack: Callable[[bytes], bytes] = bytes
 
     def seed(self, folder: Path) -> bytes:
-        """Write whole files into a folder; return the content to change, without its seal."""
+        """Write whole files into a folder; return the content to change, without its seal.
+
+        It is read once: kernels are compiled and decoders started before anything is watched.
+        """
         with mock.patch.object(checksums, "seal"):  # it would stop every change at the door
             self.write(folder)
+        self.read(folder / self.name)
         return self.unpack((folder / self.name).read_bytes())
+
+
+def check_numbers(made: Any, name: str = "") -> None:
+    """Raise if what was read holds a number that is not finite, or a length (`_mm`) that is none.
+
+    Data frames may lack values, and a limit may be infinite: they are not looked at.
+    """
+    if name in LIMITS:
+        return
+    if is_dataclass(made):
+        made = {field.name: getattr(made, field.name) for field in fields(made)}
+    if isinstance(made, torch.nn.Module):
+        made = made.state_dict()
+    if isinstance(made, Mapping):
+        for key, value in made.items():
+            check_numbers(value, str(key))
+    elif isinstance(made, list | tuple):
+        for value in made:
+            check_numbers(value, name)
+    elif isinstance(made, float | np.ndarray | torch.Tensor):
+        values = np.asarray(made)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise AssertionError(f"a number that is not finite was taken: {name}")
+        if name.endswith("_mm") and not (np.abs(values) <= bounds.MAX_MM).all():
+            raise AssertionError(f"a length of more than {bounds.MAX_MM} mm was taken: {name}")
+
+
+def _followed(points_mm: NDArray[np.float64], first: Any, second: Any) -> NDArray[np.float64]:
+    """Follow lines through an image: what was read goes on to compiled code."""
+    lines = Lines(GRID, points_mm, np.asarray(first), np.asarray(second))
+    return lines.forward(np.ones(GRID.shape))
+
+
+def _read_crystals(path: Path) -> Any:
+    table = tables.read_crystals(path)
+    others = np.arange(1, len(table))
+    return table, _followed(table.points_mm, np.zeros_like(others), others)
+
+
+def _read_lines(path: Path) -> Any:
+    ends_mm, time_s = tables.read_lines(path)
+    first = np.arange(0, 2 * len(ends_mm), 2)
+    return ends_mm, time_s, _followed(ends_mm.reshape(-1, 3), first, first + 1)
 
 
 def _png(path: Path) -> None:
@@ -122,9 +173,8 @@ def _dicom(folder: Path) -> None:
     data.save_as(folder / "a.dcm")
 
 
-def _read_dicom(path: Path) -> None:
-    dicom.index_slices(path.parent)
-    dicom.read_hu(path)
+def _read_dicom(path: Path) -> Any:
+    return dicom.index_slices(path.parent), dicom.read_hu(path)
 
 
 def _enhanced(folder: Path) -> None:
@@ -151,13 +201,12 @@ def _enhanced(folder: Path) -> None:
         groups.append(group)
     data.PerFrameFunctionalGroupsSequence = groups
     data.save_as(folder / "a.dcm")
-    _read_enhanced(folder / "a.dcm")  # starts the decoder: while a file is read, none may start
 
 
-def _read_enhanced(path: Path) -> None:
+def _read_enhanced(path: Path) -> Any:
     with mock.patch.object(tempfile, "tempdir", str(path.parent)):  # where it may write
-        for frame in dicom.index_slices(path.parent)[0]["frame"]:
-            dicom.read_hu(path, frame)
+        frames = dicom.index_slices(path.parent)[0]["frame"]
+        return [dicom.read_hu(path, frame) for frame in frames]
 
 
 def _root(folder: Path) -> None:
@@ -208,13 +257,12 @@ def _config(folder: Path) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(base | whole))
 
 
-def _read_config(path: Path) -> None:
+def _read_config(path: Path) -> Any:
     try:  # Snakemake reads the file, and says so itself if it is no YAML
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, ValueError, RecursionError):
-        return
-    if isinstance(content, dict):
-        checked_config(content, ROOT)
+        return None
+    return checked_config(content, ROOT) if isinstance(content, dict) else None
 
 
 def _scanner(folder: Path) -> None:
@@ -272,9 +320,8 @@ def _part(folder: Path) -> None:
     io.write_json(folder / "p.json", part | {"bend_mm": 0.5})
 
 
-def _read_part(path: Path) -> None:
-    content = part_file.content(path)
-    part_file.tube_of(str(path), content)
+def _read_part(path: Path) -> Any:
+    return part_file.tube_of(str(path), part_file.content(path))
 
 
 def _turing(folder: Path) -> None:
@@ -312,8 +359,10 @@ def _calibration(folder: Path) -> None:
     io.write_json(folder / "calibration.json", content | {"by_difference": [1.0] * 4})
 
 
-def _read_calibration(path: Path) -> None:
-    fingerprint.check_calibration(str(path), io.read_json(path), SCANNER)
+def _read_calibration(path: Path) -> Any:
+    content = io.read_json(path)
+    fingerprint.check_calibration(str(path), content, SCANNER)
+    return content
 
 
 def _png_packed(data: bytes) -> bytes:
@@ -380,21 +429,21 @@ READERS = {
     "castor_geom": Reader("c.geom", _castor, castor_scanner.read_scanner),
     "petsird": Reader("c.petsird", _petsird, petsird.read_petsird),
     "lines_csv": Reader(
-        "l.csv", lambda f: tables.write_lines(f / "l.csv", RING.points_mm[:4]), tables.read_lines
+        "l.csv", lambda f: tables.write_lines(f / "l.csv", RING.points_mm[:4]), _read_lines
     ),
     "lines_packed": Reader(
         "l.csv.gz",
         _packed_lines,
-        tables.read_lines,
+        _read_lines,
         lambda data: gzip.compress(data, 1),
         gzip.decompress,
     ),
     "lines_measured": Reader("l.txt", _lines, lambda path: measured.read_measured(path, SCANNER)),
     "crystals_csv": Reader(
-        "c.csv", lambda f: tables.write_crystals(f / "c.csv", RING), tables.read_crystals
+        "c.csv", lambda f: tables.write_crystals(f / "c.csv", RING), _read_crystals
     ),
     "crystals_parquet": Reader(
-        "c.parquet", lambda f: tables.write_crystals(f / "c.parquet", RING), tables.read_crystals
+        "c.parquet", lambda f: tables.write_crystals(f / "c.parquet", RING), _read_crystals
     ),
     "config": Reader("config.yaml", _config, _read_config),
     "scanner": Reader("s.yaml", _scanner, read_scanner),

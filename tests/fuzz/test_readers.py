@@ -10,12 +10,13 @@ import subprocess
 import sys
 import warnings
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.fuzz.fuzz import ROOT, Watch, feed
-from tests.fuzz.readers import READERS
+from tests.fuzz.readers import READERS, RING, Reader, check_numbers
 from tubepet.errors import InputError
 
 NUM_CHANGES = 60
@@ -152,6 +153,38 @@ def test_the_watch_sees_writes_and_programs(watch):
         open("/dev/shm/escaped", "w")
     with pytest.raises(AssertionError, match="call"), watch:
         subprocess.run(["true"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        ({"a": [1.0, float("nan")]}, "finite was taken: a"),
+        ((np.ones(3), np.array([0.0, np.inf])), "finite was taken"),
+        ({"wall_mm": 2e5}, "length of more than 100000.0 mm was taken: wall_mm"),
+        (replace(RING, points_mm=1e300 * RING.points_mm), "was taken: points_mm"),
+    ],
+)
+def test_numbers_that_are_none_are_a_fault(made, what):
+    check_numbers([RING, {"a": [1.0, "nan"], "wall_mm": 2.0}, np.arange(3)])
+    with pytest.raises(AssertionError, match=what):
+        check_numbers(made)
+
+
+def test_sentences_that_no_terminal_shows_are_a_fault(watch):
+    def read(path):
+        error = InputError("")
+        error.args = ("\ud800",)
+        raise error
+
+    with pytest.raises(AssertionError, match="no terminal shows"):
+        feed(Reader("any", lambda folder: None, read), watch.folder, watch, b"")
+
+
+def test_a_file_that_takes_long_is_a_fault(watch, monkeypatch):
+    monkeypatch.setattr("tests.fuzz.fuzz.LIMIT_S", 0)
+    reader = Reader("any", lambda folder: None, lambda path: sum(range(10**5)))
+    with pytest.raises(AssertionError, match="s of CPU, expected at most 0"):
+        feed(reader, watch.folder, watch, b"")
 
 
 def test_the_fuzzer_runs(tmp_path):

@@ -1,6 +1,6 @@
 """`tubepet reconstruct`: reconstruction alone, from files of other programs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,13 +174,26 @@ def read_scanner(path: Path) -> Scanner | Crystals:
     if tables.is_crystals(path):
         return tables.read_crystals(path)
     config = bounds.read_yaml(path)
-    try:
-        scanner = Scanner(**config.get("scanner", config))
-    except (ValueError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected a section scanner, got: {reason}") from error
+    section = config.get("scanner", config) if isinstance(config, dict) else config
+    _check_keys(path, section)
+    scanner = Scanner(**section)
     checks.check_scanner(path, scanner)
     return scanner
+
+
+def _check_keys(path: Path, section: Any) -> None:
+    """Refuse a section `scanner` that is none, or that lacks keys or has others."""
+    if not isinstance(section, dict):
+        raise InputError(f"{path}: expected a section scanner, got {section!r:.40}")
+    keys = {field.name: field.default is MISSING for field in fields(Scanner)}
+    missing = [key for key, is_needed in keys.items() if is_needed and key not in section]
+    if unknown := [str(key) for key in section if key not in keys]:
+        raise InputError(
+            f"{path}: expected a section scanner with the keys {', '.join(keys)}, got "
+            f"{', '.join(unknown):.200} (config/config.yaml has a whole one)"
+        )
+    if missing:
+        raise InputError(f"{path}: scanner: expected also {', '.join(missing)}")
 
 
 def read_mu(path: Path | None, grid: Grid) -> Volume:

@@ -15,6 +15,8 @@ import re
 from pathlib import Path
 from types import CodeType
 
+from tubepet.planned import remember_code
+
 PACKAGE_DIR = Path(__file__).parents[1]
 IMPORT = re.compile(
     r"^[ \t]*(?:from (tubepet[\w.]*) import (\([^)]*\)|[^(\n]+)|import (tubepet[\w.]*))", re.M
@@ -85,6 +87,7 @@ def code_digest(*modules: str) -> str:
 
 
 def share_package() -> None:
-    """Let jobs in environments of their own (``--sdm conda``) import this package."""
+    """Let jobs in environments of their own (``--sdm conda``) import this package, as it is now."""
+    remember_code()
     paths = [str(PACKAGE_DIR.parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
