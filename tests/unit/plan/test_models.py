@@ -49,9 +49,15 @@ def test_settings_are_the_common_ones_and_the_models_own(config):
 
 
 def test_a_models_own_key_wins_over_the_common_one(config):
-    assert config["generate"]["surrogate"]["lecam_weight"] != config["generate"]["lecam_weight"]
+    section = config["generate"] | {"dcgan": config["generate"]["dcgan"] | {"lecam_weight": 0.7}}
+    assert section["lecam_weight"] != 0.7
+    assert models.settings_of("dcgan", section, config)["lecam_weight"] == 0.7
+
+
+def test_a_model_without_settings_reads_the_iterations_of_the_reconstruction(config):
+    assert "surrogate" not in config["generate"]
     settings = models.settings_of("surrogate", config["generate"], config)
-    assert settings["lecam_weight"] == config["generate"]["surrogate"]["lecam_weight"]
+    assert settings["num_iterations"] == config["reconstruct"]["num_iterations"]
 
 
 def test_needs_are_results_by_the_names_that_the_reader_knows():
