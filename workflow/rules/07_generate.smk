@@ -99,6 +99,8 @@ rule generate_volumes:
     params:
         seed=config["seed"],
         num_volumes=NUM_VOLUMES,
-        code=generator_code,
+        code=code_digest(
+            "tubepet.generate.trained", "tubepet.generate.models.surrogate", "tubepet.rng"
+        ),
     script:
         "../scripts/generate_volumes.py"
