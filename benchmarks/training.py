@@ -17,7 +17,7 @@ import yaml
 from record import record
 
 from tubepet.dataset.drawing import Population, SliceGrid, draw_new
-from tubepet.generate.data import Data, Drawn, ct_images, positron_images
+from tubepet.generate.data import Data, ct_images, positron_images
 from tubepet.generate.models.catalogue import MODELS
 from tubepet.generate.run import Run, Task, bare, start
 from tubepet.generate.sample import sample_images
@@ -47,11 +47,10 @@ def synthetic_data(config: dict[str, Any]) -> Data:
     fwhm_mm = hypot(image["psf_fwhm_mm"], image["filter_fwhm_mm"])
     grid = SliceGrid(**{key: image[key] for key in keys}, fwhm_mm=fwhm_mm)
     population = Population(config["phantom"], grid, image["num_slices"], image["slice_margin_mm"])
-    drawings, _ = draw_new(population, NUM_SLICES, rng, {})
+    drawings, _, _ = draw_new(population, NUM_SLICES, rng, {})
     slices = drawings.expected * rng.lognormal(0, 0.2, drawings.expected.shape)
     slices = (0.8 * slices).astype(np.float32)
     everything = np.ones(NUM_SLICES, bool)
-    tubes = np.arange(NUM_SLICES).astype(str)  # a slice each
     num_features = [config["features"][key] for key in ("num_components", "pcanet_components")]
     return Data(
         real=positron_images(slices, everything, 1.0),
@@ -59,7 +58,6 @@ def synthetic_data(config: dict[str, Any]) -> Data:
         vae=ConvVAE(image["num_pixels"], pretrain["latent_size"], pretrain["channels"]),
         bank=torch.randn(NUM_SLICES, sum(num_features)),
         num_pca=num_features[0],
-        drawn=Drawn(drawings.fluid, drawings.expected, drawings.end_mm, tubes, population),
     )
 
 
@@ -97,7 +95,7 @@ def main() -> None:
     data = synthetic_data(config)
     batch_size = config["generate"]["batch_size"]
     peer = begin(PEER, config, data)
-    for name in MODELS:
+    for name in [name for name, model in MODELS.items() if not model.is_fitted]:
         run = begin(name, config, data)
         flops = count_flops(partial(take_steps, name, run, 1))
         take_steps(PEER, peer, 1)

@@ -16,7 +16,7 @@ from training import ROOT, begin, synthetic_data, take_steps
 from tubepet.plan.config import checked_config
 from tubepet.study.cost import spent_s
 
-MODELS_MEASURED = ("paper", "surrogate", "dcgan", "fastgan")
+MODELS_MEASURED = ("paper", "dcgan", "fastgan")
 NUM_WARM_UP = 20  # steps: compilation, and the choice of convolution kernels
 NUM_ROUNDS = 5
 STEPS_PER_ROUND = 20

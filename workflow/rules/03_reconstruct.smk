@@ -368,3 +368,35 @@ rule label_slices:
         code=code_digest("tubepet.dataset.drawing", "tubepet.phantom.parts"),
     script:
         "../scripts/label_slices.py"
+
+
+rule collect_volumes:
+    """Whole volumes of training tubes, and their drawings, for the model that makes volumes."""
+    input:
+        table=rules.collect_slices.output.table,
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=SINGLE_TUBES),
+        truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
+    output:
+        volumes="results/reconstruct/volumes.npy",
+        fluid="results/reconstruct/volume_drawings.npy",
+        table="results/reconstruct/volumes.parquet",
+    log:
+        "logs/collect_volumes.log",
+    benchmark:
+        "results/benchmarks/collect_volumes.tsv"
+    conda:
+        "../../envs/reconstruct.yaml"
+    threads: 1
+    resources:
+        # 50 tubes: images, drawings, and a copy
+        mem_mb=memory(1000 + 3 * images_mb(50 * config["reconstruct"]["num_slices"])),
+        runtime=30,
+    params:
+        images=all_tubes("results/reconstruct/{tube}/image.nii.gz"),
+        truths=all_tubes("results/phantom/{tube}/truth.json"),
+        phantom=phantom_ranges(),
+        grid=slice_grid(),
+        code=code_digest("tubepet.dataset.collect", "tubepet.phantom.parts"),
+    script:
+        "../scripts/collect_volumes.py"

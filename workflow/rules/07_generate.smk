@@ -73,3 +73,34 @@ rule generate_samples:
         code=generator_code,
     script:
         "../scripts/generate_samples.py"
+
+
+rule generate_volumes:
+    """Generate whole volumes of new tubes, with a model that makes them."""
+    input:
+        weights=rules.train_generator.output.weights,
+        generator=rules.train_generator.output.info,
+    output:
+        volumes="results/generate/{model}/volumes.npy",
+    log:
+        "logs/generate_volumes/{model}.log",
+    benchmark:
+        "results/benchmarks/generate_volumes/{model}.tsv"
+    wildcard_constraints:
+        model="|".join(models.VOLUMETRIC),
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(
+            1500 + 3 * images_mb(NUM_VOLUMES * config["reconstruct"]["num_slices"])
+        ),
+        runtime=60,
+    params:
+        seed=config["seed"],
+        num_volumes=NUM_VOLUMES,
+        code=code_digest(
+            "tubepet.generate.trained", "tubepet.generate.models.surrogate", "tubepet.rng"
+        ),
+    script:
+        "../scripts/generate_volumes.py"

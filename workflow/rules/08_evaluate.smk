@@ -6,12 +6,14 @@ rule evaluate_models:
     """Compare generated with held-out real slices; the training slices give floor and nearest copies."""
     input:
         samples=of_models("samples.npy"),
+        volumes=expand("results/generate/{model}/volumes.npy", model=WITH_VOLUMES),
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
         info="results/reconstruct/slices.json",
     output:
         table="results/evaluate/table1.csv",
         metrics="results/evaluate/metrics.json",
+        volumes="results/evaluate/volumes.csv",
         samples=report(
             "results/evaluate/figure2.png",
             category="0 Read first",
@@ -43,8 +45,13 @@ rule evaluate_models:
         runtime=240,
     params:
         models=lookup("generate/models", within=config),
+        with_volumes=WITH_VOLUMES,
         evaluate=lookup("evaluate", within=config),
         seed=config["seed"],
-        code=code_digest("tubepet.evaluate.table", "tubepet.evaluate.figures"),
+        code=code_digest(
+            "tubepet.evaluate.table",
+            "tubepet.evaluate.figures",
+            "tubepet.evaluate.volumes",
+        ),
     script:
         "../scripts/evaluate_models.py"

@@ -197,7 +197,7 @@ def ct_source_files(wildcards):
 
 def training_minutes(wildcards):
     """An hour, up to a day at the paper's scale: partitions rarely give more, and resumed is not lost."""
-    num_steps = config["generate"][wildcards.model]["num_steps"]
+    num_steps = config["generate"].get(wildcards.model, {}).get("num_steps", 0)
     num_pixels = num_steps * config["reconstruct"]["num_pixels"] ** 2
     return min(1440, round(60 + num_pixels / 4e6))
 
@@ -224,6 +224,11 @@ def of_models(kind):
     return [
         f"results/generate/{model}/{kind}" for model in config["generate"]["models"]
     ]
+
+
+# whole volumes for the evaluation: as many as there are tubes, within reason
+NUM_VOLUMES = min(config["phantom"]["num_tubes"], 100)
+WITH_VOLUMES = [m for m in config["generate"]["models"] if m in models.VOLUMETRIC]
 
 
 # 11 report.

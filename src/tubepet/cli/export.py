@@ -27,8 +27,8 @@ from tubepet.errors import InputError, shown
 def export(folder: Path, output: Path, as_json: bool) -> None:
     """Write a generator as ONNX, for programs without torch and tubepet.
 
-    Inputs are random numbers (and the drawing, for `surrogate`), the output is in Bq/mm3; shapes,
-    scale and pixel size are in the file's metadata. Models that one graph cannot carry are refused.
+    Inputs are random numbers, the output is in Bq/mm3; shapes, scale and pixel size are in the
+    file's metadata. Models that one graph cannot carry are refused.
     """
     from tubepet.generate.export import OUTPUT, write_onnx
     from tubepet.generate.trained import read_generator

@@ -5,7 +5,7 @@ One image is in memory at a time: the slices of thousands of tubes do not fit.
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tubepet import io
+from tubepet.dataset.drawing import SliceGrid, draw_slices
 from tubepet.errors import InputError
 from tubepet.logs import log
+from tubepet.phantom.geometry import Sampled
+from tubepet.phantom.spec import Tube
 from tubepet.types import Grid, Volume
 
 SPLITS = ("train", "val", "test")
+MOST_VOLUMES = 50  # of training tubes: twice what the fit looks at
 
 
 def split_tubes(
@@ -120,6 +124,44 @@ def collect_slices(
         "num_slices": num_slices,
         "num_tubes": num_tubes,
     }
+
+
+def collect_volumes(
+    paths: Mapping[str, str | os.PathLike[str]],
+    table: pd.DataFrame,
+    read: Callable[[str], Volume],
+    tubes: Mapping[str, Tube | Sampled],
+    grid: SliceGrid,
+) -> pd.DataFrame:
+    """Write whole volumes of training tubes, and their drawings, for models that make volumes.
+
+    Parameters
+    ----------
+    paths : mapping
+        `.npy` files to write, float32, shape (T, nz, ny, nx): `volumes` in Bq/mm3, `fluid`
+        fractions.
+    table : DataFrame
+        ``slices.parquet``.
+    read : function
+        Returns the image of a tube.
+    tubes : mapping of Tube or Sampled
+        By name, as they were simulated.
+    grid : SliceGrid
+
+    Returns
+    -------
+    DataFrame
+        tube, num_slices: how many training slices it has. At most `MOST_VOLUMES`, evenly taken.
+    """
+    train = table[table["split"] == "train"]
+    held = train.groupby("tube", sort=False).size().rename("num_slices").reset_index()
+    chosen = held.iloc[io.evenly(np.arange(len(held)), MOST_VOLUMES)].reset_index(drop=True)
+    images = [read(name) for name in chosen["tube"]]
+    z_mm = images[0].grid.axes_mm()[0]
+    drawn = [draw_slices(tubes[name], z_mm, grid).fluid for name in chosen["tube"]]
+    io.write_array(paths["volumes"], np.stack([image.array for image in images]))
+    io.write_array(paths["fluid"], np.stack(drawn))
+    return chosen
 
 
 def _levels(truth: dict[str, Any], grid: Grid, margin_mm: float) -> NDArray[np.intp]:

@@ -242,10 +242,15 @@ class Population:
     num_slices: int
     margin_mm: float
 
+    @property
+    def all_mm(self) -> NDArray[np.float64]:
+        """Return z of all slices of an image."""
+        place = np.arange(self.num_slices, dtype=np.float64) - (self.num_slices - 1) / 2
+        return np.asarray(place * self.grid.slice_mm, np.float64)
+
     def places_mm(self, tube: Tube) -> NDArray[np.float64]:
         """Return z of the slices that a dataset would have of this tube."""
-        z_mm = (np.arange(self.num_slices) - (self.num_slices - 1) / 2) * self.grid.slice_mm
-        return z_mm[np.abs(z_mm) <= tube.length_mm / 2 - self.margin_mm]
+        return self.all_mm[np.abs(self.all_mm) <= tube.length_mm / 2 - self.margin_mm]
 
 
 def read_population(facts: Mapping[str, Any]) -> Population:
@@ -273,7 +278,7 @@ def read_population(facts: Mapping[str, Any]) -> Population:
 
 def draw_new(
     population: Population, num: int, rng: np.random.Generator, wanted: Mapping[str, Any]
-) -> tuple[Drawings, pd.DataFrame]:
+) -> tuple[Drawings, pd.DataFrame, list[Tube]]:
     """Draw one slice of each of `num` new tubes.
 
     Parameters
@@ -293,6 +298,8 @@ def draw_new(
         n = `num`.
     DataFrame
         family, defect, z_mm, defect_size_mm, and the columns of `label_table`.
+    list of Tube
+        The tubes, for whoever needs more of them than a slice.
 
     Raises
     ------
@@ -301,7 +308,7 @@ def draw_new(
     """
     if num < 1:
         raise InputError(f"number of slices: got {num}, expected at least 1")
-    drawn, rows = [], []
+    drawn, rows, tubes = [], [], []
     for _ in range(num):
         name, seed = f"tube_{rng.integers(MAX_INDEX)}", int(rng.integers(2**31))
         tube = draw_tube(name, population.phantom, wanted, seed, where="wanted")
@@ -310,9 +317,11 @@ def draw_new(
         row = {"family": tube.family, "defect": tube.defect, "z_mm": z_mm}
         rows.append(row | {"defect_size_mm": size_mm})
         drawn.append(drawing)
+        tubes.append(tube)
     names = [field.name for field in fields(Drawings)]
     drawings = Drawings(*(np.concatenate([getattr(one, n) for one in drawn]) for n in names))
-    return drawings, pd.concat([pd.DataFrame(rows), label_table(drawings, population.grid)], axis=1)
+    labels = pd.concat([pd.DataFrame(rows), label_table(drawings, population.grid)], axis=1)
+    return drawings, labels, tubes
 
 
 def _draw_one(

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tubepet import io
 from tubepet.dataset.drawing import Population
 from tubepet.dataset.stack import Stack
 from tubepet.pretrain.vae import ConvVAE
@@ -30,35 +29,25 @@ class Images(Stack):
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Drawings of the same slices, for the models that are asked for a tube.
+class Volumes:
+    """Volumes of training tubes and their drawings, for the models that make volumes.
 
     Attributes
     ----------
-    fluid, expected : float32 array, shape (N, H, W)
-        See `tubepet.dataset.drawing.Drawings`.
-    end_mm : float array, shape (N,)
-        Likewise.
-    tube : str array, shape (N,)
-        The tube of each slice.
+    images : float32 array, shape (T, nz, ny, nx)
+        Bq/mm3.
+    fluid : float32 array, shape (T, nz, ny, nx)
+        Fluid fraction of each voxel.
     population : Population
         What new tubes are drawn from.
+    model_mm : (float, float)
+        FWHM across and along the axis of the resolution that the reconstruction models.
     """
 
+    images: NDArray[np.float32]
     fluid: NDArray[np.float32]
-    expected: NDArray[np.float32]
-    end_mm: NDArray[np.float64]
-    tube: NDArray[np.str_]
     population: Population
-
-    def of(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the drawings of some rows, shape (B, 2, H, W): `fluid` and `expected`."""
-        pair = [io.take(array, rows) for array in (self.fluid, self.expected)]
-        return np.stack(pair, axis=1).astype(np.float32)
-
-    def places(self, rows: NDArray[np.intp]) -> Tensor:
-        """Return `end_mm` of some rows, shape (B,)."""
-        return torch.from_numpy(self.end_mm[rows]).float()
+    model_mm: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -77,8 +66,8 @@ class Data:
         Features of the positron slices; row s describes row s of `real`.
     num_pca : int
         How many of them, the first, are PCA scores; the others come from PCANet.
-    drawn : Drawn or None
-        Drawings; row n belongs to row n of `real.array`.
+    volumes : Volumes or None
+        Of training tubes.
     """
 
     real: Images
@@ -86,7 +75,7 @@ class Data:
     vae: ConvVAE | None = None
     bank: Tensor | None = None
     num_pca: int = 0
-    drawn: Drawn | None = None
+    volumes: Volumes | None = None
 
 
 def positron_images(slices: NDArray[np.float32], is_used: NDArray, scale_bq_mm3: float) -> Images:

@@ -98,8 +98,10 @@ def train(
             )
     stop_if_not_shared("generate", batch_size, num_processes)
     stop_if_constant(data)
-    progress_dir = Path(progress_dir)
     torch.set_num_threads(1)  # the same sums in the same order on every machine
+    if task.model.is_fitted:
+        return _fitted(task)
+    progress_dir = Path(progress_dir)
     torch.use_deterministic_algorithms(True, warn_only=True)
     digest = _digest(task, code)
     begun = load_checkpoint(progress_dir / "checkpoint.pt", digest)
@@ -107,6 +109,20 @@ def train(
     state = launch(fabric, _take_steps, task, digest, begun, progress_dir)
     arguments = task.model.generator_arguments(task.config, data)
     return Trained(state["weights"], arguments, pd.DataFrame(state["rows"]), state["grid"].numpy())
+
+
+def _fitted(task: Task) -> Trained:
+    """Return a model that takes no steps: no loss, no checkpoint, no average."""
+    network, rounds = task.model.fit(task.config, task.data)
+    arguments = task.model.generator_arguments(task.config, task.data)
+    return Trained(network.state_dict(), arguments, rounds, _grid(task, network))
+
+
+def _grid(task: Task, network: nn.Module) -> NDArray[np.float32]:
+    """Return images of the fixed noise."""
+    seed = derived_seed(task.seed, "generate", task.model.name, "grid")
+    rng = torch.Generator().manual_seed(seed)
+    return sample_images(task.model, network, GRID_IMAGES, task.data, rng)
 
 
 def _take_steps(
@@ -140,10 +156,6 @@ def _take_steps(
         name, len(data.real), first_step + 1, num_steps, fabric.device,
     )  # fmt: skip
 
-    def fixed_grid() -> NDArray[np.float32]:
-        grid_rng = torch.Generator().manual_seed(derived_seed(task.seed, "generate", name, "grid"))
-        return sample_images(model, average.module, GRID_IMAGES, data, grid_rng)
-
     log_every = -(-num_steps // MAX_LOG_ROWS)
     steps = range(first_step + 1, num_steps + 1)
     bar = Bar(
@@ -159,7 +171,7 @@ def _take_steps(
             rows.append({"step": step, **losses})
             board.log_metrics(losses, step)
         if step % config["sample_every"] == 0 and fabric.is_global_zero:
-            grid = draw_grid(fixed_grid(), data.real.high, f"{name}, step {step}")
+            grid = draw_grid(_grid(task, average.module), data.real.high, f"{name}, step {step}")
             io.write_figure(progress_dir / f"grid_{step:06d}.png", grid)
         if step % config["checkpoint_every"] == 0 or step == num_steps:
             sums = {f"sum of the weights of {k}": _sum(n) for k, n in run.networks.items()}
@@ -170,7 +182,7 @@ def _take_steps(
     if not fabric.is_global_zero:
         return {}
     weights = {k: v.detach().cpu().contiguous() for k, v in average.module.state_dict().items()}
-    return {"weights": weights, "rows": rows, "grid": torch.from_numpy(fixed_grid())}
+    return {"weights": weights, "rows": rows, "grid": torch.from_numpy(_grid(task, average.module))}
 
 
 def average_of_images(half_life_images: float, batch_size: int) -> Callable[..., None]:
@@ -217,8 +229,6 @@ def _digest(task: Task, code: str) -> str:
     if data.ct is not None and data.vae is not None and data.bank is not None:
         arrays += [data.ct.array, data.ct.rows, data.bank.numpy()]
         arrays += [np.atleast_1d(weight.numpy()) for weight in data.vae.state_dict().values()]
-    if data.drawn is not None:
-        arrays += [data.drawn.fluid, data.drawn.expected]
     ranges = [[i.low, i.high] for i in (data.real, data.ct) if i is not None]
     settings = {"model": task.model.name, "config": decides, "seed": task.seed, "code": code}
     settings["ranges"] = ranges

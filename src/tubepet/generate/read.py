@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from safetensors.numpy import load_file
 
 from tubepet import io
 from tubepet.dataset.drawing import read_population
 from tubepet.dataset.slices import Slices
-from tubepet.generate.data import Data, Drawn, ct_images, positron_images
+from tubepet.errors import InputError
+from tubepet.generate.data import Data, Volumes, ct_images, positron_images
 from tubepet.pretrain.vae import load_vae
+from tubepet.reconstruct.read import read_kernel
 
 
 def read_data(paths: Mapping[str, str]) -> Data:
@@ -19,8 +22,9 @@ def read_data(paths: Mapping[str, str]) -> Data:
     ----------
     paths : mapping
         Paths by the names of the rules' inputs: `images`, `table` and `info` of the positron
-        slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info`, `bank`, `fluid`, `expected`,
-        `labels` and `population` as far as the model needs them (`plan.models.MODELS`).
+        slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info`, `bank`, `volumes`, `fluid`,
+        `volume_table`, `population` and `resolution` as far as the model needs them
+        (`plan.models.MODELS`).
 
     Raises
     ------
@@ -40,10 +44,23 @@ def read_data(paths: Mapping[str, str]) -> Data:
     if "bank" in paths:
         tensors = load_file(io.checked(paths["bank"]))
         bank, num_pca = torch.from_numpy(tensors["bank"]), len(tensors["pca_components"])
-    drawn = None
-    if "fluid" in paths:
-        fluid, expected = (slices.drawn(paths[name]) for name in ("fluid", "expected"))
-        end_mm = slices.labels(paths["labels"])["end_mm"].to_numpy(float)
-        population = read_population(io.read_json(paths["population"]))
-        drawn = Drawn(fluid, expected, end_mm, slices.tube, population)
-    return Data(real, ct, vae, bank, num_pca, drawn)
+    volumes = _read_volumes(paths, len(real)) if "volumes" in paths else None
+    return Data(real, ct, vae, bank, num_pca, volumes)
+
+
+def _read_volumes(paths: Mapping[str, str], num_slices: int) -> Volumes:
+    """Read as many volumes as hold that many training slices: of fewer slices, fewer tubes."""
+    images, fluid = io.read_array(paths["volumes"]), io.read_array(paths["fluid"])
+    held = io.read_table(paths["volume_table"])["num_slices"].to_numpy().cumsum()
+    if images.shape != fluid.shape or len(images) != len(held):
+        raise InputError(
+            f"{paths['volumes']}: got shape {images.shape}, expected that of {paths['fluid']}, "
+            f"{fluid.shape}, and {len(held)} tubes as {paths['volume_table']} says"
+        )
+    chosen = slice(0, int(np.searchsorted(held, num_slices)) + 1)
+    population = read_population(io.read_json(paths["population"]))
+    parts = read_kernel(paths["resolution"])  # none: no resolution is modelled
+    across_mm = sum(part.share * part.transaxial_mm for part in parts)
+    along_mm = sum(part.share * part.axial_mm for part in parts)
+    arrays = np.asarray(images[chosen]), np.asarray(fluid[chosen])
+    return Volumes(*arrays, population, (across_mm, along_mm))

@@ -1,6 +1,5 @@
 """What a training step may use, what a model must supply, and step 0. The loop: loop.py."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
@@ -151,7 +150,7 @@ def needed(part: Part | None) -> Part:
     return part
 
 
-class Model(ABC):
+class Model:
     """A kind of generator; its file in `models` has one subclass, `models.catalogue` lists them.
 
     What is the same for most stands here. What a model reads besides the positron slices is said
@@ -167,6 +166,8 @@ class Model(ABC):
         Settings that rebuild the generator, beside the size of the images.
     adam_betas : (float, float)
         Of both optimisers.
+    is_fitted : bool
+        Whether it is fitted at step 0 and takes no step after that.
     is_labelled : bool
         Whether images come with labels, and tubes can be asked for; the network then has a
         `population`, see `tubepet.dataset.drawing`.
@@ -180,6 +181,7 @@ class Model(ABC):
     network: ClassVar[type[nn.Module]]
     argument_keys: ClassVar[tuple[str, ...]] = ("latent_size", "channels", "output", "filter_px")
     adam_betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
+    is_fitted: ClassVar[bool] = False
     is_labelled: ClassVar[bool] = False
     why_no_graph: ClassVar[str] = ""
     holds: ClassVar[Mapping[str, str]] = {}
@@ -212,9 +214,13 @@ class Model(ABC):
             for key, network in networks.items()
         }
 
-    @abstractmethod
     def train_step(self, run: Run) -> dict[str, Tensor]:
         """Take one generator step (and the critic's); return scalars for the log."""
+        raise NotImplementedError(f"{self.name}: is_fitted, expected no step")
+
+    def fit(self, config: Config, data: Data) -> tuple[Any, pd.DataFrame]:
+        """Return the generator of a model that `is_fitted`, and a row per round of the fit."""
+        raise NotImplementedError(f"{self.name}: expected steps, not a fit")
 
     def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
         """Return what `num` images are made of; here z ~ N(0, I)."""

@@ -52,7 +52,7 @@ class Generator:
     """
 
     model: Model
-    network: nn.Module
+    network: Any
     data: Data
     pixel_mm: float
     slice_mm: float

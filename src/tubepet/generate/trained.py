@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import tubepet
 from tubepet import io
+from tubepet.dataset.drawing import draw_new, draw_slices
 from tubepet.errors import InputError
 from tubepet.generate.data import Data, Images, ct_images
 from tubepet.generate.models import catalogue
 from tubepet.generate.sample import Batch, Generator, load_generator, sample_batch
-from tubepet.plan.models import present_name
+from tubepet.plan.models import VOLUMETRIC, present_name
 from tubepet.rng import derived_seed
 from tubepet.training.folder import checked_sizes, read_facts
 
@@ -91,6 +93,56 @@ def with_queries(generator: Generator, folder: str | os.PathLike[str]) -> Genera
             f"{images}: got slices of {queries.image_size} pixels, expected {expected}, the model's"
         )
     return replace(generator, data=replace(generator.data, ct=queries))
+
+
+def volumes_of(
+    generator: Generator, fluids: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Make the volumes of drawings, defects and all: for whatever learns from many parts.
+
+    Parameters
+    ----------
+    generator : Generator
+        Of a model that makes volumes (`tubepet.plan.models.VOLUMETRIC`).
+    fluids : float32 array, shape (n, nz, ny, nx)
+        Fluid fraction of each voxel on the generator's grid (`dataset.drawing.draw_slices` at all
+        z of its population); of the part as it was made.
+    rng : numpy Generator
+        Of the counts.
+
+    Returns
+    -------
+    float32 array, shape (n, nz, ny, nx)
+        Bq/mm3.
+
+    Raises
+    ------
+    InputError
+        If the model makes no volumes, or the drawings have another shape.
+    """
+    _check_volumetric(generator)
+    shape = generator.network.twin.shape
+    if fluids.shape[1:] != shape:
+        raise InputError(f"drawings: got shape {fluids.shape[1:]}, expected {shape}, the model's")
+    return generator.network.volumes(fluids, rng) * np.float32(generator.scale_bq_mm3)
+
+
+def generate_volumes(
+    generator: Generator, num: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return volumes of new tubes, Bq/mm3, shape (num, nz, ny, nx); see `volumes_of`."""
+    _check_volumetric(generator)
+    population = generator.network.population
+    _, _, tubes = draw_new(population, num, rng, {})
+    fluids = [draw_slices(tube, population.all_mm, population.grid).fluid for tube in tubes]
+    return volumes_of(generator, np.stack(fluids), rng)
+
+
+def _check_volumetric(generator: Generator) -> None:
+    if generator.model.name not in VOLUMETRIC:
+        raise InputError(
+            f"model {generator.model.name!r}: makes slices, expected one of {', '.join(VOLUMETRIC)}"
+        )
 
 
 def generate(

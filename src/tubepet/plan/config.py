@@ -119,7 +119,8 @@ def variant_section(
     """
     section = deepcopy(generate)
     for key, value in changes.items():
-        target = section[model] if key in section[model] or key not in section else section
+        own = section.setdefault(model, {})  # a model without settings has no section
+        target = own if key in own or key not in section else section
         target[key] = value
     return section
 

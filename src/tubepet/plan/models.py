@@ -17,14 +17,15 @@ class Needs:
     Attributes
     ----------
     training, sampling : tuple of str
-        Of "ct": CT slices; "memory": their encoder and the bank; "drawings": of the slices.
-    pretrain_keys : tuple of str
-        Keys of the config section `pretrain` that its training reads.
+        Of "ct": CT slices; "memory": their encoder and the bank; "volumes": of training tubes.
+    pretrain_keys, reconstruct_keys : tuple of str
+        Keys of the config sections `pretrain` and `reconstruct` that its training reads.
     """
 
     training: tuple[str, ...] = ()
     sampling: tuple[str, ...] = ()
     pretrain_keys: tuple[str, ...] = ()
+    reconstruct_keys: tuple[str, ...] = ()
 
 
 MODELS = {
@@ -35,7 +36,7 @@ MODELS = {
     "edm": Needs(),
     # its encoder keeps the loss that it was pretrained with
     "paper": Needs(("ct", "memory"), ("ct",), pretrain_keys=("sigma_x", "beta")),
-    "surrogate": Needs(("drawings",)),
+    "surrogate": Needs(("volumes",), reconstruct_keys=("num_iterations", "num_subsets")),
 }
 # Results by what a model may need, under the names by which `generate.read` knows them.
 FILES = {
@@ -49,13 +50,15 @@ FILES = {
         "vae_info": "results/pretrain/vae.json",
         "bank": "results/features/bank.safetensors",
     },
-    "drawings": {
-        "fluid": "results/reconstruct/fluid.npy",
-        "expected": "results/reconstruct/expected.npy",
-        "labels": "results/reconstruct/labels.parquet",
+    "volumes": {
+        "volumes": "results/reconstruct/volumes.npy",
+        "fluid": "results/reconstruct/volume_drawings.npy",
+        "volume_table": "results/reconstruct/volumes.parquet",
         "population": "results/reconstruct/population.json",
+        "resolution": "results/reconstruct/resolution.json",
     },
 }
+VOLUMETRIC = ("surrogate",)  # make whole volumes
 FORMER_NAMES = {"ours": "surrogate"}  # to present ones; folders of trained generators last longer
 
 # Keys of the section `generate` that every training reads.
@@ -93,10 +96,11 @@ def settings_of(
     -------
     dict
         Common keys, the filter of the reconstruction in pixels (standard deviation), keys of
-        `pretrain`, and the model's own, which win.
+        `pretrain` and `reconstruct`, and the model's own, which win.
     """
     image, pretrain = config["reconstruct"], config["pretrain"]
     settings = {key: section[key] for key in COMMON_KEYS}
     settings["filter_px"] = image["filter_fwhm_mm"] / FWHM_PER_SIGMA / image["pixel_mm"]
     settings |= {key: pretrain[key] for key in MODELS[model].pretrain_keys}
-    return settings | section[model]
+    settings |= {key: image[key] for key in MODELS[model].reconstruct_keys}
+    return settings | section.get(model, {})

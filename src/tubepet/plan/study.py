@@ -81,7 +81,7 @@ class Study:
         model, own = self.model(wildcards), self.own_keys(wildcards)
         section = variant_section(self.config["generate"], model, own)
         settings = settings_of(model, section, self.config)
-        del settings["num_steps"]  # the budget decides, see `fixed_steps`
+        settings.pop("num_steps", None)  # the budget decides, see `fixed_steps`
         return settings | {"sample_every": 10**9}
 
     def reference_settings(self, wildcards: Any) -> dict[str, Any]:

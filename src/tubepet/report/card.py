@@ -22,7 +22,7 @@ WHAT = {
     "wgan": "Wasserstein GAN",
     "fastgan": "FastGAN",
     "edm": "diffusion model (EDM)",
-    "surrogate": "generator of images from drawings of tubes",
+    "surrogate": "volumes from drawings of tubes, by a fitted scanner and its MLEM; no network",
 }
 
 

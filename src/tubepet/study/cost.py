@@ -102,6 +102,8 @@ def measure(variant: Task, reference: Task) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     take_reference, _, plain_s = _stepper(reference)
+    if variant.model.is_fitted:
+        return _of_fit(variant, take_reference)
     take, parameters, start_s = _stepper(variant)
     flops = count_flops(partial(take, 1))
     sizes = []
@@ -125,6 +127,19 @@ def measure(variant: Task, reference: Task) -> dict[str, Any]:
         "preparation_s": max(start_s - plain_s, 0.0),
         "flops_per_step": flops,
         "parameters": parameters,
+    }
+
+
+def _of_fit(variant: Task, take_reference: Callable[[int], None]) -> dict[str, Any]:
+    """Return what `measure` does, of a model that is fitted and takes no step."""
+    take_reference(1)
+    num = int(np.clip(NUM_ROUNDS * ROUND_S / max(spent_s(lambda: take_reference(1)), 1e-6), 1, 200))
+    return {
+        "step_s": 0.0,
+        "reference_step_s": spent_s(lambda: take_reference(num)) / num,
+        "preparation_s": spent_s(lambda: variant.model.fit(variant.config, variant.data)),
+        "flops_per_step": 0,
+        "parameters": {"generator": 0},
     }
 
 
@@ -200,7 +215,7 @@ def table(costs: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]])
 def num_steps(
     cost: Mapping[str, Any], budget_steps: int, charge_preparation: bool, variant: str
 ) -> int:
-    """Return how many steps a variant may take.
+    """Return how many steps a variant may take; 0 for one that is fitted.
 
     Parameters
     ----------
@@ -226,4 +241,4 @@ def num_steps(
             f"{budget_steps * cost['reference_step_s']:.1f} s, expected more than the "
             f"{charged_s:.1f} s that the preparation of {variant} takes, and a step"
         )
-    return int(left_s / cost["step_s"])
+    return int(left_s / cost["step_s"]) if cost["step_s"] > 0 else 0

@@ -31,14 +31,14 @@ FACTS = {
 
 @pytest.fixture
 def drawn_model(tmp_path, root) -> Path:
-    """Write the folder of an untrained generator that can be asked for tubes."""
+    """Write the folder of a generator that can be asked for tubes, not fitted to any."""
     phantom = yaml.safe_load((root / "config/config.yaml").read_text())["phantom"]
     population = Population(
         phantom, SliceGrid(32, 1.0, 1.0, 2.6, 1.5), num_slices=32, margin_mm=1.0
     )
     arguments = {
-        "image_size": 32, "channels": 4, "filter_px": 0.6, "population": asdict(population),
-        "num_slots": 5, "shuffle_contexts": False,
+        "image_size": 32, "population": asdict(population), "model_mm": [2.3, 3.0],
+        "num_iterations": 2,
     }  # fmt: skip
     torch.manual_seed(3)
     folder = tmp_path / "surrogate"

@@ -114,10 +114,11 @@ def test_dataset_rows_are_drawn_with_their_own_tube(tmp_path) -> None:
 
 
 def test_new_tubes_are_seeded_and_spread_over_all_classes() -> None:
-    first, table = draw_new(POPULATION, 60, np.random.default_rng(3), {})
-    second, again = draw_new(POPULATION, 60, np.random.default_rng(3), {})
+    first, table, tubes = draw_new(POPULATION, 60, np.random.default_rng(3), {})
+    second, again, _ = draw_new(POPULATION, 60, np.random.default_rng(3), {})
     assert np.array_equal(first.expected, second.expected) and table.equals(again)
     assert set(table["family"]) == set(FAMILIES) and set(table["defect"]) == set(DEFECTS)
+    assert [tube.family for tube in tubes] == list(table["family"])
     assert (np.abs(table["z_mm"]) <= 12.0).all()  # half of the longest tube, less the margin
     assert (table.loc[table["defect"] == "none", "defect_size_mm"] == 0).all()
     assert (table["end_mm"] >= POPULATION.margin_mm).all()
@@ -126,7 +127,7 @@ def test_new_tubes_are_seeded_and_spread_over_all_classes() -> None:
 
 @pytest.mark.parametrize("defect", DEFECTS[1:])
 def test_a_wanted_defect_is_in_every_slice(defect: str) -> None:
-    drawn, table = draw_new(POPULATION, 8, np.random.default_rng(0), {"defect": defect})
+    drawn, table, _ = draw_new(POPULATION, 8, np.random.default_rng(0), {"defect": defect})
     assert (table["defect"] == defect).all() and table["is_cut"].all()
     assert drawn.defect.any(axis=(1, 2)).all()
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
-from tubepet.dataset.drawing import Population, SliceGrid, draw_new
-from tubepet.generate.data import Data, Drawn, ct_images, positron_images
+from tubepet.dataset.drawing import Population, SliceGrid, draw_new, draw_slices
+from tubepet.generate.data import Data, Volumes, ct_images, positron_images
 from tubepet.pretrain.vae import ConvVAE
 
 SIZE = 32
@@ -97,17 +97,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "penalty": "clip",
         "penalty_weight": 10.0,
     },
-    "surrogate": {
-        "num_steps": 4,
-        "learning_rate": 4e-4,
-        "augment": "dihedral",
-        "loss": "hinge",
-        "matching_weight": 1.0,
-        "memory": True,
-        "shuffle_contexts": False,
-        "channels": 4,
-        "disc_channels": 4,
-    },
+    "surrogate": {"num_iterations": 4, "num_subsets": 1},
 }
 
 
@@ -118,21 +108,25 @@ def config() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def drawn(root: Path) -> Drawn:
-    """Return the drawings of 10 slices of small tubes."""
+def volumes(root: Path) -> Volumes:
+    """Return volumes of three small tubes, in noise of no particular kind, and their drawings."""
     phantom = yaml.safe_load((root / "config/config.yaml").read_text())["phantom"]
     phantom |= {"length_mm": [8.0, 9.0], "bore_radius_mm": [5.0, 6.0], "wall_mm": [2.0, 2.5]}
     phantom |= {"bend_mm": [1.0, 2.0]}
     population = Population(
         phantom, SliceGrid(SIZE, 1.0, 1.0, 2.6, 1.5), num_slices=10, margin_mm=1.0
     )
-    drawings, _ = draw_new(population, 10, np.random.default_rng(0), {})
-    tubes = np.array(list("aabbbcccdd"))
-    return Drawn(drawings.fluid, drawings.expected, drawings.end_mm, tubes, population)
+    rng = np.random.default_rng(0)
+    _, _, tubes = draw_new(population, 3, rng, {})
+    drawn = [draw_slices(tube, population.all_mm, population.grid) for tube in tubes]
+    expected = np.stack([one.expected for one in drawn])
+    images = 500 * expected * rng.lognormal(0, 0.2, expected.shape)
+    fluid = np.stack([one.fluid for one in drawn])
+    return Volumes(images.astype(np.float32), fluid, population, (2.3, 3.0))
 
 
 @pytest.fixture
-def data(drawn: Drawn) -> Data:
+def data(volumes: Volumes) -> Data:
     """Return 8 random positron slices, 6 CT slices, an untrained encoder and a random bank."""
     rng = np.random.default_rng(0)
     slices = rng.uniform(0, 500, (10, SIZE, SIZE)).astype(np.float32)
@@ -143,6 +137,6 @@ def data(drawn: Drawn) -> Data:
         ct=ct_images(ct, np.ones(6, bool), (-160.0, 240.0)),
         vae=ConvVAE(SIZE, 8, 8).eval(),
         bank=torch.randn(8, 5),
-        drawn=drawn,
+        volumes=volumes,
         num_pca=3,
     )

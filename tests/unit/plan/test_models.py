@@ -22,7 +22,8 @@ def test_the_plan_the_package_and_the_schema_know_the_same_models(root):
     section = schema["properties"]["generate"]["properties"]
     assert models.MODELS.keys() == catalogue.MODELS.keys()
     assert models.MODELS.keys() == set(section["models"]["items"]["enum"])
-    assert models.MODELS.keys() <= section.keys()  # a section each
+    trained = {name for name, model in catalogue.MODELS.items() if not model.is_fitted}
+    assert trained <= section.keys()  # a section each; what is only fitted has no settings
     assert all(name == model.name for name, model in catalogue.MODELS.items())
     assert not models.FORMER_NAMES.keys() & models.MODELS.keys()
     assert set(models.FORMER_NAMES.values()) <= models.MODELS.keys()
@@ -49,9 +50,15 @@ def test_settings_are_the_common_ones_and_the_models_own(config):
 
 
 def test_a_models_own_key_wins_over_the_common_one(config):
-    assert config["generate"]["surrogate"]["lecam_weight"] != config["generate"]["lecam_weight"]
+    section = config["generate"] | {"dcgan": config["generate"]["dcgan"] | {"lecam_weight": 0.7}}
+    assert section["lecam_weight"] != 0.7
+    assert models.settings_of("dcgan", section, config)["lecam_weight"] == 0.7
+
+
+def test_a_model_without_settings_reads_the_iterations_of_the_reconstruction(config):
+    assert "surrogate" not in config["generate"]
     settings = models.settings_of("surrogate", config["generate"], config)
-    assert settings["lecam_weight"] == config["generate"]["surrogate"]["lecam_weight"]
+    assert settings["num_iterations"] == config["reconstruct"]["num_iterations"]
 
 
 def test_needs_are_results_by_the_names_that_the_reader_knows():

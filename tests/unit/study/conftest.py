@@ -1,5 +1,5 @@
 """The toy models and data of the generators' tests."""
 
-from tests.unit.generate.conftest import config, data, drawn
+from tests.unit.generate.conftest import config, data, volumes
 
-__all__ = ["config", "data", "drawn"]
+__all__ = ["config", "data", "volumes"]

@@ -42,6 +42,14 @@ def test_cost_counts_flops_parameters_and_preparation(
         assert found["preparation_s"] > 10 * found["step_s"]
 
 
+def test_a_fit_costs_its_preparation_and_takes_no_step(data: Data, config: Any) -> None:
+    variant, reference = (Task(MODELS[n], config(n), data, 1) for n in ("surrogate", "dcgan"))
+    found = cost.measure(variant, reference)
+    assert found["preparation_s"] > 0 and found["step_s"] == found["flops_per_step"] == 0
+    budget = int(2 * found["preparation_s"] / found["reference_step_s"]) + 1
+    assert cost.num_steps(found, budget, True, "surrogate") == 0
+
+
 def test_flops_by_hand_with_a_second_derivative() -> None:
     x, w = torch.ones(3, 4, requires_grad=True), torch.ones(4, 5)
     assert cost.count_flops(lambda: x @ w) == 2 * 3 * 4 * 5
@@ -70,11 +78,11 @@ def test_the_detector_gets_half_as_they_come_and_half_of_each_class_in_turn(
     data: Data, config: Any
 ) -> None:
     task = Task(MODELS["surrogate"], config("surrogate"), data, 1)
-    network = MODELS["surrogate"].make_networks(task.config, data)["generator"].eval()
+    network = MODELS["surrogate"].fit(task.config, data)[0]
     made = outcome.labelled_images(task, network, 26, torch.Generator().manual_seed(0))
     assert made.images.shape == made.masks.shape == (13 + 6 * 2, 32, 32)
     assert 0 <= made.images.min() < made.images.max() <= 600  # Bq/mm3
-    classes = [name for name in data.drawn.population.phantom["defects"] if name != "none"]
+    classes = [name for name in data.volumes.population.phantom["defects"] if name != "none"]
     assert list(made.labels["defect"][13:]) == [name for name in classes for _ in range(2)]
     assert made.masks[13:].any((1, 2)).all()  # a slice that cuts the defect
 

@@ -19,8 +19,14 @@ Array = NDArray[np.float64]
 
 def gaussian_transfer(size: int, sigma_px: float) -> Array:
     """Return the transfer function of a Gaussian, (size, size), for the cosine transform."""
-    square = np.square(np.arange(size) / (2 * size))  # of the spatial frequency, per pixel
-    return np.asarray(np.exp(-2 * (np.pi * sigma_px) ** 2 * (square[:, None] + square)))
+    along = gaussian_along(size, sigma_px)
+    return np.asarray(np.outer(along, along))
+
+
+def gaussian_along(size: int, sigma_px: float) -> Array:
+    """Return the transfer function of a Gaussian along one axis, (size,)."""
+    frequency = np.arange(size) / (2 * size)  # per pixel
+    return np.asarray(np.exp(-2 * (np.pi * sigma_px * frequency) ** 2))
 
 
 def filter_transfer(size: int, sigma_px: float) -> Array:
@@ -38,9 +44,14 @@ def filter_transfer(size: int, sigma_px: float) -> Array:
             f"filter_px: got {sigma_px} for images of {size} pixels, expected 0 to their side, "
             f"which is at most {MAX_SIDE_PX}"
         )
-    mirrored = gaussian_filter1d(np.eye(size), sigma_px, axis=0, mode="reflect")
-    along = np.diag(cosines(size) @ mirrored @ cosines(size).T)  # the rest is zero
+    along = filter_along(size, sigma_px)
     return np.asarray(np.outer(along, along))
+
+
+def filter_along(size: int, sigma_px: float) -> Array:
+    """Return the same along one axis, (size,); without its checks."""
+    mirrored = gaussian_filter1d(np.eye(size), sigma_px, axis=0, mode="reflect")
+    return np.diag(cosines(size) @ mirrored @ cosines(size).T).copy()  # the rest is zero
 
 
 def cosines(size: int) -> Array:

@@ -1,0 +1,432 @@
+"""A scanner and its MLEM in image space: volumes from drawings, without a network.
+
+    drawing -> blur -> counts (Poisson) -> MLEM of the same blur -> gain, filter -> volume
+
+An event is known to lie on a line. Back-projected, lines blur as 1 / r^2, in frequency as 1 / k.
+Half of that, k^-1/2, stands for the projector: an event falls into a voxel instead of on a line.
+MLEM with the same kernel then makes what it makes of lines: noise that grows with the image and is
+coloured in three dimensions, edges and ends that overshoot. What the picture leaves out is smooth;
+it is measured on training volumes and put right by a gain and a filter.
+
+References
+----------
+Shepp and Vardi 1982, doi:10.1109/TMI.1982.4307558 (EM). Barrett, Wilson, Tsui 1994,
+doi:10.1088/0031-9155/39/5/004 (its noise).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.fft import dctn, idctn
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import least_squares
+from torch import Tensor, nn
+
+from tubepet.constants import FWHM_PER_SIGMA
+from tubepet.errors import InputError
+from tubepet.generate.layers.mirror_filter import filter_along, gaussian_along
+
+Array = NDArray[np.float64]
+Image = NDArray[np.float32]
+
+LEVELS = np.geomspace(1e-3, 1.05, 15)  # of the blurred fluid fraction: where the gain is tabulated
+BRIGHT = 11  # from this level on, inside the fluid: there the noise gives the counts
+DARKEST = 1e-6  # of the fluid's activity: the ratio of MLEM stays finite
+MOST_COUNTS = 500  # in a voxel
+MAX_ITERATIONS = 10_000
+AXIAL_EDGES = (0, 1e-9, 0.04, 0.08, 0.12, 0.17, 0.22, 0.28, 0.36)  # per mm, of the bands of power
+ACROSS_EDGES = (0, 1e-9, 0.05, 0.1, 0.15, 0.2, 0.26, 0.33, 0.42, 0.55, 0.75)
+NUM_BLUR, NUM_CORRECTED = 10, 40  # volumes that the two fits take; evenly from more
+MAX_EVALUATIONS, STEP = 6, 0.12  # of the least squares: Jacobians, relative step of a difference
+BOUNDS = (0.25, 4.0)  # of each number, relative to its start
+SPREAD = 0.1  # of a logarithm: what differs less between tubes counts as this much
+NUM_ROUNDS = 10  # of corrections
+SHARE = 0.35  # of a deviation of power that a round puts right, in amplitude
+SMOOTHNESS = 1.0  # coefficients: corrections are smooth, so that they make no ripples
+LEVEL_SMOOTHNESS = 0.7  # levels: the gain has no ripples either
+PASSED = 0.05  # of the amplitude: where the last filter leaves less, corrections end
+TINY = 1e-5  # of the scale
+
+
+@dataclass(frozen=True)
+class Blur:
+    """What is fitted of the scanner.
+
+    Attributes
+    ----------
+    scale : float
+        Image over fluid fraction, in units of the data set's scale.
+    counts : float
+        Events of a voxel full of fluid, at scale 1.
+    corner_per_mm : float
+        Below this frequency the lines of an object blur no further.
+    power : float
+        Of the frequency in the kernel of lines; 0.5 for a ring that takes all lines.
+    stretch : float
+        What an axial frequency counts of a transaxial one: most lines run across the axis.
+    tail, tail_mm : float
+        Share and FWHM of the wide part of the response.
+    across_mm, along_mm : float
+        FWHM of its core.
+    """
+
+    scale: float = 1.0
+    counts: float = 1.0
+    corner_per_mm: float = 0.04
+    power: float = 0.5
+    stretch: float = 0.5
+    tail: float = 0.2
+    tail_mm: float = 6.5
+    across_mm: float = 2.3
+    along_mm: float = 2.6
+
+
+class ScannerTwin(nn.Module):
+    """The fitted scanner as a module without parameters; it computes in NumPy, on the CPU.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        nz, ny, nx of the volumes.
+    voxel_mm : sequence of float
+        Likewise.
+    level_fwhm_mm : float
+        Resolution at which the drawing says how bright a voxel is.
+    filter_fwhm_mm : float
+        Of the Gaussian that the reconstruction ends with.
+    model_mm : sequence of float
+        FWHM across and along the axis of the resolution that the reconstruction models.
+    num_iterations : int
+        Of the reconstruction, its subsets counted one by one.
+
+    Raises
+    ------
+    InputError
+        If one of them is beyond any image: a file may say anything.
+    """
+
+    blur: Tensor
+    gain: Tensor
+    along: Tensor
+    across: Tensor
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        voxel_mm: Sequence[float],
+        level_fwhm_mm: float,
+        filter_fwhm_mm: float,
+        model_mm: Sequence[float],
+        num_iterations: int,
+    ) -> None:
+        super().__init__()
+        self.shape, self.voxel_mm = tuple(shape), tuple(voxel_mm)
+        reach_mm = [n * size for n, size in zip(self.shape, self.voxel_mm, strict=True)]
+        for what, width_mm in (
+            ("filter_fwhm_mm", filter_fwhm_mm), ("level_fwhm_mm", level_fwhm_mm),
+            ("model_mm", min(model_mm)), ("model_mm", max(model_mm)),
+        ):  # fmt: skip
+            if not 0 <= width_mm <= min(reach_mm):
+                raise InputError(
+                    f"{what}: got {width_mm} for volumes of {min(reach_mm):g} mm, expected 0 to "
+                    "that"
+                )
+        if not 1 <= num_iterations <= MAX_ITERATIONS:
+            raise InputError(
+                f"num_iterations: got {num_iterations}, expected 1 to {MAX_ITERATIONS}"
+            )
+        self.level_fwhm_mm, self.filter_fwhm_mm = level_fwhm_mm, filter_fwhm_mm
+        self.model_mm, self.num_iterations = tuple(model_mm), num_iterations
+        self.register_buffer("blur", torch.tensor(astuple(Blur()), dtype=torch.float64))
+        self.register_buffer("gain", torch.zeros(len(LEVELS), dtype=torch.float64))
+        self.register_buffer("along", torch.zeros(self.shape[0], dtype=torch.float64))
+        rings = int(np.hypot(self.shape[1], self.shape[2])) + 1
+        self.register_buffer("across", torch.zeros(rings, dtype=torch.float64))
+
+    def fitted(self) -> Blur:
+        """Return what was fitted of the scanner."""
+        return Blur(*self.blur.tolist())
+
+    def take(self, blur: Blur) -> None:
+        """Use other numbers of the scanner."""
+        self.blur.copy_(torch.tensor(astuple(blur), dtype=torch.float64))
+
+    def volume(self, fluid: Image, uniform: Image) -> Image:
+        """Make the volume of a drawing.
+
+        Parameters
+        ----------
+        fluid : float32 array, shape (nz, ny, nx)
+            Fluid fraction of each voxel.
+        uniform : float32 array, shape (nz, ny, nx)
+            Random numbers from 0 to 1; the same ones give the same volume.
+
+        Returns
+        -------
+        float32 array, shape (nz, ny, nx)
+            Units of the data set's scale, at least 0.
+        """
+        return self.finished(self.reconstructed(fluid, uniform), fluid)
+
+    def reconstructed(self, fluid: Image, uniform: Image) -> Image:
+        """Return the volume before gain and filters; see `volume`."""
+        blur, model, response = self.fitted(), *self._transfers()
+        rate = np.maximum(_filtered(fluid, response), 0)
+        counts = np.float32(1 / blur.counts) * _poisson(rate * np.float32(blur.counts), uniform)
+        image = np.full(self.shape, max(counts.mean(), DARKEST), np.float32)
+        for _ in range(self.num_iterations):
+            ratio = counts / np.maximum(_filtered(image, model), DARKEST)
+            image *= np.maximum(_filtered(ratio, model), 0)
+        return image
+
+    def finished(self, image: Image, fluid: Image) -> Image:
+        """Apply gain and filters to what `reconstructed` gave of a drawing."""
+        level = np.log(np.maximum(self.level(fluid), LEVELS[0]))
+        gain = np.exp(np.interp(level, np.log(LEVELS), self.gain.numpy())).astype(np.float32)
+        return np.maximum(_filtered(image * gain, self._last()), 0)
+
+    def level(self, fluid: Image) -> Image:
+        """Return how bright a drawing says that each voxel is, 0 to 1."""
+        return _filtered(fluid, self._gaussian(self.level_fwhm_mm, self.level_fwhm_mm))
+
+    def _gaussian(self, across_mm: float, along_mm: float) -> Image:
+        widths = (along_mm, across_mm, across_mm)
+        return _product(
+            gaussian_along(n, width_mm / FWHM_PER_SIGMA / size)
+            for n, width_mm, size in zip(self.shape, widths, self.voxel_mm, strict=True)
+        )
+
+    def _transfers(self) -> tuple[Image, Image]:
+        """Kernels of MLEM's model and of the response to a drawing, in frequency."""
+        blur, corner2 = self.fitted(), self.fitted().corner_per_mm ** 2
+        z, y, x = np.ix_(*self.frequencies_per_mm())
+        square = y**2 + x**2 + (blur.stretch * z) ** 2 + corner2
+        lines = np.asarray((corner2 / square) ** (blur.power / 2), np.float32)
+        core = np.float32(1 - blur.tail) * self._gaussian(blur.across_mm, blur.along_mm)
+        wide = np.float32(blur.tail) * self._gaussian(blur.tail_mm, blur.tail_mm)
+        return lines * self._gaussian(*self.model_mm), np.float32(blur.scale) * lines * (
+            core + wide
+        )
+
+    def _last(self) -> Image:
+        """Return the last filter of the reconstruction, and the corrections."""
+        corrections = (
+            np.exp(self.along.numpy())[:, None, None] * np.exp(self.across.numpy())[self.rings()]
+        )
+        return self.last_filter() * corrections.astype(np.float32)
+
+    def last_filter(self) -> Image:
+        """Return the filter that the reconstruction ends with, its kernel cut as there."""
+        return _product(
+            filter_along(n, self.filter_fwhm_mm / FWHM_PER_SIGMA / size)
+            for n, size in zip(self.shape, self.voxel_mm, strict=True)
+        )
+
+    def frequencies_per_mm(self) -> list[Array]:
+        """Return the spatial frequency of each coefficient, axis by axis."""
+        return [
+            np.arange(n) / (2 * n * size) for n, size in zip(self.shape, self.voxel_mm, strict=True)
+        ]
+
+    def rings(self) -> NDArray[np.intp]:
+        """Return the ring of transaxial frequency of each coefficient, (ny, nx)."""
+        y, x = np.ogrid[: self.shape[1], : self.shape[2]]
+        return np.asarray(np.hypot(y, x).round().astype(np.intp))
+
+
+def fit(twin: ScannerTwin, images: Image, fluids: Image) -> pd.DataFrame:
+    """Fit a twin to volumes of known drawings.
+
+    First the scanner, by its moments (McFadden 1989, Econometrica 57, 995): power in bands of
+    frequency, mean and spread at levels of brightness, with the same random numbers throughout.
+    Then what is left, in rounds: the gain at each level, the noise, and smooth filters across and
+    along the axis, until volumes of these drawings have the power of the real ones.
+
+    Parameters
+    ----------
+    twin : ScannerTwin
+    images : float32 array, shape (n, nz, ny, nx)
+        Training volumes in units of the scale.
+    fluids : float32 array, shape (n, nz, ny, nx)
+        Their drawings.
+
+    Returns
+    -------
+    DataFrame
+        step: the round; what it found too large (above 1) or too small: noise_ratio, made over
+        real variance inside the fluid; axial_deviation and transaxial_deviation, root mean square
+        of the logarithm of made over real power.
+    """
+    uniforms = np.random.default_rng(0).random(images.shape, np.float32)
+    few = np.unique(np.linspace(0, len(images) - 1, NUM_BLUR).round().astype(int))
+    _fit_blur(twin, images[few], fluids[few], uniforms[few])
+    more = np.unique(np.linspace(0, len(images) - 1, NUM_CORRECTED).round().astype(int))
+    return _fit_corrections(twin, images[more], fluids[more], uniforms[more])
+
+
+def _fit_blur(twin: ScannerTwin, images: Image, fluids: Image, uniforms: Image) -> None:
+    zones = [_zone(twin.level(fluid)) for fluid in fluids]
+    bands = _bands(twin)
+    wanted = np.array([_moments(i, z, bands) for i, z in zip(images, zones, strict=True)])
+    spread = np.maximum(wanted.std(0), SPREAD) / np.sqrt(len(images))
+    is_bright = np.tile(LEVELS >= LEVELS[BRIGHT // 2], 2)  # the gain looks after the dark
+    weight = np.r_[np.ones(len(spread) - len(is_bright)), np.where(is_bright, 1.0, 0.1)] / spread
+    start = _with_counts(twin, images, fluids, uniforms)
+
+    def residuals(factors: Array) -> Array:
+        twin.take(Blur(*np.multiply(astuple(start), factors)))
+        got = [
+            _moments(twin.volume(f, u), z, bands)
+            for f, u, z in zip(fluids, uniforms, zones, strict=True)
+        ]
+        return np.asarray((np.mean(got, axis=0) - wanted.mean(0)) * weight)
+
+    found = least_squares(
+        residuals, np.ones(len(fields(Blur))), diff_step=STEP, max_nfev=MAX_EVALUATIONS,
+        bounds=BOUNDS,
+    )  # fmt: skip
+    twin.take(Blur(*np.multiply(astuple(start), found.x)))
+
+
+def _with_counts(twin: ScannerTwin, images: Image, fluids: Image, uniforms: Image) -> Blur:
+    """Return the start of the fit: level and noise inside the fluid are about right."""
+    for _ in range(2):
+        blur = twin.fitted()
+        made = np.stack([twin.volume(f, u) for f, u in zip(fluids, uniforms, strict=True)])
+        inside = np.stack([twin.level(f) for f in fluids]) > LEVELS[BRIGHT + 2]
+        if not inside.any():
+            return blur
+        scale = (images[inside].mean() + TINY) / (made[inside].mean() + TINY)
+        noise = (images[inside].std() + TINY) / (scale * made[inside].std() + TINY)
+        twin.take(replace(blur, scale=blur.scale * scale, counts=blur.counts / noise**2 / scale))
+    return twin.fitted()
+
+
+def _fit_corrections(
+    twin: ScannerTwin, images: Image, fluids: Image, uniforms: Image
+) -> pd.DataFrame:
+    zones = [_zone(twin.level(fluid)) for fluid in fluids]
+    size = np.maximum(sum(np.bincount(z, minlength=len(LEVELS)) for z in zones), 1)
+    passed = twin.last_filter() > PASSED
+    ends = [int(np.flatnonzero(passed[:, 0, 0])[-1]), int(twin.rings()[passed[0]].max())]
+    wanted, rows = _summary(twin, images, zones), []
+    for i_round in range(NUM_ROUNDS):
+        made = np.stack([twin.volume(f, u) for f, u in zip(fluids, uniforms, strict=True)])
+        got = _summary(twin, made, zones)
+        change = np.log((wanted.mean / size + TINY) / (got.mean / size + TINY))
+        change = gaussian_filter1d(change, LEVEL_SMOOTHNESS, mode="nearest")
+        twin.gain.add_(torch.from_numpy(change))
+        noise = (wanted.variance(size) + TINY**2) / (got.variance(size) + TINY**2)
+        blur = twin.fitted()
+        twin.take(replace(blur, counts=float(np.clip(blur.counts / noise, 1e-6, 1e6))))
+        rows.append({
+            "step": i_round + 1,
+            "noise_ratio": 1 / noise,
+            "axial_deviation": _rms(np.log(got.along / wanted.along)[: ends[0]]),
+            "transaxial_deviation": _rms(np.log(got.across / wanted.across)[: ends[1]]),
+        })  # fmt: skip
+        if i_round == 0:  # the level first: it changes all powers
+            continue
+        for correction, ratio, end in (
+            (twin.along, wanted.along / got.along, ends[0]),
+            (twin.across, wanted.across / got.across, ends[1]),
+        ):
+            step = SHARE * gaussian_filter1d(np.log(ratio), SMOOTHNESS, mode="nearest")
+            step[end:] = step[end]
+            correction.add_(torch.from_numpy(step - step[0]))  # the gain looks after the level
+    return pd.DataFrame(rows)
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.square(values).mean()))
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """Sums over volumes: of values and squares by level, of power by frequency."""
+
+    mean: Array
+    square: Array
+    along: Array
+    across: Array
+
+    def variance(self, size: NDArray[np.int_]) -> float:
+        """Return the variance inside the fluid."""
+        inside = slice(BRIGHT, None)
+        spread = self.square[inside] - self.mean[inside] ** 2 / size[inside]
+        return float(spread.sum() / size[inside].sum())
+
+
+def _summary(twin: ScannerTwin, volumes: Image, zones: Sequence[NDArray[np.intp]]) -> _Summary:
+    num, rings = len(LEVELS), twin.rings().ravel()
+    sums = np.zeros((2, num))
+    along, across = np.zeros(twin.shape[0]), np.zeros(len(twin.across))
+    for volume, zone in zip(volumes, zones, strict=True):
+        flat = volume.ravel().astype(np.float64)
+        sums += np.bincount(zone, flat, num), np.bincount(zone, flat**2, num)
+        axial = dctn(volume.astype(np.float64), axes=(0,), norm="ortho") ** 2
+        flatwise = dctn(volume.astype(np.float64), axes=(1, 2), norm="ortho") ** 2
+        along += axial.mean((1, 2))
+        power = np.bincount(rings, flatwise.mean(0).ravel(), len(across))
+        across += np.log(power + TINY**4) / len(volumes)
+    return _Summary(sums[0], sums[1], along + TINY**4, np.exp(across))
+
+
+def _zone(level: Image) -> NDArray[np.intp]:
+    """Return the nearest of `LEVELS` of each voxel, flat."""
+    place = np.log(np.maximum(level, LEVELS[0]) / LEVELS[0]) / np.log(LEVELS[1] / LEVELS[0])
+    return np.asarray(place.round().clip(0, len(LEVELS) - 1).astype(np.intp).ravel())
+
+
+def _bands(twin: ScannerTwin) -> NDArray[np.intp]:
+    """Return the band of frequency, along and across, of each coefficient, flat."""
+    z, y, x = twin.frequencies_per_mm()
+    along = np.digitize(z, AXIAL_EDGES)
+    across = np.digitize(np.hypot(y[:, None], x), ACROSS_EDGES)
+    both = along[:, None, None] * (len(ACROSS_EDGES) + 1) + across
+    return np.asarray(np.unique(both, return_inverse=True)[1].ravel())
+
+
+def _moments(volume: Image, zone: NDArray[np.intp], bands: NDArray[np.intp]) -> Array:
+    """Return logarithms: power in each band, mean and spread at each level."""
+    power = np.bincount(bands, np.square(_spectrum(volume), dtype=np.float64).ravel())
+    flat, num = volume.ravel().astype(np.float64), len(LEVELS)
+    size = np.maximum(np.bincount(zone, minlength=num), 1)
+    mean, square = np.bincount(zone, flat, num) / size, np.bincount(zone, flat**2, num) / size
+    spread = np.sqrt(np.maximum(square - mean**2, 0))
+    return np.log(np.r_[power / np.bincount(bands) + TINY**2, mean + TINY, spread + TINY])
+
+
+def _poisson(rate: NDArray[Any], uniform: Image) -> Image:
+    """Return Poisson numbers by inversion: near rates give near numbers, which a fit needs."""
+    counts = np.zeros(rate.shape, np.float32)
+    share = np.exp(-rate.astype(np.float64))
+    below = share.copy()
+    for num in range(1, MOST_COUNTS):
+        is_more = uniform > below
+        if not is_more.any():
+            break
+        counts += is_more
+        share *= rate / num
+        below += share
+    return counts
+
+
+def _product(parts: Iterable[Array]) -> Image:
+    """Return the outer product of three transfer functions."""
+    z, y, x = parts
+    return np.asarray(z[:, None, None] * y[:, None] * x, np.float32)
+
+
+def _spectrum(volume: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(dctn(volume, norm="ortho"))
+
+
+def _filtered(volume: NDArray[Any], transfer: Image) -> Image:
+    """Filter a volume, mirrored at its borders."""
+    return np.asarray(idctn(_spectrum(volume) * transfer, norm="ortho"))
