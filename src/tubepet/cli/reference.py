@@ -38,7 +38,9 @@ def _contexts(
     yield context
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
-            yield from _contexts(command.commands[inner], inner, context)
+            found = command.get_command(context, inner)
+            assert found is not None  # it is listed
+            yield from _contexts(found, inner, context)
 
 
 if __name__ == "__main__":
