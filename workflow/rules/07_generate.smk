@@ -2,6 +2,10 @@
 # trained generator per model, by one loop, and its samples. An unfinished training is kept in
 # results/generate/<model>/progress/, which no rule declares: after a kill the next run goes on from there.
 
+# Whole volumes for the evaluation: as many as there are tubes, within reason.
+NUM_VOLUMES = min(config["phantom"]["num_tubes"], 100)
+WITH_VOLUMES = [m for m in config["generate"]["models"] if m in models.VOLUMETRIC]
+
 
 rule train_generator:
     """Train one generator on the slices of the training tubes."""
@@ -100,7 +104,9 @@ rule generate_volumes:
         seed=config["seed"],
         num_volumes=NUM_VOLUMES,
         code=code_digest(
-            "tubepet.generate.trained", "tubepet.generate.models.surrogate", "tubepet.rng"
+            "tubepet.generate.trained",
+            "tubepet.generate.models.surrogate",
+            "tubepet.rng",
         ),
     script:
         "../scripts/generate_volumes.py"

@@ -226,11 +226,6 @@ def of_models(kind):
     ]
 
 
-# whole volumes for the evaluation: as many as there are tubes, within reason
-NUM_VOLUMES = min(config["phantom"]["num_tubes"], 100)
-WITH_VOLUMES = [m for m in config["generate"]["models"] if m in models.VOLUMETRIC]
-
-
 # 11 report.
 
 
