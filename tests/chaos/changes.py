@@ -58,7 +58,7 @@ def config_of(first: bool) -> Callable[[Path], list[str]]:
 def copy_of_code(root: Path) -> Path:
     """Copy what a run reads of this checkout, with its times."""
     shutil.rmtree(root, ignore_errors=True)
-    for name in ("config", "src", "workflow"):
+    for name in ("config", "envs", "src", "workflow"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy2(ROOT / "Snakefile", root)
     return root
@@ -153,10 +153,7 @@ def older_results(folder: Path, expected: dict[str, str], commit: str) -> str:
     """Run an older version to its end, or as far as it comes, then this one in the same folder."""
     root = folder.with_name("older")
     shutil.rmtree(root, ignore_errors=True)
-    archive = subprocess.run(
-        ["git", "archive", commit, "config", "src", "workflow", "Snakefile"],
-        cwd=ROOT, capture_output=True, check=True,
-    )  # fmt: skip
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(root, filter="data")
     shutil.rmtree(folder, ignore_errors=True)

@@ -429,7 +429,7 @@ READERS = {
     "castor_geom": Reader("c.geom", _castor, castor_scanner.read_scanner),
     "petsird": Reader("c.petsird", _petsird, petsird.read_petsird),
     "lines_csv": Reader(
-        "l.csv", lambda f: tables.write_lines(f / "l.csv", RING.points_mm[:4]), _read_lines
+        "l.csv", lambda f: tables.write_lines(f / "l.csv", RING.points_mm[:4].round()), _read_lines
     ),
     "lines_packed": Reader(
         "l.csv.gz",
