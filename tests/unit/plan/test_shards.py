@@ -45,5 +45,5 @@ def test_what_failed_inside_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(shards.sys, "executable", "/bin/false")
     made = tmp_path / "made"
     made.touch()
-    with pytest.raises(InputError, match=r"^lost: not made, 1 of 2 images"):
+    with pytest.raises(InputError, match=r"^lost: not made, 1 of 2 files"):
         shards.run([str(made), "lost"], ["make_phantom"], "Snakefile", "config.json", 1)
