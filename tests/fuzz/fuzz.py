@@ -13,6 +13,7 @@ import contextlib
 import io as streams
 import json
 import os
+import random
 import re
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+NUMBERS_EVERY = 5  # changes: one puts a word in the place of a number, the others are libFuzzer's
 LIMIT_S, LIMIT_MB, LIMIT_BYTES = 10, 1024, 1 << 16
 PATIENCE = 10  # LIMIT_S is of CPU; of the clock so many times more, for a machine with other work
 INSTRUMENTED = ["jsonschema", "petsird", "pydicom", "tubepet", "uproot", "yaml"]
@@ -32,6 +34,7 @@ WORDS = (
     b"\x00\x00\x00\x00\x00\x00\xf8\x7f", b"\x9c\x75\x00\x88\x3c\xe4\x37\x7e",
 )  # fmt: skip
 COMPILED = ["tubepet.reconstruct.projection.kernels"]  # by numba, from bytecode as it is
+NUMBER = re.compile(rb"-?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 STARTS = ("os.exec", "os.fork", "os.posix_spawn", "os.system", "socket.connect", "subprocess.Popen")
 
 
@@ -80,6 +83,14 @@ def feed(reader: Any, folder: Path, watch: Watch, data: bytes) -> None:
         raise AssertionError(f"a file took {took_s:.1f} s of CPU, expected at most {LIMIT_S}")
 
 
+def in_place_of_a_number(data: bytes, most: int, seed: int) -> bytes:
+    """Put a word in the place of one number of a text; without numbers, before all."""
+    rng = random.Random(seed)
+    places = [found.span() for found in NUMBER.finditer(data)] or [(0, 0)]
+    start, end = rng.choice(places)
+    return (data[:start] + rng.choice(WORDS) + data[end:])[:most]
+
+
 def fuzz_one(reader: Any, name: str, output: Path, seconds: int, seed: int) -> None:
     """Fuzz one reader in this process, which ends with it; what is said goes to log.txt."""
     import atheris
@@ -101,7 +112,18 @@ def fuzz_one(reader: Any, name: str, output: Path, seconds: int, seed: int) -> N
     quoted = ("".join(map("\\x{:02x}".format, word)) for word in WORDS)
     words.write_text("".join(f'"{word}"\n' for word in quoted))
     options += ["-print_final_stats=1", f"-dict={words}"]
-    atheris.Setup([name, *options, str(corpus)], lambda data: feed(reader, folder, watch, data))
+
+    def change(data: bytes, most: int, seed: int) -> bytes:
+        if seed % NUMBERS_EVERY == 0:
+            return in_place_of_a_number(data, most, seed)
+        changed: bytes = atheris.Mutate(data, most)
+        return changed
+
+    atheris.Setup(
+        [name, *options, str(corpus)],
+        lambda data: feed(reader, folder, watch, data),
+        custom_mutator=change,
+    )
     atheris.Fuzz()
 
 

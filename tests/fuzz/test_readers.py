@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.fuzz.fuzz import ROOT, Watch, feed
+from tests.fuzz.fuzz import ROOT, WORDS, Watch, feed, in_place_of_a_number
 from tests.fuzz.readers import READERS, RING, Reader, check_numbers
 from tubepet.errors import InputError
 
@@ -178,6 +178,13 @@ def test_sentences_that_no_terminal_shows_are_a_fault(watch):
 
     with pytest.raises(AssertionError, match="no terminal shows"):
         feed(Reader("any", lambda folder: None, read), watch.folder, watch, b"")
+
+
+def test_a_word_takes_the_place_of_one_number():
+    made = {in_place_of_a_number(b"x: 3.5e1, y: -2", 99, seed) for seed in range(1000)}
+    expected = {b"x: " + word + b", y: -2" for word in WORDS}
+    assert made == expected | {b"x: 3.5e1, y: " + word for word in WORDS}
+    assert in_place_of_a_number(b"none", 5, 1) in {(word + b"none")[:5] for word in WORDS}
 
 
 def test_a_file_that_takes_long_is_a_fault(watch, monkeypatch):
