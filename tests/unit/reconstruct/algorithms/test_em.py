@@ -164,10 +164,11 @@ def test_converged_is_what_an_optimiser_finds(scanner, strength):
         bounds=[(1e-9, None)] * NUM_COARSE,
         options={"maxiter": 2000, "maxfun": 4000, "ftol": 1e-12, "gtol": 1e-4, "maxcor": 30},
     )  # fmt: skip
-    # what `stopping` promises: 1 % of the mean; many more iterations come ten times as near
+    # what `stopping` promises: 1 % of the mean; many more iterations come nearer (0.0018 and 0.0029
+    # on two processors, whose events differ in the last bits)
     assert stopping._distance(best.x.reshape(COARSE.shape), found) < 0.01
     longer, trace = em.iterate(acquisition, settings)
-    assert stopping._distance(best.x.reshape(COARSE.shape), longer) < 0.002
+    assert stopping._distance(best.x.reshape(COARSE.shape), longer) < 0.005
     assert trace["objective"].iloc[-1] == pytest.approx(-best.fun, abs=0.002)
 
 
