@@ -10,6 +10,7 @@ import json
 import math
 import mmap
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -92,7 +93,10 @@ def read_json(path: PathLike) -> Any:
     """Read a JSON file; `InputError` if it is not one."""
     check_bytes(path, MAX_JSON_BYTES)
     with reading(path, "JSON"):
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        data = json.loads(text)
+        if re.search(r"\\u[dD]", text):  # one half of a surrogate pair alone is no text
+            json.dumps(data, ensure_ascii=False).encode()
     checksums.check(path)
     if isinstance(data, dict):
         data.pop("sha256", None)

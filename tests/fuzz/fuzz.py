@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,12 +27,16 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 NUMBERS_EVERY = 5  # changes: one puts a word in the place of a number, the others are libFuzzer's
 LIMIT_S, LIMIT_MB, LIMIT_BYTES = 10, 1024, 1 << 16
+LONGEST = 64  # bytes that libFuzzer takes for a word
 PATIENCE = 10  # LIMIT_S is of CPU; of the clock so many times more, for a machine with other work
 INSTRUMENTED = ["jsonschema", "petsird", "pydicom", "tubepet", "uproot", "yaml"]
+NESTED = "[" * 5000 + "]" * 5000
+LEVELS = "".join(f"&{b} [{','.join([f'*{a}'] * 9)}]," for a, b in pairwise("abcdefghi"))
+BOMB = f"[&a [0,0,0,0,0,0,0,0,0],{LEVELS}]"  # 9^9 numbers in a line
 WORDS = (
-    b"nan", b".nan", b"1e300", b"-1e9", b"-1", b"0", b"999999999", b"&a [*a]", b"&b {<<: *b}",
-    b"&a ", b"[*a,*a,*a,*a]", b"\\ud800", b"\x1b[2J", b"\xff\xff\xff\x7f", b"\x00\x00\xc0\x7f",
-    b"\x00\x00\x00\x00\x00\x00\xf8\x7f", b"\x9c\x75\x00\x88\x3c\xe4\x37\x7e",
+    b"nan", b".nan", b"NaN", b"Infinity", b"1e300", b"-1e9", b"-1", b"0", b"999999999", b"&a [*a]",
+    b"&b {<<: *b}", BOMB.encode(), NESTED.encode(), b'"\\ud800"', b"\x1b[2J", b"\xff\xff\xff\x7f",
+    b"\x00\x00\xc0\x7f", b"\x00\x00\x00\x00\x00\x00\xf8\x7f", b"\x9c\x75\x00\x88\x3c\xe4\x37\x7e",
 )  # fmt: skip
 COMPILED = ["tubepet.reconstruct.projection.kernels"]  # by numba, from bytecode as it is
 NUMBER = re.compile(rb"-?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
@@ -84,11 +89,16 @@ def feed(reader: Any, folder: Path, watch: Watch, data: bytes) -> None:
 
 
 def in_place_of_a_number(data: bytes, most: int, seed: int) -> bytes:
-    """Put a word in the place of one number of a text; without numbers, before all."""
+    """Put a word in the place of one number of a text; without numbers, before all.
+
+    Lengths are kept by spaces where they can be: a header may announce them.
+    """
     rng = random.Random(seed)
     places = [found.span() for found in NUMBER.finditer(data)] or [(0, 0)]
     start, end = rng.choice(places)
-    return (data[:start] + rng.choice(WORDS) + data[end:])[:most]
+    word = rng.choice(WORDS).ljust(end - start)
+    longer = b" " * (len(word) - (end - start))
+    return (data[:start] + word + data[end:].replace(longer, b"", 1))[:most]
 
 
 def fuzz_one(reader: Any, name: str, output: Path, seconds: int, seed: int) -> None:
@@ -109,7 +119,7 @@ def fuzz_one(reader: Any, name: str, output: Path, seconds: int, seed: int) -> N
     ]
     options += [f"-seed={seed}", f"-max_len={LIMIT_BYTES}", f"-artifact_prefix={output / name}/"]
     words = output / name / "words.txt"
-    quoted = ("".join(map("\\x{:02x}".format, word)) for word in WORDS)
+    quoted = ("".join(map("\\x{:02x}".format, word)) for word in WORDS if len(word) < LONGEST)
     words.write_text("".join(f'"{word}"\n' for word in quoted))
     options += ["-print_final_stats=1", f"-dict={words}"]
 

@@ -165,8 +165,10 @@ def _dicom(folder: Path) -> None:
     data.ImageType, data.PatientID = ["ORIGINAL", "PRIMARY", "AXIAL"], "p1"
     data.StudyInstanceUID, data.SeriesInstanceUID = "1.2", "1.2.1"
     data.Rows, data.Columns, data.SamplesPerPixel = 4, 4, 1
-    data.ImageOrientationPatient, data.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 5]
-    data.RescaleSlope, data.RescaleIntercept, data.PixelPaddingValue = 1, -1024, 0
+    # Numbers as long as the words that take their places: a value's length is written before it.
+    data.ImageOrientationPatient = ["1.000000", *["0.000000"] * 3, "1.000000", "0.000000"]
+    data.ImagePositionPatient = ["0.000000", "0.000000", "5.000000"]
+    data.RescaleSlope, data.RescaleIntercept, data.PixelPaddingValue = "1.00000", "-1024.00", 0
     data.PhotometricInterpretation, data.PixelRepresentation = "MONOCHROME2", 0
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, 16, 15
     data.PixelData = np.arange(16, dtype=np.uint16).tobytes()
@@ -480,7 +482,9 @@ READERS = {
     "table_csv": Reader("t.csv", _table("t.csv"), io.read_table),
     "table_parquet": Reader("t.parquet", _table("t.parquet"), io.read_table),
     "array": Reader(
-        "a.npy", lambda f: io.write_array(f / "a.npy", np.arange(12.0).reshape(3, 4)), io.read_array
+        "a.npy",
+        lambda f: io.write_array(f / "a.npy", np.arange(12.0).reshape(3, 4)),
+        lambda path: io.read_array(path).shape,  # it is mapped, not read; the run sealed it
     ),
     "volume": Reader(
         "v.nii.gz",

@@ -121,6 +121,7 @@ FOUND = {
         "turing", lambda data: data.replace(b'["real", "vae"]', b"7"),
     ),
     "an answer after 10^400 ms": ("turing", lambda data: data.replace(b"900", b"9" * 400)),
+    "half a surrogate pair": ("turing", lambda data: data.replace(b'"r"', b'"\\ud800"')),
     "rows that are two numbers": ("dicom", lambda data: dicom(data, 0x10, b"US", b"\4\0\4\0")),
     "rows that are a text": ("dicom", lambda data: dicom(data, 0x10, b"LO", b"four")),
     "a slope that is a list": ("dicom", lambda data: dicom(data, 0x1053, b"DS", b"1\\1 ")),
@@ -181,10 +182,16 @@ def test_sentences_that_no_terminal_shows_are_a_fault(watch):
 
 
 def test_a_word_takes_the_place_of_one_number():
-    made = {in_place_of_a_number(b"x: 3.5e1, y: -2", 99, seed) for seed in range(1000)}
-    expected = {b"x: " + word + b", y: -2" for word in WORDS}
-    assert made == expected | {b"x: 3.5e1, y: " + word for word in WORDS}
+    made = {in_place_of_a_number(b"x: 3.5e1, y: -2", 1 << 16, seed) for seed in range(1000)}
+    expected = {b"x: " + word.ljust(5) + b", y: -2" for word in WORDS}
+    assert made == expected | {b"x: 3.5e1, y: " + word.ljust(2) for word in WORDS}
     assert in_place_of_a_number(b"none", 5, 1) in {(word + b"none")[:5] for word in WORDS}
+
+
+def test_a_word_takes_spaces_behind_it_so_that_lengths_stay():
+    made = {in_place_of_a_number(b"(3)" + b" " * 20 + b"\n", 1 << 16, s) for s in range(1000)}
+    assert {len(one) for one in made if len(one) < 100} == {24}
+    assert b"(999999999)" + b" " * 12 + b"\n" in made
 
 
 def test_a_file_that_takes_long_is_a_fault(watch, monkeypatch):
