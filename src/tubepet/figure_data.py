@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 CHUNK = b"csVz"  # lower, lower, upper, lower case: ancillary, private, -, safe to copy
 MAX_VALUES = 400_000  # pixels of images; with more, a report would be too heavy: see their files
+SCALE = "<colorbar>"  # matplotlib's own label of such axes
+SCALE_PLACE = (0.935, 0.15, 0.014, 0.7)  # found by a layout, axes cost twice as much
 COLUMNS = ("panel", "name", "x", "y", "value", "low", "high")
 
 
@@ -33,7 +35,7 @@ def of_figure(figure: Any) -> pd.DataFrame:
         name ends in "x error"); x, y, value of each pixel of an image. Only columns in use.
     """
     parts = []
-    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    panels = [axes for axes in figure.axes if axes.get_label() != SCALE]
     pixels = sum(image.get_array().size for axes in panels for image in axes.get_images())
     for number, axes in enumerate(panels, start=1):
         title = axes.get_label() or axes.get_title() or axes.get_ylabel()
@@ -45,6 +47,11 @@ def of_figure(figure: Any) -> pd.DataFrame:
         return pd.DataFrame(columns=["panel", "name"])
     whole = pd.concat(parts, ignore_index=True)
     return whole[[column for column in COLUMNS if column in whole]]
+
+
+def draw_scale(figure: Any, picture: Any, label: str) -> None:
+    """Draw the colour bar of a picture at the right of a figure."""
+    figure.colorbar(picture, cax=figure.add_axes(SCALE_PLACE, label=SCALE), label=label)
 
 
 def _named(artist: Any, kind: str, values: dict[str, Any]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from tubepet.phantom.spec import Tube
 from tubepet.types import Grid, Volume
 
 SPLITS = ("train", "val", "test")
-MOST_VOLUMES = 50  # of training tubes: twice what the fit looks at
+MOST_VOLUMES = 50  # of training tubes; a fit looks at 40 of them
 
 
 def split_tubes(

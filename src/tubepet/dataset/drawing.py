@@ -252,6 +252,10 @@ class Population:
         """Return z of the slices that a dataset would have of this tube."""
         return self.all_mm[np.abs(self.all_mm) <= tube.length_mm / 2 - self.margin_mm]
 
+    def draw_volume(self, tube: Tube) -> NDArray[np.float32]:
+        """Draw the fluid of a tube on all slices of an image, shape (nz, ny, nx)."""
+        return draw_slices(tube, self.all_mm, self.grid).fluid
+
 
 def read_population(facts: Mapping[str, Any]) -> Population:
     """Return the population of its JSON (`dataclasses.asdict`); other keys do not count.

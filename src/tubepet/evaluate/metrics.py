@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -165,13 +166,9 @@ def _c2st(fake: Array, real: Array) -> Values:
     judge = KNeighborsClassifier(min(NUM_NEIGHBOURS, n // 2))
     vote = cross_val_predict(judge, x[even], is_real[even], cv=folds)
     return {
-        "c2st": _balanced_accuracy(line, is_real),
-        "c2st_neighbours": _balanced_accuracy(vote, is_real[even]),
+        "c2st": float(balanced_accuracy_score(is_real, line)),
+        "c2st_neighbours": float(balanced_accuracy_score(is_real[even], vote)),
     }
-
-
-def _balanced_accuracy(guess: NDArray[np.int_], truth: NDArray[np.int_]) -> float:
-    return float(np.mean([(guess[truth == c] == c).mean() for c in (0, 1)]))
 
 
 def _memorisation(fake: Described, real: Described) -> Values:

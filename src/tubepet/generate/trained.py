@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import tubepet
 from tubepet import io
-from tubepet.dataset.drawing import draw_new, draw_slices
+from tubepet.dataset.drawing import draw_new
 from tubepet.errors import InputError
 from tubepet.generate.data import Data, Images, ct_images
 from tubepet.generate.models import catalogue
@@ -105,8 +105,8 @@ def volumes_of(
     generator : Generator
         Of a model that makes volumes (`tubepet.plan.models.VOLUMETRIC`).
     fluids : float32 array, shape (n, nz, ny, nx)
-        Fluid fraction of each voxel on the generator's grid (`dataset.drawing.draw_slices` at all
-        z of its population); of the part as it was made.
+        Fluid fraction of each voxel on the generator's grid (`Population.draw_volume`), of the
+        part as it was made.
     rng : numpy Generator
         Of the counts.
 
@@ -134,7 +134,7 @@ def generate_volumes(
     _check_volumetric(generator)
     population = generator.network.population
     _, _, tubes = draw_new(population, num, rng, {})
-    fluids = [draw_slices(tube, population.all_mm, population.grid).fluid for tube in tubes]
+    fluids = [population.draw_volume(tube) for tube in tubes]
     return volumes_of(generator, np.stack(fluids), rng)
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tubepet.figure_data import draw_scale
 from tubepet.inspect.part import Part, onto_image
 from tubepet.inspect.verdict import DEFECT, Inspection
 from tubepet.types import Grid, Volume
@@ -15,7 +16,6 @@ CLASS_COLOURS = {
 }  # fmt: skip
 # Where axes lie: found by a layout, they cost twice as much
 PLACE = {"left": 0.05, "right": 0.91, "bottom": 0.12, "top": 0.87, "wspace": 0.2}
-SCALE_PLACE = (0.935, 0.15, 0.014, 0.7)
 
 
 def draw_verdict(inspection: Inspection, score_map: Volume, part: Part, name: str) -> Figure:
@@ -55,8 +55,7 @@ def draw_verdict(inspection: Inspection, score_map: Volume, part: Part, name: st
             xlabel=f"{names[1]} / mm", ylabel=f"{names[0]} / mm", aspect="equal",
         )  # fmt: skip
         axis.set_title(f"{'zyx'[normal]} = {place_mm:.1f} mm", y=1)
-    scale = figure.add_axes(SCALE_PLACE, label="<colorbar>")
-    figure.colorbar(shown, cax=scale, label="z of the likeliest defect")
+    draw_scale(figure, shown, "z of the likeliest defect")
     figure.suptitle(f"{name}: {inspection.verdict} ({inspection.reason})")
     return figure
 

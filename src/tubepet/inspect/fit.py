@@ -28,12 +28,12 @@ from tubepet.types import Grid, Volume
 
 Array = NDArray[np.float64]
 
+NUM_ALONG = 7  # hat functions, from one end of the part to the other
 # Beside the activity: shift (mm), turn (degrees), how much wider (all around) and longer (at both
 # ends) the fluid is, mm; and what calibrations know to about 1 %: how much more the picture is
 # blurred, in mm2 of variance; how uneven it is, along the axis from one end of the part to the
 # other, and by the square of the distance from it per `UNEVEN_MM`; and how much more scatter and
 # randoms there are.
-NUM_ALONG = 7
 POSE = (
     "x_mm", "y_mm", "z_mm", "turn_x_deg", "turn_y_deg", "turn_z_deg", "wider_mm", "longer_mm",
     "blurred_across_mm2", "blurred_along_mm2", *(f"uneven_{i + 1}" for i in range(NUM_ALONG)),

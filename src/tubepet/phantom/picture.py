@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from tubepet.figure_data import draw_scale
 from tubepet.types import Grid, Volume
 
 OUTLINES = {0.5: "white", 1.5: "deepskyblue"}  # of the object; of its wall
 # Where axes lie: found by a layout, they cost twice as much
 PLACE = {"left": 0.05, "right": 0.91, "bottom": 0.12, "top": 0.87, "wspace": 0.17}
-SCALE_PLACE = (0.935, 0.15, 0.014, 0.7)
 
 
 def draw_tube(labels: Volume, activity: Volume, facts: dict[str, Any]) -> Figure:
@@ -47,8 +47,7 @@ def draw_tube(labels: Volume, activity: Volume, facts: dict[str, Any]) -> Figure
         if box and _crosses(box["xyz".index(normal)], places[i], grid.voxel_mm[0]):
             axis.add_patch(_rectangle(box[0], box[1 if normal == "z" else 2]))
         axis.set_title(f"{normal} = {places[i]:.1f} mm", y=1)
-    scale = figure.add_axes(SCALE_PLACE, label="<colorbar>")
-    figure.colorbar(shown, cax=scale, label="activity / Bq/mm³")
+    draw_scale(figure, shown, "activity / Bq/mm³")
     figure.suptitle(f"{facts['tube']}: {facts['family']}, defect: {facts['defect']}")
     return figure
 

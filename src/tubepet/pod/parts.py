@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class Bench:
     false_call_rate: float
     seed: int
 
-    @property
+    @cached_property
     def response(self) -> Response:
         """How the calibrated scanner responds."""
         return read_response(self.files["resolution"], self.scanner, self.stride)

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from tubepet.figure_data import draw_scale
 from tubepet.reconstruct.calibration import Calibration
 from tubepet.reconstruct.scanner.normalisation import Normalisation
 from tubepet.types import Grid, Volume
@@ -17,7 +18,6 @@ CURVES_PLACE = {"left": 0.14, "right": 0.98, "bottom": 0.15, "top": 0.9, "wspace
 SECTIONS_PLACE = {
     "left": 0.05, "right": 0.91, "bottom": 0.09, "top": 0.87, "wspace": 0.42, "hspace": 0.2,
 }  # fmt: skip
-SCALE_PLACE = (0.94, 0.15, 0.014, 0.66)
 
 
 def draw_convergence(trace: pd.DataFrame, name: str) -> Figure:
@@ -78,8 +78,7 @@ def draw_image(image: Volume, activity: Volume, name: str) -> Figure:
             axis.set(xlim=_limits(reach, 2), ylim=_limits(reach, vertical))
         column[0].tick_params(labelbottom=False)
         column[1].set(xlabel="x / mm")
-    scale = figure.add_axes(SCALE_PLACE, label="<colorbar>")
-    figure.colorbar(picture, cax=scale, label="activity / Bq/mm³")
+    draw_scale(figure, picture, "activity / Bq/mm³")
     figure.suptitle(name)
     return figure
 

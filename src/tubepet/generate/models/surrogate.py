@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tubepet.dataset.drawing import draw_new, draw_slices, read_population
+from tubepet.dataset.drawing import draw_new, read_population
 from tubepet.generate.data import Data
 from tubepet.generate.layers.scanner_twin import ScannerTwin, fit
 from tubepet.generate.run import Config, Model, needed
@@ -116,7 +116,7 @@ class Surrogate(Model):
         population = network.population
         slices = []
         for tube, z_mm in zip(tubes, labels["z_mm"], strict=True):
-            fluid = draw_slices(tube, population.all_mm, population.grid).fluid
+            fluid = population.draw_volume(tube)
             level = int(np.abs(population.all_mm - z_mm).argmin())
             slices.append(network.volumes(fluid[None], chance)[0, level])
         images = torch.from_numpy(np.stack(slices))[:, None]

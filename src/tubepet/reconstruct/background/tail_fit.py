@@ -32,7 +32,7 @@ MIN_TAIL_COUNTS = 100
 CELL_MM, MIN_CELL_COUNTS = 8.0, 5.0
 MOST_PEAKED, MIN_SIGMAS = 0.2, 5.0
 # What crystals scatter far from their lines is peaked as well. Of a source in air it is the whole
-# tail, and 3e-5 of the counts are not as fitted.
+# tail, and 1e-4 of the counts are not as fitted.
 MOST_MISPLACED = 0.01
 
 

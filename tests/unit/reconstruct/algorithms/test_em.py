@@ -162,13 +162,13 @@ def test_converged_is_what_an_optimiser_finds(scanner, strength):
     best = minimize(
         downhill, acquisition.start.ravel(), jac=True, method="L-BFGS-B",
         bounds=[(1e-9, None)] * NUM_COARSE,
-        options={"maxiter": 2000, "maxfun": 4000, "ftol": 1e-12, "gtol": 1e-4, "maxcor": 30},
+        options={"maxiter": 2000, "maxfun": 4000, "ftol": 1e-15, "gtol": 1e-6, "maxcor": 50},
     )  # fmt: skip
-    # what `stopping` promises: 1 % of the mean; many more iterations come nearer (0.0018 and 0.0029
-    # on two processors, whose events differ in the last bits)
+    # what `stopping` promises: 1 % of the mean; many more iterations come nearer, and the optimiser
+    # has to be as near itself, on processors whose events differ in the last bits
     assert stopping._distance(best.x.reshape(COARSE.shape), found) < 0.01
     longer, trace = em.iterate(acquisition, settings)
-    assert stopping._distance(best.x.reshape(COARSE.shape), longer) < 0.005
+    assert stopping._distance(best.x.reshape(COARSE.shape), longer) < 0.002
     assert trace["objective"].iloc[-1] == pytest.approx(-best.fun, abs=0.002)
 
 
