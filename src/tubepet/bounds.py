@@ -54,6 +54,14 @@ def check_num_crystals(name: str | Path, num: int) -> None:
         raise InputError(f"{name}: got {num:.6g} crystals, expected 1 to {MAX_CRYSTALS}")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file of this name, which a file said, is there; too long a name is of none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def check_bytes(path: str | os.PathLike[str], most: int) -> None:
     """Refuse pipes and devices, and files of more bytes than this."""
     check_regular(path)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.bounds import MAX_MM, check_bytes, check_mm
+from tubepet.bounds import MAX_MM, check_bytes, check_mm, is_file
 from tubepet.errors import InputError
 
 LAST = b"ElementDataFile"
@@ -119,7 +119,7 @@ def _numbers(
 def _voxels(path: Path, name: str, start: int, wanted: int, is_packed: bool) -> bytes:
     """Return the bytes of the voxels, no more than wanted."""
     beside = path.parent / name
-    is_there = Path(name).name == name and beside.is_file() and not beside.is_symlink()
+    is_there = Path(name).name == name and is_file(beside) and not beside.is_symlink()
     if name != "LOCAL" and not is_there:
         raise InputError(f"{path}: got the data file {name!r}, expected one beside its header")
     source = path if name == "LOCAL" else beside

@@ -118,6 +118,7 @@ def fuzz_one(reader: Any, name: str, output: Path, seconds: int, seed: int) -> N
         f"-rss_limit_mb={LIMIT_MB}",
     ]
     options += [f"-seed={seed}", f"-max_len={LIMIT_BYTES}", f"-artifact_prefix={output / name}/"]
+    options += ["-len_control=0"]  # or words are cut until inputs have grown
     words = output / name / "words.txt"
     quoted = ("".join(map("\\x{:02x}".format, word)) for word in WORDS if len(word) < LONGEST)
     words.write_text("".join(f'"{word}"\n' for word in quoted))

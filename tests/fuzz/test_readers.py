@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import uproot
 
 from tests.fuzz.fuzz import ROOT, WORDS, Watch, feed, in_place_of_a_number
 from tests.fuzz.readers import READERS, RING, Reader, check_numbers
@@ -93,6 +94,16 @@ def dicom(data: bytes, number: int, kind: bytes, value: bytes) -> bytes:
     return data[:start] + element + data[start + 8 + size :]
 
 
+def many_keys(data: bytes) -> bytes:
+    """Write 2^30 as the number of keys of the first directory of a ROOT file."""
+    with uproot.open(io.BytesIO(data)) as file:
+        start = file._fSeekKeys
+    (length,) = struct.unpack_from(">h", data, start + 14)  # of the key before the number
+    whole = bytearray(data)
+    struct.pack_into(">i", whole, start + length, 1 << 30)
+    return bytes(whole)
+
+
 # What once came out as another exception, filled the memory or was read: reader, and the change.
 FOUND = {
     "a number of 5000 digits": ("calibration", lambda data: b"9" * 5000),
@@ -121,6 +132,13 @@ FOUND = {
         "turing", lambda data: data.replace(b'["real", "vae"]', b"7"),
     ),
     "an answer after 10^400 ms": ("turing", lambda data: data.replace(b"900", b"9" * 400)),
+    "a directory of 2^30 keys": ("root", many_keys),
+    "a name of 300 letters": (
+        "castor_header", lambda data: data.replace(b"c.cdf", b"c" * 300 + b".cdf"),
+    ),
+    "a name of 300 letters beside an image": (
+        "volume_metaimage", lambda data: data.replace(b"LOCAL", b"v" * 300),
+    ),
     "half a surrogate pair": ("turing", lambda data: data.replace(b'"r"', b'"\\ud800"')),
     "rows that are two numbers": ("dicom", lambda data: dicom(data, 0x10, b"US", b"\4\0\4\0")),
     "rows that are a text": ("dicom", lambda data: dicom(data, 0x10, b"LO", b"four")),

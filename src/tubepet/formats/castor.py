@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubepet import io
-from tubepet.bounds import MAX_MM, check_memory, read_text
+from tubepet.bounds import MAX_MM, check_memory, is_file, read_text
 from tubepet.errors import InputError
 from tubepet.formats.facts import Facts
 from tubepet.logs import log
@@ -181,15 +181,11 @@ def event_type(header: dict[str, str]) -> np.dtype:
 
 def _binary(path: Path, name: str) -> Path:
     """Return the file of events: as the header says, from its folder; else beside the header."""
-    try:
-        said, beside = path.parent / name, path.parent / Path(name).name
-        if not said.is_file() and said != beside and beside.is_file():
-            log.warning("%s: there is no file %r: %s beside it is read", path, name, beside.name)
-            said = beside
-        is_there = said.is_file()
-    except ValueError:  # a null character
-        is_there = False
-    if not is_there:
+    said, beside = path.parent / name, path.parent / Path(name).name
+    if not is_file(said) and said != beside and is_file(beside):
+        log.warning("%s: there is no file %r: %s beside it is read", path, name, beside.name)
+        said = beside
+    if not is_file(said):
         raise InputError(f"{path}: Data filename: there is no file {name!r:.200}")
     return said
 

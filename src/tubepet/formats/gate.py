@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import uproot
 
-from tubepet.errors import InputError, reading
+from tubepet import root_file
+from tubepet.errors import InputError
 from tubepet.formats.placing import nearest
 from tubepet.logs import log
 from tubepet.reconstruct.scanner.crystals import Crystals
@@ -95,12 +95,12 @@ def _tree(path: str | Path, names: tuple[str, ...]) -> str:
 
 def _trees(path: str | Path) -> list[str]:
     """Return the names of all trees, those in folders too."""
-    with reading(path, "a whole ROOT file"), uproot.open(path) as file:
+    with root_file.opened(path) as file:
         kinds = file.classnames(cycle=False)
     return sorted(name for name, kind in kinds.items() if "Tree" in kind or "Tuple" in kind)
 
 
 def _branch_names(path: str | Path, tree: str) -> set[str]:
-    with reading(path, f"a whole ROOT file with the tree {tree}"), uproot.open(path) as file:
+    with root_file.opened(path, f"a whole ROOT file with the tree {tree}") as file:
         branches_of: Any = file[tree]
         return set(branches_of.keys())

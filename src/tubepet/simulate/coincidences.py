@@ -15,8 +15,8 @@ import uproot
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from tubepet import checksums, layout, rng
-from tubepet.errors import InputError, reading
+from tubepet import checksums, layout, rng, root_file
+from tubepet.errors import InputError
 from tubepet.types import Listmode, Scanner
 
 Array = NDArray[np.float64]
@@ -110,16 +110,15 @@ def read_branches(
     InputError
         If the file is cut or damaged, or lacks the tree or a branch.
     """
-    with reading(path, f"a whole ROOT file with the tree {tree_name}"):
-        checksums.check(path)
-        with uproot.open(path) as file:
-            if file.file.fEND > Path(path).stat().st_size:
-                raise InputError(f"{path}: expected {file.file.fEND} bytes, got a file cut short")
-            check_names(path, "trees", file.keys(cycle=False), [tree_name])
-            tree = file[tree_name]
-            check_names(path, f"branches of {tree_name}", tree.keys(), names)
-            data: dict[str, NDArray[Any]] = tree.arrays(names, library="np")
-            num_entries = tree.num_entries
+    checksums.check(path)
+    with root_file.opened(path, f"a whole ROOT file with the tree {tree_name}") as file:
+        if file.file.fEND > Path(path).stat().st_size:
+            raise InputError(f"{path}: expected {file.file.fEND} bytes, got a file cut short")
+        check_names(path, "trees", file.keys(cycle=False), [tree_name])
+        tree = file[tree_name]
+        check_names(path, f"branches of {tree_name}", tree.keys(), names)
+        data: dict[str, NDArray[Any]] = tree.arrays(names, library="np")
+        num_entries = tree.num_entries
     if any(len(values) != num_entries for values in data.values()):
         raise InputError(f"{path}: expected {num_entries} entries in each branch of {tree_name}")
     return data
