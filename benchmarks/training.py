@@ -25,7 +25,7 @@ from tubepet.plan.config import checked_config
 from tubepet.plan.models import settings_of
 from tubepet.pretrain.vae import ConvVAE
 from tubepet.study.cost import count_flops, spent_s
-from tubepet.training.processes import make_fabric
+from tubepet.training.devices import make_fabric
 
 ROOT = Path(__file__).parent.parent
 PEER = "dcgan"

@@ -27,7 +27,7 @@ from tubepet.generate.layers.loss import ADVERSARIAL, attention_perceptual, froz
 from tubepet.generate.layers.patch_critic import PatchDiscriminator
 from tubepet.logs import Bar, log
 from tubepet.rng import derived_seed
-from tubepet.training.processes import make_fabric
+from tubepet.training.devices import make_fabric
 
 NUM_LOG_ROWS = 15
 ADAM_BETAS = (0.5, 0.999)  # of the adversarial pair, as generate.paper

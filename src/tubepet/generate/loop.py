@@ -31,7 +31,8 @@ from tubepet.generate.sample import sample_images
 from tubepet.logs import Bar, log
 from tubepet.rng import derived_seed
 from tubepet.training.checkpoint import load_checkpoint, save_checkpoint, training_digest
-from tubepet.training.processes import State, launch, make_fabric, stop_if_not_shared
+from tubepet.training.devices import State, launch, make_fabric
+from tubepet.training.processes import stop_if_not_shared
 
 MAX_LOG_ROWS = 1000  # a longer training logs every second, third, .. step
 GRID_IMAGES = 32  # in the sample grid

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -23,6 +22,9 @@ from tubepet.training.processes import (
     share,
     share_batch_norms,
 )
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SAMPLE_CHUNK = 50  # images generated at once, which bounds the memory of sampling
 ANCHOR_DECAY = 0.99  # per step, of the mean logits; Tseng et al. 2021, section 4
@@ -62,7 +64,7 @@ class Run:
 
     config: Config
     data: Data
-    fabric: Fabric
+    fabric: "Fabric"
     networks: Networks
     optimizers: dict[str, Optimizer]
     rng: torch.Generator
@@ -298,7 +300,7 @@ class Task:
     seed: int
 
 
-def start(task: Task, fabric: Fabric) -> Run:
+def start(task: Task, fabric: "Fabric") -> Run:
     """Return the training at step 0: seeded weights, on the device, channels last.
 
     In bfloat16 on a GPU the networks are compiled too. Penalties with second derivatives, which
@@ -319,5 +321,5 @@ def start(task: Task, fabric: Fabric) -> Run:
     return Run(config, task.data, fabric, networks, optimizers, rng)
 
 
-def _is_compiled(config: Config, fabric: Fabric) -> bool:
+def _is_compiled(config: Config, fabric: "Fabric") -> bool:
     return bool(fabric.device.type == "cuda" and config["precision"] == "bf16")

@@ -24,14 +24,8 @@ from tubepet.pretrain.loss import aggregate_gap, kl_weight, negative_elbo
 from tubepet.pretrain.vae import ConvVAE, elbo_terms
 from tubepet.rng import derived_seed, stream
 from tubepet.training.checkpoint import load_checkpoint, save_checkpoint
-from tubepet.training.processes import (
-    State,
-    average_gradients,
-    launch,
-    make_fabric,
-    share,
-    stop_if_not_shared,
-)
+from tubepet.training.devices import State, launch, make_fabric
+from tubepet.training.processes import average_gradients, share, stop_if_not_shared
 
 # nats per image; the terms sum over thousands of pixels, so this bites in the first steps only
 MAX_GRADIENT_NORM = 1e4

@@ -22,7 +22,7 @@ from tubepet.features.bank import make_bank
 from tubepet.generate.data import Data
 from tubepet.generate.run import Task, start
 from tubepet.pretrain.train import train_vae
-from tubepet.training.processes import make_fabric
+from tubepet.training.devices import make_fabric
 
 NUM_ROUNDS = 5
 ROUND_S = 0.6  # of each side in a round

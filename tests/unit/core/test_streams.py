@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tubepet import io
-from tubepet.training.processes import make_fabric
+from tubepet.training.devices import make_fabric
 from tubepet.generate.data import Data, ct_images, positron_images
 from tubepet.generate.models.dcgan import DCGAN
 from tubepet.generate.run import Task, start

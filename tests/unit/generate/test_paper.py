@@ -24,7 +24,7 @@ from tubepet.generate.models.paper import (
 )
 from tubepet.generate.run import Task, start
 from tubepet.generate.sample import sample_images
-from tubepet.training.processes import make_fabric
+from tubepet.training.devices import make_fabric
 
 PAPER = MODELS["paper"]
 CONFIG = Path(__file__).parents[3] / "config"

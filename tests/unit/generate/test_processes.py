@@ -14,7 +14,8 @@ from tubepet.generate.loop import train
 from tubepet.generate.models.catalogue import MODELS
 from tubepet.generate.models.dcgan import DCGAN
 from tubepet.generate.run import Task, start
-from tubepet.training.processes import launch, make_fabric, share, share_batch_norms
+from tubepet.training.devices import launch, make_fabric
+from tubepet.training.processes import share, share_batch_norms
 
 EXACT = ["dcgan", "edm", "fastgan", "penalised wgan", "vae", "wgan"]
 NUM_STEPS = 2

@@ -22,7 +22,7 @@ from tubepet.generate.run import Task, bare, start
 from tubepet.generate.sample import load_generator, sample_images
 from tubepet.logs import log
 from tubepet.plan import models
-from tubepet.training.processes import make_fabric
+from tubepet.training.devices import make_fabric
 
 ALL = sorted(MODELS)
 TRAINED = [name for name in ALL if not MODELS[name].is_fitted]
