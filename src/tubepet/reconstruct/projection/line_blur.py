@@ -108,12 +108,19 @@ class LineBlur:
         """
         sharp = self.padded(image)
         sources, (z_mm, _, x_mm) = (sharp, self.survival * sharp), self.grid.voxel_mm
+        across = np.stack(
+            [
+                _across(sources[min(i, TAIL)], _left(part.transaxial_mm, x_mm))
+                for i, part in enumerate(self.psfs[0])
+            ]
+        )
         total = np.zeros((len(self.psfs), 2, *sharp.shape))
-        for i, parts in enumerate(zip(*self.psfs, strict=True)):
-            part_of = min(i, TAIL)
-            across = _across(sources[part_of], _left(parts[0].transaxial_mm, x_mm))
-            for both, part in zip(total, parts, strict=True):
-                both[part_of] += part.share * _along(across, _left(part.axial_mm, z_mm))
+        for both, psf in zip(total, self.psfs, strict=True):
+            along = [part.share * _smearing(len(sharp), _left(part.axial_mm, z_mm)) for part in psf]
+            for one, mine in zip(both, (slice(TAIL), slice(TAIL, len(psf))), strict=True):
+                if along[mine]:  # one product for all tails, straight to where it belongs
+                    planes = across[mine].reshape(-1, sharp[0].size)
+                    np.matmul(np.hstack(along[mine]), planes, out=one.reshape(len(sharp), -1))
         return total
 
     def shared(self) -> Gaussian:
