@@ -139,6 +139,9 @@ FOUND = {
     "a name of 300 letters beside an image": (
         "volume_metaimage", lambda data: data.replace(b"LOCAL", b"v" * 300),
     ),
+    "-1 shifts of sectors": (
+        "castor_geom", lambda data: data.replace(b"nbZShift: 1", b"nbZShift: -1"),
+    ),
     "half a surrogate pair": ("turing", lambda data: data.replace(b'"r"', b'"\\ud800"')),
     "rows that are two numbers": ("dicom", lambda data: dicom(data, 0x10, b"US", b"\4\0\4\0")),
     "rows that are a text": ("dicom", lambda data: dicom(data, 0x10, b"LO", b"four")),

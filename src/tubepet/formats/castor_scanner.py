@@ -110,12 +110,15 @@ class _Text:
             )
         return found * (num // len(found))
 
-    def count(self, key: str, num: int, default: float | None, most: int = MAX_COUNT) -> list[int]:
-        """Return the whole numbers above 0 of a key."""
+    def count(
+        self, key: str, num: int, default: float | None, most: int = MAX_COUNT, least: int = 1
+    ) -> list[int]:
+        """Return the whole numbers of a key."""
         found = self.numbers(key, num, default, most)
-        if any(value != int(value) or value < 1 for value in found):
+        if any(value != int(value) or value < least for value in found):
             raise InputError(
-                f"{self.path}: {key}: got {self.fields[key]!r:.60}, expected whole numbers above 0"
+                f"{self.path}: {key}: got {self.fields[key]!r:.60}, expected whole numbers of at "
+                f"least {least}"
             )
         return [int(value) for value in found]
 
@@ -245,7 +248,7 @@ def _layer(
     along = np.stack([np.cos(angle), -turn * np.sin(angle)], axis=1)
     radius_mm = mm("scanner radius", None) + depth / 2
     flat = outwards[:, None] * radius_mm + along[:, None] * (turn * across_mm)[None, :, None]
-    num_shifts = int(text.numbers("rsectors nbzshift", 1, 0, MAX_COUNT)[0])
+    (num_shifts,) = text.count("rsectors nbzshift", 1, 0, least=0)
     shifts_mm = text.numbers("rsectors zshift", num_shifts, None, MAX_MM) if num_shifts else [0.0]
     shift_mm = np.array(shifts_mm)[np.arange(around) % len(shifts_mm)]
     shape = (len(z_mm), around, len(across_mm))
