@@ -43,6 +43,7 @@ rule train_inspector:
     input:
         volumes=expand(rules.observe_parts.output.volumes, batch=OBSERVED),
         tables=expand(rules.observe_parts.output.table, batch=OBSERVED),
+        resolution=rules.calibrate_resolution.output.resolution,
     output:
         weights="results/observers/{arm}/network.safetensors",
         scores="results/observers/{arm}/scores.csv",
@@ -62,7 +63,16 @@ rule train_inspector:
         arm=observers.arm_of(config["observers"]),
         num_steps=config["observers"]["num_steps"],
         seed=config["seed"],
-        code=code_digest("tubepet.observers.learned", "tubepet.observers.design"),
+        image=section_keys(
+            "reconstruct",
+            "num_pixels pixel_mm num_slices slice_mm psf_fwhm_mm filter_fwhm_mm num_iterations num_subsets",
+        ),
+        phantom=phantom_ranges(),
+        code=code_digest(
+            "tubepet.observers.learned",
+            "tubepet.observers.generated",
+            "tubepet.observers.design",
+        ),
     script:
         "../scripts/train_inspector.py"
 

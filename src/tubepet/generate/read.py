@@ -12,6 +12,7 @@ from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
 from tubepet.generate.data import Data, Volumes, ct_images, positron_images
 from tubepet.pretrain.vae import load_vae
+from tubepet.reconstruct.projection.blur import mean_mm
 from tubepet.reconstruct.read import read_kernel
 
 
@@ -59,8 +60,5 @@ def _read_volumes(paths: Mapping[str, str], num_slices: int) -> Volumes:
         )
     chosen = slice(0, int(np.searchsorted(held, num_slices)) + 1)
     population = read_population(io.read_json(paths["population"]))
-    parts = read_kernel(paths["resolution"])  # none: no resolution is modelled
-    across_mm = sum(part.share * part.transaxial_mm for part in parts)
-    along_mm = sum(part.share * part.axial_mm for part in parts)
     arrays = np.asarray(images[chosen]), np.asarray(fluid[chosen])
-    return Volumes(*arrays, population, (across_mm, along_mm))
+    return Volumes(*arrays, population, mean_mm(read_kernel(paths["resolution"])))

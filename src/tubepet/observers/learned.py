@@ -32,10 +32,13 @@ class Arm:
     has_drawing : bool
     num_parts : int
         The first ones of the training parts; 0: all.
+    has_generated : bool
+        With generated images of the other parts (`generated.filled_up`).
     """
 
     has_drawing: bool = True
     num_parts: int = 0
+    has_generated: bool = False
 
 
 class Inspector(nn.Module):
@@ -87,7 +90,7 @@ def train(volumes: Volumes, arm: Arm, num_steps: int, seed: int) -> Inspector:
 
     Parameters
     ----------
-    volumes : float32 array, shape (parts, 3, nz, ny, nx)
+    volumes : float32 array, shape (parts, 4, nz, ny, nx)
         `read.CHANNELS`, of all training parts.
     seed : int
         Of weights, batches and turns.
@@ -102,7 +105,7 @@ def train(volumes: Volumes, arm: Arm, num_steps: int, seed: int) -> Inspector:
             f"observers.few_parts: got {arm.num_parts}, expected at most observers.train_parts, "
             f"{len(volumes)}"
         )
-    chosen = scaled(volumes[: arm.num_parts or None])
+    chosen = scaled(volumes if arm.has_generated else volumes[: arm.num_parts or None])
     has_defect = np.abs(chosen[:, 2]).max(axis=(1, 2, 3)) >= LEAST_CHANGE
     if len(np.unique(has_defect)) < 2:
         raise InputError(
@@ -117,7 +120,7 @@ def train(volumes: Volumes, arm: Arm, num_steps: int, seed: int) -> Inspector:
 
     def loss(net: Inspector, batch: Tensor, rows: Tensor) -> Tensor:
         part = batch.reshape(-1, *shape)
-        cells = nn.functional.max_pool3d(part[:, 2:].abs(), CELL) >= LEAST_CHANGE
+        cells = nn.functional.max_pool3d(part[:, 2:3].abs(), CELL) >= LEAST_CHANGE
         weight = torch.tensor(DEFECT_WEIGHT)
         return nn.functional.binary_cross_entropy_with_logits(
             net(part), cells.float(), pos_weight=weight

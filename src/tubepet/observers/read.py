@@ -10,7 +10,7 @@ from tubepet import io
 
 Volumes = NDArray[np.float32]
 
-CHANNELS = ("image", "drawing", "change")
+CHANNELS = ("image", "drawing", "change", "fluid")
 
 
 def read_parts(

@@ -1,6 +1,5 @@
 """Parts as observers see them: the image, the drawing, and what is not as drawn, on one box."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,57 +12,18 @@ from tubepet import rng
 from tubepet.inspect.part import as_made
 from tubepet.logs import Bar
 from tubepet.observers import design
+from tubepet.observers.box import Box
 from tubepet.pod import parts
 from tubepet.pod.design import CLEAN, Planned
 from tubepet.reconstruct.acquisition import model_acquisition
 from tubepet.reconstruct.image import reconstruct
 from tubepet.reconstruct.projection.blur import blurred, smoothed
 from tubepet.reconstruct.read import read_settings
-from tubepet.types import Grid
 
-Array = NDArray[np.float64]
-
-VOXEL_MM = 1.0  # about half of the resolution: smaller ones hold no more
-AXIAL_MARGIN_MM = 2.0  # of what the resolution moves beyond an end; the wall is one around
 COLUMNS = (
     "part", "role", "class", "family", "size_mm", "coincidences", "verdict", "largest_z",
     "threshold_z", "p_value", "limit_z", "cpu_s",
 )  # fmt: skip
-
-
-class Box:
-    """The middle of an image that holds every tube, in voxels of about `VOXEL_MM`.
-
-    Parameters
-    ----------
-    grid : Grid
-        Of the image.
-    phantom : mapping
-        Config section `phantom`: its largest tube fits.
-    """
-
-    def __init__(self, grid: Grid, phantom: Mapping[str, Any]) -> None:
-        across_mm = phantom["bore_radius_mm"][1] + phantom["wall_mm"][1] + phantom["bend_mm"][1] / 2
-        along_mm = phantom["length_mm"][1] / 2 + AXIAL_MARGIN_MM
-        self.factors = [max(1, round(VOXEL_MM / size)) for size in grid.voxel_mm]
-        self.voxel_mm = [f * size for f, size in zip(self.factors, grid.voxel_mm, strict=True)]
-        halves = [
-            min(math.ceil(reach / size), num // (2 * factor))
-            for reach, size, num, factor in zip(
-                (along_mm, across_mm, across_mm), self.voxel_mm, grid.shape, self.factors,
-                strict=True,
-            )
-        ]  # fmt: skip
-        self.shape = tuple(2 * half for half in halves)  # even: `learned` looks at pairs
-
-    def of(self, image: NDArray[Any]) -> Array:
-        """Return the mean of the image (nz, ny, nx) in each voxel of the box."""
-        cut = tuple(
-            slice((num - n * f) // 2, (num - n * f) // 2 + n * f)
-            for num, n, f in zip(image.shape, self.shape, self.factors, strict=True)
-        )
-        sizes = [s for both in zip(self.shape, self.factors, strict=True) for s in both]
-        return np.asarray(image[cut].reshape(sizes).mean(axis=(1, 3, 5), dtype=np.float64))
 
 
 def observe_parts(
@@ -80,9 +40,10 @@ def observe_parts(
 
     Returns
     -------
-    float32 array, shape (parts, 3, nz, ny, nx)
+    float32 array, shape (parts, 4, nz, ny, nx)
         `read.CHANNELS`: the image in Bq/mm3, with the attenuation of the drawing; the fluid
-        fraction of the drawing, blurred as the image is; what the defect adds to that fraction.
+        fraction of the drawing, blurred as the image is; what the defect adds to that fraction; and
+        the fraction itself, as sharp as the voxels.
     DataFrame
         `COLUMNS`; of the inspection NaN where it was not asked for. `limit_z` is what z a defect of
         known shape and place has on average.
@@ -98,8 +59,9 @@ def observe_parts(
         drawing = blurred(got.drawn.on_image(grid), grid, settings.psf)
         drawing = smoothed(drawing, grid, settings.filter_fwhm_mm)
         made = as_made(got.voxels)
-        change = made.on_image(grid) - got.drawn.on_image(grid)
-        volumes.append(np.stack([box.of(one) for one in (image.array, drawing, change)]))
+        fluid = got.drawn.on_image(grid)
+        change = made.on_image(grid) - fluid
+        volumes.append(np.stack([box.of(one) for one in (image.array, drawing, change, fluid)]))
         row = {
             "part": part.name,
             "role": part.name.partition("_")[0],

@@ -6,6 +6,7 @@ from typing import Any
 from tubepet.plan import pod
 
 # Which of the channelised observers sees the drawing.
+GENERATED = {"has_generated": True}
 HOTELLING = {"hotelling": True, "hotelling_image": False}
 
 
@@ -23,12 +24,11 @@ def batches(section: dict[str, Any]) -> list[str]:
 
 def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what each network is given, by its name: fields of `observers.learned.Arm`."""
-    few = {
-        f"learned_{number}": {"has_drawing": True, "num_parts": number}
-        for number in section["few_parts"]
-    }
-    whole = {"has_drawing": True, "num_parts": 0}
-    return {"learned": whole, "learned_image": whole | {"has_drawing": False}} | few
+    arms = {"learned": {}, "learned_image": {"has_drawing": False}}
+    for number in section["few_parts"]:
+        few = {"num_parts": number}
+        arms |= {f"learned_{number}": few, f"learned_{number}_surrogate": few | GENERATED}
+    return arms
 
 
 def arm_of(section: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
-from tubepet.observers import design, volumes
+from tubepet.observers import design
+from tubepet.observers.box import Box
+from tubepet.observers.learned import Arm
 from tubepet.plan import observers
 from tubepet.types import Grid
 
@@ -47,17 +49,18 @@ def test_jobs_and_networks_have_names() -> None:
     section |= {"few_parts": [10]}
     assert observers.batches(section) == ["train_0-1", "train_2-2", "validation_0-1", "test_0-1"]
     arms = observers.arms(section)
-    assert list(arms) == ["learned", "learned_image", "learned_10"]
-    assert [arm["num_parts"] for arm in arms.values()] == [0, 0, 10]
+    known = [Arm(**arm) for arm in arms.values()]
+    assert list(arms) == ["learned", "learned_image", "learned_10", "learned_10_surrogate"]
+    assert known == [Arm(), Arm(has_drawing=False), Arm(num_parts=10), Arm(True, 10, True)]
 
 
 def test_the_box_is_the_middle_in_whole_voxels(config: dict[str, Any]) -> None:
     grid = Grid.centred((32, 64, 64), (1.0, 0.5, 0.5))
-    box = volumes.Box(grid, config["phantom"])
+    box = Box(grid, config["phantom"])
     assert box.shape == (30, 28, 28) and box.voxel_mm == [1.0, 1.0, 1.0]
     x_mm = np.broadcast_to(grid.axes_mm()[2], grid.shape)
     np.testing.assert_allclose(box.of(x_mm)[0, 0], np.arange(28) - 13.5)
     z_mm = np.broadcast_to(grid.axes_mm()[0][:, None, None], grid.shape)
     np.testing.assert_allclose(box.of(z_mm)[:, 0, 0], np.arange(30) - 14.5)
-    small = volumes.Box(Grid.centred((9, 20, 20), (1.0, 1.0, 1.0)), config["phantom"])
+    small = Box(Grid.centred((9, 20, 20), (1.0, 1.0, 1.0)), config["phantom"])
     assert small.shape == (8, 20, 20)  # no larger than the image, and even

@@ -40,9 +40,9 @@ def volumes(num: int) -> np.ndarray:
     random = np.random.default_rng(3)
     z, y, x = np.meshgrid(*[np.arange(16.0) - 7.5] * 3, indexing="ij")
     drawing = (np.sqrt(x**2 + y**2 + z**2) < 6.5).astype(np.float32)
-    result = np.zeros((num, 3, 16, 16, 16), np.float32)
+    result = np.zeros((num, 4, 16, 16, 16), np.float32)
     for i, volume in enumerate(result):
-        volume[1] = drawing
+        volume[1] = volume[3] = drawing
         if i % 4 == 1:
             volume[2, 6:9, 6:9, 6:9] = -1
         if i % 4 == 3:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from tubepet.constants import FWHM_PER_SIGMA
 from tubepet.errors import InputError
 from tubepet.generate.layers.mirror_filter import filter_along, gaussian_along
+from tubepet.logs import log
 
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -339,6 +340,12 @@ def _fit_corrections(
             step = SHARE * gaussian_filter1d(np.log(ratio), SMOOTHNESS, mode="nearest")
             step[end:] = step[end]
             correction.add_(torch.from_numpy(step - step[0]))  # the gain looks after the level
+    if rows[-1]["axial_deviation"] > rows[0]["axial_deviation"]:
+        log.warning(
+            "the fit of the surrogate grew worse (power along z off by a factor of %.3g, at first "
+            "%.3g): these are no images such as MLEM makes of drawings",
+            *(np.exp(rows[i]["axial_deviation"]) for i in (-1, 0)),
+        )
     return pd.DataFrame(rows)
 
 

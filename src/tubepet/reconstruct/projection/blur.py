@@ -48,6 +48,12 @@ def chosen(which: str, fwhm_mm: float, fitted: Kernel) -> Kernel:
     return fitted if which == "fitted" else (fitted[0]._replace(share=1.0),)
 
 
+def mean_mm(kernel: Kernel) -> tuple[float, float]:
+    """Return the mean widths (FWHM) across and along the axis; no blur: 0."""
+    across_mm = sum(part.share * part.transaxial_mm for part in kernel)
+    return across_mm, sum(part.share * part.axial_mm for part in kernel)
+
+
 def from_rows(rows: list[list[float]]) -> Kernel:
     """Read a kernel as JSON stores it: share, width across, width along, of every part."""
     return tuple(Gaussian(*row) for row in rows)

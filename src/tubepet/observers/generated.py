@@ -1,0 +1,102 @@
+"""Images of parts that a generator made: few real parts, and as many drawings as one likes.
+
+The surrogate (`generate.layers.scanner_twin`) is fitted to the few real parts alone, and makes the
+images of the others from their drawings, defects and all. So only in these images a network that
+learns from them differs from one that has the real images of all parts (`learned`: simulate more).
+
+The paper's model and its rivals make slices, and of no drawing: there is nothing in them to learn
+the place of a defect from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tubepet.errors import InputError
+from tubepet.generate.layers.scanner_twin import ScannerTwin, fit
+from tubepet.logs import Bar
+from tubepet.observers.box import Box
+from tubepet.observers.learned import scaled
+from tubepet.observers.read import Volumes
+from tubepet.reconstruct.projection import blur
+from tubepet.rng import stream
+from tubepet.types import Grid
+
+
+@dataclass(frozen=True)
+class Imaging:
+    """How the images of the parts were made, as far as the surrogate must know.
+
+    Attributes
+    ----------
+    voxel_mm : tuple of float
+        z, y, x, of the box (`box.Box`).
+    level_fwhm_mm, filter_fwhm_mm, model_mm, num_iterations
+        As of `ScannerTwin`.
+    """
+
+    voxel_mm: tuple[float, ...]
+    level_fwhm_mm: float
+    filter_fwhm_mm: float
+    model_mm: tuple[float, float]
+    num_iterations: int
+
+
+def imaging(section: Mapping[str, Any], phantom: Mapping[str, Any], kernel: blur.Kernel) -> Imaging:
+    """Return it for images of the run.
+
+    Parameters
+    ----------
+    section, phantom : mapping
+        Config sections `reconstruct` and `phantom`.
+    kernel : Kernel
+        The resolution that the reconstruction models.
+    """
+    num, size_mm = section["num_pixels"], section["pixel_mm"]
+    grid = Grid.centred((section["num_slices"], num, num), (section["slice_mm"], size_mm, size_mm))
+    return Imaging(
+        tuple(Box(grid, phantom).voxel_mm), section["psf_fwhm_mm"], section["filter_fwhm_mm"],
+        blur.mean_mm(kernel), section["num_iterations"] * section["num_subsets"],
+    )  # fmt: skip
+
+
+def filled_up(volumes: Volumes, num_real: int, imaging: Imaging, seed: int) -> Volumes:
+    """Replace the images of all parts but the first ones by generated ones.
+
+    Parameters
+    ----------
+    volumes : float32 array, shape (parts, 4, nz, ny, nx)
+        `read.CHANNELS`, of all training parts.
+    num_real : int
+        Parts whose images stay, and are the only ones that are looked at.
+    seed : int
+        Of the counts.
+
+    Returns
+    -------
+    float32 array, shape (parts, 4, nz, ny, nx)
+        Images in units of their own activity (`learned.scaled`).
+
+    Raises
+    ------
+    InputError
+        If there are not more parts than real ones.
+    """
+    if not 1 <= num_real < len(volumes):
+        raise InputError(
+            f"observers.few_parts: got {num_real}, expected fewer than observers.train_parts, "
+            f"{len(volumes)}"
+        )
+    result = np.concatenate([scaled(volumes[:num_real]), volumes[num_real:]])
+    fluids = np.clip(volumes[:, 3] + volumes[:, 2], 0, 1)  # as made
+    twin = ScannerTwin(
+        volumes.shape[2:], imaging.voxel_mm, imaging.level_fwhm_mm, imaging.filter_fwhm_mm,
+        imaging.model_mm, imaging.num_iterations,
+    )  # fmt: skip
+    fit(twin, result[:num_real, 0], fluids[:num_real])
+    for i in Bar(range(num_real, len(volumes)), desc="generated parts", unit="part"):
+        uniform = stream(seed, "generated", i).random(fluids[i].shape, np.float32)
+        result[i, 0] = twin.volume(fluids[i], uniform)
+    return result
