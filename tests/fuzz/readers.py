@@ -277,6 +277,11 @@ def _checkpoint(folder: Path) -> None:
     checkpoint.save_checkpoint(folder / "c.pt", state, "digest")
 
 
+def _read_checkpoint(path: Path) -> None:
+    """Its numbers are the run's own, and what a training made of them may be anything."""
+    checkpoint.load_checkpoint(path, "digest")
+
+
 def _vae(folder: Path) -> None:
     torch.manual_seed(0)
     with io.atomic(folder / "vae.safetensors") as part:
@@ -449,13 +454,11 @@ READERS = {
     ),
     "config": Reader("config.yaml", _config, _read_config),
     "scanner": Reader("s.yaml", _scanner, read_scanner),
-    "checkpoint": Reader(
-        "c.pt", _checkpoint, lambda path: checkpoint.load_checkpoint(path, "digest")
-    ),
+    "checkpoint": Reader("c.pt", _checkpoint, _read_checkpoint),
     "checkpoint_pickle": Reader(
         "c.pt",
         _checkpoint,
-        lambda path: checkpoint.load_checkpoint(path, "digest"),
+        _read_checkpoint,
         _checkpoint_packed,
         _checkpoint_unpacked,
     ),
