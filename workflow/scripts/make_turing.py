@@ -10,8 +10,7 @@ from tubepet.report import claims, turing
 logs.start_log(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
 real = Slices.read(given.images, given.table, given.info)
-broken = claims.broken(io.read_table(given.table1))
-kept = [model for model in params.models if model not in broken] or params.models
+kept = claims.for_readers(params.models, io.read_table(given.table1))
 samples = {
     model: whole(io.read_array(path), real.scale_bq_mm3)
     for model, path in zip(params.models, given.samples, strict=True)

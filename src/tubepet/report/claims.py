@@ -148,6 +148,12 @@ def broken(table1: pd.DataFrame) -> list[str]:
     return [str(name) for name in rows.index[(rows[ends].astype(float) == 0).all(axis=1)]]
 
 
+def for_readers(models: Sequence[str], table1: pd.DataFrame) -> list[str]:
+    """Return the models that the Turing test shows: not the broken ones, unless all are."""
+    unlike = broken(table1)
+    return [model for model in models if model not in unlike] or list(models)
+
+
 def about_broken(names: Sequence[str], left_out: bool) -> str:
     """Say what broken means, and of which models it is so."""
     is_one = len(names) == 1

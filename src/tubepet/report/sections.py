@@ -269,7 +269,7 @@ def generators(run: Run) -> Section:
     marked = table.assign(model=[f"{m} (broken)" if m in broken else m for m in table["model"]])
     main, rest = columns.main_and_rest(marked)
     notes = {key: text.partition("; median of")[0] for key, text in metrics["columns"].items()}
-    left_out = 0 < len(broken) < len(run.logs)
+    left_out = len(claims.for_readers(list(run.logs), table)) < len(run.logs)
     return Section(
         "generators",
         "Generated images",
