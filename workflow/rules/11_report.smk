@@ -79,7 +79,7 @@ rule make_turing:
 
 
 rule collect_report:
-    """Facts for the first lines, count table, Table 1, provenance and cost of every rule."""
+    """Facts and caveats, count table, Table 1, provenance and cost of every rule."""
     input:
         stats=expand("results/simulate/{tube}/stats.json", tube=SINGLE_TUBES),
         shards=MANIFESTS,

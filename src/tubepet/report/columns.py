@@ -69,14 +69,11 @@ NAMES: dict[str, Mapping[str, str]] = {
 
 
 def named(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the names of columns and rows that readers see; NaN as empty.
+    """Return a table with the names of columns and rows that readers see.
 
-    Raises
-    ------
-    KeyError
-        If a column has no name.
+    What has no name, for instance a metric of your own, is called as in the file.
     """
-    shown = table.rename(columns={column: NAMES[name][column] for column in table.columns})
+    shown = table.rename(columns=dict(NAMES[name]))
     if name == "table1":
         shown = shown.replace({shown.columns[0]: ROWS})
     return shown.replace({True: "yes", False: "no"}) if name != "provenance" else shown

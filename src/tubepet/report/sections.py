@@ -268,7 +268,11 @@ def generators(run: Run) -> Section:
     broken = claims.broken(table)
     marked = table.assign(model=[f"{m} (broken)" if m in broken else m for m in table["model"]])
     main, rest = columns.main_and_rest(marked)
-    notes = {key: text.partition("; median of")[0] for key, text in metrics["columns"].items()}
+    notes = {
+        key: text.partition("; median of")[0]
+        for key, text in metrics["columns"].items()
+        if key in table
+    }
     left_out = len(claims.for_readers(list(run.logs), table)) < len(run.logs)
     return Section(
         "generators",

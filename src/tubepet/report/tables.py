@@ -1,4 +1,4 @@
-"""Tables of the report: facts for its first lines, provenance, cost, and their HTML pages.
+"""Tables of the report: facts and caveats, provenance, cost, and their HTML pages.
 
 Last stage of the flow: it reads what the others wrote and computes no science.
 """
