@@ -256,8 +256,10 @@ def draw_table(table: pd.DataFrame, descriptions: Mapping[str, str]) -> Chart:
         )  # fmt: skip
         known = value[np.isfinite(value)]
         if len(known) and known.min() > 0 and known.max() > MAX_RATIO * known.min():
-            figure.update_xaxes(type="log", exponentformat="power", row=i + 1, col=1)
-        figure.layout.annotations[i].hovertext = descriptions.get(metric, "")
+            figure.update_xaxes(type="log", exponentformat="power", dtick=1, row=i + 1, col=1)
+        figure.layout.annotations[i].update(
+            hovertext=descriptions.get(metric, ""), font_size=14, x=0, xanchor="left", xshift=-90
+        )
     figure.update_yaxes(autorange="reversed", automargin=True)
     kept = ["model", *(metric + end for metric in metrics for end in ("", "_low", "_high"))]
     return Chart(

@@ -43,8 +43,8 @@ NAMES: dict[str, Mapping[str, str]] = {
     "table1": {
         "model": "images", "frechet": "Fréchet distance ↓", "mmd": "KID (cubic MMD²) ↓",
         "precision": "precision ↑", "recall": "recall ↑", "density": "density → 1",
-        "coverage": "coverage ↑", "c2st": "told apart by a classifier → 0.5",
-        "c2st_neighbours": "told apart by neighbours → 0.5",
+        "coverage": "coverage ↑", "c2st": "classifier accuracy → 0.5",
+        "c2st_neighbours": "neighbours' accuracy → 0.5",
         "ms_ssim": "MS-SSIM of pairs → that of simulated",
         "nearest_ratio": "nearest-neighbour ratio → 1",
         "share_close": "share close to training → 0.05",

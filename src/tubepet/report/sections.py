@@ -154,7 +154,8 @@ def verdict(run: Run) -> Section:
     verdicts, classes = run.tables["verdicts"], run.tables["classes"]
     rows = verdicts.drop(columns=["is_called", "distance_mm"])
     shown = classes.assign(found_in=classes["class"].map(claims.where(verdicts)).fillna(""))
-    shown = shown[[*(name for name in shown if name != "remark"), "remark"]]
+    last = shown.pop("remark")
+    shown = shown.drop(columns=["smallest_mm", "largest_mm"]).assign(remark=last)
     pod = [
         Picture(
             "Probability of detection, from parts simulated for it",
