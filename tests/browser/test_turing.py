@@ -26,7 +26,7 @@ def answer_all(tab, answers: list[bool], by_mouse: bool) -> None:
         if by_mouse:
             tab.click("#generated" if said_generated else "#real")
         else:
-            tab.keyboard.press(["r", "ArrowLeft", "g", "ArrowRight"][2 * said_generated + i % 2])
+            tab.keyboard.press(["s", "ArrowLeft", "g", "ArrowRight"][2 * said_generated + i % 2])
     tab.wait_for_selector("#result:not([hidden])")
 
 
@@ -68,7 +68,8 @@ def test_played_by_mouse(tab, tmp_path):
     rows = [row.split("\t")[:4] for row in tab.inner_text("#rows").splitlines()]
     counts = key["source"].value_counts()
     expected = [
-        [name, str(counts[name]), str(counts[name]), "0"] for name in ("real", "vae", "surrogate")
+        [shown, str(counts[name]), str(counts[name]), "0"]
+        for name, shown in (("real", "held-out simulated"), ("vae", "vae"), ("surrogate",) * 2)
     ]
     assert rows == expected
     result = turing.read_answers(download(tab, tmp_path))

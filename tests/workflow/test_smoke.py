@@ -177,7 +177,7 @@ def test_snakemakes_own_report_shows_every_stage_of_the_default_run(copy, tmp_pa
     categories = set(re.findall(r'category="(.+?)"', "".join(RULES.values())))
     missing = {name for name in categories if name not in page and not name.endswith(" Study")}
     assert len(categories) > 8 and not missing
-    assert "first lines of" in page and "results/report.html" in page
+    assert "under Caveats of" in page and "results/report.html" in page
 
 
 def test_one_core_killed_half_way_gives_the_same_files(smoke, tmp_path):

@@ -3,32 +3,45 @@
 
 
 rule draw_follow:
-    """One tube from its drawing to its MLEM image, in one figure."""
+    """One test part with a defect from its drawing to its indication: which one is a matter of a rule, not of its looks."""
     input:
-        labels="results/phantom/tube_0000/labels.nii.gz",
-        activity="results/phantom/tube_0000/activity.nii.gz",
-        coincidences="results/simulate/tube_0000/coincidences.root",
-        image="results/reconstruct/tube_0000/image.nii.gz",
+        short=rules.collect_slices.output.slices,
+        long=rules.collect_references.output.long,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_references.output.info,
+        defect=rules.label_slices.output.defect,
+        weights="results/enhance/plain/network.safetensors",
+        facts="results/enhance/plain/network.json",
+        compared=rules.compare_one_to_one.output.table,
+        found=expand("results/inspect/{tube}/verdict.json", tube=SINGLE_TUBES),
+        maps=expand("results/inspect/{tube}/map.nii.gz", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
     output:
         figure=report(
             "results/report/follow.png",
             category="0 Read first",
             caption="../report/draw_follow.rst",
-            labels={"what": "one tube followed"},
+            labels={"what": "one part followed"},
         ),
+        facts="results/report/follow.json",
     log:
         "logs/draw_follow.log",
     benchmark:
         "results/benchmarks/draw_follow.tsv"
     conda:
-        "../../envs/report.yaml"
+        "../../envs/ml.yaml"
     threads: 1
     resources:
-        mem_mb=memory(1000),
-        runtime=5,
+        mem_mb=memory(2000),
+        runtime=10,
     params:
-        scanner=config["scanner"],
-        code=code_digest("tubepet.report.follow", "tubepet.simulate.coincidences"),
+        tubes=TUBES,
+        truths=all_tubes("results/phantom/{tube}/truth.json"),
+        found=all_tubes("results/inspect/{tube}/verdict.json"),
+        maps=all_tubes("results/inspect/{tube}/map.nii.gz"),
+        phantom=phantom_ranges(),
+        durations_s=rules.compare_one_to_one.params.durations_s,
+        code=code_digest("tubepet.report.follow", "tubepet.enhance.one_to_one"),
     script:
         "../scripts/draw_follow.py"
 
@@ -41,6 +54,7 @@ rule make_turing:
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
         info="results/reconstruct/slices.json",
+        table1=rules.evaluate_models.output.table,
     output:
         page="results/report/turing.html",
         key="results/report/turing_key.csv",
@@ -57,13 +71,15 @@ rule make_turing:
     params:
         models=lookup("generate/models", within=config),
         seed=config["seed"],
-        code=code_digest("tubepet.dataset.slices", "tubepet.report.turing"),
+        code=code_digest(
+            "tubepet.dataset.slices", "tubepet.report.turing", "tubepet.report.claims"
+        ),
     script:
         "../scripts/make_turing.py"
 
 
 rule collect_report:
-    """Facts for the first lines, count table, Table 1, provenance and cost of every rule."""
+    """Facts and caveats, count table, Table 1, provenance and cost of every rule."""
     input:
         stats=expand("results/simulate/{tube}/stats.json", tube=SINGLE_TUBES),
         shards=MANIFESTS,
@@ -149,6 +165,9 @@ rule write_card:
         "../scripts/write_card.py"
 
 
+POD_FIGURE = "results/inspect/pod/pod.png"
+
+
 rule make_report:
     """The report, one file."""
     input:
@@ -172,21 +191,24 @@ rule make_report:
         scree=rules.fit_features.output.scree,
         verdicts=rules.collect_inspections.output.table,
         classes=rules.collect_inspections.output.classes,
-        verdicts_figure=rules.collect_inspections.output.figure,
-        maps=expand(rules.inspect_tube.output.figure, tube=SINGLE_TUBES),
+        found=expand(rules.inspect_tube.output.verdict, tube=SINGLE_TUBES),
+        maps=expand(rules.inspect_tube.output.map, tube=SINGLE_TUBES),
         one_to_one=rules.compare_one_to_one.output.table,
         one_to_one_figure=rules.compare_one_to_one.output.figure,
         follow=rules.draw_follow.output.figure,
-        labels="results/phantom/tube_0000/labels.nii.gz",
-        activity="results/phantom/tube_0000/activity.nii.gz",
-        image="results/reconstruct/tube_0000/image.nii.gz",
+        followed=rules.draw_follow.output.facts,
+        labels=expand("results/phantom/{tube}/labels.nii.gz", tube=SINGLE_TUBES),
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=SINGLE_TUBES),
+        references=expand(
+            "results/reconstruct/{tube}/reference.nii.gz", tube=SINGLE_TUBES
+        ),
         traces=expand("results/reconstruct/{tube}/trace.csv", tube=SINGLE_TUBES),
         truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
         shards=MANIFESTS,
-        samples=of_models("samples.npy"),
         logs=of_models("log.csv"),
         turing=rules.make_turing.output.page,
         study=study_files,
+        pod=lambda wildcards: [p for p in [POD_FIGURE] if Path(p).is_file()],  # a target of its own
     output:
         page="results/report.html",
     log:
@@ -202,9 +224,16 @@ rule make_report:
     params:
         models=lookup("generate/models", within=config),
         tubes=TUBES,
-        maps=all_tubes(rules.inspect_tube.output.figure),
-        traces=all_tubes("results/reconstruct/{tube}/trace.csv"),
-        truths=all_tubes("results/phantom/{tube}/truth.json"),
+        of_tubes={
+            "labels": all_tubes("results/phantom/{tube}/labels.nii.gz"),
+            "images": all_tubes("results/reconstruct/{tube}/image.nii.gz"),
+            "references": all_tubes("results/reconstruct/{tube}/reference.nii.gz"),
+            "maps": all_tubes(rules.inspect_tube.output.map),
+            "truths": all_tubes("results/phantom/{tube}/truth.json"),
+            "found": all_tubes(rules.inspect_tube.output.verdict),
+            "traces": all_tubes("results/reconstruct/{tube}/trace.csv"),
+        },
+        false_call_rate=config["inspect"]["false_call_rate"],
         stages=stage_of_rule,
         code=code_digest("tubepet.report.page"),
     script:

@@ -1,17 +1,29 @@
-"""Follow one tube from drawing to image (rule draw_follow)."""
+"""Follow one test part from its drawing to its indication (rule draw_follow)."""
+
+import torch
 
 from tubepet import io, logs
+from tubepet.dataset.slices import Slices
+from tubepet.enhance import one_to_one, quality
+from tubepet.inspect.part import of_truth
 from tubepet.report import follow
-from tubepet.simulate.coincidences import read_coincidences
-from tubepet.types import Scanner
 
 logs.start_log(snakemake.log[0])
-scanner = Scanner(**snakemake.params.scanner)
-figure = follow.draw_follow(
-    io.read_volume(snakemake.input.labels),
-    io.read_volume(snakemake.input.activity),
-    read_coincidences(snakemake.input.coincidences, scanner),
-    io.read_volume(snakemake.input.image),
-    scanner,
+files, params, output = snakemake.input, snakemake.params, snakemake.output
+torch.set_num_threads(1)  # the same sums in the same order on every machine
+short, long = (Slices.read(images, files.table, files.info) for images in (files.short, files.long))
+tube = one_to_one.chosen(io.read_table(files.compared))[0]
+i_tube = params.tubes.index(tube)
+network = quality.load_enhancer(files.weights, io.read_json(files.facts)["arguments"])
+truth = io.read_json(params.truths[i_tube])
+part = follow.Followed(
+    labels=of_truth(truth, params.phantom).labels,
+    images=follow.images_of(tube, network, short, long),
+    score_map=io.read_volume(params.maps[i_tube]),
+    defect=short.drawn(files.defect)[short.tubes[tube]],
+    truth=truth,
+    found=io.read_json(params.found[i_tube]),
 )
-io.write_figure(snakemake.output.figure, figure)
+io.write_figure(output.figure, follow.draw_follow(part, *params.durations_s))
+io.write_json(output.facts, follow.facts(part))
+logs.log.info("%s followed", tube)

@@ -9,11 +9,10 @@ logs.start_log(snakemake.log[0])
 params = snakemake.params
 text = page.make_page(
     Path(snakemake.input.template).read_text(encoding="utf-8"),
-    dict(snakemake.input.items())
-    | {"traces": params.traces, "truths": params.truths}
-    | {"maps": dict(zip(params.tubes, params.maps, strict=True))},
+    dict(snakemake.input.items()) | params.of_tubes,
     params.models,
     params.tubes,
+    params.false_call_rate,
     params.stages,
 )
 io.write_text(snakemake.output.page, text)

@@ -54,9 +54,9 @@ def draw_samples(test: Images, samples: Samples, top_bq_mm3: float) -> Figure:
         The scale.
     """
     spread = np.linspace(0, len(test) - 1, min(NUM_COLUMNS, len(test))).round().astype(int)
-    rows = {"real\n(test tubes)": test[spread] * np.float32(top_bq_mm3)}
+    rows = {"held-out\n(simulated)": test[spread] * np.float32(top_bq_mm3)}
     rows |= {name: images[:NUM_COLUMNS] for name, images in samples.items()}
-    return _rows_of_images(rows, top_bq_mm3, "Real slices of held-out tubes, and generated ones")
+    return _rows_of_images(rows, top_bq_mm3, "Held-out simulated slices, and generated ones")
 
 
 def draw_neighbours(train: Images, samples: Samples, top_bq_mm3: float) -> Figure:

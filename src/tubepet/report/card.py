@@ -47,7 +47,7 @@ def model_card(
     table1 : DataFrame
         `table1.csv`.
     sentences : list of str
-        The first lines of the report: what is missing or substituted.
+        `facts.json` of the report: what is missing or substituted, and the counts.
 
     Returns
     -------

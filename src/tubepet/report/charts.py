@@ -12,10 +12,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from tubepet.types import Volume
+from tubepet.report import columns
 
 # Okabe and Ito (2008), https://jfly.uni-koeln.de/color/
-COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000"]
+COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"]
+GRID = "rgba(128, 128, 128, 0.35)"  # on a light and on a dark page
+GREY = "#808080"  # likewise
 MAX_POINTS = 300  # per curve: what a screen can show
 HEIGHT_PX = 380
 MAX_RATIO = 50  # of the values of a metric on one linear axis
@@ -45,8 +47,41 @@ def _style(figure: go.Figure, **layout: Any) -> None:
         "template": "plotly_white", "colorway": COLOURS, "height": HEIGHT_PX,
         "margin": {"l": 70, "r": 20, "t": 30, "b": 60},
         "font": {"family": "system-ui, sans-serif", "size": 14, "color": "#1a1a1a"},
+        "paper_bgcolor": "rgba(0, 0, 0, 0)", "plot_bgcolor": "rgba(0, 0, 0, 0)",
     }  # fmt: skip
     figure.update_layout(settings | layout)
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(gridcolor=GRID, zerolinecolor=GRID, automargin=True)
+
+
+def draw_found(verdicts: pd.DataFrame) -> Chart:
+    """Draw which sizes of defects were found, a line per class (`verdicts.csv`)."""
+    table = verdicts[verdicts["defect"] != "none"]
+    right, called = table["is_right_place"], table["is_called"]
+    looks = (
+        ("found in the right place", right, {"symbol": "circle", "color": COLOURS[0]}),
+        ("called, but elsewhere", called & ~right, {"symbol": "x", "color": COLOURS[3]}),
+        ("missed", ~called, {"symbol": "circle-open", "color": GREY}),
+    )
+    height = 180 + 40 * table["defect"].nunique()
+    legend = {"orientation": "h", "yanchor": "bottom", "y": 1.0}
+    figure = _figure("size of the defect / mm", "", legend=legend, height=height, showlegend=True)
+    for name, rows, marker in looks:
+        shown = table[rows]
+        figure.add_scatter(
+            x=shown["defect_mm"], y=shown["defect"], text=shown["tube"], name=name,
+            mode="markers", marker={"size": 11, "line": {"width": 2}, **marker},
+        )  # fmt: skip
+    figure.update_yaxes(categoryorder="category descending", type="category")
+    keys = ["tube", "defect", "defect_mm", "is_called", "is_right_place", "largest_z"]
+    return Chart(
+        "found",
+        "Found by size",
+        f"One mark per part with a defect, {len(table)} in all. Suspicious: small ones found where "
+        "large ones of the class are missed.",
+        figure,
+        table[keys],
+    )
 
 
 def draw_counts(counts: pd.DataFrame) -> Chart:
@@ -77,14 +112,14 @@ def draw_agreement(verdict: Mapping[str, Any]) -> Chart:
     figure = _figure("fast engine over GATE / %", "")
     figure.add_bar(
         x=2 * table["tolerance"], y=table["count"], base=-table["tolerance"], orientation="h",
-        marker={"color": "#ddd"}, name="tolerance",
+        marker={"color": GRID}, name="tolerance",
     )  # fmt: skip
     figure.add_scatter(
         x=table["percent"], y=table["count"], mode="markers", marker={"size": 10},
         error_x={"type": "data", "array": 2 * table["percent_sigma"].astype(float)},
         name="difference",
     )  # fmt: skip
-    figure.add_vline(x=0, line={"color": "#555", "dash": "dash"})
+    figure.add_vline(x=0, line={"color": GREY, "dash": "dash"})
     return Chart(
         "agreement",
         "The fast engine against GATE",
@@ -123,7 +158,7 @@ def draw_recovery(table: pd.DataFrame) -> Chart:
     """Draw reconstructed against true activity of each tube (tube, true_bq, reconstructed_bq)."""
     figure = _figure("true activity / Bq", "reconstructed activity / Bq", showlegend=False)
     ends = [float(table["true_bq"].min()), float(table["true_bq"].max())]
-    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": "#555", "dash": "dash"})
+    figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": GREY, "dash": "dash"})
     figure.add_scatter(
         x=table["true_bq"], y=table["reconstructed_bq"], text=table["tube"], mode="markers"
     )
@@ -136,24 +171,6 @@ def draw_recovery(table: pd.DataFrame) -> Chart:
         "(calibration), or that leave the line with size (scatter, randoms).",
         figure,
         table,
-    )
-
-
-def draw_profile(activity: Volume, image: Volume) -> Chart:
-    """Draw true and reconstructed activity along x through the middle of one tube."""
-    figure = _figure("x / mm", "activity / Bq/mm³")
-    tables = []
-    for name, volume in (("true", activity), ("reconstructed", image)):
-        line = volume.array[volume.grid.shape[0] // 2, volume.grid.shape[1] // 2]
-        shown = pd.DataFrame({"curve": name, "x_mm": volume.grid.axes_mm()[2], "bq_mm3": line})
-        tables.append(shown)
-        figure.add_scatter(x=shown["x_mm"], y=shown["bq_mm3"], name=name, mode="lines")
-    return Chart(
-        "profile",
-        "Profile through the middle of the tube",
-        "Suspicious: a plateau that misses the truth by more than the noise, a shift.",
-        figure,
-        pd.concat(tables, ignore_index=True),
     )
 
 
@@ -216,38 +233,41 @@ def _thinned(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_table(table: pd.DataFrame, descriptions: Mapping[str, str]) -> Chart:
-    """Draw every metric of Table 1 that has an interval, a panel each."""
-    metrics = [str(name) for name in table if f"{name}_low" in table]
-    num_rows = -(-len(metrics) // 3)
+    """Draw the metrics of Table 1 that matter, a panel each, with their intervals."""
+    metrics = [
+        name for name in columns.MAIN if f"{name}_low" in table and table[name].notna().any()
+    ]
     figure = make_subplots(
-        rows=num_rows, cols=3, subplot_titles=metrics, shared_yaxes=True,
-        vertical_spacing=0.28 / max(num_rows, 1),
+        rows=max(len(metrics), 1), cols=1, vertical_spacing=0.32 / max(len(metrics), 1),
+        subplot_titles=[columns.NAMES["table1"][name] for name in metrics],
     )  # fmt: skip
-    _style(figure, showlegend=False, height=100 + 60 * num_rows + 26 * num_rows * len(table))
-    colours = [COLOURS[1] if " " in str(name) else COLOURS[0] for name in table["model"]]
+    _style(figure, showlegend=False, height=100 + len(metrics) * (70 + 26 * len(table)))
+    names = table["model"].replace(columns.ROWS)
+    colours = [COLOURS[1] if model in columns.ROWS else COLOURS[0] for model in table["model"]]
     for i, metric in enumerate(metrics):
         value, low, high = (table[metric + end].astype(float) for end in ("", "_low", "_high"))
         figure.add_scatter(
-            x=value, y=table["model"], mode="markers", marker={"size": 9, "color": colours},
+            x=value, y=names, mode="markers", marker={"size": 9, "color": colours},
             error_x={
                 "type": "data", "array": high - value, "arrayminus": value - low,
-                "color": "#555",
+                "color": GREY,
             },
-            row=i // 3 + 1, col=i % 3 + 1,
+            row=i + 1, col=1,
         )  # fmt: skip
         known = value[np.isfinite(value)]
         if len(known) and known.min() > 0 and known.max() > MAX_RATIO * known.min():
-            figure.update_xaxes(type="log", exponentformat="power", row=i // 3 + 1, col=i % 3 + 1)
-        text = descriptions.get(metric, "").partition("; median of")[0]
-        figure.layout.annotations[i].hovertext = text
+            figure.update_xaxes(type="log", exponentformat="power", dtick=1, row=i + 1, col=1)
+        figure.layout.annotations[i].update(
+            hovertext=descriptions.get(metric, ""), font_size=14, x=0, xanchor="left", xshift=-90
+        )
     figure.update_yaxes(autorange="reversed", automargin=True)
-    columns = ["model", *(metric + end for metric in metrics for end in ("", "_low", "_high"))]
+    kept = ["model", *(metric + end for metric in metrics for end in ("", "_low", "_high"))]
     return Chart(
         "table1",
         "Table 1 as a picture",
-        "Median and 95 % interval of each metric, on a logarithmic axis where values differ fifty "
-        "times. Orange: real slices, which no generator beats honestly. Suspicious: a value better "
-        "than theirs. Two generators differ only where their intervals part.",
+        "Median and 95 % interval, on a logarithmic axis where values differ fifty times. Orange: "
+        "simulated slices, which no generator beats honestly. Suspicious: a value better than "
+        "theirs. Two generators differ only where their intervals part.",
         figure,
-        table[columns],
+        table[kept],
     )

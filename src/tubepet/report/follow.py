@@ -1,119 +1,162 @@
-"""One tube followed through the chain, in one figure: drawing, activity, sinogram, MLEM image."""
+"""One part followed from its drawing over its images to its indication, in one figure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from torch import nn
 
-from tubepet import layout
-from tubepet.types import Grid, Listmode, Scanner, Volume
+from tubepet.dataset.slices import Slices
+from tubepet.enhance import quality
+from tubepet.enhance.pairs import Pairs
+from tubepet.types import Grid, Volume
 
-NUM_TURNS, NUM_DISTANCES = 64, 51  # bins of a scanner that is no ring
 LABEL_COLOURS = ListedColormap(["#f7f7f7", "#4393c3", "#878787"])  # air, fluid, wall
+MARGIN_MM = 2.0  # around the part
+LEAST_Z = 5.0  # at the end of the scale: chance makes z of 3
+BRIGHTEST = 0.999  # quantile of the long image
+PLANES = {"xy": 0, "xz": 1}  # the axis of (z, y, x) that a cut is perpendicular to
+AXES = "zyx"
 
 
-def sinogram(
-    events: Listmode, scanner: Scanner, reach: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Histogram coincidences of a ring over the angle and distance of their line from the axis.
+@dataclass(frozen=True)
+class Followed:
+    """A part, what was measured of it, and what was found.
 
-    Bins are those of the scanner itself: the column sum c1 + c2 tells the angle (two neighbouring
-    sums share a bin, so that odd and even distances fill it), c2 - c1 the distance.
-
-    Parameters
-    ----------
-    reach : int
-        Distance bins on each side of the axis; lines further out are left out.
-
-    Returns
-    -------
-    counts : int64 array, shape (num_columns // 2, 2 reach + 1)
-        Rows: angle of the normal, 0 to 180 degrees.
-    edges_mm : float64 array, shape (2 reach + 2,)
-        Distance of the edges of the bins, at mid-depth of the crystals.
-    """
-    num_columns = scanner.num_columns
-    column1, column2 = events.crystal1 % num_columns, events.crystal2 % num_columns
-    turns, total = np.divmod(column1 + column2, num_columns)
-    step = num_columns // 2 - np.abs(column2 - column1)
-    # half a turn further, the same line is on the other side
-    step = np.where(turns == 0, step, -step)
-    is_near = np.abs(step) <= reach
-    counts = np.zeros(((num_columns + 1) // 2, 2 * reach + 1), np.int64)
-    np.add.at(counts, (total[is_near] // 2, step[is_near] + reach), 1)
-    radius_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
-    edges = (np.arange(2 * reach + 2) - reach - 0.5) * np.pi / num_columns
-    return counts, radius_mm * np.sin(edges)
-
-
-def sinogram_of_lines(
-    events: Listmode, scanner: Scanner
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """As `sinogram`, of any scanner, in equal bins to half the radius of its bore."""
-    centres_mm = layout.table(scanner).centres_mm
-    start, end = centres_mm[events.crystal1], centres_mm[events.crystal2]
-    across = np.stack([start[:, 1] - end[:, 1], end[:, 0] - start[:, 0]], axis=1)
-    turn = np.arctan2(across[:, 1], across[:, 0])
-    distance_mm = (start[:, :2] * across).sum(axis=1) / np.linalg.norm(across, axis=1)
-    distance_mm = np.where((turn >= 0) & (turn < np.pi), distance_mm, -distance_mm)
-    half_mm = layout.bore_mm(scanner) / 2
-    edges_mm = np.linspace(-half_mm, half_mm, NUM_DISTANCES + 1)
-    angles = np.linspace(0, np.pi, NUM_TURNS + 1)
-    counts, _, _ = np.histogram2d(np.mod(turn, np.pi), distance_mm, [angles, edges_mm])
-    return counts.astype(np.int64), edges_mm
-
-
-def draw_follow(
-    labels: Volume, activity: Volume, events: Listmode, image: Volume, scanner: Scanner
-) -> Figure:
-    """Draw materials, true activity, sinogram and MLEM image of one tube.
-
-    Parameters
+    Attributes
     ----------
     labels : Volume of uint8
-        0 air, 1 fluid, others the wall.
-    activity, image : Volume of float32, Bq/mm3
-    events : Listmode
-    scanner : Scanner
-
-    Returns
-    -------
-    Figure
-        Top row: central cross sections and sinogram; bottom row: long sections and the profile.
+        As drawn, without the defect: 0 air, 1 fluid, others the wall.
+    images : dict of Volume, Bq/mm3
+        short, enhanced, long; see `images_of`.
+    score_map : Volume
+        z of the likeliest defect.
+    defect : uint8 array
+        1 where the defect changes something, on the grid of the images.
+    truth, found : mapping
+        `truth.json` and `verdict.json`.
     """
-    figure = Figure(figsize=(15, 7.2), layout="constrained")
-    axes = figure.subplots(2, 4)
-    limit = float(max(activity.array.max(), np.quantile(image.array, 0.999), 1e-9))
-    for column, (volume, title) in enumerate(
-        [(labels, "materials"), (activity, "true activity"), (image, "MLEM image")]
-    ):
-        style = (
-            {"cmap": LABEL_COLOURS, "vmin": -0.5, "vmax": 2.5, "interpolation": "nearest"}
-            if volume is labels
-            else {"cmap": "magma", "vmin": 0, "vmax": limit}
+
+    labels: Volume
+    images: dict[str, Volume]
+    score_map: Volume
+    defect: NDArray[np.uint8]
+    truth: Mapping[str, Any]
+    found: Mapping[str, Any]
+
+
+def images_of(tube: str, network: nn.Module, short: Slices, long: Slices) -> dict[str, Volume]:
+    """Return the short, the enhanced and the long image of a tube of the data set, in Bq/mm3.
+
+    Parameters
+    ----------
+    tube : str
+    network : Module
+        Makes long slices of short ones.
+    short, long : Slices
+        Row by row the same, with one scale.
+    """
+    rows, scale = short.tubes[tube], np.float32(short.scale_bq_mm3)
+    pairs = Pairs(short.images[rows] / scale, long.images[rows] / scale, short.tube[rows])
+    images = {
+        "short": pairs.short, "enhanced": quality.rescaled(network, pairs), "long": pairs.long
+    }  # fmt: skip
+    steps_mm = short.slice_mm, short.pixel_mm, short.pixel_mm
+    centred = Grid.centred(pairs.short.shape, steps_mm)
+    grid = replace(centred, origin_mm=(float(short.volume(tube)[1][0]), *centred.origin_mm[1:]))
+    return {name: Volume(image * scale, grid) for name, image in images.items()}
+
+
+def place_mm(part: Followed) -> tuple[float, float, float]:
+    """Return where the cuts go, (z, y, x) in mm: where they meet most of the defect.
+
+    Without a defect, or if it changes no voxel by half, through the middle of its box or of the
+    part.
+    """
+    axes = part.images["long"].grid.axes_mm()
+    if part.defect.any():
+        areas = [part.defect.sum(axis=others) for others in ((1, 2), (0, 2), (0, 1))]
+        z, y, x = (float(axis[np.argmax(a)]) for axis, a in zip(axes, areas, strict=True))
+        return z, y, x
+    boxes = [d["box_mm"] for d in part.truth["defects"]] or [_bounds_mm(part.labels)[::-1]]
+    x, y, z = ((low + high) / 2 for low, high in boxes[0])
+    return z, y, x
+
+
+def _bounds_mm(labels: Volume) -> list[tuple[float, float]]:
+    """Return from where to where a part goes along z, y and x."""
+    places = np.argwhere(labels.array > 0)
+    return [
+        (float(axis[first] - step / 2), float(axis[last] + step / 2))
+        for axis, step, first, last in zip(
+            labels.grid.axes_mm(), labels.grid.voxel_mm, places.min(0), places.max(0), strict=True
         )
-        for row, (plane, extent, axis_name) in enumerate(_sections(volume)):
-            shown = axes[row, column].imshow(plane, origin="lower", extent=extent, **style)
-            axes[row, column].set(xlabel="x / mm", ylabel=f"{axis_name} / mm", title=title)
-            axes[row, column].set(xlim=_limits(labels.grid, 2), ylim=_limits(labels.grid, 1 - row))
-    figure.colorbar(shown, ax=axes[:, 2], label="activity / Bq/mm³", shrink=0.7)
-    if scanner.modules:
-        counts, edges_mm = sinogram_of_lines(events, scanner)
-    else:
-        counts, edges_mm = sinogram(events, scanner, scanner.num_columns // 7)
-    angles = np.linspace(0, 180, len(counts) + 1)
-    axes[0, 3].pcolormesh(edges_mm, angles, counts, cmap="magma")
-    axes[0, 3].set(
-        xlabel="distance from axis / mm",
-        ylabel="angle / °",
-        title=f"sinogram of {len(events):,} coincidences",
-    )
-    for volume, name in ((activity, "truth"), (image, "MLEM")):
-        middle = volume.array[volume.grid.shape[0] // 2, volume.grid.shape[1] // 2]
-        axes[1, 3].plot(volume.grid.axes_mm()[2], middle, label=name)
-    axes[1, 3].set(xlabel="x / mm", ylabel="activity / Bq/mm³", title="profile through the middle")
-    axes[1, 3].legend()
+    ]
+
+
+def draw_follow(part: Followed, short_s: float, long_s: float) -> Figure:
+    """Draw drawing, images and map of z in two cuts through the defect, whose box is outlined."""
+    middle = dict(zip(AXES, place_mm(part), strict=True))
+    top = float(max(np.quantile(part.images["long"].array, BRIGHTEST), 1e-9))
+    top_z = max(LEAST_Z, float(part.score_map.array.max()))
+    names = {"short": f"short: {short_s:g} s", "enhanced": "enhanced: short, by network"}
+    names["long"] = f"long: {long_s:g} s"
+    columns = [
+        ("drawing", part.labels, {"cmap": LABEL_COLOURS, "vmin": -0.5, "vmax": 2.5}),
+        *((title, part.images[name], {"cmap": "gray", "vmin": 0, "vmax": top})
+          for name, title in names.items()),
+        ("indications", part.score_map, {"cmap": "magma", "vmin": 0, "vmax": top_z}),
+    ]  # fmt: skip
+    figure = Figure(figsize=(2.6 * len(columns), 5.9), layout="constrained")
+    axes = figure.subplots(3, len(columns), height_ratios=[1, 1, 0.05])
+    for column, (title, volume, style) in zip(axes.T, columns, strict=True):
+        column[0].set_title(title, fontsize=10)
+        for axis, plane in zip(column[:2], PLANES, strict=True):
+            shown = _draw_cut(axis, volume, plane, middle, style)
+            axis.set_label(f"{title}, {plane}")
+            _frame(axis, part, plane)
+            if title == "indications":
+                _draw_crosses(axis, part, plane)
+        _colour_bar(figure, column[2], shown, title)
+    for axis, (plane, normal) in zip(axes[:2, 0], PLANES.items(), strict=True):
+        name = AXES[normal]
+        axis.set_ylabel(f"{plane} cut at {name} = {middle[name]:.1f} mm\n{plane[1]} / mm")
     return figure
+
+
+def _frame(axis: Axes, part: Followed, plane: str) -> None:
+    """Crop a panel to the part, and outline the boxes of its defects."""
+    sides = dict(zip(AXES, _bounds_mm(part.labels), strict=True))
+    (left, right), (low, high) = (sides[name] for name in plane)
+    axis.set(xlim=(left - MARGIN_MM, right + MARGIN_MM), ylim=(low - MARGIN_MM, high + MARGIN_MM))
+    axis.set_xlabel(f"{plane[0]} / mm")
+    for defect in part.truth["defects"]:
+        box = dict(zip("xyz", defect["box_mm"], strict=True))
+        (x, end), (y, top) = (box[name] for name in plane)
+        axis.add_patch(Rectangle((x, y), end - x, top - y, fill=False, ec="red", lw=1.5))
+
+
+def _draw_cut(
+    axis: Axes, volume: Volume, plane: str, middle: Mapping[str, float], style: dict[str, Any]
+) -> AxesImage:
+    """Draw one cut through a volume; beyond it nothing is drawn."""
+    normal = PLANES[plane]
+    along = volume.grid.axes_mm()[normal]
+    shown = np.take(volume.array, int(np.abs(along - middle[AXES[normal]]).argmin()), normal)
+    if style["cmap"] is LABEL_COLOURS:
+        shown = np.minimum(shown, 2)  # further materials of an own part are walls too
+    axis.set(aspect="equal", facecolor="0.85")
+    return axis.imshow(
+        shown, origin="lower", interpolation="nearest", **style,
+        extent=(*_limits(volume.grid, 2), *_limits(volume.grid, 1 - normal)),
+    )  # fmt: skip
 
 
 def _limits(grid: Grid, axis: int) -> tuple[float, float]:
@@ -121,14 +164,29 @@ def _limits(grid: Grid, axis: int) -> tuple[float, float]:
     return start - step / 2, start + (grid.shape[axis] - 0.5) * step
 
 
-def _sections(
-    volume: Volume,
-) -> list[tuple[NDArray[np.float32], tuple[float, float, float, float], str]]:
-    """Central cross section (y over x) and long section (z over x)."""
-    grid = volume.grid
-    across = volume.array[grid.shape[0] // 2]
-    along = volume.array[:, grid.shape[1] // 2]
-    return [
-        (across, (*_limits(grid, 2), *_limits(grid, 1)), "y"),
-        (along, (*_limits(grid, 2), *_limits(grid, 0)), "z"),
-    ]
+def _draw_crosses(axis: Axes, part: Followed, plane: str) -> None:
+    for one in part.found["indications"]:
+        place = [one[f"{name}_mm"] for name in plane]
+        axis.plot(*place, "x", color="lime", ms=9, mew=2)
+
+
+def _colour_bar(figure: Figure, place: Axes, shown: AxesImage, title: str) -> None:
+    if title == "drawing":
+        bar = figure.colorbar(shown, cax=place, orientation="horizontal", ticks=[0, 1, 2])
+        bar.ax.set_xticklabels(["air", "fluid", "wall"])
+        return
+    label = "z of the likeliest defect" if title == "indications" else "Bq/mm³"
+    figure.colorbar(shown, cax=place, label=label, orientation="horizontal")
+
+
+def facts(part: Followed) -> dict[str, Any]:
+    """Return what the page says of the part: where it is cut, what is there, what was found."""
+    z_mm, y_mm, _ = place_mm(part)
+    keys = ("verdict", "largest_z", "threshold_z", "p_value", "indications")
+    return {
+        "tube": part.truth["tube"],
+        "family": part.truth["family"],
+        "defects": part.truth["defects"],
+        "cuts_mm": {"z": z_mm, "y": y_mm},
+        **{key: part.found[key] for key in keys},
+    }

@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from tubepet import figure_data
 from tubepet.errors import reading
-from tubepet.evaluate.row_names import COPY, FLOOR
-from tubepet.report import sections, tables, viewer
+from tubepet.report import claims, columns, sections, viewer
 from tubepet.report.sections import Run
 
 STAGES = {  # by what their rule files are called, whose numbers are the order
@@ -64,7 +62,7 @@ def _made(run: Run) -> dict[str, str]:
         "simulate": f"{counts['decays'].sum():,} decays, {counts['prompts'].sum():,} counts",
         "reconstruct": f"{numbers} slices",
         "ct": f"{ct['num_slices']} slices, {'stand-in' if ct['is_standin'] else 'real patients'}",
-        "generate": ", ".join(run.samples),
+        "generate": ", ".join(run.logs),
         "evaluate": f"{run.records['metrics']['num_test_tubes']} held-out tubes",
         "enhance": f"{len(run.tables['one_to_one'])} test tubes compared",
         "inspect": f"{run.tables['verdicts']['is_called'].sum()} parts called",
@@ -76,6 +74,7 @@ def make_page(
     paths: Mapping[str, Any],
     models: list[str],
     tubes: list[str],
+    false_call_rate: float,
     stage_of_rule: Mapping[str, str],
 ) -> str:
     """Write the report.
@@ -85,10 +84,11 @@ def make_page(
     template : str
         `workflow/report/page.html` (Jinja2).
     paths : mapping
-        Inputs of the rule `make_report` by name; `samples` and `logs` by model, `traces` and
-        `truths` by tube, in the order of `models` and `tubes`; `maps`: those of all tubes
-        by name.
+        Inputs of the rule `make_report` by name; `logs` by model; labels, images, references, maps,
+        truths, found and traces by tube, in the order of `models` and `tubes`.
     models, tubes : list of str
+    false_call_rate : float
+        Of the inspection, asked for.
     stage_of_rule : mapping
         The rule file (without suffix) of every rule.
 
@@ -97,95 +97,35 @@ def make_page(
     str
         HTML that needs no other file.
     """
-    run = sections.read_run(paths, models, tubes)
-    metrics, table1 = run.records["metrics"], run.tables["table1"]
-    no_study = [] if paths["study"] else [sections.NO_STUDY]
+    run = sections.read_run(paths, models, tubes, false_call_rate)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["png"] = _png
     environment.filters["has_numbers"] = lambda path: figure_data.of_png(path) is not None
     environment.filters["csv"] = lambda table: table.to_csv(index=False)
     environment.filters["chart"] = lambda figure: figure.to_json().replace("<", "\\u003c")
     return environment.from_string(template).render(
-        sentences=run.records["facts"]["sentences"] + metrics["statements"] + no_study,
+        found=claims.found(run.tables["verdicts"], run.tables["classes"], false_call_rate),
+        short=in_short(run),
         flow=flow(run, stage_of_rule),
         sections=sections.all_sections(run),
-        titles=tables.TITLES,
-        short=[found_in_short(run.tables["verdicts"]), *in_short(run.recovery, table1)],
-        notes={key: text.partition("; median of")[0] for key, text in metrics["columns"].items()},
-        draws=_draws(metrics["columns"]),
-        c2st=_automatic_readers(table1),
-        viewer=viewer.viewer_data(run.labels, run.activity, run.image, run.samples),
+        first=run.records["followed"],
+        tubes=viewer.viewer_data(run.seen),
+        colour_maps=viewer.colour_maps(),
+        words=columns.NAMES["table1"],
         plotly=get_plotlyjs().replace("</script", "<\\/script"),
     )
 
 
-def found_in_short(verdicts: pd.DataFrame) -> str:
-    """Return what the inspection found, and what it called falsely, in one sentence.
-
-    Parameters
-    ----------
-    verdicts : DataFrame
-        `verdicts.csv`.
-    """
-    has_defect = verdicts["defect"] != "none"
-    right = int(verdicts["is_right_place"].sum())
-    called = int((verdicts["is_called"] & ~has_defect).sum())
-    return (
-        f"Inspection: {right} of {has_defect.sum()} defects were found in the right place; "
-        f"{called} of {(~has_defect).sum()} parts without a defect were called."
-    )
-
-
-def in_short(recovery: pd.DataFrame, table1: pd.DataFrame) -> list[str]:
-    """Return what came out, a sentence each; a number that is undefined has none.
-
-    Parameters
-    ----------
-    recovery : DataFrame
-        true_bq and reconstructed_bq of every tube.
-    table1 : DataFrame
-        `table1.csv`.
-    """
-    ratio = recovery["reconstructed_bq"] / recovery["true_bq"]
-    sentences = [
-        f"Images: reconstructed over true activity is {ratio.mean():.3f} on average over "
-        f"{len(ratio)} tubes (standard deviation {ratio.std(ddof=0):.3f})."
+def in_short(run: Run) -> list[str]:
+    """Return what else came out, a sentence each."""
+    return [
+        claims.activity(run.recovery),
+        claims.enhancement(run.tables["one_to_one"]),
+        *claims.generators(run.tables["table1"]),
     ]
-    shown = {row["model"]: row for row in tables.with_intervals(table1).to_dict("records")}
-    distance = table1.set_index("model")["frechet"].astype(float)
-    distance = distance.drop([FLOOR, COPY], errors="ignore").dropna()
-    if len(distance):
-        best = str(distance.idxmin())
-        among = f"the smallest of {len(distance)}" if len(distance) > 1 else "the only one"
-        sentence = (
-            f"Generators, trained once each: {best} has {among} Fréchet distances to held-out "
-            f"slices, {shown[best]['frechet']}; real slices of other tubes have "
-            f"{shown[FLOOR]['frechet']}."
-        )
-        if shown[best].get("c2st"):
-            sentence += (
-                f" A classifier tells its images from real ones with accuracy "
-                f"{shown[best]['c2st']} (0.5: it cannot)."
-            )
-        sentences.append(sentence)
-    return sentences
-
-
-def _draws(notes: Mapping[str, str]) -> str:
-    """Return what the notes of the metrics end with, all alike: of what they are medians."""
-    ends = {text.partition("; median of")[2] for text in notes.values()} - {""}
-    return f"Each is the median of{min(ends)}." if ends else ""
 
 
 def _png(path: str) -> str:
     with reading(path, "a whole PNG"), Image.open(path, formats=("PNG",)) as image:
         image.verify()  # its CRC
     return base64.b64encode(Path(path).read_bytes()).decode()
-
-
-def _automatic_readers(table1: pd.DataFrame) -> list[tuple[str, str]]:
-    """Model and accuracy of the classifier two-sample test, where Table 1 has it."""
-    if "c2st" not in table1:
-        return []
-    shown = tables.with_intervals(table1)
-    return list(zip(shown["model"], shown["c2st"], strict=True))

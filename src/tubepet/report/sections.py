@@ -1,24 +1,20 @@
 """Chapters of the report, one function each: what is shown, and what would be suspicious."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from markdown_it import MarkdownIt
-from numpy.typing import NDArray
 
 from tubepet import io
-from tubepet.report import charts, tables
+from tubepet.report import charts, claims, columns, tables
 from tubepet.report.charts import Chart
-from tubepet.types import Volume
+from tubepet.report.viewer import Seen
 
-MAX_SAMPLES = 500  # per model, among which the viewer looks for neighbours
-NO_STUDY = (
-    "The study over seeds, which alone can say that one generator beats another, has not run."
-)
+NO_STUDY = "The study over seeds has not run; the target study runs it."
 MAPS = {  # by what the image's note says of it (`tubepet.reconstruct.read.image_note`)
     "nominal": "that of the drawing without its defect",
     "truth": "the truth's, which knows the defect",
@@ -29,6 +25,10 @@ STUDY_PICTURES = {
     "curve.png": "Fewer training slices",
     "detector.png": "A defect detector trained with generated slices",
 }
+RECORDS = ("facts", "metrics", "verdict", "slices", "ct", "followed")
+TABLES = (
+    "table1", "counts", "cost", "provenance", "curves", "verdicts", "classes", "one_to_one"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,125 +41,190 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A chapter of the report."""
+class Table:
+    """A table: its name (`columns.NAMES`), title, numbers; folded away or not."""
 
     name: str
     title: str
+    numbers: pd.DataFrame
+    is_folded: bool = False
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> pd.DataFrame:
+        """The table as readers see it."""
+        return columns.named(self.name, tables.with_intervals(self.numbers))
+
+
+@dataclass(frozen=True)
+class Section:
+    """A chapter of the report; of one that is folded only title and text are seen at first."""
+
+    name: str
+    label: str  # in the list of contents
+    title: str
     text: str
-    charts: list[Chart] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
-    tables: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
+    caveats: Sequence[str] = ()
+    charts: Sequence[Chart] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
     html: str = ""
+    is_folded: bool = False
 
 
 @dataclass(frozen=True)
 class Run:
     """What a run made, as far as the report shows it."""
 
-    records: dict[str, Any]  # JSON: facts, metrics, verdict, slices, ct
-    # table1, counts, cost, provenance, curves, verdicts, classes, one_to_one
-    tables: dict[str, pd.DataFrame]
-    first_tube: str
-    truth: dict[str, Any]  # of the first tube, as are the volumes
-    activity: Volume
-    image: Volume
-    labels: Volume
-    samples: dict[str, NDArray[np.float32]]  # (N, ny, nx) of each model, Bq/mm3
+    records: dict[str, Any]  # JSON, by `RECORDS`
+    tables: dict[str, pd.DataFrame]  # by `TABLES`
+    seen: dict[str, Callable[[], Seen]]  # of each tube, read when asked for
+    note: str  # of an image
     logs: dict[str, pd.DataFrame]  # of each model's training
     traces: dict[str, pd.DataFrame]  # of each tube's reconstruction
     recovery: pd.DataFrame  # tube, true_bq, reconstructed_bq
-    paths: Mapping[str, Any]  # of pictures; `study`: its page and pictures, empty before it ran
+    false_call_rate: float  # asked for
+    paths: Mapping[str, Any]  # of pictures; `study`, `pod`: theirs, empty before they ran
 
 
-def read_run(paths: Mapping[str, Any], models: Sequence[str], tubes: Sequence[str]) -> Run:
+def read_run(
+    paths: Mapping[str, Any], models: Sequence[str], tubes: Sequence[str], false_call_rate: float
+) -> Run:
     """Read what the report shows; see `tubepet.report.page.make_page` for the parameters."""
-    names = ("facts", "metrics", "verdict", "slices", "ct")
-    traces = {t: io.read_table(path) for t, path in zip(tubes, paths["traces"], strict=True)}
-    truths = {t: io.read_json(path) for t, path in zip(tubes, paths["truths"], strict=True)}
-    samples = zip(models, paths["samples"], strict=True)
+    of_tube = {
+        kind: dict(zip(tubes, paths[kind], strict=True))
+        for kind in ("labels", "images", "references", "maps", "truths", "found", "traces")
+    }
+    traces = {tube: io.read_table(path) for tube, path in of_tube["traces"].items()}
+    seen: dict[str, Callable[[], Seen]] = {
+        tube: partial(_seen, *(of_tube[kind][tube] for kind in list(of_tube)[:-1]))
+        for tube in tubes
+    }
+    activities = [io.read_json(path)["activity_total_bq"] for path in of_tube["truths"].values()]
+    first = seen[tubes[0]]()
     return Run(
-        records={name: io.read_json(paths[name]) for name in names},
-        tables={
-            name: io.read_table(paths[name])
-            for name in (
-                "table1",
-                "counts",
-                "cost",
-                "provenance",
-                "curves",
-                "verdicts",
-                "classes",
-                "one_to_one",
-            )
-        },
-        first_tube=tubes[0],
-        truth=truths[tubes[0]],
-        **{name: io.read_volume(paths[name]) for name in ("activity", "image", "labels")},
-        samples={model: io.read_array(path)[:MAX_SAMPLES] for model, path in samples},
+        records={name: io.read_json(paths[name]) for name in RECORDS},
+        tables={name: io.read_table(paths[name]) for name in TABLES},
+        seen=seen,
+        note=first.short.note,
         logs={m: io.read_table(path) for m, path in zip(models, paths["logs"], strict=True)},
         traces=traces,
         recovery=pd.DataFrame(
             {
                 "tube": list(tubes),
-                "true_bq": [truth["activity_total_bq"] for truth in truths.values()],
+                "true_bq": activities,
                 "reconstructed_bq": [float(t["total_bq"].iloc[-1]) for t in traces.values()],
             }
         ),
+        false_call_rate=false_call_rate,
         paths=paths,
+    )
+
+
+def _seen(labels: str, short: str, long: str, score_map: str, truth: str, found: str) -> Seen:
+    return Seen(
+        io.read_volume(labels),
+        io.read_volume(short),
+        io.read_volume(long),
+        io.read_volume(score_map),
+        io.read_json(truth),
+        io.read_json(found),
     )
 
 
 def all_sections(run: Run) -> list[Section]:
     """Return the chapters in their order."""
     parts = (
-        verdicts,
+        verdict,
+        part,
+        viewer,
         one_to_one,
-        follow,
+        generators,
+        images,
         physics,
-        reconstruction,
-        learning,
-        samples,
-        table1,
         study,
         provenance,
+        learning,
     )
     return [part(run) for part in parts]
 
 
-def verdicts(run: Run) -> Section:
-    """Say which parts have a defect, and show one of them."""
-    table = run.tables["verdicts"]
-    found = table[table["is_right_place"]]
-    # one that shows something; of these not the best, but the first
-    shown = str((found if len(found) else table)["tube"].iloc[0])
-    rows = table.drop(columns=["is_called", "distance_mm"])
+def verdict(run: Run) -> Section:
+    """Say which parts have a defect, how sure that is, and which sizes are found."""
+    verdicts, classes = run.tables["verdicts"], run.tables["classes"]
+    rows = verdicts.drop(columns=["is_called", "distance_mm"])
+    shown = classes.assign(found_in=classes["class"].map(claims.where(verdicts)).fillna(""))
+    last = shown.pop("remark")
+    shown = shown.drop(columns=["smallest_mm", "largest_mm"]).assign(remark=last)
+    pod = [
+        Picture(
+            "Probability of detection, from parts simulated for it",
+            "Lines: probability that a defect of this size is found in the right place, with 95 % "
+            "confidence. Suspicious: a line that falls.",
+            path,
+        )
+        for path in run.paths["pod"]
+    ]
     return Section(
-        "verdicts",
-        "Verdicts: is there a defect?",
-        "Every tube's coincidences are compared with its drawing, without any image between them. "
-        "Place, kind and size are those of the likeliest defect. The truth stands beside them "
-        "(columns defect and defect_mm) and was not used. A part in which nothing was found may "
-        "have a defect that is too small for these counts. By class: how many were found in the "
-        "right place, and which size is found in half (a50) and nine of ten parts (a90; a90_95: "
-        "its upper bound with 95 % confidence) where so few parts say it; the target pod measures "
-        "it with more.",
+        "verdict",
+        "Verdict",
+        "Verdict",
+        "Each part's coincidences are compared with its drawing, without an image between them; "
+        "the truth was not used.",
+        claims.doubts(classes, run.false_call_rate),
+        [charts.draw_found(verdicts)],
+        [
+            Table(
+                "classes",
+                "Found by class of defect (none: called falsely), with 95 % intervals. a50, a90: "
+                "size found in half and in nine of ten parts; a90/95: its upper bound",
+                shown,
+            ),
+            Table("verdicts", "Every part: verdict beside the truth", rows, is_folded=True),
+        ],
+        pod,
+    )
+
+
+def part(run: Run) -> Section:
+    """Follow one part with a defect from its drawing to its indication."""
+    facts = run.records["followed"]
+    defects = ", ".join(f"a {d['class']} of {d['size_mm']:.1f} mm" for d in facts["defects"])
+    found = f"Verdict: {facts['verdict']}, largest z {facts['largest_z']:.1f}"
+    if facts["threshold_z"] is not None:
+        found += f" where {facts['threshold_z']:.1f} is needed (p = {facts['p_value']:.2g})"
+    for one in facts["indications"][:1]:
+        kind = one["kind"].replace("_", " ")
+        found += f"; taken for a {kind} of {one['size_mm']:.1f} mm"
+    no_defect = [] if defects else ["No test part has a defect: the part shown has none either."]
+    return Section(
+        "part",
+        "One part",
+        "One part, from its drawing to its indication",
+        f"{facts['tube']}, {facts['family'].replace('_', ' ')}, has {defects or 'no defect'}. "
+        f"{found}. It is the first test part whose defect was found in the right place; if there "
+        "is none, the first whose defect was missed.",
+        no_defect,
         pictures=[
             Picture(
-                "All parts",
-                "The largest z of each part over the size of its defect; full: called. Dashed: the "
-                "threshold. Suspicious: parts of size 0 above it.",
-                run.paths["verdicts_figure"],
-            ),
-            Picture(
-                f"Where the events of {shown} differ from its drawing",
-                "z of the likeliest defect in three sections through the first indication (cross), "
-                "with the outlines of fluid (blue) and wall (white). Values of 3 are common "
-                "somewhere in a part without a defect.",
-                run.paths["maps"][shown],
-            ),
+                f"{facts['tube']}: drawing, short, enhanced and long image, indications",
+                "Two cuts through the defect, cropped to the part: across (xy) and along (xz). "
+                "Red: box of the true defect. Crosses: indications. z of 3 is common somewhere in "
+                "a part without a defect. Suspicious: a cross far from the box.",
+                run.paths["follow"],
+            )
         ],
-        tables=[("classes", run.tables["classes"].round(3)), ("verdicts", rows)],
+    )
+
+
+def viewer(run: Run) -> Section:
+    """Let readers look at any part; the page has the viewer."""
+    return Section(
+        "viewer",
+        "Any part",
+        f"Look at any of the {len(run.seen)} parts",
+        "Red: boxes of true defects. Crosses: indications. Values are rounded to 1/255 of the "
+        "brightest one; the files results/reconstruct/<tube>/image.nii.gz are exact.",
     )
 
 
@@ -173,44 +238,99 @@ def one_to_one(run: Run) -> Section:
     }
     return Section(
         "one_to_one",
-        "One to one: short, enhanced and long images",
-        "Every tube has a second, long acquisition that shares no decay with the first. A network "
-        "learns on training tubes to make the long image of the short one; these are test tubes. "
-        f"PSNR, SSIM and MS-SSIM against the long image, means over "
-        f"{len(table)} test tubes: short {means['short']}; enhanced {means['enhanced']}. The "
-        "long image has noise of its own, so no image can reach it. An enhanced image is no "
-        "measurement: what it shows beyond the short one is what training tubes look like, and "
-        "most have no defect there. It may lose a defect and have better numbers.",
+        "Enhanced images",
+        "Short, enhanced and long images",
+        "Every part has a second, long acquisition that shares no decay with the first. A network "
+        "learns on training parts to make the long image of the short one; these are test parts. "
+        f"{claims.enhancement(table)} PSNR, SSIM and MS-SSIM against the long image, means: short "
+        f"{means['short']}; enhanced {means['enhanced']}. The long image has noise of its own, so "
+        "no image can reach it.",
+        [
+            "An enhanced image is no measurement: it may lose a defect and have better numbers, "
+            "for most training parts have none there."
+        ],
         pictures=[
             Picture(
-                "Figure 2 of the paper, one to one, for parts with a defect",
-                "For each class of defect the first test tube in which it was found in the right "
+                "Figure 2 of the paper, one to one",
+                "For each class of defect the first test part in which it was found in the right "
                 "place, then the first whose defect was missed, in the slice that the defect "
-                "changes most. Numbers are of this slice. Crosses: indications. Suspicious: "
-                "detail in the enhanced image that the long one does not have.",
+                "changes most. Suspicious: detail in the enhanced image that the long one does not "
+                "have.",
                 run.paths["one_to_one_figure"],
             )
         ],
-        tables=[("one_to_one", table)],
+        tables=[Table("one_to_one", "Test parts against the long images", table, is_folded=True)],
     )
 
 
-def follow(run: Run) -> Section:
-    """Follow one tube from its drawing to its image."""
-    defects = ", ".join(f"{d['class']} of {d['size_mm']:.1f} mm" for d in run.truth["defects"])
+def generators(run: Run) -> Section:
+    """Show generated images beside held-out ones, and Table 1."""
+    table, metrics = run.tables["table1"], run.records["metrics"]
+    broken = claims.broken(table)
+    marked = table.assign(model=[f"{m} (broken)" if m in broken else m for m in table["model"]])
+    main, rest = columns.main_and_rest(marked)
+    notes = {
+        key: text.partition("; median of")[0]
+        for key, text in metrics["columns"].items()
+        if key in table
+    }
+    left_out = len(claims.for_readers(list(run.logs), table)) < len(run.logs)
     return Section(
-        "follow",
-        "One tube, from its drawing to its generated neighbour",
-        f"{run.first_tube}: family {run.truth['family']}, {defects or 'no defect'}. Scroll through "
-        "the tube with the slider or the wheel; the window sets which activity is darkest and "
-        "brightest.",
-        charts=[charts.draw_profile(run.activity, run.image)],
+        "generators",
+        "Generated images",
+        "Generated images",
+        "Generators make slices; each number compares them with slices of simulated tubes that no "
+        "generator has seen (held-out). Between the generators stand slices of the training tubes, "
+        "which nobody beats honestly, and a perfect copier of them.",
+        [
+            claims.NO_STUDY,
+            *run.records["facts"]["caveats"]["generators"],
+            *([claims.about_broken(broken, left_out)] if broken else []),
+            *claims.gathered(metrics["statements"], [str(name) for name in table["model"]]),
+        ],
+        [charts.draw_table(marked, notes)],
+        [
+            Table("table1", f"Table 1. {_draws(metrics['columns'])}", main),
+            Table("table1", "The other numbers", rest, is_folded=True, notes=notes),
+        ],
+        [
+            Picture(
+                "Figure 2 of the paper: held-out slices above generated ones",
+                "One grey scale. Suspicious: equal images in a row (collapse).",
+                run.paths["figure2"],
+            ),
+            Picture(
+                "The samples most like a training slice",
+                "Below each, that slice. Suspicious: copies.",
+                run.paths["neighbours"],
+            ),
+        ],
+    )
+
+
+def _draws(notes: Mapping[str, str]) -> str:
+    """Return what the notes of the metrics end with, all alike: of what they are medians."""
+    ends = {text.partition("; median of")[2] for text in notes.values()} - {""}
+    return f"Each number is the median of{min(ends)}, with its 95 % interval." if ends else ""
+
+
+def images(run: Run) -> Section:
+    """Compare activity with the truth; show convergence and the literal 60 decays."""
+    kind = run.note.rpartition("attenuation: ")[2]
+    return Section(
+        "images",
+        "Images",
+        "Are the images right?",
+        "Attenuation, detection, resolution, randoms and scatter are in the model; the attenuation "
+        f"map is {MAPS.get(kind, 'not recorded')}. The unit is absolute, so the "
+        "activity of a part can be compared with the truth.",
+        run.records["facts"]["caveats"]["images"],
+        [charts.draw_recovery(run.recovery), charts.draw_convergence(run.traces)],
         pictures=[
             Picture(
-                "The same tube in one figure",
-                "Materials, true activity, sinogram of its coincidences, image. Suspicious: an "
-                "image shifted against the drawing, a sinogram with gaps.",
-                run.paths["follow"],
+                "The paper's activity taken literally: 60 decays",
+                "No image can be made from so few counts.",
+                run.paths["literal"],
             )
         ],
     )
@@ -220,11 +340,13 @@ def physics(run: Run) -> Section:
     """Show both engines, counts, calibration."""
     return Section(
         "physics",
+        "Simulation",
         "Is the simulation right?",
         "Every run simulates three tubes, drawn by its seed and made for nothing else, with GATE "
         "and with the fast engine, and compares counts and spectra of all together; a "
         "disagreement stops it, too few counts are no agreement.",
-        charts=[
+        run.records["facts"]["caveats"]["physics"],
+        [
             charts.draw_agreement(run.records["verdict"]),
             charts.draw_counts(run.tables["counts"]),
         ],
@@ -245,23 +367,35 @@ def physics(run: Run) -> Section:
     )
 
 
-def reconstruction(run: Run) -> Section:
-    """Compare activity with the truth; show convergence and the literal 60 decays."""
-    kind = run.image.note.rpartition("attenuation: ")[2]
+def study(run: Run) -> Section:
+    """Show conclusions as the study's own page gives them, or say that it has not run."""
+    title = "Study", "What the study over seeds shows"
+    if not run.paths["study"]:
+        return Section("study", *title, NO_STUDY)
+    conclusions, *pictures = run.paths["study"]
+    # the page is ours, yet no HTML in it is let through
+    shown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    text = Path(conclusions).read_text(encoding="utf-8").partition("\n")[2]
     return Section(
-        "reconstruction",
-        "Are the images right?",
-        "Attenuation, detection, resolution, randoms and scatter are in the model; the attenuation "
-        f"map is {MAPS.get(kind, 'not recorded')}. The unit is absolute, so a "
-        "tube's activity can be compared with the truth.",
-        charts=[charts.draw_recovery(run.recovery), charts.draw_convergence(run.traces)],
-        pictures=[
-            Picture(
-                "The paper's activity taken literally: 60 decays",
-                "No image can be made from so few counts.",
-                run.paths["literal"],
-            )
-        ],
+        "study",
+        *title,
+        "Every variant at the same cost, over seeds; numbers in results/study/table.csv.",
+        pictures=[Picture(STUDY_PICTURES[Path(p).name], "", p) for p in pictures],
+        html=shown.render(text).replace("<h2>", "<h3>").replace("</h2>", "</h3>"),
+    )
+
+
+def provenance(run: Run) -> Section:
+    """Say where the numbers come from, and what they cost."""
+    kept = {name: run.tables[name] for name in ("cost", "counts", "provenance")}
+    kept["provenance"] = kept["provenance"].astype(str)
+    return Section(
+        "provenance",
+        "Provenance",
+        "Provenance: where the numbers come from",
+        "Versions, seeds, cross sections, and what each rule cost (sums over its jobs).",
+        tables=[Table(name, tables.TITLES[name], table) for name, table in kept.items()],
+        is_folded=True,
     )
 
 
@@ -269,7 +403,8 @@ def learning(run: Run) -> Section:
     """Draw what the encoder and every generator logged."""
     return Section(
         "learning",
-        "What the networks learnt",
+        "Loss curves",
+        "Loss curves",
         "Trained on the slices of training tubes only, and on CT of training patients.",
         charts=[
             charts.draw_pretraining(run.tables["curves"]),
@@ -279,71 +414,5 @@ def learning(run: Run) -> Section:
             Picture("CT slices rebuilt by the VAE", "Grey scale in HU.", run.paths["rebuilt"]),
             Picture("Variance of the features", "Per cent per component.", run.paths["scree"]),
         ],
-    )
-
-
-def samples(run: Run) -> Section:
-    """Show generated images beside real ones."""
-    return Section(
-        "samples",
-        "Generated beside real",
-        "Real slices are of tubes that no generator has seen. Pixels: "
-        "results/generate/<model>/samples.npy and results/reconstruct/slices.npy, in Bq/mm³.",
-        pictures=[
-            Picture(
-                "Figure 2 of the paper: real slices above generated ones",
-                "One grey scale. Suspicious: equal images in a row (collapse).",
-                run.paths["figure2"],
-            ),
-            Picture(
-                "The samples most like a training slice",
-                "Below each, that slice. Suspicious: copies.",
-                run.paths["neighbours"],
-            ),
-        ],
-    )
-
-
-def table1(run: Run) -> Section:
-    """Show Table 1, drawn and in numbers."""
-    table = run.tables["table1"]
-    return Section(
-        "table1",
-        "Table 1: how good are they?",
-        "Each number compares a set with real slices of held-out tubes; the real rows say "
-        "what a perfect generator and a mere copier would score.",
-        charts=[charts.draw_table(table, run.records["metrics"]["columns"])],
-        tables=[("table1", tables.with_intervals(table))],
-    )
-
-
-def study(run: Run) -> Section:
-    """Show conclusions as the study's own page gives them, or say that it has not run."""
-    title = "What the study shows"
-    if not run.paths["study"]:
-        return Section("study", title, f"{NO_STUDY} It runs by `snakemake study`.")
-    conclusions, *pictures = run.paths["study"]
-    # the page is ours, yet no HTML in it is let through
-    shown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    text = Path(conclusions).read_text(encoding="utf-8").partition("\n")[2]
-    return Section(
-        "study",
-        title,
-        "Every variant at the same cost, over seeds; numbers in results/study/table.csv.",
-        pictures=[Picture(STUDY_PICTURES[Path(p).name], "", p) for p in pictures],
-        html=shown.render(text).replace("<h2>", "<h3>").replace("</h2>", "</h3>"),
-    )
-
-
-def provenance(run: Run) -> Section:
-    """Say where the numbers come from, and what they cost."""
-    return Section(
-        "provenance",
-        "Provenance: where the numbers come from",
-        "Versions, seeds, cross sections, and what each rule cost (sums over its jobs).",
-        tables=[
-            ("cost", run.tables["cost"]),
-            ("counts", run.tables["counts"]),
-            ("provenance", run.tables["provenance"].astype(str)),
-        ],
+        is_folded=True,
     )

@@ -1,4 +1,4 @@
-"""Tables of the report: facts for its first lines, provenance, cost, and their HTML pages.
+"""Tables of the report: facts and caveats, provenance, cost, and their HTML pages.
 
 Last stage of the flow: it reads what the others wrote and computes no science.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 import tubepet
+from tubepet.report import columns
 
 PACKAGES = (
     "opengate",
@@ -37,9 +38,6 @@ ENGINES = {"gate": "GATE", "fast": "tubepet's fast engine"}
 
 TITLES = {
     "counts": "Counts per tube",
-    "classes": "Found by class of defect (none: called falsely)",
-    "verdicts": "Verdicts beside the truth",
-    "one_to_one": "Short and enhanced images of test tubes against the long ones",
     "table1": "Table 1: generators against held-out tubes",
     "provenance": "Where the numbers come from",
     "cost": "Time and memory per rule",
@@ -72,46 +70,50 @@ def facts(
     Returns
     -------
     dict
-        ``sentences`` (shown first in the report), and the values behind them.
+        ``sentences``, ``caveats`` by the chapter of the report where they apply, and the values
+        behind them.
     """
     tables = sorted({s["tables"] for s in stats})
     prompts = [s["prompts"] for s in stats]
-    note = stats[0]["tables_note"]
-    sentences = [
+    of_physics = [
         f"{'Cross sections' if tables == ['xraylib'] else 'Geant4 tables'}: "
-        f"{', '.join(tables)}. {note}",
+        f"{', '.join(tables)}. {stats[0]['tables_note']}",
         f"Coincidences by {ENGINES[stats[0]['engine']]}. {verdict['statement']} "
         f"(GATE's Geant4 tables: {verdict['tables']}.)",
-        "CT: a procedural stand-in, not medical data (ct.source_dir is empty)."
-        if ct["is_standin"]
-        else f"CT: {ct['source']}.",
-        f"{len(stats)} tubes, {sum(s['decays'] for s in stats):,} decays, {sum(prompts):,} "
-        f"coincidences (least in one tube: {min(prompts):,}).",
     ]
-    empty = [s["tube"] for s in stats if s["prompts"] == 0]
-    if empty:
-        sentences.append(
-            f"{len(empty)} of {len(stats)} tubes gave no coincidence at all ({', '.join(empty[:5])}"
-            f"{', ...' if len(empty) > 5 else ''}): their images are empty, not failed."
-        )
     if any(s.get("particle") == "e+" for s in stats):
-        sentences.append(
+        of_physics.append(
             f"Decays emit positrons with the energies of {stats[0]['isotope']}, which annihilate "
             "where they stop; activities count positrons."
         )
-    sentences.append(
-        "Image unit: "
-        + slices["unit"]
-        + "; slices per split: "
-        + ", ".join(f"{name} {count}" for name, count in slices["num_slices"].items())
-        + "."
-    )
-    sentences.append(
+    empty = [s["tube"] for s in stats if s["prompts"] == 0]
+    of_images = [
+        f"{len(empty)} of {len(stats)} tubes gave no coincidence at all ({', '.join(empty[:5])}"
+        f"{', ...' if len(empty) > 5 else ''}): their images are empty, not failed."
+    ] * bool(empty)
+    stand_in = "CT: a procedural stand-in, not medical data (ct.source_dir is empty)."
+    splits = ", ".join(f"{name} {count}" for name, count in slices["num_slices"].items())
+    sentences = [
+        *of_physics,
+        stand_in if ct["is_standin"] else f"CT: {ct['source']}.",
+        f"{len(stats)} tubes, {sum(s['decays'] for s in stats):,} decays, {sum(prompts):,} "
+        f"coincidences (least in one tube: {min(prompts):,}).",
+        *of_images,
+        f"Image unit: {slices['unit']}; slices per split: {splits}.",
         f"The paper's 600 Bq for 0.1 s, taken literally, gave {literal['decays']} decays and "
         f"{literal['prompts']} coincidences in the first tube: no image (tube 'literal'). "
-        f"A likelihood fit of one point or line source: {sources['sentence']}."
-    )
-    return {"sentences": sentences, "tables": tables, "is_ct_standin": ct["is_standin"]}
+        f"A likelihood fit of one point or line source: {sources['sentence']}.",
+    ]
+    return {
+        "sentences": sentences,
+        "caveats": {
+            "physics": of_physics,
+            "images": of_images,
+            "generators": [stand_in] * ct["is_standin"],
+        },
+        "tables": tables,
+        "is_ct_standin": ct["is_standin"],
+    }
 
 
 def provenance(
@@ -187,10 +189,12 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
 
 def page(name: str, table: pd.DataFrame, notes: dict[str, str]) -> str:
     """Return a table as a self-contained HTML page, with a note on each column that needs one."""
-    title = html.escape(TITLES[name])
-    body = table.to_html(index=False, border=0, na_rep="", float_format=lambda v: f"{v:.4g}")
+    title, words = html.escape(TITLES[name]), columns.NAMES[name]
+    body = columns.named(name, table).to_html(
+        index=False, border=0, na_rep="", float_format=lambda v: f"{v:.4g}"
+    )
     terms = "".join(
-        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>"
+        f"<dt>{html.escape(words.get(key, key))}</dt><dd>{html.escape(text)}</dd>"
         for key, text in notes.items()
         if key in table or "*" in key
     )

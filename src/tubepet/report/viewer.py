@@ -1,11 +1,14 @@
-"""Data of the slice viewer: one tube as materials, true activity, image, and generated neighbour.
+"""Data of the viewer: every tube as drawing, images and map of z, small enough for one page.
 
-All four are shown on the grid of the reconstructed image. Each travels as 8 or 16 bits, deflated.
+Volumes travel as bytes, each voxel as its difference from the one before it along x, deflated:
+noise that a filter has smoothed then takes half of its bits. Where all tubes would be too heavy,
+blocks of voxels are averaged.
 """
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -16,95 +19,158 @@ from scipy.ndimage import map_coordinates
 from tubepet.types import Grid, Volume
 
 COLOUR_MAPS = ("viridis", "cividis", "magma", "gray")  # perceptually uniform
+MOST_BYTES = 5_500_000  # of all tubes together: with charts and pictures the page stays below 15 MB
+NUM_PROBES = 5  # tubes that tell how heavy all are
+MOST_TIMES = 10  # the finest voxel
+MARGIN_MM = 2.0  # around the part
+LEAST_Z = 5.0  # at the end of the scale: chance makes z of 3
 
 
-def on_grid(volume: Volume, grid: Grid, order: int) -> NDArray[np.float64]:
-    """Return the values of `volume` at the voxel centres of `grid`; 0 outside.
+@dataclass(frozen=True)
+class Seen:
+    """One tube, as it was drawn, measured and inspected.
 
-    Parameters
+    Attributes
     ----------
-    order : int
-        0: nearest voxel, 1: trilinear.
+    labels : Volume of uint8
+        As made, with its defect: 0 air, 1 fluid, others the wall.
+    short, long : Volume, Bq/mm3
+        On one grid.
+    score_map : Volume
+        z of the likeliest defect, likewise.
+    truth, found : mapping
+        `truth.json` and `verdict.json`.
     """
+
+    labels: Volume
+    short: Volume
+    long: Volume
+    score_map: Volume
+    truth: Mapping[str, Any]
+    found: Mapping[str, Any]
+
+
+def nearest(labels: Volume, grid: Grid) -> NDArray[np.uint8]:
+    """Return the labels of `labels` at the voxel centres of `grid`; 0 outside."""
     index = [
         (axis - origin) / step
         for axis, origin, step in zip(
-            grid.axes_mm(), volume.grid.origin_mm, volume.grid.voxel_mm, strict=True
+            grid.axes_mm(), labels.grid.origin_mm, labels.grid.voxel_mm, strict=True
         )
     ]
     places = np.meshgrid(*index, indexing="ij")
-    return map_coordinates(volume.array.astype(np.float64), places, order=order)
+    return map_coordinates(labels.array, places, order=0)
 
 
-def nearest_samples(
-    image: Volume, samples: Mapping[str, NDArray[np.float32]]
-) -> tuple[NDArray[np.float32], list[str]]:
-    """Find the generated image nearest to each slice (least mean square, no rotation).
-
-    Returns
-    -------
-    float32 array, shape (nz, ny, nx)
-    list of str
-        What it is: model, number, root mean square difference in Bq/mm3.
-    """
-    found, names = [], []
-    for plane in image.array:
-        best: tuple[float, str, int] | None = None
-        for model, images in samples.items():
-            square = ((images - plane) ** 2).mean(axis=(1, 2))
-            i = int(square.argmin())
-            if best is None or square[i] < best[0]:
-                best = (float(square[i]), model, i)
-        assert best is not None
-        found.append(samples[best[1]][best[2]])
-        names.append(f"{best[1]}, sample {best[2]}, RMS difference {best[0] ** 0.5:.0f} Bq/mm³")
-    return np.stack(found), names
+def cropped(volume: Volume, labels: Volume) -> Volume:
+    """Cut a volume to the part and `MARGIN_MM` around it."""
+    places, grid = np.argwhere(labels.array > 0), volume.grid
+    cuts, origin = [], []
+    for axis, own, low, high in zip(
+        grid.axes_mm(), labels.grid.axes_mm(), places.min(0), places.max(0), strict=True
+    ):
+        is_near = (axis > own[low] - MARGIN_MM) & (axis < own[high] + MARGIN_MM)
+        first, last = np.flatnonzero(is_near)[[0, -1]]
+        cuts.append(slice(first, last + 1))
+        origin.append(float(axis[first]))
+    array = volume.array[tuple(cuts)]
+    return Volume(array, Grid(array.shape, grid.voxel_mm, (origin[0], origin[1], origin[2])))
 
 
-def viewer_data(
-    labels: Volume, activity: Volume, image: Volume, samples: Mapping[str, NDArray[np.float32]]
-) -> dict[str, Any]:
-    """Return what the page's viewer reads, as JSON.
+def coarser(volume: Volume, voxel_mm: float) -> Volume:
+    """Average blocks of voxels, as many along each axis as fit into `voxel_mm`, one at least."""
+    grid, array = volume.grid, volume.array
+    steps = [max(1, int(voxel_mm / size + 1e-6)) for size in grid.voxel_mm]
+    num = [max(1, n // step) for n, step in zip(grid.shape, steps, strict=True)]
+    steps = [min(step, n) for step, n in zip(steps, grid.shape, strict=True)]
+    kept = array[tuple(slice(0, n * step) for n, step in zip(num, steps, strict=True))]
+    blocks = kept.reshape(num[0], steps[0], num[1], steps[1], num[2], steps[2])
+    sizes = [size * step for size, step in zip(grid.voxel_mm, steps, strict=True)]
+    origin = [
+        start + (step - 1) / 2 * size
+        for start, step, size in zip(grid.origin_mm, steps, grid.voxel_mm, strict=True)
+    ]
+    mean = blocks.mean((1, 3, 5), dtype=np.float64)
+    return Volume(
+        mean, Grid(mean.shape, (sizes[0], sizes[1], sizes[2]), (origin[0], origin[1], origin[2]))
+    )
+
+
+def packed(values: NDArray[np.uint8]) -> str:
+    """Deflate bytes, each as its difference from the one before it along the last axis."""
+    steps = np.diff(values, axis=-1, prepend=np.zeros_like(values[..., :1]))  # modulo 256
+    return base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()
+
+
+def tube_data(tube: Seen, voxel_mm: float) -> dict[str, Any]:
+    """Return what the viewer reads of one tube, as JSON.
 
     Parameters
     ----------
-    labels : Volume of uint8
-        0 air, 1 fluid, others the wall.
-    activity, image : Volume
-        Bq/mm3.
-    samples : mapping of array (N, ny, nx)
-        Bq/mm3, by model.
+    tube : Seen
+    voxel_mm : float
+        Voxels are at least so large as far as blocks of them are not larger.
     """
-    grid = image.grid
-    neighbour, names = nearest_samples(image, samples)
-    true = on_grid(activity, grid, 1)
-    top = float(max(true.max(), image.array.max(), neighbour.max(), 1e-9))
-    colour_maps = {
-        name: [
-            matplotlib.colors.to_hex(colour)
-            for colour in matplotlib.colormaps[name](np.linspace(0, 1, 256))
-        ]
-        for name in COLOUR_MAPS
-    }
+    volumes = {
+        name: coarser(cropped(volume, tube.labels), voxel_mm)
+        for name, volume in (
+            ("short", tube.short), ("long", tube.long), ("map", tube.score_map)
+        )
+    }  # fmt: skip
+    grid = volumes["short"].grid
+    tops = {name: max(float(volume.array.max()), 1e-9) for name, volume in volumes.items()}
+    tops["long"] = tops["short"] = max(tops["long"], tops["short"])
+    tops["map"] = max(tops["map"], LEAST_Z)
+    # further materials of an own part are walls too
+    shown = {"labels": packed(np.minimum(nearest(tube.labels, grid), 2))}
+    for name, volume in volumes.items():
+        share = np.clip(volume.array / tops[name], 0, 1)
+        shown[name] = packed(np.rint(255 * share).astype(np.uint8))
+    keys = ("x_mm", "y_mm", "z_mm")
     return {
         "shape": grid.shape,
-        "origin_mm": grid.origin_mm,
         "voxel_mm": grid.voxel_mm,
-        "top_bq_mm3": top,
-        "window_bq_mm3": [0, float(max(np.quantile(image.array, 0.999), true.max(), 1e-9))],
-        # further materials of an own part are walls too
-        "labels": _packed(np.minimum(on_grid(labels, grid, 0), 2).astype("<u2")),
-        "activity": _packed(_quantised(true, top)),
-        "image": _packed(_quantised(image.array, top)),
-        "neighbour": _packed(_quantised(neighbour, top)),
-        "neighbour_names": names,
-        "colour_maps": colour_maps,
+        "origin_mm": grid.origin_mm,
+        "tops": tops,
+        "bright": max(float(np.quantile(volumes["long"].array, 0.999)), 1e-9),
+        "volumes": shown,
+        "boxes_mm": [one["box_mm"] for one in tube.truth["defects"]],
+        "crosses_mm": [[one[key] for key in keys] for one in tube.found["indications"]],
+        "words": _words(tube),
     }
 
 
-def _quantised(values: NDArray[np.floating], top: float) -> NDArray[np.uint16]:
-    return np.rint(np.clip(values / top, 0, 1) * 65535).astype("<u2")
+def _words(tube: Seen) -> str:
+    defects = [f"{d['class']} of {d['size_mm']:.1f} mm" for d in tube.truth["defects"]]
+    family = str(tube.truth["family"]).replace("_", " ")
+    return f"{family}, {', '.join(defects) or 'no defect'}; verdict: {tube.found['verdict']}"
 
 
-def _packed(values: NDArray[np.uint16]) -> str:
-    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode()
+def viewer_data(tubes: Mapping[str, Callable[[], Seen]]) -> dict[str, dict[str, Any]]:
+    """Return what the viewer reads of all tubes, on the finest voxels that are light enough.
+
+    Parameters
+    ----------
+    tubes : mapping of function
+        By name; they are read one by one.
+    """
+    probes = [read() for read in list(tubes.values())[:: max(1, len(tubes) // NUM_PROBES)]]
+    finest_mm = min(min(probe.short.grid.voxel_mm) for probe in probes)
+    for times in range(1, MOST_TIMES + 1):
+        weights = [
+            len(text)
+            for probe in probes
+            for text in tube_data(probe, times * finest_mm)["volumes"].values()
+        ]
+        if sum(weights) / len(probes) * len(tubes) <= MOST_BYTES:
+            break
+    return {name: tube_data(read(), times * finest_mm) for name, read in tubes.items()}
+
+
+def colour_maps() -> dict[str, list[str]]:
+    """Return the colours of each map, 256 each, as #rrggbb."""
+    steps = np.linspace(0, 1, 256)
+    return {
+        name: [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[name](steps)]
+        for name in COLOUR_MAPS
+    }

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 import pandas as pd
 from tubepet.dataset.slices import Slices
 from tubepet.evaluate import metrics, table
-from tubepet.report import card, charts
+from tubepet.report import card, columns
 
 images = np.random.default_rng(0).random((24, 32, 32), np.float32)
 split, tube = np.repeat(["train", "test"], 12), np.repeat(["a", "b"], 12)
@@ -23,8 +23,8 @@ real = Slices(images, pd.DataFrame({"split": split, "tube": tube}), 1.0, 0.5, 1.
 rows, facts = table.evaluate({"dcgan": 2 * images[:12]}, real, 3, "", 1)
 assert {"spread", "spread_low", "spread_high"} <= set(rows)
 assert facts["columns"]["spread"].startswith("standard deviation of the activity")
-chart = charts.draw_table(rows, facts["columns"])
-assert "spread" in [note.text for note in chart.figure.layout.annotations]
+_, rest = columns.main_and_rest(rows)
+assert "spread" in columns.named("table1", rest)
 slices = {"pixel_mm": 1, "slice_mm": 1, "num_tubes": {"train": 1, "test": 1}}
 slices["num_slices"] = {"test": 12}
 template = (ROOT / "workflow/report/card.md").read_text()

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from tubepet.report import tables
+from tubepet.report import columns, tables
 
 
 def stats(tube: str, prompts: int) -> dict[str, object]:
@@ -29,6 +29,10 @@ def test_facts_name_substitutes_and_empty_tubes():
     assert "substitute" in text and "stand-in" in text
     assert "60 decays and 8 coincidences in the first tube" in text
     assert "1 of 2 tubes gave no coincidence at all (tube_0000)" in text
+    caveats = facts["caveats"]
+    assert "They agree." in " ".join(caveats["physics"])
+    assert "1 of 2 tubes gave no coincidence" in caveats["images"][0]
+    assert "stand-in" in caveats["generators"][0]
 
 
 def test_facts_name_the_emitter_of_the_positrons():
@@ -55,15 +59,12 @@ def test_cost_sums_jobs_of_a_rule(tmp_path):
 
 @pytest.mark.parametrize("name", list(tables.TITLES))
 def test_pages_escape_what_they_show(name):
-    page = tables.page(
-        name, pd.DataFrame({"fact": ["<script>"], "value": [1.0]}), {"fact": "<b>", "fid": "?"}
-    )
-    assert (
-        "<script>" not in page
-        and "<b>" not in page
-        and "fid" not in page
-        and "&lt;script&gt;" in page
-    )
+    first, second = list(columns.NAMES[name])[:2]
+    table = pd.DataFrame({first: ["<script>"], second: [1.0]})
+    page = tables.page(name, table, {first: "<b>", "other": "?"})
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "<b>" not in page and "&lt;b&gt;" in page and "other" not in page
+    assert f"<th>{columns.NAMES[name][second]}</th>" in page
 
 
 def test_intervals_stand_in_one_cell():
