@@ -153,9 +153,8 @@ def verdict(run: Run) -> Section:
     """Say which parts have a defect, how sure that is, and which sizes are found."""
     verdicts, classes = run.tables["verdicts"], run.tables["classes"]
     rows = verdicts.drop(columns=["is_called", "distance_mm"])
-    shown = classes.assign(found_in=classes["class"].map(claims.where(verdicts)).fillna(""))
-    last = shown.pop("remark")
-    shown = shown.drop(columns=["smallest_mm", "largest_mm"]).assign(remark=last)
+    found_in = classes["class"].map(claims.where(verdicts)).fillna("")
+    shown = classes.drop(columns=["smallest_mm", "largest_mm"]).assign(found_in=found_in)
     pod = [
         Picture(
             "Probability of detection, from parts simulated for it",
