@@ -35,7 +35,7 @@ def run(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory) -> Path:
-    """Build the sdist from a copy of what git tracks or would, since a build leaves files behind."""
+    """Build the sdist from a copy of what git tracks or would: a build leaves files behind."""
     folder = tmp_path_factory.mktemp("sdist")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -87,7 +87,7 @@ def installed(wheel, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, symlinks=True)
     site = next((folder / "lib").glob("python*/site-packages"))
-    # Lines of a .pth do not read the .pth files there: an editable install of a checkout is not seen.
+    # Lines of a .pth do not read the .pth files there: no editable install of a checkout is seen.
     others = [path for path in sys.path if path.endswith("-packages")]
     (site / "others.pth").write_text("\n".join(others))
     pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python", "install"]

@@ -20,6 +20,7 @@ rule draw_follow:
         "logs/draw_follow.log",
     benchmark:
         "results/benchmarks/draw_follow.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     threads: 1
@@ -36,7 +37,7 @@ rule draw_follow:
 rule make_turing:
     """The visual Turing test: a page for readers, and its key."""
     input:
-        template=f"{WORKFLOW}/report/turing.html",
+        template=f"{ROOT}/workflow/report/turing.html",
         samples=of_models("samples.npy"),
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
@@ -108,6 +109,7 @@ rule collect_report:
         "logs/collect_report.log",
     benchmark:
         "results/benchmarks/collect_report.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     threads: 1
@@ -125,7 +127,7 @@ rule collect_report:
 rule write_card:
     """The model card of one generator, from the numbers of the run."""
     input:
-        template=f"{WORKFLOW}/report/card.md",
+        template=f"{ROOT}/workflow/report/card.md",
         generator=rules.train_generator.output.info,
         slices=rules.collect_slices.output.info,
         table1=rules.evaluate_models.output.table,
@@ -152,7 +154,7 @@ rule write_card:
 rule make_report:
     """The report, one file."""
     input:
-        template=f"{WORKFLOW}/report/page.html",
+        template=f"{ROOT}/workflow/report/page.html",
         facts=rules.collect_report.output.facts,
         provenance=rules.collect_report.output.provenance_table,
         cost=rules.collect_report.output.cost_table,
