@@ -211,3 +211,39 @@ rule make_report:
         code=code_digest("tubepet.report.page"),
     script:
         "../scripts/make_report.py"
+
+
+rule make_crate:
+    """The run as an RO-Crate: workflow, config, main results with checksums, software, begin and end."""
+    input:
+        report=rules.make_report.output.page,
+        provenance=rules.collect_report.output.provenance_table,
+        verdicts=rules.collect_inspections.output.table,
+        slices=rules.collect_slices.output.slices,
+        table1=rules.evaluate_models.output.table,
+        generators=of_models("generator.safetensors"),
+        cards=of_models("card.md"),
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
+    output:
+        metadata="results/ro-crate-metadata.json",
+        config="results/crate/config.yaml",
+        workflow=directory("results/crate/workflow"),
+    log:
+        "logs/make_crate.log",
+    benchmark:
+        "results/benchmarks/make_crate.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        config=config,
+        own_data=outside.own_data(config),
+        images=all_tubes("results/reconstruct/{tube}/image.nii.gz"),
+        code=code_digest("tubepet.report.crate"),
+    script:
+        "../scripts/make_crate.py"
