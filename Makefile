@@ -8,7 +8,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run provenance status smoke test first-contact slurm-smoke chaos fuzz lint format reference bench clean
+.PHONY: help install run provenance crate status smoke test first-contact slurm-smoke chaos fuzz lint format reference bench clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,7 +20,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 run: install ## the whole chain with config/config.yaml; ends with results/report.html
@@ -28,6 +28,9 @@ run: install ## the whole chain with config/config.yaml; ends with results/repor
 
 provenance: install ## results/provenance.html: code, log and figures of every job of a finished run
 	$(SNAKEMAKE) --report results/provenance.html
+
+crate: install ## results/ro-crate-metadata.json: a finished run as an RO-Crate, for an archive
+	$(SNAKEMAKE) crate
 
 smoke: install ## the whole chain at toy size, in results_smoke/ (about four minutes)
 	@mkdir -p results_smoke
@@ -42,7 +45,10 @@ test: install ## all tests
 first-contact: ## every command of README and docs, typed into a fresh clone (fifteen minutes)
 	$(PYTHON) tests/first_contact.py
 
-slurm-smoke: install ## a real Slurm of one node (root, Debian): the smoke chain and all faults, ten minutes
+slurm-crate: install ## results/ro-crate-metadata.json: a finished run as an RO-Crate, for an archive
+	$(SNAKEMAKE) crate
+
+smoke: install ## a real Slurm of one node (root, Debian): the smoke chain and all faults, ten minutes
 	@command -v slurmctld >/dev/null && command -v munged >/dev/null || \
 	  { echo "slurm-smoke needs Debian's packages slurm-wlm and munge" >&2; exit 1; }
 	TUBEPET_SLURM=full $(BIN)/pytest -rP tests/workflow/test_slurm.py
@@ -66,9 +72,10 @@ format: install ## rewrite the sources in the house style
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-reference: install ## config/README.md from the schema, docs/commands.md from --help
+reference: install ## config/README.md from the schema, docs/commands.md from --help, docs/licences.md from the lock
 	$(BIN)/python -m tubepet.report.reference
 	$(BIN)/python -m tubepet.cli.reference
+	$(BIN)/python -m tests.licences
 
 bench: install ## measure against a named peer: all, or one with NAME=mlem
 	@for script in $(or $(NAME:%=benchmarks/%.py),$(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py))); do \

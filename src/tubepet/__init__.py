@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def _is_writable(folder: Path) -> bool:

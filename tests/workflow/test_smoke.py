@@ -6,12 +6,14 @@ import shutil
 import signal
 import subprocess
 import time
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from tests import crates
 from tests.workflow.conftest import ROOT, RULES, SMOKE, planned, rules, snakemake, start
 from tests.workflow.content import content, digest
 from tubepet import io
@@ -47,6 +49,19 @@ def test_counts_add_up(smoke):
 
 def test_second_run_has_nothing_to_do(copy):
     assert "Nothing to be done" in snakemake(copy).stdout
+
+
+def test_a_finished_run_is_described_as_a_crate(copy):
+    done = snakemake(copy, "crate")
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert list(crates.problems(copy / "results")) == []
+    found = crates.read(copy / "results")
+    assert {"report.html", "inspect/verdicts.csv", "reconstruct/tube_0001/image.nii.gz"} <= set(
+        found
+    )
+    report = copy / "results/report.html"
+    ended = datetime.fromisoformat(found["#run"]["endTime"])
+    assert abs(ended.timestamp() - report.stat().st_mtime) < 60  # the last job but for cards
 
 
 def test_a_loss_weight_reruns_its_training_and_what_follows_only(copy):

@@ -56,6 +56,7 @@ rule collect_phantoms:
         "logs/collect_phantoms.log",
     benchmark:
         "results/benchmarks/collect_phantoms.tsv"
+    localrule: True
     conda:
         "../../envs/simulate.yaml"
     threads: 1

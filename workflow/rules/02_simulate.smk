@@ -13,6 +13,7 @@ rule prepare_g4data:
     benchmark:
         "results/benchmarks/prepare_g4data.tsv"
     cache: IS_CACHING
+    localrule: True
     conda:
         "../../envs/simulate.yaml"
     threads: 1
@@ -139,6 +140,7 @@ rule collect_counts:
         "logs/collect_counts.log",
     benchmark:
         "results/benchmarks/collect_counts.tsv"
+    localrule: True
     conda:
         "../../envs/simulate.yaml"
     threads: 1

@@ -21,6 +21,7 @@ rule calibrate_scanner:
         "logs/calibrate_scanner.log",
     benchmark:
         "results/benchmarks/calibrate_scanner.tsv"
+    localrule: True
     conda:
         "../../envs/reconstruct.yaml"
     threads: 1

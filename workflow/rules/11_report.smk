@@ -28,6 +28,7 @@ rule draw_follow:
         "logs/draw_follow.log",
     benchmark:
         "results/benchmarks/draw_follow.tsv"
+    localrule: True
     conda:
         "../../envs/ml.yaml"
     threads: 1
@@ -49,7 +50,7 @@ rule draw_follow:
 rule make_turing:
     """The visual Turing test: a page for readers, and its key."""
     input:
-        template=f"{WORKFLOW}/report/turing.html",
+        template=f"{ROOT}/workflow/report/turing.html",
         samples=of_models("samples.npy"),
         images="results/reconstruct/slices.npy",
         table="results/reconstruct/slices.parquet",
@@ -124,6 +125,7 @@ rule collect_report:
         "logs/collect_report.log",
     benchmark:
         "results/benchmarks/collect_report.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     threads: 1
@@ -141,7 +143,7 @@ rule collect_report:
 rule write_card:
     """The model card of one generator, from the numbers of the run."""
     input:
-        template=f"{WORKFLOW}/report/card.md",
+        template=f"{ROOT}/workflow/report/card.md",
         generator=rules.train_generator.output.info,
         slices=rules.collect_slices.output.info,
         table1=rules.evaluate_models.output.table,
@@ -171,7 +173,7 @@ POD_FIGURE = "results/inspect/pod/pod.png"
 rule make_report:
     """The report, one file."""
     input:
-        template=f"{WORKFLOW}/report/page.html",
+        template=f"{ROOT}/workflow/report/page.html",
         facts=rules.collect_report.output.facts,
         provenance=rules.collect_report.output.provenance_table,
         cost=rules.collect_report.output.cost_table,
@@ -238,3 +240,39 @@ rule make_report:
         code=code_digest("tubepet.report.page"),
     script:
         "../scripts/make_report.py"
+
+
+rule make_crate:
+    """The run as an RO-Crate: workflow, config, main results with checksums, software, begin and end."""
+    input:
+        report=rules.make_report.output.page,
+        provenance=rules.collect_report.output.provenance_table,
+        verdicts=rules.collect_inspections.output.table,
+        slices=rules.collect_slices.output.slices,
+        table1=rules.evaluate_models.output.table,
+        generators=of_models("generator.safetensors"),
+        cards=of_models("card.md"),
+        images=expand("results/reconstruct/{tube}/image.nii.gz", tube=SINGLE_TUBES),
+        shards=MANIFESTS,
+    output:
+        metadata="results/ro-crate-metadata.json",
+        config="results/crate/config.yaml",
+        workflow=directory("results/crate/workflow"),
+    log:
+        "logs/make_crate.log",
+    benchmark:
+        "results/benchmarks/make_crate.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        config=config,
+        own_data=outside.own_data(config),
+        images=all_tubes("results/reconstruct/{tube}/image.nii.gz"),
+        code=code_digest("tubepet.report.crate"),
+    script:
+        "../scripts/make_crate.py"

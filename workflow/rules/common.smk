@@ -11,13 +11,14 @@ from tubepet.errors import InputError
 from tubepet.plan import models, observers, outside, pod, shards, validation
 from tubepet.plan.config import checked_config
 from tubepet.plan.provenance import code_digest, share_package
+from tubepet.plan.snakemake import refuse_prefix, stages
 from tubepet.plan.study import Study
+from tubepet.root import ROOT
 from tubepet.types import Scanner
 
-WORKFLOW = Path(str(workflow.current_basedir)).parent
-
 try:
-    config = checked_config(config, WORKFLOW.parent)
+    refuse_prefix(workflow)
+    config = checked_config(config, ROOT)
     outside.check_former_results(Path("results"))
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -147,7 +148,7 @@ def shard_digest(wildcards):
         for key, value in getattr(rules, name).params.items()
     }
     scripts = [Path(getattr(rules, name).rule.script).name for name in TUBE_RULES]
-    return shards.digest(params, [WORKFLOW / "scripts" / name for name in scripts])
+    return shards.digest(params, [ROOT / "workflow/scripts" / name for name in scripts])
 
 
 # 03 reconstruct.
@@ -230,8 +231,7 @@ def of_models(kind):
 
 
 def stage_of_rule(wildcards):
-    """The rule file of every rule, which is its stage."""
-    return {rule.name: Path(str(rule.snakefile)).stem for rule in workflow.rules}
+    return stages(workflow)  # asked when all rules are known
 
 
 def study_files(wildcards):

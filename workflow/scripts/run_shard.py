@@ -1,7 +1,6 @@
 """Make all tubes of one shard (rule run_shard)."""
 
 import json
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tubepet import io, logs
@@ -12,8 +11,7 @@ params = snakemake.params
 with TemporaryDirectory() as folder:
     # The whole config, for a whole workflow inside; what counts of it is in params.digest.
     io.write_text(f"{folder}/config.json", json.dumps(snakemake.config))  # in its order: it counts
-    snakefile = Path(snakemake.scriptdir).resolve().parents[1] / "Snakefile"
-    shards.run(params.targets, params.rules, snakefile, f"{folder}/config.json", snakemake.threads)
+    shards.run(params.targets, params.rules, f"{folder}/config.json", snakemake.threads)
 sums = shards.checksums([*params.truths, *params.stats, *params.targets])
 io.write_json(snakemake.output.manifest, sums)
 logs.log.info("%d tubes in, %d files out", len(params.truths), len(params.targets))

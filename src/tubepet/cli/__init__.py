@@ -26,6 +26,7 @@ SENTENCES = {
     "numbers": "Print the numbers behind a PNG of tubepet as CSV.",
     "plan": "Say which defects an acquisition of a part would find, before it is made.",
     "reconstruct": "Make an image from coincidences.",
+    "run": "Run the workflow, without a clone of its repository.",
     "status": "Count the files of every rule: done, running, outdated, missing.",
     "tables": "Fetch the official Geant4 tables, or say which are in use.",
     "turing": "Visual Turing test (results/report/turing.html).",
@@ -79,7 +80,7 @@ class Commands(click.Group):
 def main(quiet: bool) -> None:
     """Positron images (PET) of tubes: reconstruct, and use the results of the workflow.
 
-    The workflow itself is run by `make run` or snakemake.
+    The workflow itself is run by `make run` or snakemake in a clone, and by `tubepet run` anywhere.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.ERROR if quiet else logging.INFO)

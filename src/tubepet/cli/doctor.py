@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from tubepet.bounds import read_yaml
+from tubepet.cli.run import snakemake
 from tubepet.errors import InputError
 
 GB = 1e9
@@ -218,12 +219,13 @@ def _state(status: str, plan: str) -> str:
 def status(directory: Path, as_json: bool, arguments: tuple[str, ...]) -> None:
     """Count the files of every rule: done, running, outdated, missing.
 
-    Also while a run goes on. Give the same arguments as to snakemake, for instance --configfile
-    config/smoke.yaml. Outdated files are there, but the next run makes them again; the last lines
-    say why. What a killed run left unfinished counts as running until the next run begins.
+    Also while a run goes on. Give the same arguments as to snakemake or `tubepet run`, for instance
+    --configfile config/smoke.yaml. Outdated files are there, but the next run makes them again; the
+    last lines say why. What a killed run left unfinished counts as running until the next run
+    begins.
     """
-    command = [sys.executable, "-m", "snakemake", "--summary", "--directory", str(directory)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    command = snakemake(["--summary", "--directory", str(directory), *arguments])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
         raise InputError(f"snakemake --summary: {reason}")

@@ -1,13 +1,12 @@
 """The reference of the command line, docs/commands.md, from `--help` (`make reference`)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from tubepet.cli import main
+from tubepet.root import ROOT
 
-PAGE = Path(__file__).parents[3] / "docs/commands.md"
 START = """# Commands
 
 This page is what `--help` prints for `tubepet` and each of its commands. `make reference` writes
@@ -44,4 +43,4 @@ def _contexts(
 
 
 if __name__ == "__main__":
-    PAGE.write_text(commands_page(), encoding="utf-8")
+    (ROOT / "docs/commands.md").write_text(commands_page(), encoding="utf-8")

@@ -99,6 +99,20 @@ def part_paths(part: Mapping[str, Any]) -> dict[str, str]:
     return paths | ({"defect.file": str(part["defect"]["file"])} if "defect" in part else {})
 
 
+def own_data(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the paths that the config names of the user's own data, by key."""
+    named = {
+        "ct.source_dir": config["ct"]["source_dir"],
+        "simulate.g4_data_dir": config["simulate"]["g4_data_dir"],
+        "scanner.efficiencies": config["scanner"]["efficiencies"],
+    }
+    if config["reconstruct"]["attenuation"] not in OWN_MAPS:
+        named["reconstruct.attenuation"] = config["reconstruct"]["attenuation"]
+    for tube, part in config["phantom"]["parts"].items():
+        named |= {f"phantom.parts.{tube}.{key}": path for key, path in part_paths(part).items()}
+    return {key: path for key, path in named.items() if path}
+
+
 def part_files(part: Mapping[str, Any]) -> dict[str, str]:
     """Return the hash of each file of an own part."""
     paths = part_paths(part).items()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tubepet.errors import InputError
+from tubepet.root import ROOT
 
 
 def cut(tubes: Sequence[str], size: int) -> dict[str, list[str]]:
@@ -69,7 +70,6 @@ def digest(content: Any, scripts: Sequence[Path]) -> str:
 def run(
     targets: Sequence[str],
     rules: Sequence[str],
-    snakefile: str | Path,
     config_path: str | Path,
     num_threads: int,
 ) -> None:
@@ -82,8 +82,8 @@ def run(
     rules : sequence of str
         The only rules that may run; what they share was made before by the run outside. (Their
         inputs are named by path: ``rules.x.output`` would bring rule x along.)
-    snakefile, config_path : path
-        The workflow; the whole config as JSON.
+    config_path : path
+        The whole config as JSON.
     num_threads : int
         Jobs at a time.
 
@@ -92,7 +92,7 @@ def run(
     InputError
         If a tube fails; all others are made before.
     """
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--cores", str(num_threads), "--executor", "local", "--nolock", "--keep-going"]
     command += ["--profile", "none", "--workflow-profile", "none", "--rerun-incomplete"]
     command += ["--quiet", "host", "progress", "reason", "rules", "--configfile", str(config_path)]

@@ -1,6 +1,9 @@
-"""Workarounds for Snakemake, one function each, with the versions in which they were seen."""
+"""Snakemake's own objects: workarounds, one function each, with the versions they were seen in."""
 
+import re
 from typing import Any
+
+from tubepet.errors import InputError
 
 
 def look_only_when_jobs_end(workflow: Any) -> None:
@@ -12,6 +15,39 @@ def look_only_when_jobs_end(workflow: Any) -> None:
     limit = workflow.scheduling_settings.max_jobs_per_timespan
     if limit and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+
+
+def refuse_prefix(workflow: Any) -> None:
+    """Refuse to be a module whose files lie elsewhere: params and scripts name `results/...` too.
+
+    Snakemake puts `prefix` before inputs and outputs alone (`PathModifier`, seen in 9.27).
+
+    Raises
+    ------
+    InputError
+        If the statement `module` has `prefix` or `replace_prefix`.
+    """
+    path = "results/report.html"
+    if (moved := workflow.modifier.path_modifier.replace_prefix(path)) != path:
+        raise InputError(
+            f"module tubepet: got a prefix that makes {path} {moved}, expected none: results lie "
+            "in the folder of the run (snakemake --directory)"
+        )
+
+
+def stages(workflow: Any) -> dict[str, str]:
+    """Return the rule file of every measured rule, which is its stage.
+
+    The name is that of the benchmark: in a workflow that uses this one as a module, rules have
+    others (`use rule * from tubepet as tubepet_*`), and there are rules that are not ours.
+    """
+    found = {}
+    for rule in workflow.rules:
+        name = re.match(r"results/benchmarks/(\w+)", str(rule.benchmark))
+        file = re.search(r"(\w+)\.smk", str(rule.snakefile))  # a path or an address with a tag
+        if name and file:
+            found[name[1]] = file[1]
+    return found
 
 
 def do_not_measure_cached_rules(workflow: Any) -> None:

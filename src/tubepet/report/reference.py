@@ -1,12 +1,12 @@
 """The reference of the config keys, config/README.md, from the schema (`make reference`)."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[3]
+from tubepet.root import ROOT
+
 # The public catalogue of workflows shows this page below a heading of its own.
 START = """## Workflow overview
 

@@ -46,4 +46,4 @@ def test_what_failed_inside_is_named(tmp_path, monkeypatch):
     made = tmp_path / "made"
     made.touch()
     with pytest.raises(InputError, match=r"^lost: not made, 1 of 2 files"):
-        shards.run([str(made), "lost"], ["make_phantom"], "Snakefile", "config.json", 1)
+        shards.run([str(made), "lost"], ["make_phantom"], "config.json", 1)
