@@ -72,6 +72,7 @@ rule train_inspector:
             "tubepet.observers.learned",
             "tubepet.observers.generated",
             "tubepet.observers.design",
+            "tubepet.reconstruct.read",
         ),
     script:
         "../scripts/train_inspector.py"
