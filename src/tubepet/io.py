@@ -89,12 +89,18 @@ def write_json(path: PathLike, data: Any) -> None:
     write_text(path, text + "\n")
 
 
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number:.40} is no finite number")
+    return value
+
+
 def read_json(path: PathLike) -> Any:
-    """Read a JSON file; `InputError` if it is not one."""
+    """Read a JSON file; `InputError` if it is not one, or holds NaN or what is too large."""
     check_bytes(path, MAX_JSON_BYTES)
     with reading(path, "JSON"):
         text = Path(path).read_text(encoding="utf-8")
-        data = json.loads(text)
+        data = json.loads(text, parse_float=_finite, parse_constant=_finite)
         if re.search(r"\\u[dD]", text):  # one half of a surrogate pair alone is no text
             json.dumps(data, ensure_ascii=False).encode()
     checksums.check(path)

@@ -143,6 +143,9 @@ FOUND = {
     "-1 shifts of sectors": (
         "castor_geom", lambda data: data.replace(b"nbZShift: 1", b"nbZShift: -1"),
     ),
+    "a duration that is none": (
+        "enhancer_json", lambda data: data.replace(b'"long_s": 1.0', b'"long_s": NaN'),
+    ),
     "half a surrogate pair": ("turing", lambda data: data.replace(b'"r"', b'"\\ud800"')),
     "rows that are two numbers": ("dicom", lambda data: dicom(data, 0x10, b"US", b"\4\0\4\0")),
     "rows that are a text": ("dicom", lambda data: dicom(data, 0x10, b"LO", b"four")),

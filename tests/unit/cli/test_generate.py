@@ -236,7 +236,7 @@ def test_weights_that_are_not_finite_are_named(model, tmp_path, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("num_slices", 10**9), ("num_pixels", 0), ("pixel_mm", float("nan")), ("fwhm_mm", 1e9)],
+    [("num_slices", 10**9), ("num_pixels", 0), ("pixel_mm", -1.0), ("fwhm_mm", 1e9)],
 )
 def test_a_population_is_bounded(drawn_model, tmp_path, name, value):
     path = drawn_model / "generator.json"

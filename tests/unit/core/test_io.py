@@ -175,6 +175,14 @@ def test_a_failed_writer_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_json_has_finite_numbers(tmp_path, number):
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"x": [1.5, {number}]}}')
+    with pytest.raises(InputError, match=f"a.json: expected JSON, .*{number} is no finite number"):
+        io.read_json(path)
+
+
 NOISE = np.random.default_rng(0).random((64, 64, 64)).astype(np.float32)  # hardly compresses
 
 
