@@ -45,10 +45,7 @@ test: install ## all tests
 first-contact: ## every command of README and docs, typed into a fresh clone (fifteen minutes)
 	$(PYTHON) tests/first_contact.py
 
-slurm-crate: install ## results/ro-crate-metadata.json: a finished run as an RO-Crate, for an archive
-	$(SNAKEMAKE) crate
-
-smoke: install ## a real Slurm of one node (root, Debian): the smoke chain and all faults, ten minutes
+slurm-smoke: install ## a real Slurm of one node (root, Debian): the smoke chain and all faults, ten minutes
 	@command -v slurmctld >/dev/null && command -v munged >/dev/null || \
 	  { echo "slurm-smoke needs Debian's packages slurm-wlm and munge" >&2; exit 1; }
 	TUBEPET_SLURM=full $(BIN)/pytest -rP tests/workflow/test_slurm.py

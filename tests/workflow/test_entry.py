@@ -1,5 +1,6 @@
 """Both Snakefiles are the same workflow, from any folder; what a former version left is named."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,18 @@ def plan(snakefile: Path, folder: Path, *options: str) -> subprocess.CompletedPr
     return subprocess.run(
         [*command, *options], capture_output=True, text=True, cwd=folder, check=False
     )
+
+
+@pytest.mark.workflow
+def test_the_folder_for_tests_is_the_smoke_run(tmp_path: Path) -> None:
+    """`snakemake --directory .test` and no more, as workflows of the catalogue have it."""
+    shutil.copytree(ROOT / ".test", tmp_path / "test")  # and follows its link
+    counts = []
+    for options in (("--directory", "test"), ("--configfile", str(SMOKE))):
+        done = plan(ROOT / "Snakefile", tmp_path, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        counts.append((done.stdout + done.stderr).partition("Job stats:")[2].split("\n\n")[0])
+    assert counts[0] == counts[1] and "simulate_tube                3" in counts[0]
 
 
 @pytest.mark.workflow

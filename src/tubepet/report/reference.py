@@ -39,8 +39,10 @@ keys:
 ### Parameters
 
 `config.yaml` is the complete default run. The other files here list only what differs; so can
-yours: `snakemake --cores 4 --configfile my.yaml`. A key that is misspelt, mistyped or impossible
-beside another stops the run with one sentence before the first job.
+yours: `snakemake --cores 4 --configfile my.yaml`. A `config/config.yaml` in the folder of the run
+(`--directory`) takes the place of the one here, and may list only what differs too. A key that is
+misspelt, mistyped or impossible beside another stops the run with one sentence before the first
+job.
 
 The tables below have every key. *Source* says where a default comes from: the paper, a publication,
 a measurement, or our choice. They are written from `workflow/schemas/config.schema.yaml` by

@@ -137,8 +137,14 @@ def test_the_public_catalogue_of_workflows_takes_the_repository():
     readme = (ROOT / "README.md").read_text(encoding="utf-8").lower()
     assert "snakemake" in readme and "workflow" in readme
     assert (ROOT / "workflow/Snakefile").is_file() and list((ROOT / "workflow/rules").glob("*.smk"))
-    settings = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
-    assert set(settings["software-stack-deployment"]) >= {"conda", "apptainer", "report"}
+    whole = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())
+    assert whole.keys() == {"usage"}
+    settings = whole["usage"]
+    assert settings.keys() == {"mandatory-flags", "software-stack-deployment", "report"}
+    stack = settings["software-stack-deployment"]
+    assert stack.keys() == {"conda", "apptainer", "apptainer+conda", "report"}
+    assert {type(value) for value in (*stack.values(), settings["report"])} == {bool}
+    assert settings["mandatory-flags"].keys() == {"desc", "flags"}
     assert settings["mandatory-flags"]["flags"] == []
     config = (ROOT / "config/README.md").read_text(encoding="utf-8")
     assert not re.search("^# ", config, re.M)  # it stands below a heading of the catalogue's page
