@@ -58,7 +58,7 @@ def test_holes_and_bumps_have_the_largest_responses(has_drawing: bool) -> None:
     found = hotelling.scores(templates, volumes(20), has_drawing)
     assert np.median(found[1::2]) > np.median(found[0::2]) + 1
     # what is seen is in units of the part's own activity; 1e-4: float32
-    brighter = volumes(20) * np.array([3, 1, 1], np.float32)[:, None, None, None]
+    brighter = volumes(20) * np.array([3, 1, 1, 1], np.float32)[:, None, None, None]
     np.testing.assert_allclose(
         hotelling.scores(templates, brighter, has_drawing), found, rtol=1e-4, atol=1e-4
     )
