@@ -513,7 +513,7 @@ def test_defaults_are_the_workflows(root) -> None:
         ({"kernel": [[1.0, 2.0]]}, "kernel: got [[1.0, 2.0]], expected rows"),
         ({"kernel": [[0.5, 2.0, 2.0]]}, "got shares of 0.5, expected 1"),
         ({"kernel": [[1.0, 1e9, 2.0]]}, "expected rows of a share"),
-        ({"kernel": [[1.0, float("nan"), 2.0]]}, "expected rows of a share"),
+        ({"kernel": [[1.0, float("nan"), 2.0]]}, "NaN is no finite number"),
         ({"kernel": [[1.0, 2.0, 2.0]], "scanner": "x"}, "got a resolution of scanner x"),
         ([], "kernel: got None"),
     ],
