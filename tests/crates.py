@@ -20,6 +20,8 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the entities of a crate by their @id; an id that stands twice is an error."""
     whole = json.loads((folder / "ro-crate-metadata.json").read_text(encoding="utf-8"))
     assert whole.keys() == {"@context", "@graph"}  # another key would make a named graph of it
+    standard, terms = whole["@context"]
+    assert standard == "https://w3id.org/ro/crate/1.1/context" and terms.keys() == {"sha256"}
     entities = {entity["@id"]: entity for entity in whole["@graph"]}
     assert len(entities) == len(whole["@graph"])
     return entities

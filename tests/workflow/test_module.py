@@ -10,30 +10,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from tests import documents
 from tests.workflow.conftest import ROOT, RULES, SMOKE, environment, snakemake
 from tubepet.plan.snakemake import stages
 
-FROM_PACKAGE = """
-from tubepet.root import ROOT
-
-configfile: "config.yaml"
-
-module tubepet:
-    snakefile: ROOT / "workflow/Snakefile"
-    config: config["tubes"]
-
-use rule * from tubepet as tubepet_*
-
-rule all:
-    default_target: True
-    input: rules.tubepet_all.input, "results/benchmarks/mine.csv"
-
-rule mine:
-    input: rules.tubepet_collect_counts.output.table
-    output: "results/benchmarks/mine.csv"
-    benchmark: "mine.tsv"
-    shell: "cp {input} {output}"
-"""
+PAGE = (ROOT / "docs/elsewhere.md").read_text(encoding="utf-8")
+FROM_PACKAGE = next(text for _, text in documents.FENCE.findall(PAGE) if "module tubepet" in text)
 FROM_ADDRESS = """
 configfile: "config.yaml"
 

@@ -30,11 +30,8 @@ Entity = dict[str, Any]
 NAME = "ro-crate-metadata.json"
 WORKFLOW, CONFIG = "crate/workflow", "crate/config.yaml"
 SNAKEFILE = f"{WORKFLOW}/Snakefile"
-CONTEXT = [
-    "https://w3id.org/ro/crate/1.1/context",
-    "https://w3id.org/ro/terms/workflow-run/context",
-]
 RO_CRATE = "https://w3id.org/ro/crate/1.1"
+CONTEXT = [f"{RO_CRATE}/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
 WORKFLOW_CRATE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
