@@ -173,7 +173,7 @@ def test_observers_are_judged_on_the_same_parts(copy):
     folder = copy / "results/observers"
     table = pd.read_csv(folder / "parts.csv")
     assert list(table["role"].value_counts()[["test", "validation"]]) == [6, 3]
-    observers = ["score_test", "largest_z", "learned", "learned_image", "learned_8"]
+    observers = ["score_test", "largest_z", "learned", "learned_image", "learned_8", "learned_8_surrogate"]
     observers += ["hotelling", "hotelling_image"]
     assert np.isfinite(table[observers].to_numpy()).all()
     facts = io.read_json(folder / "observers.json")
