@@ -27,7 +27,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
 from tubepet import checksums, metaimage
-from tubepet.bounds import MAX_JSON_BYTES, check_bytes
+from tubepet.bounds import MAX_JSON_BYTES, check_bytes, check_mm
 from tubepet.errors import InputError, reading
 from tubepet.types import Grid, Volume
 
@@ -193,6 +193,7 @@ def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
         array = sitk.GetArrayFromImage(image)
     if array.ndim != 3 or not np.allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-4):
         raise InputError(f"{path}: got oblique axes or colours, expected a 3D volume along x, y, z")
+    check_mm(path, "voxels and origin", np.array([*image.GetSpacing(), *image.GetOrigin()]))
     z, y, x = (round(v, 6) for v in reversed(image.GetSpacing()))  # NIfTI holds float32
     oz, oy, ox = (round(v, 6) for v in reversed(image.GetOrigin()))
     nz, ny, nx = array.shape

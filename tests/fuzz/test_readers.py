@@ -143,6 +143,12 @@ FOUND = {
     "-1 shifts of sectors": (
         "castor_geom", lambda data: data.replace(b"nbZShift: 1", b"nbZShift: -1"),
     ),
+    "voxels of 1e6 mm": (
+        "volume", lambda data: data[:80] + struct.pack("<f", 1e6) + data[84:],
+    ),
+    "an image 1e6 mm away": (
+        "volume_plain", lambda data: data[:292] + struct.pack("<f", 1e6) + data[296:],
+    ),
     "a duration that is none": (
         "enhancer_json", lambda data: data.replace(b'"long_s": 1.0', b'"long_s": NaN'),
     ),
