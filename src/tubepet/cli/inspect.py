@@ -4,11 +4,11 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 import pandas as pd
 
 from tubepet import io
@@ -16,13 +16,12 @@ from tubepet.bounds import read_yaml
 from tubepet.cli.ranges import Number
 from tubepet.cli.reconstruct import read_scanner
 from tubepet.errors import InputError
-from tubepet.formats import dicom_pet
 from tubepet.formats import facts as said
 from tubepet.formats.measured import read_measured
 from tubepet.logs import log
 from tubepet.reconstruct import frames
 from tubepet.reconstruct.problem import Measurement
-from tubepet.types import Scanner, Volume
+from tubepet.types import Scanner
 
 if TYPE_CHECKING:
     from tubepet.inspect.part import Part
@@ -33,10 +32,6 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOUND, UNDECIDED = 1, 3  # exit status with --fail-on-defect
 COLUMNS = (
     "kind", "x_mm", "y_mm", "z_mm", "size_mm", "size_low_mm", "size_high_mm", "z", "p_value",
-)  # fmt: skip
-MAP = dicom_pet.Quantity(
-    "NONE", 1.0, "z of the likeliest defect (no activity)",
-    "Score test of the events against the drawing, by tubepet inspect; values below 0 are 0.",
 )  # fmt: skip
 SEARCH_OPTIONS = (
     click.option(
@@ -159,15 +154,20 @@ def inspect(
         log.warning("what dead time cost is not in EVENTS: the activity comes out too low")
     measured = Measurement(events, part.mu, duration_s, delayed)
     found = calibrated.inspect(measured, part, search)
-    _write(output, found, part, {"events": events_path.name, "duration_s": duration_s, **options})
+    # the same events give the same DICOM
+    made = datetime.fromtimestamp(events_path.stat().st_mtime)
+    asked = {"events": events_path.name, "duration_s": duration_s, **options}
+    _write(output, found, part, asked, made)
     click.echo(f"{found.verdict}: {found.reason}")
     if fail_on_defect:
         sys.exit({verdict.CLEAN: 0, verdict.DEFECT: FOUND}.get(found.verdict, UNDECIDED))
 
 
-def _write(output: Path, found: "Inspection", part: "Part", asked: dict[str, Any]) -> None:
+def _write(
+    output: Path, found: "Inspection", part: "Part", asked: dict[str, Any], made: datetime
+) -> None:
     """Write everything into a folder beside, then rename it."""
-    from tubepet.inspect import figures, verdict
+    from tubepet.inspect import dicom, figures, verdict
 
     name = asked["part_path"].stem
     score_map = verdict.score_map(found)
@@ -180,8 +180,5 @@ def _write(output: Path, found: "Inspection", part: "Part", asked: dict[str, Any
         io.write_table(folder / "indications.csv", pd.DataFrame(rows, columns=list(COLUMNS)))
         io.write_volume(folder / "map.nii.gz", score_map)
         io.write_figure(folder / "map.png", figures.draw_verdict(found, score_map, part, name))
-        shown = Volume(np.maximum(score_map.array, 0), score_map.grid)
-        facts = {"verdict": found.verdict, "reason": found.reason, **asked}
-        component = dicom_pet.Component(name)
-        dicom_pet.write_series(folder / "dicom", shown, component, facts, MAP)
+        dicom.write_study(folder / "dicom", found, part, score_map, folder / "map.png", asked, made)
         folder.rename(output)

@@ -120,8 +120,8 @@ ACTIVITY = Quantity("BQML", MM3_PER_ML, "Reconstructed activity")
 
 
 @dataclass(frozen=True)
-class _Series:
-    """What is written, and what all files of it share: identity and time."""
+class Series:
+    """An image that is written, and what all objects of its study share: identity and time."""
 
     image: Volume
     component: Component
@@ -144,10 +144,10 @@ class _Series:
 def _series(
     image: Volume, component: Component, settings: dict[str, Any], quantity: Quantity,
     made: datetime.datetime | None,
-) -> _Series:  # fmt: skip
+) -> Series:  # fmt: skip
     if not (np.isfinite(image.array).all() and (image.array >= 0).all()):
         raise InputError("image: got negative or non-finite values, expected >= 0 (Bq/mm3)")
-    return _Series(image, component, settings, quantity, made or datetime.datetime.now())
+    return Series(image, component, settings, quantity, made or datetime.datetime.now())
 
 
 def is_folder(output: Path) -> bool:
@@ -166,7 +166,7 @@ def is_folder(output: Path) -> bool:
 def write_series(
     folder: str | Path, image: Volume, component: Component, settings: dict[str, Any],
     quantity: Quantity = ACTIVITY, made: datetime.datetime | None = None,
-) -> None:  # fmt: skip
+) -> Series:  # fmt: skip
     """Write a series into a new folder, one file per slice.
 
     Parameters
@@ -180,6 +180,11 @@ def write_series(
     made : datetime, optional
         When the image was made. Default: now.
 
+    Returns
+    -------
+    Series
+        For more objects of the same study.
+
     Raises
     ------
     InputError
@@ -190,6 +195,7 @@ def write_series(
     series = _series(image, component, settings, quantity, made)
     for index in range(image.grid.shape[0]):
         _write_slice(Path(folder) / f"slice_{index:04d}.dcm", series, index)
+    return series
 
 
 def write_slice(
@@ -199,7 +205,7 @@ def write_slice(
     _write_slice(Path(path), _series(image, component, settings, ACTIVITY, None), index)
 
 
-def _write_slice(path: Path, series: _Series, index: int) -> None:
+def _write_slice(path: Path, series: Series, index: int) -> None:
     image, component, settings = series.image, series.component, series.settings
     quantity = series.quantity
     data = _dataset(PositronEmissionTomographyImageStorage, series, index)
@@ -220,11 +226,11 @@ def _write_slice(path: Path, series: _Series, index: int) -> None:
     data.PatientOrientationCodeSequence = data.PatientGantryRelationshipCodeSequence = []
     stored, slope = _stored(image.array[index], quantity.factor)
     data.RescaleSlope, data.RescaleIntercept = slope, "0"
-    data.ImagePositionPatient = _position_mm(image, index)
+    data.ImagePositionPatient = position_mm(image, index)
     data.ImageOrientationPatient = AXES
-    data.PixelSpacing, data.SliceThickness = _spacing_mm(image)
+    data.PixelSpacing, data.SliceThickness = spacing_mm(image)
     data.PixelData = stored.tobytes()
-    _save(path, data)
+    save(path, data)
 
 
 def write_multiframe(
@@ -239,7 +245,7 @@ def write_multiframe(
     series = _series(image, component, settings, ACTIVITY, made)
     data = _dataset(LegacyConvertedEnhancedPETImageStorage, series, 0)
     stored, slope = _stored(image.array, MM3_PER_ML)
-    spacing, thickness = _spacing_mm(image)
+    spacing, thickness = spacing_mm(image)
     image_type = [*_image_type(component), "VOLUME", "NONE"]
     data.ImageType, data.InstanceNumber = image_type, 1
     data.NumberOfFrames = image.grid.shape[0]
@@ -248,9 +254,9 @@ def write_multiframe(
     data.ContentQualification, data.LossyImageCompression = "RESEARCH", "00"
     data.BurnedInAnnotation, data.AcquisitionContextSequence = "NO", []
     data.ContentDate, data.ContentTime = data.SeriesDate, data.SeriesTime
-    organisation = _uid(data.SOPInstanceUID, "dimension")
+    organisation = uid(data.SOPInstanceUID, "dimension")
     data.update(
-        _items(
+        items(
             DimensionOrganizationSequence={"DimensionOrganizationUID": organisation},
             DimensionIndexSequence={
                 "DimensionOrganizationUID": organisation,
@@ -259,7 +265,7 @@ def write_multiframe(
             },
         )
     )
-    shared = _items(
+    shared = items(
         PixelMeasuresSequence={"PixelSpacing": spacing, "SliceThickness": thickness},
         PlaneOrientationSequence={"ImageOrientationPatient": AXES},
         PETFrameTypeSequence={
@@ -273,33 +279,34 @@ def write_multiframe(
             "RescaleIntercept": "0",
             "RescaleType": "US",
         },
-        RealWorldValueMappingSequence={
-            "RealWorldValueFirstValueMapped": 0,
-            "RealWorldValueLastValueMapped": MAX_STORED,
-            "RealWorldValueIntercept": 0.0,
-            "RealWorldValueSlope": float(slope),
-            "LUTExplanation": "activity concentration",
-            "LUTLabel": "BQML",
-            "MeasurementUnitsCodeSequence": [_code("Bq/ml", "UCUM", "Becquerels/milliliter")],
-        },
         UnassignedSharedConvertedAttributesSequence={"Units": "BQML"},
     )
     shared.UnassignedSharedConvertedAttributesSequence[0].update(_corrections(settings))
+    mapping = {
+        "RealWorldValueFirstValueMapped": 0,
+        "RealWorldValueLastValueMapped": MAX_STORED,
+        "RealWorldValueIntercept": 0.0,
+        "RealWorldValueSlope": float(slope),
+        "LUTExplanation": "activity concentration",
+        "LUTLabel": "BQML",
+        "MeasurementUnitsCodeSequence": [code("Bq/ml", "UCUM", "Becquerels/milliliter")],
+    }
     data.SharedFunctionalGroupsSequence = [shared]
     data.PerFrameFunctionalGroupsSequence = [
-        _items(
+        items(
             FrameContentSequence={
                 "DimensionIndexValues": [index + 1],
                 "StackID": "1",
                 "InStackPositionNumber": index + 1,
             },
-            PlanePositionSequence={"ImagePositionPatient": _position_mm(image, index)},
+            PlanePositionSequence={"ImagePositionPatient": position_mm(image, index)},
+            RealWorldValueMappingSequence=mapping,  # dciodvfy looks for it here alone
             UnassignedPerFrameConvertedAttributesSequence={},
         )
         for index in range(image.grid.shape[0])
     ]
     data.PixelData = stored.tobytes()
-    _save(Path(path), data)
+    save(Path(path), data)
 
 
 def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
@@ -440,37 +447,61 @@ def _settings_of(data: FileDataset) -> dict[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _uid(*parts: str) -> str:
+def uid(*parts: str) -> str:
+    """Return an identifier that follows from these texts."""
     return str(generate_uid(entropy_srcs=["tubepet", *parts]))
 
 
-def _dataset(sop_class: str, series: _Series, index: int) -> FileDataset:
-    """Return what both objects have in common."""
-    image, component = series.image, series.component
-    comments = json.dumps(series.settings, sort_keys=True)
+def frame_uid(series: Series) -> str:
+    """Return the frame of reference that all of a study's objects lie in."""
+    return uid(series.content, "frame")
+
+
+def series_uid(sop_class: str, series: Series, own: str = "") -> str:
+    """Return the identifier of a series; see `new_object`."""
+    return uid(series.content, sop_class, own)
+
+
+def instance_uid(sop_class: str, series: Series, own: str = "", index: int = 0) -> str:
+    """Return the identifier of an object; see `new_object`."""
+    return uid(series.content, sop_class, own, str(index))
+
+
+def new_object(
+    sop_class: str, series: Series, modality: str, own: str = "", index: int = 0
+) -> FileDataset:
+    """Return component, inspection, series and equipment of an object, without its content.
+
+    Parameters
+    ----------
+    sop_class : str
+        Kind of object; all of one kind in a study with the same `own` are one series.
+    modality : str
+        Defined term of DICOM.
+    own : str
+        Hash of what the object holds beside the image of the series: its identifiers follow from
+        both.
+    index : int
+        Of the object in its series.
+    """
+    component = series.component
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = sop_class, ExplicitVRLittleEndian
-    meta.MediaStorageSOPInstanceUID = _uid(series.content, sop_class, str(index))
+    meta.MediaStorageSOPInstanceUID = instance_uid(sop_class, series, own, index)
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.SpecificCharacterSet = "ISO_IR 192"
     data.SOPClassUID, data.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID
-    data.StudyInstanceUID = _uid(series.content, "study")
-    data.SeriesInstanceUID = _uid(series.content, sop_class)
-    data.FrameOfReferenceUID = _uid(series.content, "frame")
-    data.PositionReferenceIndicator = ""
+    data.StudyInstanceUID = uid(series.content, "study")
+    data.SeriesInstanceUID = series_uid(sop_class, series, own)
     data.StudyDate = data.SeriesDate = series.made.strftime("%Y%m%d")
     data.StudyTime = data.SeriesTime = series.made.strftime("%H%M%S")
     data.StudyID, data.SeriesNumber, data.AccessionNumber = "1", 1, ""
     data.ReferringPhysicianName = data.PatientBirthDate = data.PatientSex = ""
-    data.PatientName = data.PatientID = _text(component.name)[:LO_LENGTH]
-    data.Laterality = ""
-    data.StudyDescription = _text(component.inspection)[:LO_LENGTH]
-    data.SeriesDescription = (
-        "GENERATED, not a measurement" if component.derivation else "Reconstructed activity"
-    )
+    data.PatientName = data.PatientID = text(component.name)[:LO_LENGTH]
+    data.StudyDescription = text(component.inspection)[:LO_LENGTH]
     data.Manufacturer, data.ManufacturerModelName = "tubepet", "tubepet"
     data.SoftwareVersions, data.DeviceSerialNumber = tubepet.__version__, "0"
-    data.Modality, data.ImageComments = "PT", comments
+    data.Modality = modality
     if component.material:
         data.MaterialPropertiesDescription = component.material
     if component.notes:
@@ -481,9 +512,21 @@ def _dataset(sop_class: str, series: _Series, index: int) -> FileDataset:
         data.MaterialThickness = f"{component.thickness_mm:.3f}"
     if component.is_synthetic is not None:
         data.SyntheticData = "YES" if component.is_synthetic else "NO"
-    if component.derivation:
-        data.DerivationDescription = component.derivation
-    data.Rows, data.Columns = image.grid.shape[1:]
+    return data
+
+
+def _dataset(sop_class: str, series: Series, index: int) -> FileDataset:
+    """Return what both objects of an image have in common."""
+    data = new_object(sop_class, series, "PT", index=index)
+    data.FrameOfReferenceUID, data.PositionReferenceIndicator = frame_uid(series), ""
+    data.Laterality = ""
+    data.SeriesDescription = (
+        "GENERATED, not a measurement" if series.component.derivation else "Reconstructed activity"
+    )
+    data.ImageComments = json.dumps(series.settings, sort_keys=True)
+    if series.component.derivation:
+        data.DerivationDescription = series.component.derivation
+    data.Rows, data.Columns = series.image.grid.shape[1:]
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 0
     return data
@@ -516,9 +559,9 @@ def _corrections(settings: dict[str, Any]) -> Dataset:
     return said
 
 
-def _text(text: str) -> str:
+def text(given: str) -> str:
     """Return a text as DICOM takes it: without control characters, and in one piece."""
-    return shown(text).replace("\\", "/")
+    return shown(given).replace("\\", "/")
 
 
 def _is_share(value: Any) -> bool:
@@ -528,7 +571,7 @@ def _is_share(value: Any) -> bool:
 def _attenuation(settings: dict[str, Any]) -> str:
     """Say which attenuation map was used: the file's name, or what the image's note tells."""
     kind = str(settings.get("note", "")).rpartition(ATTENUATION_NOTE)[2]
-    return _text(str(settings.get("mu") or METHODS.get(kind, "")))[:LO_LENGTH]
+    return text(str(settings.get("mu") or METHODS.get(kind, "")))[:LO_LENGTH]
 
 
 def _stored(image: NDArray[np.floating], factor: float) -> tuple[NDArray[np.uint16], str]:
@@ -537,17 +580,19 @@ def _stored(image: NDArray[np.floating], factor: float) -> tuple[NDArray[np.uint
     return np.clip(np.rint(values / float(slope)), 0, MAX_STORED).astype("<u2"), slope
 
 
-def _position_mm(image: Volume, index: int) -> list[str]:
+def position_mm(image: Volume, index: int) -> list[str]:
+    """Return x, y and z of the first pixel of a slice."""
     oz, oy, ox = image.grid.origin_mm
     return [f"{v:.6f}" for v in (ox, oy, oz + index * image.grid.voxel_mm[0])]
 
 
-def _spacing_mm(image: Volume) -> tuple[list[str], str]:
+def spacing_mm(image: Volume) -> tuple[list[str], str]:
+    """Return height and width of a pixel, and thickness of a slice."""
     dz, dy, dx = image.grid.voxel_mm
     return [f"{dy:.6f}", f"{dx:.6f}"], f"{dz:.6f}"
 
 
-def _items(**sequences: dict[str, Any]) -> Dataset:
+def items(**sequences: dict[str, Any]) -> Dataset:
     """Return a dataset of sequences with one item each."""
     data = Dataset()
     for name, values in sequences.items():
@@ -558,12 +603,14 @@ def _items(**sequences: dict[str, Any]) -> Dataset:
     return data
 
 
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
-    return code
+def code(value: str, scheme: str, meaning: str) -> Dataset:
+    """Return a concept: its code, whose code that is, and what it means."""
+    data = Dataset()
+    data.CodeValue, data.CodingSchemeDesignator, data.CodeMeaning = value, scheme, meaning
+    return data
 
 
-def _save(path: Path, data: FileDataset) -> None:
+def save(path: Path, data: FileDataset) -> None:
+    """Write an object; the file exists only if it is whole."""
     with io.atomic(path) as part:
         pydicom.dcmwrite(part, data, enforce_file_format=True)

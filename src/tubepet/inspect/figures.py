@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tubepet.errors import shown
 from tubepet.figure_data import draw_scale
 from tubepet.inspect.part import Part, onto_image
 from tubepet.inspect.verdict import DEFECT, Inspection
@@ -14,6 +15,7 @@ CLASS_COLOURS = {
     "none": "0.5", "pit": "C0", "groove": "C1", "crack": "C2", "thinning": "C3", "inclusion": "C4",
     "bubble": "C5",
 }  # fmt: skip
+NAME_LENGTH = 40  # in the title, which must have room for the verdict
 # Where axes lie: found by a layout, they cost twice as much
 PLACE = {"left": 0.05, "right": 0.91, "bottom": 0.12, "top": 0.87, "wspace": 0.2}
 
@@ -37,7 +39,7 @@ def draw_verdict(inspection: Inspection, score_map: Volume, part: Part, name: st
     figure = Figure(figsize=(12.5, 4.4))
     axes = figure.subplots(1, 3, gridspec_kw=PLACE)
     for axis, normal in zip(axes, (0, 1, 2), strict=True):
-        shown = axis.imshow(
+        image = axis.imshow(
             np.take(score_map.array, middle[normal], normal), origin="lower", cmap="magma",
             vmin=0, vmax=limit, extent=_extent(grid, normal),
         )  # fmt: skip
@@ -55,8 +57,10 @@ def draw_verdict(inspection: Inspection, score_map: Volume, part: Part, name: st
             xlabel=f"{names[1]} / mm", ylabel=f"{names[0]} / mm", aspect="equal",
         )  # fmt: skip
         axis.set_title(f"{'zyx'[normal]} = {place_mm:.1f} mm", y=1)
-    draw_scale(figure, shown, "z of the likeliest defect")
-    figure.suptitle(f"{name}: {inspection.verdict} ({inspection.reason})")
+    draw_scale(figure, image, "z of the likeliest defect")
+    called = shown(name)[:NAME_LENGTH].replace("$", r"\$")  # it begins no formula
+    title = f"{called}: {inspection.verdict} ({inspection.reason})"
+    figure.suptitle(title, y=0.995, wrap=True)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,16 @@ def test_a_bubble_is_called_and_everything_is_written(folder, root, scanner, tmp
     score_map = io.read_volume(out / "map.nii.gz")
     assert score_map.array.max() == pytest.approx(content["largest_z"], rel=1e-6)  # float32
     assert (out / "map.png").stat().st_size > 1000
-    files = sorted((out / "dicom").iterdir())
+    files = sorted((out / "dicom").glob("slice_*.dcm"))
     assert len(files) == score_map.grid.shape[0]
+    others = {path.name for path in (out / "dicom").iterdir()} - {path.name for path in files}
+    assert others == {"indications.dcm", "picture.dcm", "report.dcm"}
+    picture = pydicom.dcmread(out / "dicom/picture.dcm")
+    assert picture.ImageComments + "\n" == done.stdout
+    made = datetime.fromtimestamp((folder / "bubble.petsird").stat().st_mtime)
+    assert picture.StudyDate + picture.StudyTime == made.strftime("%Y%m%d%H%M%S")
+    segments = pydicom.dcmread(out / "dicom/indications.dcm")
+    assert len(segments.SegmentSequence) == len(table)
     data = pydicom.dcmread(files[int(np.argmax(score_map.array.max(axis=(1, 2))))])
     shown = data.pixel_array * float(data.RescaleSlope)
     # 16 bits of the largest value
@@ -147,6 +156,9 @@ def test_too_few_counts_cannot_tell(folder, root, tmp_path) -> None:
     assert done.exit_code == 3, done.output
     assert done.stdout.startswith("cannot tell: ") and "no defect found" not in done.output
     assert io.read_table(tmp_path / "o/indications.csv").empty
+    assert not (tmp_path / "o/dicom/indications.dcm").exists()
+    picture = pydicom.dcmread(tmp_path / "o/dicom/picture.dcm")
+    assert picture.ImageComments.startswith("cannot tell: ")
 
 
 @pytest.mark.parametrize(

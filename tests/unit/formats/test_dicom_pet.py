@@ -103,12 +103,12 @@ def test_frames_come_back(files, image) -> None:
     spacing = shared.PixelMeasuresSequence[0]
     assert [*spacing.PixelSpacing, spacing.SliceThickness] == [0.5, 0.7, 2.0]
     slope = float(shared.PixelValueTransformationSequence[0].RescaleSlope)
-    meaning = shared.RealWorldValueMappingSequence[0]
-    assert meaning.RealWorldValueSlope == slope
-    assert meaning.MeasurementUnitsCodeSequence[0].CodeValue == "Bq/ml"
     for index, group in enumerate(data.PerFrameFunctionalGroupsSequence):
         position = group.PlanePositionSequence[0].ImagePositionPatient
         np.testing.assert_allclose(position, [-1.4, 3.25, -2 + 2 * index])
+        meaning = group.RealWorldValueMappingSequence[0]
+        assert meaning.RealWorldValueSlope == slope
+        assert meaning.MeasurementUnitsCodeSequence[0].CodeValue == "Bq/ml"
     # half a step of 16 bits
     bound = 0.51 * slope
     np.testing.assert_allclose(data.pixel_array * slope, image.array * 1000, rtol=0, atol=bound)
