@@ -167,7 +167,8 @@ def _write(
     output: Path, found: "Inspection", part: "Part", asked: dict[str, Any], made: datetime
 ) -> None:
     """Write everything into a folder beside, then rename it."""
-    from tubepet.inspect import dicom, figures, verdict
+    from tubepet.formats import dicom_study
+    from tubepet.inspect import figures, verdict
 
     name = asked["part_path"].stem
     score_map = verdict.score_map(found)
@@ -180,5 +181,7 @@ def _write(
         io.write_table(folder / "indications.csv", pd.DataFrame(rows, columns=list(COLUMNS)))
         io.write_volume(folder / "map.nii.gz", score_map)
         io.write_figure(folder / "map.png", figures.draw_verdict(found, score_map, part, name))
-        dicom.write_study(folder / "dicom", found, part, score_map, folder / "map.png", asked, made)
+        dicom_study.write_study(
+            folder / "dicom", found, part, score_map, folder / "map.png", asked, made
+        )
         folder.rename(output)

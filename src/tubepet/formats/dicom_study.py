@@ -1,7 +1,7 @@
 """The answer for one part as DICOM: what any viewer shows beside the map of z.
 
 Objects of one study in one frame of reference: the map (PET), the indications (Segmentation), the
-picture with the verdict (Secondary Capture), and the numbers (`tubepet.inspect.dicom_report`). What
+picture with the verdict (Secondary Capture), and the numbers (`tubepet.formats.dicom_report`). What
 an indication gets in the segmentation is a mark of its place and size, not its shape.
 
 References
@@ -28,9 +28,9 @@ from pydicom.uid import (
 )
 
 import tubepet
-from tubepet.formats import dicom_pet
+from tubepet.formats import dicom_pet, dicom_report
 from tubepet.formats.dicom_pet import AXES, Series, code, items
-from tubepet.inspect import dicom_report, shapes
+from tubepet.inspect import shapes
 from tubepet.inspect.part import Part
 from tubepet.inspect.sizing import Indication
 from tubepet.inspect.verdict import Inspection

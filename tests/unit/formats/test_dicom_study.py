@@ -16,8 +16,8 @@ import SimpleITK as sitk
 import yaml
 
 from tubepet import io
-from tubepet.formats import dicom_pet
-from tubepet.inspect import dicom, figures, verdict
+from tubepet.formats import dicom_pet, dicom_study
+from tubepet.inspect import figures, verdict
 from tubepet.inspect.part import Part
 from tubepet.inspect.part_file import read_part
 from tubepet.inspect.sizing import Indication
@@ -72,7 +72,7 @@ def write(
     picture = folder.with_suffix(".png")
     io.write_figure(picture, figures.draw_verdict(found, score_map, part, name))
     settings = SETTINGS | {"part_path": f"{name}.yaml"}
-    dicom.write_study(folder, found, part, score_map, picture, settings, MADE)
+    dicom_study.write_study(folder, found, part, score_map, picture, settings, MADE)
     return folder
 
 
@@ -85,13 +85,15 @@ def patient_mm(image: sitk.Image) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["void", "groove"])
 def test_the_place_comes_back_in_another_reader(tmp_path, part, score_map, kind) -> None:
     shown = Volume(np.abs(score_map.array), GRID)
-    series = dicom_pet.write_series(tmp_path / "d", shown, dicom_pet.Component("p"), {}, dicom.MAP)
+    series = dicom_pet.write_series(
+        tmp_path / "d", shown, dicom_pet.Component("p"), {}, dicom_study.MAP
+    )
     random = np.random.default_rng(2)
     for _ in range(12):
         place_mm, size_mm = random.uniform(-4, 4, 3), random.choice([0.2, 1.0, 4.0])
         one = indication(kind, *place_mm, size_mm)
-        mask = dicom.marked(one, inspection(one), part)
-        data = dicom.segmentation(series, mask[None], [one])
+        mask = dicom_study.marked(one, inspection(one), part)
+        data = dicom_study.segmentation(series, mask[None], [one])
         dicom_pet.save(tmp_path / "s.dcm", data)
         image = sitk.ReadImage(str(tmp_path / "s.dcm"), imageIO="GDCMImageIO")
         np.testing.assert_allclose(image.GetSpacing(), GRID.voxel_mm[::-1])
