@@ -8,7 +8,7 @@ would be finer, but ITK and GDCM read all frames with one.
 DICONDE (ASTM E2339) is DICOM for the inspection of components: the same objects, with the patient
 read as the component and the study as the inspection. `Component` holds these, and the attributes
 of group 0014 carry material and size. DICONDE has no practice for PET, so this is E2339 over the
-PET object of DICOM.
+PET object of DICOM (ASTM E3169: where no practice addresses a method, its medical equivalent).
 
 Identifiers are derived from the content, all but the time: the same image with the same facts has
 the same ones.
@@ -16,7 +16,8 @@ the same ones.
 References
 ----------
 DICOM PS3.3, sections A.21 and C.8.9 (PET image), A.72 (Legacy Converted Enhanced PET), C.7.6.2
-(image plane), C.12.1 (SOP common, with Synthetic Data); PS3.6 chapter 6, group 0014; ASTM E2339.
+(image plane), C.12.1 (SOP common, with Synthetic Data); PS3.6 chapter 6, group 0014; ASTM E2339 and
+E3169-18 (scope).
 """
 
 import datetime
