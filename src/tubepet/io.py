@@ -12,6 +12,7 @@ import mmap
 import os
 import re
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -183,6 +184,7 @@ def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
         if metaimage.is_header(head) and not is_packed:
             image, note = _read_metaimage(Path(path))
         elif head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+            _check_axes(path, head)
             image, note = _read_nifti(Path(path), is_packed)
         else:
             raise InputError(
@@ -198,6 +200,18 @@ def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
     oz, oy, ox = (round(v, 6) for v in reversed(image.GetOrigin()))
     nz, ny, nx = array.shape
     return Volume(array, Grid((nz, ny, nx), (z, y, x), (oz, oy, ox)), note.rstrip("\0 "))
+
+
+def _check_axes(path: PathLike, head: bytes) -> None:
+    """Refuse a NIfTI header of sizes and axes that are no lengths: with NaN, ITK never ends."""
+    order = "<" if struct.unpack_from("<i", head)[0] in (348, 540) else ">"
+    if head[4:8] == b"n+2\0":
+        places = ("4d", 104), ("2i", 344), ("6d", 352), ("12d", 400)
+    else:
+        places = ("4f", 76), ("2h", 252), ("6f", 256), ("12f", 280)
+    sizes, codes, rotated, affine = (struct.unpack_from(order + k, head, i) for k, i in places)
+    used = [*sizes, *(rotated if codes[0] > 0 else ()), *(affine if codes[1] > 0 else ())]
+    check_mm(path, "voxels and axes", np.array(used))
 
 
 def _read_metaimage(path: Path) -> tuple[sitk.Image, str]:

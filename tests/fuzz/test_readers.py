@@ -5,6 +5,7 @@ Seeded changes here; `make fuzz` looks for better ones, guided by coverage.
 
 import importlib.util
 import io
+import math
 import struct
 import subprocess
 import sys
@@ -148,6 +149,9 @@ FOUND = {
     ),
     "an image 1e6 mm away": (
         "volume_plain", lambda data: data[:292] + struct.pack("<f", 1e6) + data[296:],
+    ),
+    "an axis of NaN, with which ITK never ends": (
+        "volume_plain", lambda data: data[:304] + struct.pack("<f", math.nan) + data[308:],
     ),
     "a duration that is none": (
         "enhancer_json", lambda data: data.replace(b'"long_s": 1.0', b'"long_s": NaN'),
