@@ -16,6 +16,7 @@ import yaml
 from record import record
 from tqdm import tqdm
 
+from tubepet.inspect.setup import FILES
 from tubepet.pod import design, parts
 from tubepet.reconstruct.projection.kernels import use_threads
 from tubepet.types import Scanner
@@ -23,10 +24,6 @@ from tubepet.types import Scanner
 ROOT = Path(__file__).parents[1]
 NUM_PARTS = 16
 LIMIT_S = 5.0
-FILES = {
-    "calibration": "calibration.json", "sensitivity": "sensitivity.nii.gz",
-    "resolution": "resolution.json",
-}  # fmt: skip
 
 
 def calibrated(folder: Path) -> dict[str, str]:

@@ -44,8 +44,13 @@ def seal(path: Path) -> None:
         text += b" " * (-len(text) % 8)  # the format aligns its tensors to 8 bytes
         path.write_bytes(len(text).to_bytes(8, "little") + text + body)
     elif path.suffix == ".csv":
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        beside(path).write_text(f"{digest}  {path.name}\n")
+        beside(path).write_text(f"{of_file(path)}  {path.name}\n")
+
+
+def of_file(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def beside(path: Path) -> Path:
@@ -90,7 +95,7 @@ def check(path: str | os.PathLike[str]) -> None:
             _compare(path, got, expected_or_none)
     elif path.suffix == ".csv" and beside(path).is_file():
         expected = beside(path).read_text(errors="replace")[:64]
-        _compare(path, hashlib.sha256(path.read_bytes()).hexdigest(), expected)
+        _compare(path, of_file(path), expected)
 
 
 def _compare(path: Path, got: str, expected: str) -> None:

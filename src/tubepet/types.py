@@ -48,6 +48,12 @@ class Grid:
         )
         return z, y, x
 
+    def edges_mm(self, axis: int) -> tuple[float, float]:
+        """Return the outer edges along an axis (0: z, 1: y, 2: x)."""
+        size_mm = self.voxel_mm[axis]
+        start_mm = self.origin_mm[axis] - size_mm / 2
+        return start_mm, start_mm + self.shape[axis] * size_mm
+
     @property
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel in mm3."""

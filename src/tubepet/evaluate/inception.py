@@ -1,6 +1,5 @@
 """FID under its own name: only with the Inception network that the name stands for."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tubepet import checksums
 from tubepet.errors import InputError
 
 # NVIDIA's TorchScript export of the 2015 network, used by StyleGAN2-ADA and later work
@@ -28,8 +28,7 @@ def load_inception(path: str | os.PathLike[str]) -> torch.jit.ScriptModule:
     """
     if not Path(path).is_file():
         raise InputError(f"evaluate.inception_path: got {path}, expected a file that exists")
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = checksums.of_file(path)
     if digest != INCEPTION_SHA256:
         raise InputError(
             f"evaluate.inception_path: {path} has sha256 {digest}, expected {INCEPTION_SHA256} "

@@ -611,6 +611,13 @@ def code(value: str, scheme: str, meaning: str) -> Dataset:
     return data
 
 
+def reference(sop_class: str, instance: str) -> Dataset:
+    """Return a reference to an object."""
+    data = Dataset()
+    data.ReferencedSOPClassUID, data.ReferencedSOPInstanceUID = sop_class, instance
+    return data
+
+
 def save(path: Path, data: FileDataset) -> None:
     """Write an object; the file exists only if it is whole."""
     with io.atomic(path) as part:

@@ -186,10 +186,7 @@ def _item(relation: str | None, concept: Dataset, value: Any, kind: str = "") ->
 
 
 def _reference(data: FileDataset) -> Dataset:
-    """Return a reference to an object."""
-    one = Dataset()
-    one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = data.SOPClassUID, data.SOPInstanceUID
-    return one
+    return dicom_pet.reference(data.SOPClassUID, data.SOPInstanceUID)
 
 
 def _evidence(data: FileDataset) -> Dataset:

@@ -215,10 +215,8 @@ def _dimensions(content: str) -> Dataset:
 
 def _slice_of(series: Series, index: int) -> Dataset:
     """Return a reference to a slice of the map."""
-    kind, slice_ = PositronEmissionTomographyImageStorage, Dataset()
-    slice_.ReferencedSOPClassUID = kind
-    slice_.ReferencedSOPInstanceUID = dicom_pet.instance_uid(kind, series, index=index)
-    return slice_
+    kind = PositronEmissionTomographyImageStorage
+    return dicom_pet.reference(kind, dicom_pet.instance_uid(kind, series, index=index))
 
 
 def _map_of(series: Series) -> Dataset:

@@ -65,13 +65,8 @@ def draw_verdict(inspection: Inspection, score_map: Volume, part: Part, name: st
 
 
 def _extent(grid: Grid, normal: int) -> tuple[float, float, float, float]:
-    (up, up_mm), (across, across_mm) = (
-        (axis, size)
-        for i, (axis, size) in enumerate(zip(grid.axes_mm(), grid.voxel_mm, strict=True))
-        if i != normal
-    )
-    low, high = across[0] - across_mm / 2, across[-1] + across_mm / 2
-    return low, high, up[0] - up_mm / 2, up[-1] + up_mm / 2
+    up, across = (axis for axis in range(3) if axis != normal)
+    return *grid.edges_mm(across), *grid.edges_mm(up)
 
 
 def draw_verdicts(table: pd.DataFrame) -> Figure:

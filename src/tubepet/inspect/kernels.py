@@ -204,15 +204,12 @@ def _sums(points, first, second, weights, kind, counted, parts, table, starts, b
         )  # fmt: skip
         ax, ay = np.float32(ux), np.float32(uy)
         cx, cy, cz = np.float32(vx), np.float32(vy), np.float32(vz)
-        # share, variance along u, variance along v
-        mine = np.empty((2, 3), np.float32)
-        for part in range(2):
-            share, across_mm2, along_mm2 = parts[kind[n], part]
-            mine[part, 0] = share * counted[n, part] * np.float32(weights[n])
-            mine[part, 1] = across_mm2
-            mine[part, 2] = across_mm2 * (vx_vx + vy_vy) + along_mm2 * vz_vz
-        near = (mine[0, 0], mine[0, 1], mine[0, 2])
-        wide = (mine[1, 0], mine[1, 1], mine[1, 2])
+        # of core and tail: share, variance along u, variance along v
+        weight, flat = np.float32(weights[n]), vx_vx + vy_vy
+        share, across, along = parts[kind[n], 0]
+        near = (share * counted[n, 0] * weight, across, across * flat + along * vz_vz)
+        share, across, along = parts[kind[n], 1]
+        wide = (share * counted[n, 1] * weight, across, across * flat + along * vz_vz)
         for m in range(len(values)):
             qu = ax * x[m] + ay * y[m] - bu
             qv = cx * x[m] + cy * y[m] + cz * z[m] - bv

@@ -62,9 +62,8 @@ def _draw_section(
 ) -> Any:
     i_up = 1 if normal == "z" else 0
     centres = grid.axes_mm()
-    half_mm = grid.voxel_mm[0] / 2
     across, up = centres[2], centres[i_up]
-    extent = (across[0] - half_mm, across[-1] + half_mm, up[0] - half_mm, up[-1] + half_mm)
+    extent = (*grid.edges_mm(2), *grid.edges_mm(i_up))
     shown = axis.imshow(activity, origin="lower", extent=extent, cmap="magma", vmin=0, vmax=limit)
     for level, colour in OUTLINES.items():
         axis.contour(across, up, labels, levels=[level], colors=colour, linewidths=1)

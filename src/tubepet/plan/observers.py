@@ -6,7 +6,6 @@ from typing import Any
 from tubepet.plan import pod
 
 # Which of the channelised observers sees the drawing.
-GENERATED = {"has_generated": True}
 HOTELLING = {"hotelling": True, "hotelling_image": False}
 
 
@@ -24,10 +23,10 @@ def batches(section: dict[str, Any]) -> list[str]:
 
 def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what each network is given, by its name: fields of `observers.learned.Arm`."""
-    arms = {"learned": {}, "learned_image": {"has_drawing": False}}
+    arms: dict[str, dict[str, Any]] = {"learned": {}, "learned_image": {"has_drawing": False}}
     for number in section["few_parts"]:
-        few = {"num_parts": number}
-        arms |= {f"learned_{number}": few, f"learned_{number}_surrogate": few | GENERATED}
+        arms[f"learned_{number}"] = {"num_parts": number}
+        arms[f"learned_{number}_surrogate"] = {"num_parts": number, "has_generated": True}
     return arms
 
 

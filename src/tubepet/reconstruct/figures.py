@@ -75,7 +75,7 @@ def draw_image(image: Volume, activity: Volume, name: str) -> Figure:
     reach = image.grid
     for column, vertical in zip(axes.T, [1] * NUM_SECTIONS + [0], strict=True):
         for axis in column:
-            axis.set(xlim=_limits(reach, 2), ylim=_limits(reach, vertical))
+            axis.set(xlim=reach.edges_mm(2), ylim=reach.edges_mm(vertical))
         column[0].tick_params(labelbottom=False)
         column[1].set(xlabel="x / mm")
     draw_scale(figure, picture, "activity / Bq/mm³")
@@ -125,12 +125,6 @@ def draw_normalisation(found: Normalisation) -> Figure:
     return figure
 
 
-def _limits(grid: Grid, axis: int) -> tuple[float, float]:
-    """Outer edges of a grid along an axis, mm."""
-    start_mm, size_mm = grid.origin_mm[axis] - grid.voxel_mm[axis] / 2, grid.voxel_mm[axis]
-    return start_mm, start_mm + grid.shape[axis] * size_mm
-
-
 def _show(axis, plane, grid: Grid, vertical: int, limit: float):  # type: ignore[no-untyped-def]
-    extent = (*_limits(grid, 2), *_limits(grid, vertical))
+    extent = (*grid.edges_mm(2), *grid.edges_mm(vertical))
     return axis.imshow(plane, origin="lower", extent=extent, cmap="magma", vmin=0, vmax=limit)

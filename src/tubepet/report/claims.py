@@ -12,7 +12,7 @@ from tubepet.report.columns import ROWS
 from tubepet.report.tables import with_intervals
 
 WANTED = 60  # parts of a class (MIL-HDBK-1823A)
-NO_STUDY = "Each generator was trained once: no claim about a method, only about these images."
+TRAINED_ONCE = "Each generator was trained once: no claim about a method, only about these images."
 
 
 def found(verdicts: pd.DataFrame, classes: pd.DataFrame, false_call_rate: float) -> list[str]:

@@ -5,7 +5,6 @@ named with its size and SHA-256; no person and no machine is. Paths of own data 
 has them.
 """
 
-import hashlib
 import json
 import mimetypes
 import platform
@@ -23,7 +22,7 @@ import pandas as pd
 import yaml
 
 import tubepet
-from tubepet import io
+from tubepet import checksums, io
 from tubepet.root import ROOT
 
 Entity = dict[str, Any]
@@ -178,7 +177,7 @@ def _file(folder: Path, path: Path, what: str = "") -> Entity:
         name=name,
         encodingFormat=ENCODINGS.get(path.suffix) or guessed,
         contentSize=str(path.stat().st_size),
-        sha256=_sha256(path),
+        sha256=checksums.of_file(path),
         **({"exampleOfWork": _ref(f"#{what}")} if what else {}),
     )
 
@@ -186,7 +185,7 @@ def _file(folder: Path, path: Path, what: str = "") -> Entity:
 def _own_data(key: str, path: str) -> Entity:
     """Return data of the user, which are named and not copied."""
     found = _entity(f"#{key}", "PropertyValue", name=key, value=path)
-    return found | ({"sha256": _sha256(Path(path))} if Path(path).is_file() else {})
+    return found | ({"sha256": checksums.of_file(path)} if Path(path).is_file() else {})
 
 
 def _software() -> Iterator[Entity]:
@@ -220,11 +219,6 @@ def _refs(names: Iterable[str]) -> Entity | list[Entity]:
     """Return references; one alone is no list, as RO-Crate asks."""
     found = [_ref(name) for name in names]
     return found[0] if len(found) == 1 else found
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def commit(root: Path) -> str:

@@ -16,12 +16,10 @@ from torch import nn
 from tubepet.dataset.slices import Slices
 from tubepet.enhance import quality
 from tubepet.enhance.pairs import Pairs
+from tubepet.report.viewer import LEAST_Z, MARGIN_MM, brightest
 from tubepet.types import Grid, Volume
 
 LABEL_COLOURS = ListedColormap(["#f7f7f7", "#4393c3", "#878787"])  # air, fluid, wall
-MARGIN_MM = 2.0  # around the part
-LEAST_Z = 5.0  # at the end of the scale: chance makes z of 3
-BRIGHTEST = 0.999  # quantile of the long image
 PLANES = {"xy": 0, "xz": 1}  # the axis of (z, y, x) that a cut is perpendicular to
 AXES = "zyx"
 
@@ -104,7 +102,7 @@ def _bounds_mm(labels: Volume) -> list[tuple[float, float]]:
 def draw_follow(part: Followed, short_s: float, long_s: float) -> Figure:
     """Draw drawing, images and map of z in two cuts through the defect, whose box is outlined."""
     middle = dict(zip(AXES, place_mm(part), strict=True))
-    top = float(max(np.quantile(part.images["long"].array, BRIGHTEST), 1e-9))
+    top = brightest(part.images["long"])
     top_z = max(LEAST_Z, float(part.score_map.array.max()))
     names = {"short": f"short: {short_s:g} s", "enhanced": "enhanced: short, by network"}
     names["long"] = f"long: {long_s:g} s"
@@ -155,13 +153,8 @@ def _draw_cut(
     axis.set(aspect="equal", facecolor="0.85")
     return axis.imshow(
         shown, origin="lower", interpolation="nearest", **style,
-        extent=(*_limits(volume.grid, 2), *_limits(volume.grid, 1 - normal)),
+        extent=(*volume.grid.edges_mm(2), *volume.grid.edges_mm(1 - normal)),
     )  # fmt: skip
-
-
-def _limits(grid: Grid, axis: int) -> tuple[float, float]:
-    start, step = grid.origin_mm[axis], grid.voxel_mm[axis]
-    return start - step / 2, start + (grid.shape[axis] - 0.5) * step
 
 
 def _draw_crosses(axis: Axes, part: Followed, plane: str) -> None:

@@ -282,7 +282,7 @@ def generators(run: Run) -> Section:
         "generator has seen (held-out). Between the generators stand slices of the training tubes, "
         "which nobody beats honestly, and a perfect copier of them.",
         [
-            claims.NO_STUDY,
+            claims.TRAINED_ONCE,
             *run.records["facts"]["caveats"]["generators"],
             *([claims.about_broken(broken, left_out)] if broken else []),
             *claims.gathered(metrics["statements"], [str(name) for name in table["model"]]),

@@ -96,6 +96,11 @@ def coarser(volume: Volume, voxel_mm: float) -> Volume:
     )
 
 
+def brightest(long: Volume) -> float:
+    """Return the end of the grey scale that a long image asks for, Bq/mm3."""
+    return max(float(np.quantile(long.array, 0.999)), 1e-9)
+
+
 def packed(values: NDArray[np.uint8]) -> str:
     """Deflate bytes, each as its difference from the one before it along the last axis."""
     steps = np.diff(values, axis=-1, prepend=np.zeros_like(values[..., :1]))  # modulo 256
@@ -132,7 +137,7 @@ def tube_data(tube: Seen, voxel_mm: float) -> dict[str, Any]:
         "voxel_mm": grid.voxel_mm,
         "origin_mm": grid.origin_mm,
         "tops": tops,
-        "bright": max(float(np.quantile(volumes["long"].array, 0.999)), 1e-9),
+        "bright": brightest(volumes["long"]),
         "volumes": shown,
         "boxes_mm": [one["box_mm"] for one in tube.truth["defects"]],
         "crosses_mm": [[one[key] for key in keys] for one in tube.found["indications"]],

@@ -5,7 +5,6 @@ Set ``simulate.g4_data_dir`` to DIR afterwards. A cut download goes on where it 
 is unpacked only if its SHA-256 is the known one, and a folder appears only when it is whole.
 """
 
-import hashlib
 import http.client
 import ipaddress
 import shutil
@@ -19,6 +18,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from tubepet import checksums
 from tubepet.errors import InputError
 from tubepet.simulate.geant4.em_tables import DATA_SETS
 
@@ -89,8 +89,7 @@ def fetch(folder: Path, base_url: str, archives: dict[str, tuple[str, str]]) -> 
         part = folder / f".{name}.part"
         url = f"{base_url.rstrip('/')}/{name}"
         download(url, part)
-        with open(part, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = checksums.of_file(part)
         if found != sha256:
             part.unlink()
             raise InputError(f"{url}: got SHA-256 {found}, expected {sha256}; it was thrown away")
