@@ -196,13 +196,16 @@ def part(run: Run) -> Section:
         kind = one["kind"].replace("_", " ")
         found += f"; taken for a {kind} of {one['size_mm']:.1f} mm"
     no_defect = [] if defects else ["No test part has a defect: the part shown has none either."]
+    why = (
+        " It is the first test part whose defect was found in the right place; if there is none, "
+        "the first whose defect was missed."
+    )
     return Section(
         "part",
         "One part",
         "One part, from its drawing to its indication",
         f"{facts['tube']}, {facts['family'].replace('_', ' ')}, has {defects or 'no defect'}. "
-        f"{found}. It is the first test part whose defect was found in the right place; if there "
-        "is none, the first whose defect was missed.",
+        f"{found}.{why if defects else ''}",
         no_defect,
         pictures=[
             Picture(
