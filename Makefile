@@ -69,10 +69,11 @@ format: install ## rewrite the sources in the house style
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-reference: install ## config/README.md from the schema, docs/commands.md from --help, docs/licences.md from the lock
+reference: install ## config/README.md from the schema, docs/commands.md from --help, docs/licences.md from the lock, docs/speed.md from benchmarks/results.jsonl
 	$(BIN)/python -m tubepet.report.reference
 	$(BIN)/python -m tubepet.cli.reference
 	$(BIN)/python -m tests.licences
+	$(BIN)/python benchmarks/record.py
 
 bench: install ## measure against a named peer: all, or one with NAME=mlem
 	@for script in $(or $(NAME:%=benchmarks/%.py),$(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py))); do \

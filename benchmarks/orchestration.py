@@ -56,6 +56,7 @@ def main() -> None:
         "nothing_cpu_s": usage.ru_utime + usage.ru_stime,
         "nothing_wall_s": nothing_s,
         "wall_s": wall_s,
+        "jobs_cpu_s": float(pd.concat(tables)["cpu_time"].sum()),
         "jobs": num_jobs,
         "load": os.getloadavg()[0],
     }

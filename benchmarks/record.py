@@ -1,12 +1,31 @@
-"""One JSON line per measurement: printed last, and appended to results.jsonl beside this file."""
+"""One JSON line per measurement: printed last, and appended to results.jsonl beside this file.
+
+`make reference` runs this file: it writes docs/speed.md from the last line of each measurement.
+"""
 
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
+
+from tubepet.plan.provenance import digest_behind
 
 RESULTS = Path(__file__).parent / "results.jsonl"
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}  # the widest first
+PAGE = Path(__file__).parents[1] / "docs/speed.md"
+START = """# Speed
+
+`make bench` measures, and `make reference` writes this page from `benchmarks/results.jsonl`. It
+shows the last measurement of each kind. *Older* means that the code has changed since, or that the
+line does not say of which code it is. Others often used the same machine, so ratios count.
+
+| what | measured | asked | unit | peer | machine | commit | code |
+|---|---|---|---|---|---|---|---|
+"""
 
 
 def record(
@@ -27,6 +46,7 @@ def record(
     facts : float or str
         More of the same measurement, with units in their names.
     """
+    script = Path(sys.argv[0]).resolve()
     line = json.dumps(
         {
             "name": name,
@@ -35,8 +55,10 @@ def record(
             "unit": unit,
             "peer": peer,
             **{key: round(v, 4) if isinstance(v, float) else v for key, v in facts.items()},
-            "machine": f"{_cpu_model()}, {os.cpu_count()} cores",
+            "machine": _machine(),
             "commit": _commit(),
+            "script": script.name,
+            "code": digest_behind(script),
         }
     )
     with RESULTS.open("a", encoding="utf-8") as file:
@@ -44,16 +66,50 @@ def record(
     print(line)
 
 
-def _cpu_model() -> str:
+def page(lines: list[dict[str, Any]]) -> str:
+    """Return docs/speed.md: the last line of each measurement against each peer, by name.
+
+    Parameters
+    ----------
+    lines : list of dict
+        As `record` wrote them.
+    """
+    last = {(line["name"], line["peer"]): line for line in lines}
+    rows = (
+        f"| `{line['name']}` | {line['ratio']:.3g} | {line['target']:g} | {line['unit']} "
+        f"| {line['peer']} | {line['machine']} | {line['commit']} | {_age(line)} |\n"
+        for _, line in sorted(last.items())
+    )
+    return START + "".join(rows)
+
+
+def _age(line: dict[str, Any]) -> str:
+    """Say whether the code that a line is about is that of today."""
+    script = RESULTS.parent / line.get("script", "")
+    return "same" if script.is_file() and line["code"] == digest_behind(script) else "older"
+
+
+def read_lines() -> list[dict[str, Any]]:
+    """Return all measurements, the oldest first."""
+    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+
+
+def _machine() -> str:
+    """Return the processor, its widest vectors as far as Linux says, and the number of cores."""
     info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    said = info.read_text(encoding="utf-8") if info.is_file() else ""
+    lines = dict(re.findall(r"^(model name|flags)\s*: (.*)$", said, re.M))
+    flags = lines.get("flags", "").split()
+    vectors = [name for flag, name in VECTORS.items() if flag in flags][:1]
+    names = [lines.get("model name") or platform.processor() or platform.machine(), *vectors]
+    return f"{', '.join(names)}, {os.cpu_count()} cores"
 
 
 def _commit() -> str:
     command = ["git", "rev-parse", "--short", "HEAD"]
     found = subprocess.run(command, cwd=RESULTS.parent, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(read_lines()), encoding="utf-8")

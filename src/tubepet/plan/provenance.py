@@ -2,7 +2,7 @@
 
 Snakemake's `code` trigger sees a rule's script, not the package that the script calls. Each rule
 therefore names `code_digest("tubepet.<stage>.<module>")` as a param: a hash over the bytecode of
-that module and of every package module that it imports. Comments do not count; docstrings do.
+that module and of every package module that it imports. Edited comments, docstrings and asserts do not count.
 Dynamic imports are not seen, so the package has none. Every start of Snakemake comes by here, each
 job of a cluster twice: hence bytecode, four times as fast to get as the text of syntax trees.
 """
@@ -12,6 +12,7 @@ import hashlib
 import marshal
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType
 
@@ -50,7 +51,7 @@ def _module(name: str) -> tuple[bytes, list[str]] | None:
     if path is None:
         return None
     source = path.read_text(encoding="utf-8")
-    code = _without_lines(compile(source, "", "exec", dont_inherit=True, optimize=0))
+    code = _without_lines(compile(source, "", "exec", dont_inherit=True, optimize=2))
     # From version 3 on it writes references where objects happen to be shared.
     return marshal.dumps(code, 2), _imported_names(source)
 
@@ -77,7 +78,32 @@ def code_digest(*modules: str) -> str:
     for name in modules:
         if _module(name) is None:
             raise ModuleNotFoundError(f"code_digest: no module {name} in {PACKAGE_DIR}")
-    todo, seen = list(modules), {}
+    return _digest(modules)
+
+
+def digest_behind(script: Path) -> str:
+    """Hash the package's code behind a script: modules that it imports, or all if it has none.
+
+    Parameters
+    ----------
+    script : Path
+        A Python file outside of the package.
+
+    Returns
+    -------
+    str
+        As `code_digest`.
+    """
+    every = (path.relative_to(PACKAGE_DIR.parent) for path in PACKAGE_DIR.rglob("*.py"))
+    return _digest(
+        _imported_names(script.read_text(encoding="utf-8"))
+        or [".".join(path.with_suffix("").parts) for path in every]
+    )
+
+
+def _digest(names: Iterable[str]) -> str:
+    """Hash modules and all that they import; a name that is no module counts for nothing."""
+    todo, seen = list(names), {}
     while todo:
         name = todo.pop()
         if name not in seen and (found := _module(name)):

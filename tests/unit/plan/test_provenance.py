@@ -16,7 +16,7 @@ def package(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "a.py").write_text("from tubepet import b\n")
-    (folder / "b.py").write_text("X = 1\n")
+    (folder / "b.py").write_text('"""Words."""\n\nX = 1\n')
     (folder / "c.py").write_text("Y = 1\n")
     monkeypatch.setattr(provenance, "PACKAGE_DIR", folder)
     forget()
@@ -35,11 +35,11 @@ def digest(name: str) -> str:
     return provenance.code_digest(name)
 
 
-def test_an_edit_in_an_imported_module_changes_the_digest_and_a_comment_does_not(package):
+def test_an_edit_in_an_imported_module_changes_the_digest_and_words_do_not(package):
     before, other = digest("tubepet.a"), digest("tubepet.c")
-    (package / "b.py").write_text("# why\n\nX = 1  # so\n")
+    (package / "b.py").write_text('"""Others."""\n# why\n\nX = 1  # so\n')
     assert digest("tubepet.a") == before
-    (package / "b.py").write_text("X = 2\n")
+    (package / "b.py").write_text('"""Others."""\n\nX = 2\n')
     assert digest("tubepet.a") != before
     assert digest("tubepet.c") == other
 
@@ -81,3 +81,16 @@ def test_a_digest_does_not_hang_on_the_order_of_hashes_or_on_switches():
 def test_an_unknown_module_is_an_error(package):
     with pytest.raises(ModuleNotFoundError, match=r"tubepet\.nowhere"):
         digest("tubepet.nowhere")
+
+
+def test_the_code_behind_a_script_is_what_it_imports_or_all(package, tmp_path):
+    def behind(source: str) -> str:
+        forget()
+        (tmp_path / "script.py").write_text(source)
+        return provenance.digest_behind(tmp_path / "script.py")
+
+    some, every = behind("from tubepet.a import X\n"), behind("import sys\n")
+    assert some == digest("tubepet.a") != every
+    (package / "c.py").write_text("Y = 2\n")
+    assert behind("from tubepet.a import X\n") == some
+    assert behind("import sys\n") != every
