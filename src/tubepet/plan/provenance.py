@@ -2,9 +2,10 @@
 
 Snakemake's `code` trigger sees a rule's script, not the package that the script calls. Each rule
 therefore names `code_digest("tubepet.<stage>.<module>")` as a param: a hash over the bytecode of
-that module and of every package module that it imports. Edited comments, docstrings and asserts do not count.
-Dynamic imports are not seen, so the package has none. Every start of Snakemake comes by here, each
-job of a cluster twice: hence bytecode, four times as fast to get as the text of syntax trees.
+that module and of every package module that it imports. Edited comments, docstrings and asserts do
+not count. Dynamic imports are not seen, so the package has none. Every start of Snakemake comes by
+here, each job of a cluster twice: hence bytecode, four times as fast to get as the text of syntax
+trees.
 """
 
 import functools
