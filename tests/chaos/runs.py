@@ -1,7 +1,8 @@
 """Runs of the smoke chain under fire: processes found and ended, and what they leave compared.
 
-A job is a child of Snakemake that runs a rule's script; below it may be workers: the process of
-GATE, the Snakemake of a shard and its jobs.
+A job is a child of Snakemake that runs a rule's script, or a fork of a child that has imported all
+(`tubepet.plan.forks`). Below it may be workers: the process of GATE, the Snakemake of a shard and
+its jobs.
 """
 
 import os
@@ -23,6 +24,7 @@ from tests.workflow.conftest import ROOT, SMOKE
 from tests.workflow.content import content
 
 SCRIPT = re.compile(r"\.snakemake/scripts/tmp\w+\.(\w+)\.py$")
+FORKS = "tubepet.plan.forks"
 POLL_S = 0.1
 SNAKEMAKE_KILLS = ("kill -9 of Snakemake, its jobs go on", "kill -9 of Snakemake and its jobs",
                    "SIGTERM to Snakemake", "SIGINT to Snakemake")  # fmt: skip
@@ -115,9 +117,15 @@ def jobs_of(
 ) -> Iterator[tuple[str, psutil.Process]]:
     """Rule and process of each job at work that is not known yet."""
     for child in snakemake.children():
-        if child not in known and (words := child.cmdline()):
-            if found := SCRIPT.search(words[-1]):
-                yield found.group(1), child
+        words = child.cmdline()
+        if FORKS in words:  # of a long name the system keeps the start
+            scripts = [Path(word).stem for word in words]
+            for job in child.children():
+                names = [name for name in scripts if name.startswith(job.name())]
+                if job not in known and len(names) == 1:
+                    yield names[0], job
+        elif child not in known and words and (found := SCRIPT.search(words[-1])):
+            yield found.group(1), child
 
 
 def cpu_s(process: psutil.Process) -> float:
@@ -212,11 +220,12 @@ def _has_checkpoint(folder: Path, aim: Aim) -> bool:
 
 def wait_for_orphans(folder: Path) -> int:
     """Wait for jobs whose Snakemake was killed; return how many there were."""
-    orphans = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if SCRIPT.search(last := (process.info["cmdline"] or [""])[-1]) and str(folder) in last
-    ]
+    orphans = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = process.info["cmdline"] or [""]
+        is_fork = FORKS in words and process.info["cwd"] == str(folder.resolve())
+        if is_fork or (SCRIPT.search(words[-1]) and str(folder) in words[-1]):
+            orphans.append(process)
     _, alive = psutil.wait_procs(orphans, timeout=600)
     if alive:
         raise LostError(f"orphans did not end in 600 s: {alive}")

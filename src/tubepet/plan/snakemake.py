@@ -1,9 +1,19 @@
 """Snakemake's own objects: workarounds, one function each, with the versions they were seen in."""
 
+import atexit
 import re
+import subprocess
+import sys
+from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Any
 
+from snakemake.benchmark import benchmarked  # type: ignore[import-untyped]
+from snakemake.script import PythonScript  # type: ignore[import-untyped]
+
 from tubepet.errors import InputError
+from tubepet.plan.forks import Forks
+from tubepet.root import ROOT
 
 
 def look_only_when_jobs_end(workflow: Any) -> None:
@@ -59,3 +69,34 @@ def do_not_measure_cached_rules(workflow: Any) -> None:
     for rule in workflow.rules:
         if rule.cache and rule.cache.output:
             rule._benchmark = None
+
+
+def fork_scripts(workflow: Any, names: Collection[str]) -> None:
+    """Let the jobs of some rules be forks of one process (`tubepet.plan.forks`).
+
+    Snakemake runs a script by a shell that starts Python (`PythonScript.execute_script`, seen in
+    9.20 to 9.27). Jobs in environments or containers of their own, or of more than one thread, do
+    so still. It measures the fork as it would measure the shell.
+    """
+    rules = [rule for rule in workflow.rules if rule.name in names]
+    scripts = {ROOT / "workflow/scripts" / str(rule.script).rpartition("/")[2] for rule in rules}
+    forks, ordinary = Forks(sorted(scripts)), PythonScript.execute_script
+
+    def execute_script(job: Any, fname: str, edit: bool = False) -> None:
+        is_of_its_own = job.conda_env or job.container_img or job.env_modules or job.threads > 1
+        folder = (
+            {"TMPDIR": str(job.resources["tmpdir"])} if "tmpdir" in job.resources.keys() else {}
+        )
+        fork = None
+        if job.rulename in names and not is_of_its_own:
+            fork = forks.start(fname, folder)
+        if fork is None:
+            return ordinary(job, fname, edit)
+        record = job.bench_record
+        with nullcontext() if record is None else benchmarked(fork.pid, record):
+            code = fork.wait()
+        if code:
+            raise subprocess.CalledProcessError(code, f"{sys.executable} {fname}")
+
+    PythonScript.execute_script = execute_script
+    atexit.register(forks.close)

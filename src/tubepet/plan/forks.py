@@ -1,0 +1,163 @@
+"""Jobs of tubes as forks of one process that has imported what they need (standard library only).
+
+A tube's job works for about a second, and Python needs longer than that to import NumPy, SciPy,
+Numba and the rest. So Snakemake's process starts another one, which imports the modules of the
+jobs' scripts and then waits. For each job it forks; the fork runs the job's script, as
+``python script`` would, and ends. All that Snakemake does before and after a job stays as it is.
+
+Without that process, or when it cannot start, a job runs in the ordinary way. If it is killed, the
+forks go on and Snakemake counts them as failed, as it does with a job of its own that is killed.
+"""
+
+import ast
+import atexit
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tubepet.planned import check_code
+
+PID = struct.Struct("q")
+LARGEST_REQUEST = 1 << 16  # bytes
+KILLED = 137  # what a shell says of a process that ended by SIGKILL
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
+
+
+class Job:
+    """A script that runs in a fork.
+
+    Attributes
+    ----------
+    pid : int
+        Of the fork.
+    """
+
+    def __init__(self, pid: int, pipe: int) -> None:
+        self.pid, self._pipe = pid, pipe
+
+    def wait(self) -> int:
+        """Wait until the script has ended; return its exit code."""
+        with os.fdopen(self._pipe, "rb") as pipe:
+            code = pipe.read(1)
+        return code[0] if code else KILLED
+
+
+class Forks:
+    """The process that has imported all, as Snakemake's process sees it.
+
+    Parameters
+    ----------
+    scripts : sequence of Path
+        Whose import statements it carries out.
+    """
+
+    def __init__(self, scripts: Sequence[Path]) -> None:
+        self._scripts = scripts
+        self._lock = threading.Lock()  # Snakemake starts jobs from several threads
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def close(self) -> None:
+        """Let the process end; forks go on."""
+        if self._control is not None and self._process is not None:
+            self._control.close()
+            self._process.wait()
+        self._control = None
+
+    def start(self, script: str, environment: Mapping[str, str]) -> Job | None:
+        """Run a script in a fork; None if there is no process to fork from.
+
+        Parameters
+        ----------
+        script : str
+            Path.
+        environment : mapping
+            Variables that the script gets besides those of this process.
+        """
+        request = json.dumps([str(Path(script).absolute()), dict(environment)]).encode()
+        pipe, status = os.pipe()
+        with self._lock:
+            try:
+                self._control = self._control or self._begin()
+                socket.send_fds(self._control, [request], [status])
+            except OSError:  # it was killed; the next job starts another
+                self.close()
+            os.close(status)
+        if pid := os.read(pipe, PID.size):  # nothing: it could not import, or check, the modules
+            return Job(PID.unpack(pid)[0], pipe)
+        os.close(pipe)
+        return None
+
+    def _begin(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", __name__, str(theirs.fileno()), *map(str, self._scripts)]
+        environment = {**os.environ, **ONE_THREAD}
+        with theirs:
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
+        return ours
+
+
+def import_all(scripts: Sequence[Path]) -> None:
+    """Import what the import statements at the top of some scripts name."""
+    for script in scripts:
+        for node in ast.parse(script.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    importlib.import_module(alias.name)
+            elif isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(str(node.module))
+                for alias in node.names:
+                    if not hasattr(module, alias.name):
+                        importlib.import_module(f"{node.module}.{alias.name}")
+
+
+def serve(control: socket.socket) -> None:
+    """Fork for every request, until the other end is closed; forks return from here when done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the jobs and for Snakemake
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks tell Snakemake, not this process
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(control, LARGEST_REQUEST, 1)
+        if not request:
+            return
+        if os.fork() == 0:
+            control.close()
+            _run(*json.loads(request), *descriptors)
+            return
+        os.close(*descriptors)
+
+
+def _run(script: str, environment: dict[str, str], status: int) -> None:
+    """Run a script as the main program, and say how it ended after all that it does at its end."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    code = 1
+    atexit.register(lambda: os.write(status, bytes([code])))
+    os.write(status, PID.pack(os.getpid()))
+    os.environ.update(environment)
+    with contextlib.suppress(OSError):  # Linux: top and ps show the rule
+        Path("/proc/self/comm").write_text(Path(script).stem.partition(".")[2])
+    sys.argv = [script]
+    try:
+        runpy.run_path(script, run_name="__main__")
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        raise
+
+
+if __name__ == "__main__":
+    import_all([Path(name) for name in sys.argv[2:]])
+    check_code()
+    serve(socket.socket(fileno=int(sys.argv[1])))

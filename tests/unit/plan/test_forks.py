@@ -1,0 +1,117 @@
+"""A script in a fork does what it does as a program of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tubepet.plan import forks
+
+IMPORTS = "import json\nfrom pathlib import Path\nfrom tubepet import rng\n"
+
+
+@pytest.fixture
+def started(tmp_path):
+    (tmp_path / "imports.py").write_text(IMPORTS)
+    made = forks.Forks([tmp_path / "imports.py"])
+    yield made
+    made.close()
+
+
+def script(folder: Path, text: str, name: str = "tmp1.some_rule.py") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_script_runs_as_the_main_program_with_its_environment(started, tmp_path):
+    said = tmp_path / "said.json"
+    path = script(
+        tmp_path,
+        "import atexit, json, os, sys\n"
+        "had = 'tubepet.rng' in sys.modules\n"
+        "def end():\n"
+        "    facts = [__name__, sys.argv, os.environ['COLOUR'], had, os.getpid(), os.getcwd()]\n"
+        f"    open({str(said)!r}, 'w').write(json.dumps(facts))\n"
+        "atexit.register(end)\n",
+    )
+    job = started.start(path, {"COLOUR": "blue"})
+    assert job.wait() == 0  # after what the script does at its end
+    expected = ["__main__", [path], "blue", True, job.pid, str(Path.cwd())]
+    assert json.loads(said.read_text()) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("", 0), ("raise SystemExit", 0), ("raise SystemExit(3)", 3), ("raise SystemExit('so')", 1),
+     ("1 / 0", 1), ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", forks.KILLED)],
+)  # fmt: skip
+def test_exit_codes_are_those_of_a_program(started, tmp_path, text, code):
+    path = script(tmp_path, text)
+    assert started.start(path, {}).wait() == code
+    if code != forks.KILLED:
+        assert subprocess.run([sys.executable, path], capture_output=True).returncode == code
+
+
+def test_jobs_run_side_by_side_and_know_nothing_of_each_other(started, tmp_path):
+    path = script(tmp_path, "import time, json\nassert not hasattr(json, 'mine')\n"
+                            "json.mine = 1\ntime.sleep(0.5)\n")  # fmt: skip
+    start_s = time.monotonic()
+    codes: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: codes.append(started.start(path, {}).wait()))
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0] * 6
+    assert time.monotonic() - start_s < 30  # one after the other on no machine of any speed
+
+
+def test_what_they_are_forked_from_may_be_killed(started, tmp_path, monkeypatch):
+    path = script(tmp_path, "import os\nopen('ppid', 'w').write(str(os.getppid()))\n")
+    monkeypatch.chdir(tmp_path)
+    assert started.start(path, {}).wait() == 0
+    server = int((tmp_path / "ppid").read_text())
+    os.kill(server, signal.SIGKILL)
+    while Path(f"/proc/{server}").is_dir() and "Z" not in _state(server):
+        time.sleep(0.01)
+    assert started.start(path, {}) is None  # this one runs in the ordinary way
+    assert started.start(path, {}).wait() == 0
+    assert int((tmp_path / "ppid").read_text()) != server
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_without_its_imports_there_is_no_fork(tmp_path, capfd):
+    (tmp_path / "imports.py").write_text("import a_module_that_is_not_there\n")
+    started = forks.Forks([tmp_path / "imports.py"])
+    assert started.start(script(tmp_path, ""), {}) is None
+    started.close()
+    assert "a_module_that_is_not_there" in capfd.readouterr().err
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path):
+    (tmp_path / "imports.py").write_text(IMPORTS)
+    path = script(tmp_path, "import os\nprint(os.getppid(), flush=True)\n")
+    code = (
+        "from pathlib import Path\nfrom tubepet.plan.forks import Forks\n"
+        f"forks = Forks([Path({str(tmp_path / 'imports.py')!r})])\n"
+        f"assert forks.start({path!r}, {{}}).wait() == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    server = Path(f"/proc/{int(done.stdout)}")
+    for _ in range(1000):  # ten seconds
+        if not server.is_dir():
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{server} goes on")
