@@ -308,7 +308,7 @@ def open_stack(
 ) -> Iterator[Callable[[NDArray[Any]], None]]:
     """Yield a function that appends an image to a `.npy` array, which may exceed memory.
 
-    The file is a stream, not a memory map: on a full disk a map ends the process by a signal, a
+    The file is a stream, not a memory map. On a full disk a map ends the process by a signal; a
     stream raises an `OSError` that names the file.
     """
     header = {"descr": dtype, "fortran_order": False, "shape": shape}

@@ -9,7 +9,7 @@ from tubepet.errors import InputError
 def look_only_when_jobs_end(workflow: Any) -> None:
     """Drop Snakemake's default limit of jobs per second; a limit that the user gives stays.
 
-    With it the scheduler looks round once more per second for every job that has ended: four
+    With it the scheduler runs once more per second for every job that has ended. This costs four
     minutes of CPU time in the default run (`JobScheduler.schedule`, seen in 9.20 to 9.27).
     """
     limit = workflow.scheduling_settings.max_jobs_per_timespan

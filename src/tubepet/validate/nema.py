@@ -58,8 +58,8 @@ def width_mm(profile: Array, spacing_mm: float, level: float = 0.5) -> float:
 def point_widths_mm(image: Volume, level: float = 0.5) -> tuple[float, float, float]:
     """Widths of a point in an image along z, y and x, mm.
 
-    The response function along an axis is the sum over the other two within one width of the peak
-    on each side (NU 4-2008, section 3: at least twice the width in all).
+    The response function along an axis is the sum over the other two axes. It takes one width on
+    each side of the peak (NU 4-2008, section 3: at least twice the width in all).
     """
     array = image.array.astype(np.float64)
     peak = np.unravel_index(int(np.argmax(array)), array.shape)
@@ -96,8 +96,8 @@ def recovery(
 ) -> tuple[float, float]:
     """Recovered value of a hot rod along z, and its standard deviation.
 
-    Slices are averaged; the highest pixel within one diameter of the rod's axis marks a line along
-    z whose mean and deviation are returned (NU 4-2008, section 6; unit of the image).
+    Slices are averaged. The highest pixel within one diameter of the rod's axis marks a line along
+    z. Its mean and deviation are returned (NU 4-2008, section 6; unit of the image).
     """
     z_mm, y_mm_axis, x_mm_axis = image.grid.axes_mm()
     used = (z_mm >= low_mm) & (z_mm <= high_mm)

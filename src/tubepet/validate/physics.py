@@ -460,8 +460,8 @@ def measure_rates(
 ) -> dict[str, Any]:
     """Simulate a line source in the tube at several activities.
 
-    Expected, per second at activity A: trues and scatters in proportion to A (shares of all runs
-    together), randoms R = window x singles^2 x `far_share`, NECR = T^2 / (T + S + R).
+    Expected per second at activity A: trues T and scatters S are proportional to A, by their shares
+    in all runs together. Randoms R are window x singles^2 x `far_share`. NECR is T^2 / (T + S + R).
     """
     source = tube_solids(LINE_RADIUS_MM)
     runs = []
