@@ -1,6 +1,6 @@
 """tubepet: from a tube in a config file to generated positron images.
 
-Imported by the Snakefile process, so this file and `provenance` need only the standard library.
+The Snakefile imports this file, so it needs only the standard library.
 """
 
 import atexit
@@ -14,16 +14,16 @@ __version__ = "0.2.0"
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or the folder itself."""
+    """Whether a folder is writable, or can be made."""
     there = next(one for one in (folder, *folder.parents) if one.exists())
     return os.access(there, os.W_OK | os.X_OK)
 
 
 def _give_numba_a_place() -> None:
-    """Name a temporary folder for compiled kernels where numba would find none, and fail.
+    """Give numba a temporary folder for compiled kernels if it cannot write to its own.
 
-    It looks beside the sources, then in the cache of the user (`numba.core.caching`). Programs that
-    this one starts find the folder in their environment; it goes with this process.
+    Numba looks beside the sources, then in the user's cache (`numba.core.caching`), else it fails.
+    Child processes inherit the folder by `NUMBA_CACHE_DIR`. It is deleted at exit.
     """
     # Path.expanduser raises an error where nobody has a home
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111

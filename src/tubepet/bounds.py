@@ -1,6 +1,7 @@
-"""Limits on what files declare, checked before memory or time is spent on them.
+"""Limits on files from outside, checked before a reader spends memory or time on them.
 
-All readers of files of others use these; what only one of them has to bound stands in it.
+A damaged or hostile file can declare any size. All readers of such files use these checks, which
+raise `InputError`. A limit that only one reader needs stands in that reader.
 """
 
 import gzip
@@ -17,15 +18,15 @@ from tubepet.errors import InputError, check_regular, reading
 MAX_TEXT_BYTES = 2**20  # of a header or a description of a scanner
 MAX_YAML_BYTES = 2**18  # the full config has 30 kB; PyYAML reads some 100 kB a second
 MAX_JSON_BYTES = 2**25  # its objects need up to 20 times as much memory
-MAX_NODES, MAX_DEPTH = 200_000, 100  # of YAML, every alias taken for what it stands for
+MAX_NODES, MAX_DEPTH = 200_000, 100  # of YAML, with its aliases expanded
 MOST_PER_PACKED_BYTE, MIN_UNPACKED_BYTES = 100, 1 << 24  # gzip packs numbers 2 to 5 times
 MAX_MM = 1e5  # of a coordinate or size
-MAX_CRYSTALS = 1_000_000  # of a scanner; a whole body has half of that
+MAX_CRYSTALS = 1_000_000  # of a scanner; whole-body scanners have up to half of that
 MEMORY_SHARE = 0.5  # of the machine's, for the events of one file
 
 
 def memory_bytes() -> float:
-    """Return what the events of one file may take."""
+    """Return how many bytes of memory the events of one file may take."""
     return MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -39,7 +40,7 @@ def check_memory(name: str | Path, need_bytes: float) -> None:
 
 
 def check_mm(name: object, what: str, values_mm: NDArray[np.floating]) -> None:
-    """Refuse places and sizes that are not finite, or so large that they are no mm."""
+    """Refuse places and sizes that are not finite or exceed `MAX_MM`."""
     is_far = ~(np.abs(values_mm) <= MAX_MM)  # also NaN
     if is_far.any():
         raise InputError(
@@ -55,7 +56,7 @@ def check_num_crystals(name: str | Path, num: int) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file of this name, which a file said, is there; too long a name is of none."""
+    """Whether a path is a file; False for a name that the system refuses as too long."""
     try:
         return path.is_file()
     except OSError:
@@ -70,7 +71,7 @@ def check_bytes(path: str | os.PathLike[str], most: int) -> None:
 
 
 def check_unpacked(path: str | Path) -> None:
-    """Refuse a file packed by gzip that grows as no text does, before it takes memory."""
+    """Refuse a gzip file that unpacks to more than a text can; only a piece is in memory."""
     left = max(MOST_PER_PACKED_BYTE * Path(path).stat().st_size, MIN_UNPACKED_BYTES)
     with gzip.open(path) as stream:
         while piece := stream.read(1 << 20):
@@ -83,10 +84,10 @@ def check_unpacked(path: str | Path) -> None:
 
 
 def check_tree(name: object, content: Any) -> None:
-    """Refuse lists and dicts within each other that are too many or too deep.
+    """Refuse nested lists and dicts with too many values or levels.
 
-    Aliases of YAML are one object in many places: a few lines of them stand for more than memory
-    holds, as soon as something walks through all.
+    A YAML alias puts one object in many places. A few lines of aliases can stand for more values
+    than memory holds, once a program walks through all of them.
     """
     left, num = [(content, 0)], 0
     while left:
@@ -102,7 +103,7 @@ def check_tree(name: object, content: Any) -> None:
 
 
 def _check_nodes(path: str | Path, node: yaml.Node) -> None:
-    """Do the same for YAML before it is built: merge keys (<<) are copied while it is."""
+    """Do the same for YAML before it is built, since building copies merge keys (<<)."""
     sizes: dict[int, int] = {}
 
     def size(one: yaml.Node, depth: int) -> int:

@@ -1,10 +1,10 @@
-"""Checksums inside artefacts whose format has none, so that damage is named and never read.
+"""Checksums for result files whose format has none, so that a damaged file is refused.
 
-NIfTI (gzip), PNG and PyTorch's zip carry a CRC. JSON, `.npy`, ROOT, Parquet and safetensors do not:
-when a file is written, its SHA-256 is put where other programs do not mind: after the last byte
-(`.npy`, ROOT), before the footer (Parquet), as the last key (JSON), in the metadata (safetensors).
-CSV has no such place: its sum lies beside it, hidden, as `sha256sum` writes it.
-A file without a seal, from elsewhere or edited and stripped of it, is read as it is.
+NIfTI (gzip), PNG and PyTorch's zip carry a CRC. JSON, `.npy`, ROOT, Parquet and safetensors do not.
+When such a file is written, its SHA-256 (the seal) goes where other programs ignore it: after the
+last byte (`.npy`, ROOT), before the footer (Parquet), as the last key (JSON), or in the metadata
+(safetensors). CSV has no such place: a hidden file beside it has the sum, as `sha256sum` writes it.
+A file without a seal is read unchecked: it comes from elsewhere, or an editor removed the seal.
 """
 
 import hashlib
@@ -108,9 +108,9 @@ def _compare(path: Path, got: str, expected: str) -> None:
 
 
 def remedy(path: Path) -> str:
-    """Say what to delete so that a damaged file is made again: not a link to a cache, its entry.
+    """Say what to delete so that a rule makes a damaged file again: of a link, the cache's entry.
 
-    "" for a file that no rule makes: outside of a folder `results`.
+    "" for a file outside of a folder `results`, which no rule makes.
     """
     if RESULTS not in path.absolute().parts:
         return ""

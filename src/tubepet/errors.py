@@ -1,4 +1,4 @@
-"""The one exception that users are meant to read, and how other errors of files are said."""
+"""The one exception whose message users read, and the wording of other errors of files."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ class InputError(ValueError):
 
 
 def shown(text: str) -> str:
-    """Return a text as it may be printed: names in files can hold what steers a terminal."""
+    """Return a text that is safe to print: names in files can hold a terminal's control codes."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -29,8 +29,8 @@ def shown(text: str) -> str:
 def of_system(error: OSError) -> str | None:
     """Return one sentence on a file that the system refused; None if no file is known.
 
-    Results are always named (`tubepet.io.atomic`). A full disk without a name is that of the
-    temporary files of some library.
+    Results always have a name (`tubepet.io.atomic`). If the disk is full and the error has no
+    name, some library failed to write its temporary files.
     """
     if error.filename is not None:
         return shown(f"{error.filename}: {error.strerror}")
@@ -51,8 +51,8 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 def reading(path: str | os.PathLike[str], kind: str, remedy: str = "") -> Iterator[None]:
     """Turn whatever a library raises on damaged or hostile bytes into an `InputError`.
 
-    Libraries raise many kinds of errors there, and not always those of their documentation. That
-    a file is missing or may not be read is said as it is. Pipes and devices are not opened.
+    Libraries raise many kinds of errors there, also undocumented ones. A missing or forbidden
+    file keeps its own error. Pipes and devices are refused before.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""The numbers of a figure, which its PNG carries along in a chunk of its own.
+"""The numbers behind a figure, stored inside its PNG in a private chunk.
 
-A picture that is sent on alone still has its data: the report offers them as CSV, `of_png` reads
+A picture that is sent on alone keeps its data. The report offers them as CSV, and `of_png` reads
 them. Image programs skip chunks that they do not know (PNG specification, 14.2).
 """
 
@@ -18,9 +18,9 @@ from matplotlib.patches import StepPatch
 from numpy.typing import NDArray
 
 CHUNK = b"csVz"  # lower, lower, upper, lower case: ancillary, private, -, safe to copy
-MAX_VALUES = 400_000  # pixels of images; with more, a report would be too heavy: see their files
+MAX_VALUES = 400_000  # pixels of all images; more would make the report too heavy
 SCALE = "<colorbar>"  # matplotlib's own label of such axes
-SCALE_PLACE = (0.935, 0.15, 0.014, 0.7)  # found by a layout, axes cost twice as much
+SCALE_PLACE = (0.935, 0.15, 0.014, 0.7)  # fixed: matplotlib's layout doubles the time
 COLUMNS = ("panel", "name", "x", "y", "value", "low", "high")
 
 
@@ -30,9 +30,9 @@ def of_figure(figure: Any) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        panel (number and title), name, and x, y of lines, points, bars and steps (each from x to
-        the next; the last one ends), with low and high where there are error bars (along x if the
-        name ends in "x error"); x, y, value of each pixel of an image. Only columns in use.
+        One row per point or pixel. panel: number and title; name: label or kind of the curve; x,
+        y: its place (a step reaches to the next x; the last row ends it); low, high: ends of error
+        bars (along x if name ends in "x error"); value: of a pixel. Unused columns are left out.
     """
     parts = []
     panels = [axes for axes in figure.axes if axes.get_label() != SCALE]
@@ -61,7 +61,7 @@ def _named(artist: Any, kind: str, values: dict[str, Any]) -> pd.DataFrame:
 
 def _ends(container: Any) -> dict[str, NDArray[np.float64]]:
     """Lower and upper ends of error bars, along y if there are such, else along x."""
-    # (n, 2 ends, x and y); its get_segments would leave out those that are undefined
+    # (n, 2 ends, x and y); get_segments would leave out undefined bars
     segments = np.array([path.vertices for path in container.lines[2][-1].get_paths()])
     low, high = segments[:, :, 1 if container.has_yerr else 0].T
     return {"low": low, "high": high}
@@ -77,9 +77,7 @@ def _curves(axes: Any) -> Iterator[pd.DataFrame]:
             yield _named(container, "bars", {"x": middle, "y": height} | ends)
         elif isinstance(container, ErrorbarContainer):
             taken += container.lines[1]  # caps
-            for line in filter(
-                None, container.lines[:1]
-            ):  # none: the error bars of bars, see above
+            for line in filter(None, container.lines[:1]):  # a bar chart's have no line
                 taken.append(line)
                 x, y = line.get_data(orig=False)
                 table = _named(container, "points", {"x": x, "y": y} | _ends(container))
@@ -109,7 +107,7 @@ def _images(axes: Any) -> Iterator[pd.DataFrame]:
 
 
 def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round to three digits, which is more than a grey scale shows and a sixth less to carry."""
+    """Round to three digits: more than a grey scale shows, and a sixth fewer bytes."""
     size = np.abs(np.where(np.isfinite(values) & (values != 0), values, 1))
     step = 10.0 ** (np.floor(np.log10(size)) - 2)
     return np.asarray(np.round(values / step) * step)

@@ -1,7 +1,7 @@
-"""The readers and writers of artefacts. No physics.
+"""The readers and writers of result files. No physics.
 
-Every writer writes beside its target and renames: a file exists only if it is whole. What is
-damaged later is found when it is read (`tubepet.checksums`).
+Every writer writes a temporary file beside its target and renames it, so a file exists only if it
+is whole. Readers find later damage by checksums (`tubepet.checksums`).
 """
 
 import errno
@@ -40,8 +40,8 @@ FULL_BYTES = 1 << 16  # with less room than this left, a failed write is taken f
 PIECE_BYTES = 1 << 25  # of a mapped array read at once
 GZIP = b"\x1f\x8b"
 NOTE = "ITK_FileNotes"
-NIFTI_LITTLE = (b"\x5c\x01\0\0", b"\x1c\x02\0\0")  # 348 and 540, lowest byte first
-NIFTI_FLOATS = ("16", "64")  # float32, float64: whole pieces of a stream hold whole numbers
+NIFTI_LITTLE = (b"\x5c\x01\0\0", b"\x1c\x02\0\0")  # sizes of headers, 348 and 540
+NIFTI_FLOATS = ("16", "64")  # codes of float32, float64: pieces of 1 MiB cut none of them
 
 
 @contextmanager
@@ -62,20 +62,20 @@ def atomic(path: PathLike) -> Iterator[Path]:
                 os.fsync(file.fileno())
         except Exception as error:
             raise _named(error, target) from error
-        if checksums.beside(part).is_file():  # first: a table without its sum would pass unseen
+        if checksums.beside(part).is_file():  # first: a table without its sum is not checked
             checksums.beside(part).replace(checksums.beside(target))
         part.replace(target)
 
 
 def _usual_mode(folder: Path) -> int:
-    """Return the mode of new files here: some libraries make files that nobody else may read."""
+    """Return the usual mode of new files: some libraries make files that only the owner reads."""
     usual = folder / ".usual"
     usual.touch()
     return usual.stat().st_mode
 
 
 def _named(error: Exception, target: Path) -> Exception:
-    """Return the error with the name of the file: libraries say "no space" in many ways, or not."""
+    """Return the error with the file's name; libraries report a full disk in many ways, or not."""
     if isinstance(error, OSError) and error.errno is not None:
         return OSError(error.errno, os.strerror(error.errno), str(target))
     no_room = os.strerror(errno.ENOSPC)
@@ -97,7 +97,7 @@ def _finite(number: str) -> float:
 
 
 def read_json(path: PathLike) -> Any:
-    """Read a JSON file; `InputError` if it is not one, or holds NaN or what is too large."""
+    """Read a JSON file; `InputError` if it is none, damaged, too large, or holds NaN."""
     check_bytes(path, MAX_JSON_BYTES)
     with reading(path, "JSON"):
         text = Path(path).read_text(encoding="utf-8")
@@ -163,9 +163,9 @@ def _num_bytes_inside(path: PathLike) -> int:
 
 
 def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
-    """Read a NIfTI volume (packed or not) or a MetaImage; axes are turned to x, y, z.
+    """Read a NIfTI volume (gzip or not) or a MetaImage, and turn its axes to x, y, z.
 
-    What a file is, its first bytes say, not its name. Integers with a slope become numbers.
+    The first bytes tell the format, not the name. Integers with a slope are scaled.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
 
 
 def _check_axes(path: PathLike, head: bytes) -> None:
-    """Refuse a NIfTI header of sizes and axes that are no lengths: with NaN, ITK never ends."""
+    """Refuse a NIfTI header whose sizes or axes are no lengths: with NaN, ITK never returns."""
     order = "<" if struct.unpack_from("<i", head)[0] in (348, 540) else ">"
     if head[4:8] == b"n+2\0":
         places = ("4d", 104), ("2i", 344), ("6d", 352), ("12d", 400)
@@ -244,7 +244,7 @@ def _read_nifti(path: Path, is_packed: bool) -> tuple[sitk.Image, str]:
 
 @contextmanager
 def _unpacked(path: PathLike) -> Iterator[tuple[gzip.GzipFile | BufferedReader, bool]]:
-    """Open a file, through gzip if its first bytes say so; yield whether they do, too."""
+    """Open a file, through gzip if its first bytes say so; yield stream and whether it is so."""
     with Path(path).open("rb") as file:
         is_packed = file.read(2) == GZIP
     with gzip.open(path) if is_packed else Path(path).open("rb") as stream:
@@ -253,7 +253,7 @@ def _unpacked(path: PathLike) -> Iterator[tuple[gzip.GzipFile | BufferedReader, 
 
 @contextmanager
 def _named_as_it_is(path: Path, is_packed: bool) -> Iterator[Path]:
-    """Yield a name under which ITK, which goes by suffixes, reads a NIfTI file as what it is."""
+    """Yield a name whose suffix fits the content of a NIfTI file: ITK goes by suffixes."""
     suffix = ".nii.gz" if is_packed else ".nii"
     if path.name.endswith(suffix) and path.as_posix().isascii():
         yield path
@@ -265,10 +265,10 @@ def _named_as_it_is(path: Path, is_packed: bool) -> Iterator[Path]:
 
 
 def _check_nifti(path: PathLike, reader: sitk.ImageFileReader) -> None:
-    """Refuse a NIfTI file that is cut (ITK makes up what is missing) or holds NaN (it reads 0).
+    """Refuse a NIfTI file that is cut (ITK makes up the rest) or holds NaN (ITK reads 0).
 
-    A packed one is read to its end, which checks its CRC, but no further than it should go: a small
-    file can unpack to anything.
+    A packed file is read to its end, which checks its CRC, but not beyond the size in its header: a
+    small file can unpack to any size.
     """
     size, start = int(reader.GetMetaData("bitpix")) // 8, int(reader.GetMetaData("vox_offset"))
     is_float = reader.GetMetaData("datatype") in NIFTI_FLOATS
@@ -306,10 +306,10 @@ def write_array(path: PathLike, array: NDArray[Any]) -> None:
 def open_stack(
     path: PathLike, shape: tuple[int, ...], dtype: str = "<f4"
 ) -> Iterator[Callable[[NDArray[Any]], None]]:
-    """Yield a function that appends an image to a `.npy` array; all need not fit in memory.
+    """Yield a function that appends an image to a `.npy` array, which may exceed memory.
 
-    Written as a stream, not as a memory map: on a full disk a map ends the process with a signal,
-    a stream raises an `OSError` that names the file.
+    The file is a stream, not a memory map. On a full disk a map ends the process by a signal; a
+    stream raises an `OSError` that names the file.
     """
     header = {"descr": dtype, "fortran_order": False, "shape": shape}
     num_images = 0
@@ -348,7 +348,7 @@ def read_array(path: PathLike) -> NDArray[Any]:
 
 
 def take(array: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
-    """Return a copy of some rows; what was read of a mapped array does not stay in memory.
+    """Return a copy of some rows, and release the memory of a mapped array.
 
     Pages of a mapped file count as memory of the process until the system needs them elsewhere:
     Slurm would see a training grow to the size of its data set.
@@ -361,21 +361,21 @@ def take(array: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
 
 
 def evenly(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """Return all of so many rows, or every second, third, .. of them, for at most `most`."""
+    """Return at most `most` of the rows: all of them, or every second, third, .. one."""
     return rows[:: max(1, -(-len(rows) // most))]
 
 
 def pieces(array: NDArray[Any], rows: NDArray[np.intp]) -> Iterator[NDArray[Any]]:
-    """Yield the rows (at least one) in copies of bounded size, one after the other."""
+    """Yield copies of consecutive rows, each of at most `PIECE_BYTES` (but at least one row)."""
     num = max(1, PIECE_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(rows), num):
         yield take(array, rows[start : start + num])
 
 
 def checked(path: PathLike) -> PathLike:
-    """Return the path of a safetensors file after a look at its seal and its header.
+    """Check a safetensors file's seal and header and return its path.
 
-    What reads it then is its package, for NumPy or for PyTorch.
+    The caller then reads it by the package safetensors, for NumPy or PyTorch.
     """
     checksums.check(path)
     with reading(path, "safetensors"), safe_open(path, "numpy") as file:
@@ -402,7 +402,7 @@ def read_table(path: PathLike) -> pd.DataFrame:
 def write_figure(path: PathLike, figure: Any) -> None:
     """Write a matplotlib figure as PNG with its numbers (`tubepet.figure_data`).
 
-    Without a date: equal figures are equal files.
+    The file has no date, so equal figures give equal files.
     """
     from tubepet import figure_data
 

@@ -1,12 +1,12 @@
-"""Where the crystals of a scanner are, how they stand, and how many of their photons they report.
+"""Places, directions and detection efficiencies of a scanner's crystals.
 
-A scanner is one ring of equal crystals, or families of modules. A family is `around` equal flat
-modules evenly around the axis, the first at an angle, at each of some places along the axis. Its
-front face is `inner_radius_mm` from the axis and looks at it; in it are rings x columns of
-crystals. Two modules around are two heads that face each other.
+A scanner is one ring of equal crystals, or one or more families of modules. A module is a flat
+block of rings x columns of crystals; its front face looks at the axis, `inner_radius_mm` away. A
+family has `around` equal modules, evenly around the axis, from `first_angle_deg` on. They are
+repeated at each of `z_mm` along the axis. With `around` 2, two heads face each other.
 
-Crystals are numbered family by family, then by place along the axis, around, by ring (+z) and by
-column (counter-clockwise seen from +z). Those of the ring: `tubepet.types`.
+Crystals of modules are numbered by family, then by place along the axis, module around it, ring
+(+z) and column (counter-clockwise seen from +z). Those of a ring: `tubepet.types`.
 """
 
 import csv
@@ -76,7 +76,7 @@ class Table:
     Attributes
     ----------
     centres_mm : float64 array, shape (n, 3)
-        Where their singles are said to be: GATE's readout positions.
+        Centres; GATE reports singles there (its readout positions).
     outwards : float64 array, shape (n, 3)
         Unit vectors along the depth, away from the axis and across it.
     sizes_mm : float64 array, shape (n, 3)
@@ -84,8 +84,8 @@ class Table:
     module : int64 array, shape (n,)
         The module of each; in a ring its column.
     kind : int64 array, shape (n,)
-        Equal for crystals of one family that are alike: at no edge of their module, at an edge
-        across, along, or at both.
+        Equal for crystals of one family that lie alike in their module: at no edge, at an edge
+        across the axis, along it, or at both.
     """
 
     centres_mm: Array
@@ -98,7 +98,7 @@ class Table:
         return len(self.module)
 
     def points_mm(self, depths_mm: Array) -> Array:
-        """Return the place of every crystal at some depth behind its front face."""
+        """Return a point of every crystal, at a depth behind its front face, shape (n, 3)."""
         return self.centres_mm + (depths_mm - self.sizes_mm[:, 0] / 2)[:, None] * self.outwards
 
 
@@ -122,7 +122,7 @@ def reach_mm(scanner: Scanner) -> float:
 
 
 def half_length_mm(scanner: Scanner) -> float:
-    """Largest distance of a crystal from the middle plane."""
+    """Largest distance of a crystal's end from the middle plane."""
     ends_mm = [abs(z) + one.height_mm / 2 for one in families(scanner) for z in one.z_mm]
     gap_mm = scanner.axial_pitch_mm - scanner.crystal_height_mm
     return max(ends_mm, default=(scanner.num_rings * scanner.axial_pitch_mm - gap_mm) / 2)
@@ -167,7 +167,7 @@ def _ring(scanner: Scanner) -> Table:
 
 
 def _edge(index: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """Return 1 for the first and the last of a number."""
+    """Return 1 where an index is the first or the last of a number, else 0."""
     return ((index == 0) | (index == number - 1)).astype(np.int64)
 
 
@@ -227,7 +227,7 @@ def _read_efficiencies(path: Path, kept: Array) -> None:
 
 
 def problems(scanner: Scanner) -> Iterator[str]:
-    """Sentences on crystals that have no room or no partner, and on tables of other crystals."""
+    """Sentences on crystals without room or partner, and on wrong tables of efficiencies."""
     found = families(scanner)
     for i, one in enumerate(found):
         for size, pitch in (
@@ -281,7 +281,7 @@ def problems(scanner: Scanner) -> Iterator[str]:
 
 
 def _largest_distance_mm(scanner: Scanner) -> float:
-    """Largest distance of two crystals across the axis; outer columns have it among modules."""
+    """Largest distance of two crystals across the axis; of modules, outer columns count."""
     turns = 2 * np.pi * np.arange(scanner.num_columns) / scanner.num_columns
     rows = [(turns, scanner.inner_radius_mm + scanner.crystal_depth_mm / 2, 0.0)]
     if scanner.modules:
@@ -309,7 +309,7 @@ def corners_mm(one: Family, i_turn: int) -> Array:
 
 
 def _is_overlapping(first: tuple[Family, int], second: tuple[Family, int]) -> bool:
-    """Whether two modules overlap seen along the axis: no edge parts them."""
+    """Whether two modules overlap, seen along the axis (separating axis theorem)."""
     shapes = corners_mm(*first), corners_mm(*second)
     for shape in shapes:
         for way in shape[1] - shape[0], shape[2] - shape[1]:

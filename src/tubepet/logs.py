@@ -1,4 +1,4 @@
-"""One log per job: a file, the console, uncaught exceptions, and how far a loop has come."""
+"""The log of a job: file, console, uncaught exceptions, and progress of loops."""
 
 import atexit
 import logging
@@ -30,7 +30,7 @@ class Bar(tqdm):
         super().__init__(*arguments, **settings)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Show the state; nothing of a loop that has not begun, or is done, in a log."""
+        """Show the progress; a log gets no line before a loop begins or after it ends."""
         if self.is_seen:
             super().display(msg, pos)
         elif 0 < self.n < (self.total or float("inf")):
@@ -40,13 +40,13 @@ class Bar(tqdm):
 def start_log(path: str | Path) -> None:
     """Begin a job: send the package's log to `path` and to stderr, uncaught exceptions too.
 
-    An `InputError` prints its one sentence; its traceback goes to the file only. The last line are
-    the seconds.
+    An `InputError` prints its one sentence; its traceback goes to the file only. The file's last
+    line is the job's time in seconds.
 
     Raises
     ------
     InputError
-        If the code is not that with which the run was planned (`tubepet.planned`).
+        If the code differs from that with which the run was planned (`tubepet.planned`).
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     to_file, to_console = logging.FileHandler(path, mode="w"), logging.StreamHandler()

@@ -1,8 +1,8 @@
-"""MetaImage (.mha, .mhd) within bounds: ITK's own reader ends the process at odd headers.
+"""A safe reader of MetaImage (.mha, .mhd): ITK's own ends the process at odd headers.
 
-A header of lines ``key = value``, the last of which, ElementDataFile, names the voxels: LOCAL, or a
-file beside it. Keys, and what is written by whom: https://itk.org/Wiki/MetaIO/Documentation, and
-ITK's itkMetaImageIO.cxx (rows of TransformMatrix are the directions of the axes).
+The header has lines ``key = value``. Its last key, ElementDataFile, tells where the voxels are:
+LOCAL (behind the header) or in a file beside it. Sources: https://itk.org/Wiki/MetaIO/Documentation
+and ITK's itkMetaImageIO.cxx (rows of TransformMatrix are the directions of the axes).
 
 Simplified: three axes, one number per voxel, one file of voxels without a header of its own.
 """
@@ -28,7 +28,7 @@ KINDS = {
 ORIGINS, MATRICES = ("Offset", "Position", "Origin"), ("TransformMatrix", "Orientation", "Rotation")
 ORDERS = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
 ALONG = "1 0 0 0 1 0 0 0 1"
-# What would be another thing, and the value that it has in what is read here.
+# Keys with one value that can be read; another value means another kind of file.
 PLAIN = {"NDims": "3", "ElementNumberOfChannels": "1", "BinaryData": "true", "HeaderSize": "0"}
 
 
@@ -59,7 +59,7 @@ def is_header(head: bytes) -> bool:
 
 
 def read(path: Path, max_bytes: int, note_key: str) -> MetaImage:
-    """Read a file of at most so many bytes of voxels.
+    """Read a file with at most `max_bytes` of voxels; its key `note_key` holds the note.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def read(path: Path, max_bytes: int, note_key: str) -> MetaImage:
 def _numbers(
     path: Path, fields: dict[str, str], keys: tuple[str, ...], num: int, default: str = ""
 ) -> list[float]:
-    """Return the numbers of the first of several keys that is there."""
+    """Return the numbers of the first of several keys that the header has."""
     key = next((key for key in keys if key in fields), keys[0])
     try:
         found = [float(word) for word in fields.get(key, default).split()]

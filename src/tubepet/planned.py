@@ -1,8 +1,8 @@
-"""A run ends with the code that it was planned with (standard library only).
+"""Check that jobs run the code with which their run was planned (standard library only).
 
-Snakemake writes down a digest of the code when it plans (`tubepet.plan.provenance`); a job imports
-its modules when it starts, maybe days later. If a module was edited in between, the job's results
-would stand under the digest of other code, and stay for good once the edit is taken back.
+Snakemake records a digest of the code when it plans (`tubepet.plan.provenance`). A job imports its
+modules when it starts, maybe days later. If someone edits a module in between, the job's results
+get the digest of other code. Once the edit is undone, nothing would make them again.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ def _hash(path: Path) -> str:
 
 
 def remember_code() -> None:
-    """Tell jobs what the modules are now; a run within a job keeps those of the outer run."""
+    """Put hashes of all modules into the environment, for jobs; an inner run keeps the outer's."""
     files = sorted(PACKAGE_DIR.rglob("*.py"))
     hashes = {str(path.relative_to(PACKAGE_DIR)): _hash(path) for path in files}
     os.environ.setdefault(NAME, json.dumps(hashes))

@@ -1,7 +1,7 @@
-"""ROOT files within bounds: uproot believes what a directory says of its length.
+"""Open ROOT files safely: uproot trusts the number of keys that a directory declares.
 
-A directory is a list of keys behind their number (ROOT's TDirectoryFile). A key takes
-`MIN_KEY_BYTES` at least, so more of them than its bytes can hold are a damaged or hostile file.
+A directory is a list of keys behind their number (ROOT's TDirectoryFile). A key takes at least
+`MIN_KEY_BYTES`. A file that declares more keys than its bytes can hold is damaged or hostile.
 """
 
 import os
@@ -22,7 +22,7 @@ def _check_keys(_: Any, *, keys_chunk: Any, keys_cursor: Any, num_keys: int, **_
         raise ValueError(f"a directory of {num_keys} keys in bytes of at most {most}")
 
 
-# What uproot calls before it reads them, for directories within others too.
+# uproot calls this before it reads the keys of a directory, nested ones included.
 uproot.ReadOnlyDirectory.hook_before_keys = _check_keys
 
 
@@ -34,7 +34,7 @@ def opened(path: str | os.PathLike[str], kind: str = "a whole ROOT file") -> Ite
     ----------
     path : path
     kind : str
-        What was expected, as of `errors.reading`.
+        What was expected, as in `errors.reading`.
     """
     with reading(path, kind), uproot.open(path) as file:
         yield file

@@ -1,4 +1,4 @@
-"""Plain data shared by the stages, and the one statement of the coordinate system.
+"""Data classes that the stages share, and the definition of the coordinate system.
 
 Coordinates are right-handed, in mm, with the origin at the scanner centre and z along its axis;
 they are the physical (LPS) coordinates of ITK. Arrays are C-order (z, y, x), so the tuples of a

@@ -91,7 +91,7 @@ use rule simulate_tube as simulate_reference with:
 
 
 rule simulate_calibration:
-    """Simulate a uniform cylinder in air, known activity: the scanner's absolute efficiency."""
+    """Simulate a uniform cylinder of known activity in air, for the scanner's absolute efficiency."""
     input:
         g4data=rules.prepare_g4data.output.facts,
         g4data_folder=rules.prepare_g4data.output.folder,

@@ -1,11 +1,11 @@
 # 03 reconstruct. Needs coincidences and the attenuation map of each tube, and the calibration source;
 # makes MLEM images in Bq/mm3 and the slice dataset.
-# Steps: detection efficiency, sensitivity over all crystal pairs, two images per tube, slices of all,
-# and what is true in each slice.
+# Steps: detection efficiency, sensitivity over all crystal pairs, resolution, two images per tube,
+# slices of all, and what is true in each slice.
 
 
 rule calibrate_scanner:
-    """Absolute detection efficiency from a source of known activity."""
+    """Fit the absolute detection efficiency to a source of known activity."""
     input:
         coincidences="results/simulate/calibration/coincidences.root",
         stats="results/simulate/calibration/stats.json",
@@ -42,7 +42,7 @@ rule calibrate_scanner:
 
 
 rule compute_sensitivity:
-    """Sensitivity image without attenuation, exact sum over all crystal pairs, for all tubes."""
+    """Compute the sensitivity image of all tubes: an exact sum over crystal pairs, no attenuation."""
     input:
         calibration=rules.calibrate_scanner.output.calibration,
     output:
@@ -71,7 +71,7 @@ rule compute_sensitivity:
 
 
 rule calibrate_resolution:
-    """Resolution of the model, fitted to points that the fast engine simulates."""
+    """Fit the resolution of the model to points that the fast engine simulates."""
     input:
         calibration=rules.calibrate_scanner.output.calibration,
     output:
@@ -105,7 +105,7 @@ rule calibrate_resolution:
 
 
 rule reconstruct_tube:
-    """List-mode MLEM image of one tube, in Bq/mm3."""
+    """Reconstruct one tube from list mode, in Bq/mm3."""
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
         stats="results/simulate/{tube}/stats.json",
@@ -156,7 +156,7 @@ rule reconstruct_tube:
 
 
 rule reconstruct_reference:
-    """Image of the long acquisition of one tube, made as that of the short one."""
+    """Reconstruct the long acquisition of one tube, in the same way as the short one."""
     input:
         coincidences="results/simulate/{tube}/reference/coincidences.root",
         stats="results/simulate/{tube}/reference/stats.json",
@@ -193,7 +193,7 @@ rule reconstruct_reference:
 
 
 rule bootstrap_tube:
-    """Error image of one tube, on request: standard deviation over resampled events, Bq/mm3."""
+    """Estimate the error of a tube's image, on request: deviation over resampled events, Bq/mm3."""
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
         stats="results/simulate/{tube}/stats.json",
@@ -230,7 +230,7 @@ rule bootstrap_tube:
 
 
 rule reconstruct_frames:
-    """Images of one tube in frames of `frame_s`, on request, each as if measured alone.
+    """Reconstruct one tube in time frames of `frame_s`, on request, each as if measured alone.
 
     Simulated activity is constant: there is no decay to correct.
     """
@@ -270,7 +270,7 @@ rule reconstruct_frames:
 
 
 rule locate_sources:
-    """Point or line source by maximum likelihood, for counts too few for an image."""
+    """Fit a point or line source by maximum likelihood, for counts too few for an image."""
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
         stats="results/simulate/{tube}/stats.json",
@@ -305,7 +305,7 @@ rule locate_sources:
 
 
 rule collect_slices:
-    """Cross sections of all tubes in one array, split by tube."""
+    """Collect the cross sections of all tubes in one array, split by tube."""
     input:
         images=expand("results/reconstruct/{tube}/image.nii.gz", tube=SINGLE_TUBES),
         truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
@@ -339,7 +339,7 @@ rule collect_slices:
 
 
 rule label_slices:
-    """What is true in each slice: fluid, the image expected of it, mask and box of the defect."""
+    """Draw what is true in each slice: fluid, its expected image, mask and box of the defect."""
     input:
         table=rules.collect_slices.output.table,
         truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
@@ -372,7 +372,7 @@ rule label_slices:
 
 
 rule collect_volumes:
-    """Whole volumes of training tubes, and their drawings, for the model that makes volumes."""
+    """Collect volumes of training tubes, and their drawings, for the model that makes volumes."""
     input:
         table=rules.collect_slices.output.table,
         images=expand("results/reconstruct/{tube}/image.nii.gz", tube=SINGLE_TUBES),

@@ -1,9 +1,9 @@
-# Shards, for thousands of tubes (phantom.tubes_per_job above 1). Needs what all tubes share; one job makes
-# its tubes from drawing to image and verdict by the rules of 01 to 03 and 10, and leaves the list of their files.
+# Shards: several tubes in one job, for thousands of tubes (phantom.tubes_per_job above 1). Needs what all tubes
+# share; makes its tubes from drawing to image and verdict by the rules of 01 to 03 and 10, and lists their files.
 
 
 rule run_shard:
-    """Phantoms, coincidences, images and verdicts of the tubes of one shard; a killed one goes on where it was."""
+    """Make phantoms, coincidences, images and verdicts of one shard's tubes; a killed shard goes on where it was."""
     input:
         shared=shared_files,
     output:

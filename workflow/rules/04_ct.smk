@@ -2,8 +2,8 @@
 # windowed, resized slices, split by patient. Without a folder a stand-in is written first, in
 # DeepLesion's layout, so that the real reader runs. Steps: choose the slices, window and resize them in
 # jobs of ct.slices_per_job, join the parts.
-# With --cache the windowed parts are shared, but not those of the user's CT: all can read the cache, which patients' images
-# are not for, and its key would hold DL_info.csv but not the images.
+# With --cache the stand-in's windowed parts are shared, but not those of the user's CT: all can read the cache, so patients'
+# images must not be there. Also, its key would hold DL_info.csv but not the images.
 
 
 rule make_ct_standin:
@@ -92,8 +92,8 @@ rule window_ct:
 
 
 rule prepare_ct:
-    """Join the parts: all slices in one array, with their table. Its params are those of the parts too,
-    which are gone when it ends."""
+    """Join the parts: all slices in one array, with their table. The parts are temporary, so their
+    params are named here too."""
     input:
         images=expand("results/ct/parts/{part}.npy", part=CT_PARTS),
         tables=expand("results/ct/parts/{part}.parquet", part=CT_PARTS),

@@ -1,8 +1,8 @@
-# 07 generate. Needs positron slices and, for the paper's model, the CT slices, their encoder and the memory bank; makes one
-# trained generator per model, by one loop, and its samples. An unfinished training is kept in
+# 07 generate. Needs positron slices and, for the paper's model, the CT slices, their encoder and the memory bank; makes a
+# trained generator and samples of each model. An unfinished training is kept in
 # results/generate/<model>/progress/, which no rule declares: after a kill the next run goes on from there.
 
-# Whole volumes for the evaluation: as many as there are tubes, within reason.
+# Whole volumes for the evaluation: as many as there are tubes, but not more than 100.
 NUM_VOLUMES = min(config["phantom"]["num_tubes"], 100)
 WITH_VOLUMES = [m for m in config["generate"]["models"] if m in models.VOLUMETRIC]
 

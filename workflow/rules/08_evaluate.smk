@@ -40,7 +40,7 @@ rule evaluate_models:
         "../../envs/ml.yaml"
     threads: 1
     resources:
-        # 256 images in many copies, and the blocks of pixels by which all training slices are seen
+        # 256 images in many copies, and all training slices, a block of pixels at a time
         mem_mb=memory(3000 + images_mb(MOST_SLICES) / 4),
         runtime=240,
     params:

@@ -1,10 +1,10 @@
-# 09 enhance. Needs two images of every tube, of a short and of a long acquisition; makes networks that learn one from
-# the other on training tubes, and lays them side by side for test tubes. Steps: slices of the long images, one network,
+# 09 enhance. Needs two images of every tube, of a short and of a long acquisition; makes networks that learn on training
+# tubes to turn the short one into the long one, and compares both on test tubes. Steps: slices of the long images, a network,
 # a table and the picture "one to one". Target enhance (not part of the default run): all networks against classical filters.
 
 
 rule collect_references:
-    """Slices of the long images, row by row those of the data set."""
+    """Cut the long images into slices, in the order of the data set's rows."""
     input:
         references=expand(
             "results/reconstruct/{tube}/reference.nii.gz", tube=SINGLE_TUBES
@@ -35,7 +35,7 @@ rule collect_references:
 
 
 rule train_enhancer:
-    """Train one network, at the same number of operations as the plain one."""
+    """Train one network, with as many operations as the plain one."""
     input:
         short=rules.collect_slices.output.slices,
         long=rules.collect_references.output.long,
@@ -70,7 +70,7 @@ rule train_enhancer:
 
 
 rule compare_one_to_one:
-    """Drawing, short, enhanced and long image and indications of test tubes; their quality in numbers."""
+    """Compare drawing, short, enhanced and long image and indications of test tubes, also in numbers."""
     input:
         short=rules.collect_slices.output.slices,
         long=rules.collect_references.output.long,
@@ -117,7 +117,7 @@ rule compare_one_to_one:
 
 
 rule evaluate_enhancers:
-    """PSNR, SSIM, MS-SSIM and total activity on test tubes, beside filters tuned on validation tubes."""
+    """Measure PSNR, SSIM, MS-SSIM and activity on test tubes, beside filters tuned on validation tubes."""
     input:
         short=rules.collect_slices.output.slices,
         long=rules.collect_references.output.long,

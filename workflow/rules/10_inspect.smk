@@ -1,10 +1,10 @@
-# 10 inspect. From the coincidences and the drawing of every tube to a verdict, with no image between them. Nothing of
-# the true defect is used but by collect_inspections, which judges. Target pod (not part of the default run): the same
-# for many parts of each class, drawn for it and simulated by the fast engine, and how often their defects are found.
+# 10 inspect. Needs coincidences and drawing of every tube; makes a verdict on it, without an image. Only
+# collect_inspections, which judges the verdicts, uses the true defects. Target pod (not part of the default run): the same
+# for many further parts of each class, simulated by the fast engine, and how often their defects are found.
 
 
 rule inspect_tube:
-    """Is there a defect in one tube, where, how large, how sure."""
+    """Tell whether one tube has a defect, where, how large, and how sure this is."""
     input:
         coincidences="results/simulate/{tube}/coincidences.root",
         stats="results/simulate/{tube}/stats.json",
@@ -51,7 +51,7 @@ rule inspect_tube:
 
 
 rule collect_inspections:
-    """Verdicts of all tubes beside what was there."""
+    """Compare the verdicts on all tubes with the truth."""
     input:
         verdicts=expand(rules.inspect_tube.output.verdict, tube=SINGLE_TUBES),
         truths=expand("results/phantom/{tube}/truth.json", tube=SINGLE_TUBES),
@@ -86,7 +86,7 @@ rule collect_inspections:
 
 
 rule pod_batch:
-    """Simulate and inspect some parts of one class, drawn beside the tubes of the run."""
+    """Simulate and inspect some parts of one class, which are no tubes of the run."""
     input:
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
@@ -129,7 +129,7 @@ rule pod_batch:
 
 
 rule collect_pod:
-    """Probability of detection by class and duration: curves, sizes, and all parts."""
+    """Fit the probability of detection by class and duration; collect all parts."""
     input:
         batches=expand(
             rules.pod_batch.output.table,

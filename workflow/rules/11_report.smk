@@ -3,7 +3,7 @@
 
 
 rule draw_follow:
-    """One test part with a defect from its drawing to its indication: which one is a matter of a rule, not of its looks."""
+    """Follow one test part with a defect from drawing to indication; a fixed rule chooses the part."""
     input:
         short=rules.collect_slices.output.slices,
         long=rules.collect_references.output.long,
@@ -48,7 +48,7 @@ rule draw_follow:
 
 
 rule make_turing:
-    """The visual Turing test: a page for readers, and its key."""
+    """Make the visual Turing test: a page for readers, and its key."""
     input:
         template=f"{ROOT}/workflow/report/turing.html",
         samples=of_models("samples.npy"),
@@ -80,7 +80,7 @@ rule make_turing:
 
 
 rule collect_report:
-    """Facts and caveats, count table, Table 1, provenance and cost of every rule."""
+    """Collect facts and caveats, count table, Table 1, provenance and cost of every rule."""
     input:
         stats=expand("results/simulate/{tube}/stats.json", tube=SINGLE_TUBES),
         shards=MANIFESTS,
@@ -141,7 +141,7 @@ rule collect_report:
 
 
 rule write_card:
-    """The model card of one generator, from the numbers of the run."""
+    """Write the model card of one generator, from the numbers of the run."""
     input:
         template=f"{ROOT}/workflow/report/card.md",
         generator=rules.train_generator.output.info,
@@ -171,7 +171,7 @@ POD_FIGURE = "results/inspect/pod/pod.png"
 
 
 rule make_report:
-    """The report, one file."""
+    """Write the report, one HTML file."""
     input:
         template=f"{ROOT}/workflow/report/page.html",
         facts=rules.collect_report.output.facts,
@@ -243,7 +243,7 @@ rule make_report:
 
 
 rule make_crate:
-    """The run as an RO-Crate: workflow, config, main results with checksums, software, begin and end."""
+    """Describe the run as an RO-Crate: workflow, config, main results with checksums, software, times."""
     input:
         report=rules.make_report.output.page,
         provenance=rules.collect_report.output.provenance_table,

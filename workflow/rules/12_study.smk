@@ -1,7 +1,8 @@
-# 12 study. Needs the slice dataset, what the models read, and some further tubes; makes results/study/conclusions.md:
-# every variant trained several times at equal compute, scored on held-out tubes, compared seed by seed.
-# Steps: a feature space learned on tubes of no split; each variant's candidates, one training each, judged on the
-# validation slices; what a step costs; the trainings, one job each; scores; defect detectors; the page. Only the target `study` asks for it. config/study.yaml is the whole of it.
+# 12 study. Needs the slice dataset, what the models read, and some further tubes; makes results/study/conclusions.md.
+# It trains every variant several times at equal compute, scores it on held-out tubes, and compares seed by seed.
+# Steps: a feature space learned on the further tubes, which are in no split; each variant's candidates, one training
+# each, judged on the validation slices; what a step costs; the trainings, one job each; scores; defect detectors; the
+# page. Only the target `study` asks for it. config/study.yaml has all variants.
 
 
 use rule collect_slices as collect_feature_slices with:
@@ -45,7 +46,7 @@ use rule label_slices as label_feature_slices with:
 
 
 rule train_features:
-    """Learn a feature space on them: where fluid and defect are, class of defect, shape of the bore."""
+    """Learn a feature space on the further tubes, from fluid, defect and its class, shape of the bore."""
     input:
         images=rules.collect_feature_slices.output.slices,
         table=rules.collect_feature_slices.output.table,
@@ -134,7 +135,7 @@ rule choose_candidate:
 
 
 rule measure_cost:
-    """What a step of a variant costs, in turn with DCGAN's; from it the number of steps."""
+    """Measure what a step of a variant costs, in turn with DCGAN's, and so its number of steps."""
     input:
         unpack(STUDY.files),
         unpack(STUDY.choice),
@@ -170,7 +171,7 @@ rule measure_cost:
 
 
 rule estimate_study:
-    """How long the study will take, from what steps cost (target estimate_study, before the trainings)."""
+    """Estimate the study's time from what steps cost (target estimate_study, before the trainings)."""
     input:
         costs=expand("results/study/costs/{variant}.json", variant=STUDY.variants),
     output:
@@ -304,7 +305,7 @@ rule score_real:
 
 
 rule score_variant:
-    """Every metric of every run of a variant, on held-out tubes only."""
+    """Score every run of a variant by every metric, on held-out tubes only."""
     input:
         samples=STUDY.of_runs("samples.npy"),
         runs=STUDY.of_runs("run.json"),
@@ -339,7 +340,7 @@ rule score_variant:
 
 
 rule train_detectors:
-    """Defect detectors from few real slices, with and without generated ones, on held-out tubes."""
+    """Train defect detectors on few real slices, with and without generated ones; test on held-out tubes."""
     input:
         tables=STUDY.detector_tables,
         generated=STUDY.of_detectors("labelled.npy"),
@@ -373,7 +374,7 @@ rule train_detectors:
 
 
 rule conclude_study:
-    """Tables, figures and the page of conclusions."""
+    """Write tables, figures and the page of conclusions."""
     input:
         real=rules.score_real.output.scores,
         scores=expand("results/study/scores/{variant}.json", variant=STUDY.variants),

@@ -1,5 +1,5 @@
-# 13 validate. Beside the flow: proof of both engines and of the reconstruction against what is known without
-# them. The default run asks for validate_transport on few cases; the targets validate, validate_gate,
+# 13 validate. Needs little of the other stages; checks both engines and the reconstruction against what is known
+# without them. The default run asks for validate_transport on few cases; the targets validate, validate_gate,
 # validate_images and validate_defects ask for the rest.
 
 
@@ -40,7 +40,7 @@ rule compare_engines:
 
 
 rule validate_transport:
-    """Judge the fast engine against GATE over all cases; stops a run by the fast one if they disagree."""
+    """Judge the fast engine against GATE over all cases; if they disagree, a run by the fast one stops."""
     input:
         results=validation_cases,
     output:
@@ -71,7 +71,7 @@ rule validate_transport:
 
 
 rule validate_physics:
-    """GATE against NIST, ESTAR, solid angle, resolutions, count rates and a real scanner (target validate_gate)."""
+    """Compare GATE with NIST, ESTAR, solid angle, resolutions, rates and a real scanner (target validate_gate)."""
     input:
         g4data=rules.prepare_g4data.output.facts,
         g4data_folder=rules.prepare_g4data.output.folder,
@@ -157,7 +157,7 @@ rule validate_physics:
 
 
 rule validate_convergence:
-    """GATE's counts over the production cut of its crystals (about seven minutes; target validate_gate)."""
+    """Measure GATE's counts by production cut in the crystals (about seven minutes; target validate_gate)."""
     input:
         g4data=rules.prepare_g4data.output.facts,
         g4data_folder=rules.prepare_g4data.output.folder,
@@ -191,7 +191,7 @@ rule validate_convergence:
 
 
 rule validate_reconstruction:
-    """Resolution, image quality, bores and pits with known answers (target validate_images)."""
+    """Measure resolution, image quality, bores and pits with known answers (target validate_images)."""
     input:
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
@@ -230,7 +230,7 @@ rule validate_reconstruction:
 
 
 rule validate_detection:
-    """Contrast to noise of defects by algorithm, iterations and filter, and by attenuation map (target validate_defects)."""
+    """Measure contrast to noise of defects by algorithm, iterations, filter and attenuation map (target validate_defects)."""
     input:
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
@@ -289,6 +289,6 @@ rule validate_images:
 
 
 rule validate_defects:
-    """Which image shows defects best, and what the truth's attenuation gives away: half an hour."""
+    """Which image shows defects best, and what a map of the true attenuation gives away: half an hour."""
     input:
         rules.validate_detection.output,

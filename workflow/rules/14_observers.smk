@@ -1,6 +1,7 @@
-# 14 observers. A side chain (target observers, not part of the default run): parts drawn for it, half of them
-# clean; their images and, of those that are judged, their inspections; networks and channels that learn from
-# training parts; all of them judged on the same test parts, beside the limit.
+# 14 observers. A side chain (target observers, not part of the default run). An observer decides whether a part has
+# a defect. Parts are drawn for it, half of them clean. All get images, those that are judged get inspections too.
+# Networks and Hotelling observers learn from training parts. All are judged on the same test parts, beside the limit of
+# an observer that knows shape and place.
 
 OBSERVED = observers.batches(config["observers"])
 ARMS = observers.arms(config["observers"])
@@ -8,7 +9,7 @@ HOTELLING = observers.HOTELLING
 
 
 rule observe_parts:
-    """Images of some parts, and verdicts on those that are judged."""
+    """Simulate some parts and make their images; inspect those that are judged."""
     input:
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
@@ -39,7 +40,7 @@ rule observe_parts:
 
 
 rule train_inspector:
-    """A network that marks defects, trained on the training parts, and its scores of the others."""
+    """Train a network that marks defects on the training parts, and score the others."""
     input:
         volumes=expand(rules.observe_parts.output.volumes, batch=OBSERVED),
         tables=expand(rules.observe_parts.output.table, batch=OBSERVED),
@@ -79,7 +80,7 @@ rule train_inspector:
 
 
 rule fit_hotelling:
-    """A channelised Hotelling observer, with or without the drawing, and its scores."""
+    """Fit a channelised Hotelling observer, with or without the drawing, and score parts."""
     input:
         volumes=expand(rules.observe_parts.output.volumes, batch=OBSERVED),
         tables=expand(rules.observe_parts.output.table, batch=OBSERVED),
@@ -105,7 +106,7 @@ rule fit_hotelling:
 
 
 rule collect_observers:
-    """AUC and detection of every observer on the same test parts."""
+    """Compare AUC and detection of all observers on the same test parts."""
     input:
         tables=expand(rules.observe_parts.output.table, batch=OBSERVED),
         scores=expand("results/observers/{arm}/scores.csv", arm=[*ARMS, *HOTELLING]),

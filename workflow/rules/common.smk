@@ -1,5 +1,5 @@
 # The checked config, the list of tubes, the wildcard patterns, and the functions that rules name
-# as inputs and params. No rules. What needs no rule to be said is in src/tubepet/plan, with its tests.
+# as inputs and params. No rules. Functions that need no rule are in src/tubepet/plan, with their tests.
 from math import ceil, hypot
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ except InputError as error:
 
 TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 SHARDS = shards.cut(TUBES, config["phantom"]["tubes_per_job"])
-# jobs of their own; the others are in shards
+# tubes with jobs of their own; the others are in shards
 SINGLE_TUBES = TUBES[:1] if SHARDS else TUBES
 ENHANCERS = ["plain", "memory", "adversarial"]
 STUDY = Study(config)
@@ -75,15 +75,15 @@ def all_tubes(pattern):
     return expand(pattern, tube=TUBES)
 
 
-# `--cache`: rules that say `cache: IS_CACHING` take what another working copy has made of the same script, params and inputs
-# (docs/cluster.md). Params are all that Snakemake's key sees of the code (`code`) and of wildcards, of which it sees nothing.
+# With `--cache`, rules that say `cache: IS_CACHING` take what another working copy has made of the same script, params and
+# inputs (docs/cluster.md). Snakemake's key holds neither package code nor wildcards: such rules name both as params.
 IS_CACHING = workflow.workflow_settings.cache is not None
 
 
 # 01 phantom.
 
 # The tube named "literal" is the first tube with the activity that the paper's words give it: 600 Bq
-# in all, 60 decays. The report shows what comes of it.
+# in all, 60 decays. The report shows the result.
 LITERAL_PROTOCOL = {"activity_bq": 600, "per": "total"}
 
 

@@ -1,4 +1,4 @@
-"""Put the verdicts of all tubes beside what was there (rule collect_inspections)."""
+"""Compare the verdicts on all tubes with the truth (rule collect_inspections)."""
 
 from tubepet import io, logs
 from tubepet.inspect import figures, judge

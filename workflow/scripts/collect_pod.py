@@ -1,4 +1,4 @@
-"""Fit the probability of detection of every class and dose (rule collect_pod)."""
+"""Fit the probability of detection by class and duration (rule collect_pod)."""
 
 import pandas as pd
 

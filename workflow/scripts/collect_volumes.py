@@ -1,4 +1,4 @@
-"""Whole volumes of training tubes and their drawings (rule collect_volumes)."""
+"""Collect whole volumes of training tubes and their drawings (rule collect_volumes)."""
 
 from tubepet import io, logs
 from tubepet.dataset import collect

@@ -1,4 +1,4 @@
-"""Tables, figures and the page of conclusions from all scores (rule conclude_study)."""
+"""Write tables, figures and the page of conclusions from all scores (rule conclude_study)."""
 
 import pandas as pd
 

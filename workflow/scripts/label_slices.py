@@ -1,4 +1,4 @@
-"""Say what is true in every slice of the dataset (rule label_slices)."""
+"""Draw what is true in every slice of the dataset (rule label_slices)."""
 
 from dataclasses import asdict
 

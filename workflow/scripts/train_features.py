@@ -1,4 +1,4 @@
-"""Learn a feature space on tubes of no split (rule train_features)."""
+"""Learn a feature space on tubes that are in no split (rule train_features)."""
 
 import numpy as np
 from safetensors.torch import save_model

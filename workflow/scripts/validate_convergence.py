@@ -1,4 +1,4 @@
-"""Measure how GATE's counts move with the cuts of its crystals (rule validate_convergence)."""
+"""Measure GATE's counts by production cut in the crystals (rule validate_convergence)."""
 
 from pathlib import Path
 

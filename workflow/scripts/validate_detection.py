@@ -1,4 +1,4 @@
-"""Find the image that shows defects best, and what the truth's attenuation gives away.
+"""Find the image that shows defects best, and what a map of the true attenuation gives away.
 
 Rule validate_detection.
 """

@@ -1,11 +1,12 @@
 """The shape of a tube as implicit functions of position, and the voxels of any part.
 
-A surface is a function that is about the signed distance to it in mm, negative inside. All tubes
-lie along z, cut by the planes z = +-length/2, where wall and fluid end together and open. A bent
-tube is straightened by its own coordinates, so that every shape is described once.
+A surface is a function: about the signed distance to it in mm, negative inside. All tubes lie along
+z. The planes z = +-length/2 cut them; wall and fluid both end there, open. A bent tube is
+straightened by its own coordinates, so that every shape is described once.
 
-Defects are cut into these shapes. They take at most `MAX_DEPTH` of the local wall, so none breaks
-through; what lies inside them is fluid, except behind an outer thinning (air).
+A defect of the wall takes at most `MAX_DEPTH` of its local thickness, so none breaks through. It
+is filled with fluid; an outer thinning is air. An inclusion (metal) or a bubble (air) lies in the
+fluid.
 """
 
 import math
@@ -54,7 +55,7 @@ TUBE = (Filling("water", 1.0, 1.0), Filling("aluminium", 2.699, 0.0))
 
 @dataclass(frozen=True)
 class Voxels:
-    """A part on its grid; what is neither of its fillings is air.
+    """A part on its grid; what none of its fillings takes is air.
 
     Attributes
     ----------
@@ -63,7 +64,7 @@ class Voxels:
     shares : float32 array, shape (fillings, nz, ny, nx)
         Volume fractions, 0 to 1.
     nominal_shares : float32 array, shape (fillings, nz, ny, nx)
-        The same without the defect: what is known from the plan of the part.
+        The same without the defect, as the drawing has it.
     fillings : tuple of Filling
         What the labels 1, 2, .. stand for; 0 is air.
     defect_box_mm : list of [low, high] for x, y, z, or None
@@ -81,7 +82,7 @@ class Voxels:
 
     @property
     def fluid(self) -> NDArray[np.float32]:
-        """What is active: volume fractions times shares of the concentration."""
+        """Volume fractions, weighted by the fillings' shares of the activity concentration."""
         return self._weighted([one.activity for one in self.fillings])
 
     @property
@@ -108,13 +109,13 @@ class Voxels:
         return Voxels(self.grid, drawn, drawn, self.fillings, None, 0.0)
 
     def fluid_volume_mm3(self) -> float:
-        """Return the volume of the fluid."""
+        """Return the volume of the fluid, weighted as `fluid`."""
         return float(self.fluid.sum(dtype=np.float64) * self.grid.voxel_volume_mm3)
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A part on voxels, where drawings of slices expect a tube.
+    """A part on voxels, which takes the place of a `Tube` in drawings of slices.
 
     Attributes
     ----------
@@ -136,7 +137,7 @@ class Sampled:
     def materials(
         self, x: Points, y: Points, z: Points
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """As the function `materials`, on a raster of points."""
+        """Return labels with and without the defect, as the function `materials`, on a raster."""
         places = z.ravel(), y.ravel(), x.ravel()
         return nearest(self.made, self.grid, *places), nearest(self.drawn, self.grid, *places)
 
@@ -234,7 +235,7 @@ def materials(
     Returns
     -------
     uint8 array
-        As it is; the tube's defect is cut in.
+        As made, with the defect.
     uint8 array
         As drawn; the same array where the tube has no defect.
     """
@@ -361,7 +362,7 @@ def measured(
     supersampling: int,
     fillings: tuple[Filling, ...],
 ) -> Voxels:
-    """Count sample points by what is there.
+    """Turn the labels of sample points into volume fractions.
 
     Parameters
     ----------
@@ -376,7 +377,7 @@ def measured(
     """
     step_mm = grid.voxel_mm[0] / supersampling
     z, y, x = sample_places_mm(grid, supersampling)
-    # as it is and as drawn; at most 16^3 points
+    # with and without the defect; a voxel has at most 16^3 points
     counts = np.zeros((2, len(fillings), *grid.shape), np.uint16)
     lows, highs, num_changed = [], [], 0
     for i_slice, (made, drawn) in enumerate(slabs):  # slice by slice, to bound the memory

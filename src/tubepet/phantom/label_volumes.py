@@ -65,7 +65,7 @@ def read(path: str | Path, table_path: str | Path) -> LabelVolume:
     Raises
     ------
     InputError
-        If a label has no material, none is active, none is a wall, or a file cannot be used.
+        If a label has no material, none is active, or a file cannot be used.
     """
     volume, rows = io.read_volume(path, is_ours=False), read_table(table_path)
     array = np.rint(volume.array)

@@ -1,4 +1,4 @@
-"""From volume fractions to activity and attenuation; what is recorded of a tube."""
+"""Maps of activity and attenuation from volume fractions, and the record of a tube's truth."""
 
 from dataclasses import asdict
 from typing import Any
@@ -29,7 +29,7 @@ def concentration_bq_mm3(voxels: Voxels, activity_bq: float, per: str) -> float:
     activity_bq : float
         Config key ``protocol.activity_bq``.
     per : str
-        ``mm3``: of each mm3 of fluid; ``total``: of the whole tube.
+        What has this activity: ``mm3``, each mm3 of fluid; ``total``, the whole tube.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def truth(
         "defect": tube.defect,
         "length_mm": tube.length_mm,
         "geometry": tube.meaningful(),
-        "drawn": asdict(tube),  # with what does not shape it: `Tube` again
+        "drawn": asdict(tube),  # all fields, to make the `Tube` again
         "defects": defects,
         "fluid_volume_mm3": voxels.fluid_volume_mm3(),
         "activity_total_bq": float(activity.sum(dtype=np.float64) * voxels.grid.voxel_volume_mm3),

@@ -1,8 +1,8 @@
-"""What parts are made of: composition and density by name, and attenuation as both engines have it.
+"""Materials of parts: composition and density by name, and the attenuation in both engines.
 
 Photoelectric and Rayleigh cross sections are EPDL97's, from xraylib. The total of Compton
 scattering is Geant4's own fit (Geant4 Physics Reference Manual, Compton scattering, standard
-model), since GATE's plain list is what the fast engine has to agree with.
+model), since the fast engine has to agree with GATE's standard physics list.
 """
 
 from collections.abc import Sequence
@@ -61,12 +61,12 @@ MATERIALS = {
 }
 # Names in Geant4's own database of those that GATE takes from there, at their own density.
 GEANT4_NAMES = {"air": "G4_AIR", "water": "G4_WATER", "aluminium": "G4_Al"}
-# Beyond these a density is a slip of the unit: foams, and osmium.
+# Foams and osmium: a density beyond these is a slip of the unit.
 LEAST_G_CM3, MOST_G_CM3 = 0.001, 22.6
 
 
 def filling(where: str, name: str, g_cm3: float | None, activity: float) -> Filling:
-    """Check a material of a part.
+    """Check a material of a part, and return it as a filling.
 
     Parameters
     ----------

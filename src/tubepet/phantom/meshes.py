@@ -1,7 +1,7 @@
-"""Triangle meshes of parts: read and checked, and which points of a raster they hold.
+"""Read and check triangle meshes of parts, and find the points of a raster inside them.
 
-A point is held if the surfaces below it, counted by the way they face, leave it inside once (its
-winding number is 1). What is held twice or inside out shows that a mesh crosses itself.
+A point's winding number is how often a line from below enters the mesh before it, less how often it
+leaves. A point is inside if that is 1. Any number but 0 and 1 shows that the mesh crosses itself.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ Indices = NDArray[np.intp]
 
 FORMATS = (".stl", ".ply", ".obj")
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
-# Sizes of a part that are no slip of the unit.
+# A size of a part beyond these is a slip of the unit.
 LEAST_MM, MOST_MM = 2.0, 1000.0
-CANDIDATES = 1 << 20  # pairs of triangles and columns looked at at once
+CANDIDATES = 1 << 20  # pairs of triangles and columns that are tested at once
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Mesh:
         return np.array([self.corners_mm.min(axis=0), self.corners_mm.max(axis=0)])
 
     def moved(self, shift_mm: Array) -> "Mesh":
-        """Return the mesh elsewhere."""
+        """Return the mesh, shifted by (x, y, z) mm."""
         return Mesh(self.path, self.corners_mm + shift_mm, self.triangles)
 
 
@@ -57,7 +57,7 @@ def read(path: str | Path, unit: str) -> Mesh:
     Parameters
     ----------
     unit : str
-        Of the numbers in the file, one of `UNITS_MM`: no format of `FORMATS` says it.
+        Unit of the numbers in the file, one of `UNITS_MM`: no format of `FORMATS` states it.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def check_size(where: str, size_mm: Array, told: str = "") -> None:
 
 
 def held(mesh: Mesh, z_mm: Array, y_mm: Array, x_mm: Array) -> Iterator[NDArray[np.bool_]]:
-    """Yield which points of a raster a mesh holds, plane by plane along z.
+    """Yield which points of a raster are inside a mesh, plane by plane along z.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def held(mesh: Mesh, z_mm: Array, y_mm: Array, x_mm: Array) -> Iterator[NDArray[
     Raises
     ------
     InputError
-        If a point is held more than once, or from outside: the mesh crosses itself. Crossings
-        between the points are not seen.
+        If a winding number is neither 0 nor 1: the mesh crosses itself. Crossings between the
+        points are not seen.
     """
     plane, row, column, turn = _crossings(mesh, z_mm, y_mm, x_mm)
     order = np.argsort(plane, kind="stable")

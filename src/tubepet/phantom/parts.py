@@ -1,8 +1,8 @@
-"""Own parts: a tube's numbers, a pair of meshes, or a label volume, put on voxels as tubes are.
+"""The user's own parts: a tube's numbers, a pair of meshes, or a label volume, put on voxels.
 
-A part is a mapping, an entry of the config's `phantom.parts` or a YAML file of its own. Exactly one
-of `tube`, `body` and `labels` says what it is; `KEYS` has what goes with each. The middle of its
-box is put into the middle of the scanner, its z is the scanner's axis.
+A part is a mapping: an entry of the config's `phantom.parts`, or a YAML file. Exactly one of the
+keys `tube`, `body` and `labels` says what it is; `KEYS` has the keys that go with each. The middle
+of its bounding box lies at the scanner centre, and its z is the scanner's axis.
 """
 
 import math
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.uint8]
 
 WALL = 2  # label of what holds the fluid, in tubes and meshes
-# By what a part is made of: further keys, and those of them that must be there.
+# For each kind of part: further keys that it may have, and those that it must have.
 OF_TWO = ("wall", "wall_g_cm3", "fluid", "fluid_g_cm3")
 KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tube": (OF_TWO, ()),
@@ -34,7 +34,7 @@ KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 PATHS = ("body", "cavity", "labels", "table")
 DEFECT_KEYS = ("class", "file")
-# Of a cavity, what a body may leave outside by the rounding of curved surfaces to triangles.
+# Share of a cavity that may lie outside its body: triangles only approximate curved surfaces.
 MOST_OUTSIDE = 0.01
 MOST_VOXELS = 1 << 26  # half a gigabyte while they are counted
 DEFAULT_WALL, DEFAULT_FLUID = "aluminium", "water"
@@ -60,7 +60,7 @@ class Room:
 def read(path: str | Path) -> dict[str, Any]:
     """Read a part from a YAML file of its own; paths in it are relative to it.
 
-    A mapping with `family` is a tube's numbers without more.
+    A mapping with the key `family` is taken for a tube's numbers.
 
     Raises
     ------
@@ -85,12 +85,12 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def kind_of(where: str, part: Mapping[str, Any]) -> str:
-    """Return what a part is made of, a key of `KEYS`, after a look at all its keys.
+    """Check the keys of a part, and return its kind, a key of `KEYS`.
 
     Raises
     ------
     InputError
-        If there is not exactly one, or a key is missing or does not go with it.
+        If it has not exactly one kind, or a key is missing, wrong, or of another kind.
     """
     kinds = [key for key in KEYS if key in part]
     if len(kinds) != 1:
@@ -233,7 +233,7 @@ def _in_slices(
 def _mesh_slabs(
     where: str, pair: list[meshes.Mesh], places_mm: tuple[Array, Array, Array]
 ) -> Iterator[tuple[Labels, Labels]]:
-    """Yield planes of labels of a body, its cavity, and its cavity as it is."""
+    """Yield planes of labels with and without the defect, from a body and its cavities."""
     num_cavity, num_outside = 0, 0
     for body, *cavities in zip(*(meshes.held(mesh, *places_mm) for mesh in pair), strict=True):
         num_cavity += int(cavities[0].sum())
@@ -296,10 +296,10 @@ def check_room(where: str, voxels: Voxels, room: Room) -> None:
 def truth(
     name: str, part: Mapping[str, Any], voxels: Voxels, activity: NDArray[np.float32], seed: int
 ) -> dict[str, Any]:
-    """Return what is known of an own part, for ``truth.json``, as `maps.truth` of a tube.
+    """Return what is known of an own part, for ``truth.json``, as `maps.truth` does for a tube.
 
-    Its family is its name. Beside a tube's keys it has `part`, the entry that it was made from, and
-    `fillings`, what its labels stand for.
+    The family of meshes and label volumes is the part's name. Further keys are `part`, the entry
+    that it is made from, and `fillings`, what its labels stand for.
     """
     own = {"part": dict(part), "fillings": [one._asdict() for one in voxels.fillings]}
     made_of = ", ".join(f"{one.material} {one.g_cm3:g} g/cm3" for one in voxels.fillings)
@@ -338,7 +338,7 @@ def truth(
 
 
 def of_truth(facts: Mapping[str, Any], phantom: Mapping[str, Any]) -> Tube | Sampled:
-    """Return what a ``truth.json`` tells of as drawings of slices want it."""
+    """Return the tube or the voxels of a ``truth.json``, from which slices are drawn."""
     if "drawn" in facts:
         return Tube(**facts["drawn"])
     voxels = draw(f"phantom.parts.{facts['tube']}", facts["part"], phantom)

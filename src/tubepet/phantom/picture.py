@@ -12,7 +12,7 @@ from tubepet.figure_data import draw_scale
 from tubepet.types import Grid, Volume
 
 OUTLINES = {0.5: "white", 1.5: "deepskyblue"}  # of the object; of its wall
-# Where axes lie: found by a layout, they cost twice as much
+# Places of the axes; matplotlib's layout would double the time
 PLACE = {"left": 0.05, "right": 0.91, "bottom": 0.12, "top": 0.87, "wspace": 0.17}
 
 

@@ -1,8 +1,8 @@
 """What a tube looks like: drawn from the ranges of the config, or fixed there tube by tube.
 
-Tubes take families and defect classes in turn by their index i, so that all pairs come: family
-i mod F and defect (i + i div lcm(F, D)) mod D; the second term shifts the defects by one after
-each full round, which matters where F and D share a factor.
+Tubes take F families and D defect classes in turn by their index i, so that all pairs occur. The
+family is i mod F, the defect (i + i div lcm(F, D)) mod D. The second term shifts the defects by one
+after each full round; without it pairs would be missing where F and D share a factor.
 """
 
 import math
@@ -37,7 +37,7 @@ DEFECT_KEYS = {
 
 @dataclass(frozen=True)
 class Tube:
-    """One tube; the fields are what a tube's override in the config may fix.
+    """One tube; the config may fix each of these fields for a tube (`phantom.tubes`).
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ def draw_tube(
     seed: int,
     where: str = "",
 ) -> Tube:
-    """Draw a tube. Fixing one value leaves all others as they were.
+    """Draw a tube. Fixing a value does not change the random numbers behind the others.
 
     Parameters
     ----------
@@ -173,13 +173,13 @@ def draw_tube(
 
 
 def given_tube(numbers: Mapping[str, Any], where: str) -> Tube:
-    """Return a tube of which all that shapes it is given; nothing is drawn.
+    """Return a tube from given numbers; nothing is drawn at random.
 
     Parameters
     ----------
     numbers : mapping
-        By field of `Tube`: family, length_mm, bore_radius_mm, wall_mm, what `FAMILY_KEYS` has of
-        its family, and of a defect its class and size. Turns, places and kinds have a default.
+        By field of `Tube`. Needed are family, length_mm, bore_radius_mm, wall_mm, the family's
+        key in `FAMILY_KEYS`, and the size of a defect. Turns, places and kinds have a default.
     where : str
         Name of `numbers` in messages.
 

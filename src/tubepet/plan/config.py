@@ -1,6 +1,6 @@
 """The config, checked before the first job (imported by the Snakefile: no heavy packages).
 
-The schema knows types, bounds and defaults; the rules between keys are here.
+The schema knows types, bounds and defaults. This module finds keys that contradict each other.
 """
 
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def checked_config(config: dict[str, Any], root: Path) -> dict[str, Any]:
 
 
 def _former_names(config: dict[str, Any]) -> Iterator[str]:
-    """Sentences on keys of former versions, with what they are called now."""
+    """Sentences on keys of former versions, with their present names."""
     if "gan" in config:
         yield "gan: got a key of a former version, expected generate, as this section is called now"
     section, study = config.get("generate"), config.get("study")
@@ -128,7 +128,7 @@ def variant_section(
 def _bad_variants(
     config: dict[str, Any], validator: jsonschema.protocols.Validator
 ) -> Iterator[str]:
-    """Sentences on variants of the study that cannot be, and on names that are none of them."""
+    """Sentences on impossible variants of the study, and on names of variants that do not exist."""
     study = config["study"]
     variants = study["variants"]
     for name, variant in variants.items():
@@ -224,7 +224,7 @@ def _misfits(
 
 
 def _not_solid(phantom: dict[str, Any]) -> Iterator[str]:
-    """Sentences on tubes that cylinders cannot make."""
+    """Sentences on tubes that cannot be built from cylinders."""
     for where, drawn in {"phantom": phantom, **phantom["tubes"]}.items():
         families = drawn.get("families", [drawn.get("family", "round")])
         defects = drawn.get("defects", [drawn.get("defect", "none")])
@@ -252,7 +252,7 @@ def _too_wide(pod: dict[str, Any], bore_radius_mm: list[float]) -> Iterator[str]
 
 
 def _no_map(attenuation: str, num_tubes: int) -> Iterator[str]:
-    """Say which of the user's attenuation maps is missing, the first of them."""
+    """Name the first of the user's attenuation maps that is missing."""
     names = [] if attenuation in OWN_MAPS else [f"tube_{i:04d}" for i in range(num_tubes)]
     paths = dict.fromkeys(attenuation.replace("{tube}", name) for name in names)
     if missing := next((path for path in paths if not Path(path).is_file()), None):
@@ -263,7 +263,7 @@ def _no_map(attenuation: str, num_tubes: int) -> Iterator[str]:
 
 
 def _bad_parts(config: dict[str, Any]) -> Iterator[str]:
-    """Sentences on own parts whose files or places are not there."""
+    """Sentences on own parts with missing files, or that other keys exclude."""
     phantom = config["phantom"]
     for tube, part in phantom["parts"].items():
         where = f"phantom.parts.{tube}"

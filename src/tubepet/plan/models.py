@@ -17,7 +17,8 @@ class Needs:
     Attributes
     ----------
     training, sampling : tuple of str
-        Of "ct": CT slices; "memory": their encoder and the bank; "volumes": of training tubes.
+        Some of "ct" (CT slices), "memory" (their encoder and the bank of features) and "volumes"
+        (whole images of training tubes).
     pretrain_keys, reconstruct_keys : tuple of str
         Keys of the config sections `pretrain` and `reconstruct` that its training reads.
     """
@@ -38,7 +39,7 @@ MODELS = {
     "paper": Needs(("ct", "memory"), ("ct",), pretrain_keys=("sigma_x", "beta")),
     "surrogate": Needs(("volumes",), reconstruct_keys=("num_iterations", "num_subsets")),
 }
-# Results by what a model may need, under the names by which `generate.read` knows them.
+# Result files for each need, under the names that `generate.read` uses.
 FILES = {
     "ct": {
         "ct_images": "results/ct/slices.npy",
@@ -59,7 +60,7 @@ FILES = {
     },
 }
 VOLUMETRIC = ("surrogate",)  # make whole volumes
-FORMER_NAMES = {"ours": "surrogate"}  # to present ones; folders of trained generators last longer
+FORMER_NAMES = {"ours": "surrogate"}  # to present ones, to read trained generators
 
 # Keys of the section `generate` that every training reads.
 COMMON_KEYS = (
@@ -69,19 +70,19 @@ COMMON_KEYS = (
 
 
 def present_name(name: str) -> str:
-    """Return what a model is called today."""
+    """Return the present name of a model that may have a former one."""
     return FORMER_NAMES.get(name, name)
 
 
 def files_of(needs: tuple[str, ...]) -> dict[str, str]:
-    """Return the results behind some needs, by name."""
+    """Return the result files for some needs (keys of `FILES`), by name."""
     return {name: path for need in needs for name, path in FILES[need].items()}
 
 
 def settings_of(
     model: str, section: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the settings of a training: another model's do not count.
+    """Return the settings that a model's training depends on, without those of other models.
 
     Parameters
     ----------

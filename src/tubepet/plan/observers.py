@@ -1,11 +1,11 @@
-"""Which jobs compare observers."""
+"""Which jobs compare observers: methods that decide whether a part has a defect."""
 
 from collections.abc import Callable
 from typing import Any
 
 from tubepet.plan import pod
 
-# Which of the channelised observers sees the drawing.
+# The channelised Hotelling observers, and whether each sees the drawing.
 HOTELLING = {"hotelling": True, "hotelling_image": False}
 
 
@@ -22,7 +22,7 @@ def batches(section: dict[str, Any]) -> list[str]:
 
 
 def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what each network is given, by its name: fields of `observers.learned.Arm`."""
+    """Return what each network learns from, by its name: fields of `observers.learned.Arm`."""
     arms: dict[str, dict[str, Any]] = {"learned": {}, "learned_image": {"has_drawing": False}}
     for number in section["few_parts"]:
         arms[f"learned_{number}"] = {"num_parts": number}

@@ -31,7 +31,7 @@ def check_former_results(folder: Path) -> None:
 def at_planning(look: Callable[[Mapping[str, Any]], Any], section: Mapping[str, Any]) -> Any:
     """Return a param of a rule that looks at files when its job is planned.
 
-    A plain value would look at every start of Snakemake, and each job of a cluster starts it twice.
+    As a plain value it would look at each start of Snakemake, twice for each job on a cluster.
     """
 
     def param(wildcards: Any) -> Any:
@@ -40,19 +40,19 @@ def at_planning(look: Callable[[Mapping[str, Any]], Any], section: Mapping[str, 
     return param
 
 
-# Of the maps that make_phantom writes, by `reconstruct.attenuation`; other values are paths.
+# Maps that make_phantom writes, by value of `reconstruct.attenuation`; other values are paths.
 OWN_MAPS = {"nominal": "mu_nominal.nii.gz", "truth": "mu.nii.gz"}
 
 
 def attenuation_map(attenuation: str, first_tube: str) -> Callable[[Any], str]:
-    """Return an input of rules: the attenuation map with which a tube is reconstructed.
+    """Return a function of wildcards: the attenuation map with which a tube is reconstructed.
 
     Parameters
     ----------
     attenuation : str
         Config key `reconstruct.attenuation`; in a path ``{tube}`` stands for the tube.
     first_tube : str
-        The tube that the one named ``literal`` is drawn as.
+        The tube whose map the tube ``literal`` takes.
     """
 
     def path(wildcards: Any) -> str:
@@ -65,7 +65,7 @@ def attenuation_map(attenuation: str, first_tube: str) -> Callable[[Any], str]:
 
 
 def official_tables(simulate: Mapping[str, Any]) -> list[Any]:
-    """Return where Geant4's own tables would be, and the names that lie there.
+    """Return the folder of Geant4's official tables and the names in it; [] if there is none.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def part_paths(part: Mapping[str, Any]) -> dict[str, str]:
 
 
 def own_data(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the paths that the config names of the user's own data, by key."""
+    """Return the paths of the user's own data that the config names, by key."""
     named = {
         "ct.source_dir": config["ct"]["source_dir"],
         "simulate.g4_data_dir": config["simulate"]["g4_data_dir"],
@@ -135,7 +135,7 @@ def ct_source(ct: Mapping[str, Any]) -> dict[str, str]:
 
 
 def ct_index(ct: Mapping[str, Any]) -> list[str]:
-    """Return DeepLesion's index if it is there; a missing one is left to the reader, which says so.
+    """Return DeepLesion's index if it is there; if it is missing, the reader says so later.
 
     Parameters
     ----------
@@ -150,6 +150,6 @@ def ct_index(ct: Mapping[str, Any]) -> list[str]:
 def ct_listing(ct: Mapping[str, Any]) -> str:
     """Return a hash of names, sizes and times of all files of the user's CT; "" for the stand-in.
 
-    150,000 inputs would slow down every plan.
+    As inputs, 150,000 files would slow down every plan.
     """
     return shards.listing(ct["source_dir"]) if ct["source_dir"] else ""

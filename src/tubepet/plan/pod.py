@@ -17,7 +17,7 @@ def batches(section: dict[str, Any]) -> list[str]:
 
 
 def cut(numbers: Mapping[str, int], step: int) -> list[str]:
-    """Return the names of batches of at most `step` parts, of each kind so many."""
+    """Return the names of batches of at most `step` parts; `numbers` are the parts by kind."""
     return [
         f"{name}_{first}-{min(first + step, number) - 1}"
         for name, number in numbers.items()

@@ -3,8 +3,8 @@
 Snakemake's `code` trigger sees a rule's script, not the package that the script calls. Each rule
 therefore names `code_digest("tubepet.<stage>.<module>")` as a param: a hash over the bytecode of
 that module and of every package module that it imports. Edited comments, docstrings and asserts do
-not count. Dynamic imports are not seen, so the package has none. Every start of Snakemake comes by
-here, each job of a cluster twice: hence bytecode, four times as fast to get as the text of syntax
+not count. Dynamic imports are not seen, so the package has none. Every start of Snakemake computes
+digests, on a cluster twice per job: bytecode is four times as fast to get as the text of syntax
 trees.
 """
 
@@ -53,7 +53,7 @@ def _module(name: str) -> tuple[bytes, list[str]] | None:
         return None
     source = path.read_text(encoding="utf-8")
     code = _without_lines(compile(source, "", "exec", dont_inherit=True, optimize=2))
-    # From version 3 on it writes references where objects happen to be shared.
+    # From version 3 on marshal's output depends on which objects happen to be shared.
     return marshal.dumps(code, 2), _imported_names(source)
 
 
@@ -114,7 +114,7 @@ def _digest(names: Iterable[str]) -> str:
 
 
 def share_package() -> None:
-    """Let jobs in environments of their own (``--sdm conda``) import this package, as it is now."""
+    """Let jobs in conda environments (``--sdm conda``) import this package; remember its code."""
     remember_code()
     paths = [str(PACKAGE_DIR.parent), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

@@ -1,9 +1,9 @@
 """Shards: several tubes in one job (standard library only: the Snakefile imports it).
 
-A DAG with three jobs per tube takes minutes to plan for thousands of tubes. With
-``phantom.tubes_per_job`` above 1 the DAG holds one job per shard, and the job plans and runs the
-rules of its own tubes by a Snakemake inside. Rules, scripts, files and their records are those of
-a run without shards; so a killed shard goes on where it was, and one changed tube runs again alone.
+Snakemake takes minutes to plan several jobs per tube for thousands of tubes. With
+``phantom.tubes_per_job`` above 1 it plans one job per shard. That job plans and runs the rules of
+its own tubes by an inner Snakemake. Rules, scripts, files and records are those of a run without
+shards. So a killed shard goes on where it was, and one changed tube runs again alone.
 """
 
 import hashlib
@@ -80,8 +80,8 @@ def run(
     targets : sequence of str
         What each tube ends with.
     rules : sequence of str
-        The only rules that may run; what they share was made before by the run outside. (Their
-        inputs are named by path: ``rules.x.output`` would bring rule x along.)
+        The only rules that may run; the outer run makes all that they share before. (Their inputs
+        are named by path: ``rules.x.output`` would bring rule x along.)
     config_path : path
         The whole config as JSON.
     num_threads : int

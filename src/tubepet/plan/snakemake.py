@@ -1,4 +1,4 @@
-"""Snakemake's own objects: workarounds, one function each, with the versions they were seen in."""
+"""Workarounds for Snakemake, one function each, with the versions that need them."""
 
 import atexit
 import re
@@ -19,7 +19,7 @@ from tubepet.root import ROOT
 def look_only_when_jobs_end(workflow: Any) -> None:
     """Drop Snakemake's default limit of jobs per second; a limit that the user gives stays.
 
-    With it the scheduler looks round once more per second for every job that has ended: four
+    With it the scheduler runs once more per second for every job that has ended. This costs four
     minutes of CPU time in the default run (`JobScheduler.schedule`, seen in 9.20 to 9.27).
     """
     limit = workflow.scheduling_settings.max_jobs_per_timespan
@@ -28,9 +28,10 @@ def look_only_when_jobs_end(workflow: Any) -> None:
 
 
 def refuse_prefix(workflow: Any) -> None:
-    """Refuse to be a module whose files lie elsewhere: params and scripts name `results/...` too.
+    """Refuse a path prefix where another workflow uses this one as a module.
 
-    Snakemake puts `prefix` before inputs and outputs alone (`PathModifier`, seen in 9.27).
+    Snakemake puts `prefix` before inputs and outputs alone (`PathModifier`, seen in 9.27), but
+    params and scripts name `results/...` too.
 
     Raises
     ------
@@ -46,10 +47,10 @@ def refuse_prefix(workflow: Any) -> None:
 
 
 def stages(workflow: Any) -> dict[str, str]:
-    """Return the rule file of every measured rule, which is its stage.
+    """Return the name of the rule file, which is the stage, by name of the measured rule.
 
-    The name is that of the benchmark: in a workflow that uses this one as a module, rules have
-    others (`use rule * from tubepet as tubepet_*`), and there are rules that are not ours.
+    The benchmark file tells the name. A workflow that uses this one as a module may give rules
+    other names (`use rule * from tubepet as tubepet_*`), and has rules that are not ours.
     """
     found = {}
     for rule in workflow.rules:

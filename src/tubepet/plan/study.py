@@ -1,7 +1,8 @@
-"""Which trainings the study makes, and which files each of them reads and leaves.
+"""Which trainings the study makes, and which files each of them reads and writes.
 
-Functions take the wildcards of a rule: `variant`, `num_train`, `i_seed`, `i_candidate` as far as
-the rule has them. Standard library only: the Snakefile imports it.
+A variant is a generator with some fixed settings; the study trains each several times. Methods take
+the wildcards of a rule: `variant`, `num_train`, `i_seed`, `i_candidate`, as far as it has them. The
+Snakefile imports this module, so it needs no heavy packages.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,7 +40,7 @@ class Study:
         self.pictured = [name for name, v in self.variants.items() if not v["ablates"]]
 
     def of_feature_tubes(self, pattern: str) -> list[str]:
-        """Return paths of one kind below results, all further tubes."""
+        """Return paths of one kind below results, for all tubes of the feature space."""
         return [f"results/{pattern.format(tube=tube)}" for tube in self.feature_tubes]
 
     def model(self, wildcards: Any) -> str:
@@ -47,7 +48,7 @@ class Study:
         return str(self.variants[wildcards.variant]["model"])
 
     def own_keys(self, wildcards: Any) -> dict[str, Any]:
-        """Return what the variant fixes for itself, whatever tuning says."""
+        """Return the settings that a variant fixes; tuning does not touch them."""
         return dict(self.variants[wildcards.variant]["set"])
 
     def fixed_steps(self, wildcards: Any) -> int:
@@ -71,13 +72,13 @@ class Study:
         return [f"{FOLDER}/tuning/{name}/{i}.json" for i in range(num)]
 
     def choice(self, wildcards: Any) -> dict[str, str]:
-        """Return the choice for a variant, or for the variant of which it is an ablation."""
+        """Return the file of the candidate chosen for a variant, or for the one it ablates."""
         names = (wildcards.variant, self.variants[wildcards.variant]["ablates"])
         tuned = [name for name in names if name in self.tuned]
         return {"choice": f"{FOLDER}/tuning/{tuned[0]}.json"} if tuned else {}
 
     def settings(self, wildcards: Any) -> dict[str, Any]:
-        """Return the settings of a training; grids of samples are not drawn, the budget counts."""
+        """Return a training's settings, without grids of samples and without a step number."""
         model, own = self.model(wildcards), self.own_keys(wildcards)
         section = variant_section(self.config["generate"], model, own)
         settings = settings_of(model, section, self.config)
@@ -105,7 +106,7 @@ class Study:
         return f"{FOLDER}/subsets/{num_train}/{i_seed}/slices.parquet"
 
     def run_files(self, wildcards: Any) -> dict[str, str]:
-        """As `files`, with the rows, and the bank, of the run's own training slices."""
+        """Return `files`, the choice, and the table and bank of the run's own training slices."""
         num_train, i_seed = wildcards.num_train, wildcards.i_seed
         files = self.files(wildcards) | self.choice(wildcards)
         files["table"] = self.table(num_train, i_seed)
@@ -114,7 +115,7 @@ class Study:
         return files
 
     def runs(self, name: str) -> list[str]:
-        """Return all trainings that the study asks of a variant: training slices/seed."""
+        """Return all trainings of a variant, each as "number of training slices/seed"."""
         curve, detector = self.section["curve"], self.section["detector"]
         num_seeds = self.variants[name].get("num_seeds", self.section["num_seeds"])
         runs = {("all", i) for i in range(num_seeds)}
@@ -125,7 +126,7 @@ class Study:
         return [f"{n}/{i}" for n, i in sorted(runs, key=str)]
 
     def of_runs(self, kind: str) -> Paths:
-        """Return a function: paths of one kind of file, all runs of a variant."""
+        """Return a function of wildcards: one kind of file of all runs of a variant."""
 
         def paths(wildcards: Any) -> list[str]:
             name = wildcards.variant
@@ -134,7 +135,7 @@ class Study:
         return paths
 
     def of_detectors(self, kind: str) -> Paths:
-        """Return a function: paths of the runs whose images a detector gets, if there are any."""
+        """Return a function of wildcards: one kind of file of the runs that detectors use."""
 
         def paths(wildcards: Any) -> list[str]:
             detector = self.section["detector"]

@@ -1,8 +1,8 @@
-"""GATE's coincidence files: ROOT in, `Listmode` out.
+"""Read GATE's coincidence files (ROOT) into `Listmode`, and mend what GATE leaves out.
 
-The tree is `Coincidences` with GATE 10's branches; each quantity has a 1 and a 2. A crystal is
-known by the readout position, which is its centre. The tree `Delayed` is alike and holds the pairs
-of the delayed window: an estimate of the randoms that needs no truth.
+The tree `Coincidences` has GATE 10's branches, each quantity once for either photon (1 and 2). The
+readout position is a crystal's centre and tells the crystal. The tree `Delayed` has the same
+branches for the pairs of the delayed window, which estimate the randoms without the truth.
 """
 
 from collections.abc import Callable
@@ -135,7 +135,7 @@ def check_names(path: str | Path, kind: str, found: list[str], needed: list[str]
 
 
 def truth_facts(truth: NDArray[np.integer]) -> dict[str, int]:
-    """Return what ``stats.json`` keeps of the coincidences, from the numbers of each truth code."""
+    """Return the counts of coincidences in ``stats.json``, from the number of each truth code."""
     return {
         "prompts": int(truth.sum()),
         "trues": int(truth[TRUE]),
@@ -160,7 +160,7 @@ def singles_facts(singles: NDArray[np.integer], scanner: Scanner) -> dict[str, A
 
 
 def drop_unreported(path: str | Path, scanner: Scanner, seed: int) -> None:
-    """Take the coincidences of singles that `is_reported` does not keep out of a file."""
+    """Remove coincidences from a file unless `is_reported` keeps both of their singles."""
     kept = layout.efficiencies(scanner)
     if (kept == 1).all():
         return
@@ -254,7 +254,7 @@ def crystal_of(
 def _ring_crystal(
     scanner: Scanner, x_mm: Array, y_mm: Array, z_mm: Array
 ) -> tuple[NDArray[np.int32], Array]:
-    """Nearest crystal of a ring, and how far from its centre (mm)."""
+    """Nearest crystal of a ring, and how far its centre is, along radius and axis (mm)."""
     turns = np.arctan2(y_mm, x_mm) / (2 * np.pi)
     column = np.rint(turns * scanner.num_columns).astype(np.int32) % scanner.num_columns
     ring_place = z_mm / scanner.axial_pitch_mm + (scanner.num_rings - 1) / 2
@@ -270,7 +270,7 @@ def _ring_crystal(
 def _module_crystal(
     scanner: Scanner, x_mm: Array, y_mm: Array, z_mm: Array
 ) -> tuple[NDArray[np.int32], Array]:
-    """Nearest crystal of modules, and how far from its centre (mm)."""
+    """Nearest crystal of modules, and how far its centre is (mm)."""
     tree = KDTree(layout.table(scanner).centres_mm)
     places_mm = np.nan_to_num(np.stack([x_mm, y_mm, z_mm], axis=1), nan=1e9)
     off_mm, crystal = tree.query(places_mm)
@@ -280,7 +280,7 @@ def _module_crystal(
 def is_reported(
     seed: int, event: NDArray[Any], crystal: NDArray[Any], efficiency: Array
 ) -> NDArray[np.bool_]:
-    """Draw which singles are kept: the fate of a single is the same in all its pairs.
+    """Draw which singles are kept; a single is kept in all of its pairs or in none.
 
     Parameters
     ----------
@@ -299,7 +299,8 @@ def is_reported(
     if (efficiency == 1).all():
         return chance == 1
     key = np.uint64(rng.derived_seed(seed, "simulate", "efficiency"))
-    # numbers by their place, not in turn: SplitMix64's finaliser (Steele et al. 2014), twice
+    # random numbers from decay and crystal, in any order: SplitMix64's finaliser (Steele et al.
+    # 2014), twice
     word = _mixed(event.astype(np.uint64) + (key << np.uint64(32)))
     word = _mixed(word ^ crystal.astype(np.uint64))
     return (word >> np.uint64(11)) * 2.0**-53 < chance

@@ -1,4 +1,4 @@
-"""What is simulated: tubes as voxels or solids, the calibration source, energies of positrons."""
+"""Sources of both engines: tubes as voxels or solids, calibration source, positron energies."""
 
 import dataclasses
 import math
@@ -114,7 +114,7 @@ def solid_source(truth: dict[str, Any]) -> dict[str, Any]:
 
 
 def total_activity_bq(activity: Volume) -> float:
-    """Return the activity of a volume in Bq/mm3, summed over its voxels."""
+    """Return the total activity (Bq) of a volume in Bq/mm3."""
     return float(activity.array.sum(dtype=np.float64) * activity.grid.voxel_volume_mm3)
 
 
@@ -140,7 +140,7 @@ def fermi_function(total: NDArray[np.float64], charge: int, nucleons: int) -> ND
     Parameters
     ----------
     total : float64 array, shape (n,)
-        Energy with the rest energy, in units of it.
+        Total energy, in units of the rest energy.
     charge, nucleons : int
         Of the daughter; the charge is negative for positrons.
     """
@@ -156,9 +156,10 @@ def fermi_function(total: NDArray[np.float64], charge: int, nucleons: int) -> ND
 def positron_kev(isotope: str) -> NDArray[np.float64]:
     """Return borders of equally probable intervals of an isotope's positron energies, in keV.
 
-    The shape of allowed transitions, F p W (W0 - W)^2, with the Fermi function of a point charge
-    (Evans, The Atomic Nucleus, 1955, ch. 17), and screening after Rose (1936, Phys. Rev. 49, 727):
-    the positron gains the potential of the daughter's electrons, 1.13 alpha^2 Z^(4/3).
+    The spectrum is that of allowed transitions, F p W (W0 - W)^2, with the Fermi function of a
+    point charge (Evans, The Atomic Nucleus, 1955, ch. 17). Screening is after Rose (1936, Phys.
+    Rev. 49, 727): the positron gains the potential of the daughter's electrons, 1.13 alpha^2
+    Z^(4/3).
 
     Returns
     -------
@@ -186,5 +187,5 @@ def positron_kev(isotope: str) -> NDArray[np.float64]:
         density += share * shape / shape.sum()
     below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
     borders = np.linspace(0.0, below[-1], NUM_INTERVALS + 1)
-    # where the density is zero the sum stands still, at both ends
+    # `below` is flat at both ends, where the density is zero
     return np.interp(borders, below, energy_kev)

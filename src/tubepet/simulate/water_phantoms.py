@@ -46,7 +46,7 @@ class Phantom(NamedTuple):
     Attributes
     ----------
     labels : Volume of uint8
-        0 air, then `fillings`; without any 1 water, 2 aluminium.
+        0 air, then `fillings`; without fillings 1 water, 2 aluminium.
     activity : Volume
         Bq/mm3.
     mu : Volume
@@ -67,7 +67,7 @@ def acquire(
     Parameters
     ----------
     name : str
-        Of the random stream.
+        Name of the random stream.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / part for part in ("labels.nii.gz", "activity.nii.gz", "c.root")]

@@ -1,1 +1,1 @@
-"""Proof of simulation and reconstruction against what is known without them."""
+"""Checks of simulation and reconstruction against what is known without them."""

@@ -1,9 +1,9 @@
 """Tubes on which GATE and the fast engine are compared, drawn by the run's seed.
 
-Nothing of the engines was adjusted to them, and another seed draws others. Every second one is
-exact: without defect, of a family made of cylinders, which GATE takes as solids while the fast
-engine takes voxels, so that voxelisation is compared too. The others are voxels for both, of any
-family, with a defect, off the axis.
+Neither engine is adjusted to them; another seed draws others. Every second case is exact: a tube
+made of cylinders, without defect. GATE takes it as solids and the fast engine as voxels, so that
+voxelisation is compared too. The other cases are tubes of any family, with a defect and off the
+axis, as voxels for both engines.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from tubepet.types import Scanner, Volume
 
 CONCENTRATION_BQ_MM3 = 600.0  # the paper's; 0.2 to 11 MBq in a tube
 BORE_MM = (5.0, 25.0)  # diameters
-FAMILIAR_BORE_MM = 15.0  # of the default run, in whose ranges the sizes of the defects are given
+FAMILIAR_BORE_MM = 15.0  # of the default run; `DEFECT_MM` is for this bore
 LEAST_DEFECT_SCALE = 0.6  # smaller ones would fall between the sample points of a voxel
 RANGES = {
     "length_mm": (20.0, 40.0),
@@ -39,11 +39,11 @@ DEFECT_MM = {
     "inclusion": (3.0, 6.0),
     "bubble": (3.0, 6.0),
 }
-# Of GATE's voxels and the fast engine's; for exact cases of the fast engine's only.
+# Voxels of both engines; in exact cases of the fast engine only.
 EXACT_VOXEL_MM, FINE_VOXEL_MM, COARSE_VOXEL_MM, FINE_BELOW_BORE_MM = 0.25, 0.5, 1.0, 10.0
 SUPERSAMPLING = 4
 MAX_SHIFT_MM, MAX_SHIFT_SHARE = 25.0, 0.15  # off the axis; along it, of the scanner's length
-SILENT = 1e-12  # share of a source that gives no decay in a run: GATE wants an activity of each
+SILENT = 1e-12  # share of an inactive source: GATE wants some activity, but no decay comes of it
 CLEAR_SHARE = 0.9  # of the bore of the scanner that a shifted tube may reach
 
 
@@ -56,7 +56,7 @@ class Case:
     name : str
     tube : Tube
     active : str
-        "whole"; "half": where z is beyond the tube's middle; "octant": where x, y and z are.
+        "whole"; "half": where z is above the tube's middle; "octant": where x, y and z are.
     middle_mm : tuple of float
         Place of the tube's middle: x, y, z.
     is_exact : bool
@@ -72,7 +72,7 @@ class Case:
     voxel_mm: float
 
     def sentence(self) -> str:
-        """Say what it is, for figures and verdicts."""
+        """Describe the case in words, for figures and verdicts."""
         tube = self.tube
         place = "on the axis" if self.is_exact else "at ({:.0f}, {:.0f}, {:.0f}) mm"
         return (
@@ -110,7 +110,7 @@ def draw(name: str, seed: int, scanner: Scanner) -> Case:
         },
     }
     tube = spec.draw_tube("tube_0000", ranges, {}, rng.derived_seed(seed, "validate", name))
-    # Ends between voxels, or they would be cut by up to half a voxel.
+    # The ends lie on borders of voxels, or up to half a voxel would be cut off.
     tube = dataclasses.replace(tube, length_mm=round(tube.length_mm / 2) * 2.0)
     active = ("whole", "half" if is_exact else "octant")[int(random.integers(2))]
     turn, away, along = random.uniform(size=3)
@@ -168,7 +168,7 @@ def described(case: Case, folder: Path) -> tuple[dict[str, Any], dict[str, Any],
 
 
 def _solids(truth: dict[str, Any], active: str) -> dict[str, Any]:
-    """Describe a tube as solids; of a "half" source, the fluid is cut at z = 0."""
+    """Describe a tube as solids; for a "half" source the fluid is cut in two at z = 0."""
     solids = sources.solid_source(truth)
     if active == "whole":
         return solids

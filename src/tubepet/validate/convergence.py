@@ -1,9 +1,9 @@
-"""Production cuts of GATE's crystals: how far counts are from those of finer cuts.
+"""How far GATE's counts depend on the production cut in the crystals.
 
-A cut in range suppresses electrons that would go less far; in crystals of 4 mm with gaps of 0.2 mm
-a cut of 1 mm suppresses all of them. The cut in use (`physics.CRYSTAL_CUT_MM`) is converged where
-the next finer one changes singles and prompts by no more than `TOLERANCE`, as far as the counts can
-tell.
+Geant4 does not create electrons whose range is below the production cut. In crystals of 4 mm with
+gaps of 0.2 mm a cut of 1 mm suppresses all of them. The cut in use (`physics.CRYSTAL_CUT_MM`) has
+converged if the next finer one changes singles and prompts by at most `TOLERANCE` and two standard
+errors.
 """
 
 from pathlib import Path

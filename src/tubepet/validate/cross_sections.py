@@ -1,4 +1,4 @@
-"""Photon cross sections: both engines' against tables that they were not made from."""
+"""Compare the photon cross sections of both engines with independent tables."""
 
 from typing import Any
 
@@ -32,9 +32,9 @@ def compare() -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        material, energy_kev; nist (total); and xraylib, geant4 (Compton by Geant4's fit, the others
-        by xraylib: what both engines use) and llnl, a dict each with total and `PROCESSES`; engine
-        likewise, from the fast engine's own tables, None of iron and above them.
+        material, energy_kev; nist (total); xraylib, geant4, llnl and engine, a dict each with total
+        and `PROCESSES`. geant4 is what both engines use: Compton by Geant4's fit, the others by
+        xraylib. engine is from the fast engine's own tables; None for iron and above their end.
     """
     photons = tables.photons()
     rows = []

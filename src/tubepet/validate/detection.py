@@ -1,9 +1,9 @@
-"""Which image shows a defect best, and what the attenuation of the truth gives away.
+"""Which image shows a defect best, and how much a map of the true attenuation gives away.
 
-Contrast to noise of defects at known places, by algorithm, iterations and filter: tubes of the
-config's families and defects, none of the default run's, each acquired several times by the fast
-engine with its defect and without. All images of an acquisition share its events and its model, so
-their differences are known better than each.
+The measure is contrast to noise of defects at known places, by algorithm, iterations and filter.
+The tubes have the config's families and defects, but are not those of the default run. The fast
+engine acquires each one several times with its defect and without. All images of an acquisition
+share its events and its model, so their differences are known better than each.
 """
 
 from collections.abc import Iterator
@@ -39,12 +39,12 @@ DURATION_S, NUM_REPEATS = 0.1, 8
 TUBES = tuple(f"tube_{i:04d}" for i in range(1, 7))
 FIXED = {"thinning": {"thinning_side": "inner"}}
 MOST_ITERATIONS = 1000  # of a converged image
-PLATEAU_MM, PLATEAU_SHARE = 2.5, 0.97  # where the truth, blurred so much, keeps so much
+PLATEAU_MM, PLATEAU_SHARE = 2.5, 0.97  # drawn activity blurred by the first keeps the second
 COMPARED_TUBES, COMPARED_S = 12, (0.1, 1.0)  # of `compare_attenuation`
 
 
 class Way(NamedTuple):
-    """Iterations that give several images: after each of `kept`, each with every filter.
+    """A reconstruction that gives several images: after each of `kept` iterations, by each filter.
 
     `kept` is empty for the converged image.
     """
@@ -87,7 +87,7 @@ class Case(NamedTuple):
     nominal: Array
 
     def change(self, image: Array) -> float:
-        """Mean activity of an image where the defect is, positive as the defect changes it."""
+        """Mean activity (Bq/mm3) at the defect, weighted by what it adds (+) or removes (-)."""
         change = self.truth - self.nominal
         return float((change * image).sum() / np.abs(change).sum())
 
@@ -152,7 +152,7 @@ def compare_ways(bench: Bench, ranges: dict[str, Any]) -> pd.DataFrame:
 
 
 def measure_ways(bench: Bench, case: Case, name: str, has_defect: bool) -> pd.DataFrame:
-    """Acquire a tube once and reconstruct it in every way; `name` is of the random stream."""
+    """Acquire a tube once and reconstruct it in every way; `name` is that of the random stream."""
     phantom, truth = (case.made, case.truth) if has_defect else (case.drawn, case.nominal)
     events, delayed = acquire(bench.engine, name, phantom, DURATION_S)
     measured = Measurement(events, case.drawn.mu, DURATION_S, delayed)
@@ -180,8 +180,8 @@ def _nrmse(image: Array, truth: Array) -> float:
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """Contrast to noise of every way, with its error, and the other figures' means.
 
-    Per tube: difference of the mean change with and without the defect over the pooled standard
-    deviation of both; the mean over the tubes. Errors: jackknife over the repeats.
+    For a tube it is the difference of the mean change with and without the defect, over the pooled
+    standard deviation of both. The mean is over the tubes. Errors: jackknife over the repeats.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _contrast_to_noise(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of every way (rows) and defect (columns)."""
+    """Return contrast to noise by way (rows) and defect (columns)."""
     groups = rows.groupby([*KEYS, "defect", "has_defect"], sort=False)["change"]
     mean, variance = groups.mean().unstack(), groups.var(ddof=1).unstack()
     ratio = (mean[True] - mean[False]) / np.sqrt(variance.mean(axis=1))
@@ -233,8 +233,8 @@ def compare_attenuation(bench: Bench, ranges: dict[str, Any]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        tube, defect, duration_s, attenuation; nrmse; contrast (change where the defect is, from
-        the drawn activity, over the fluid's; 1: all of it); activity (share of the truth).
+        tube, defect, duration_s, attenuation; nrmse; contrast (at the defect, difference from the
+        drawn activity over the fluid's; 1: in full); activity (share of the truth).
     """
     rows = []
     seed = bench.engine.seed

@@ -1,8 +1,8 @@
-"""Electrons that stop in blocks, described by a job file; how far they went along their paths.
+"""Measure the path lengths of electrons that stop in blocks; a job file describes them.
 
-A process of its own like `simulate.geant4.worker`, started by `validate.electrons`. Production cuts
-are longer than any range, so that Geant4 takes all losses as continuous, and steps may be as long
-as a path: its length is then the range by Geant4's stopping power, radiative losses included.
+`validate.electrons` starts it as a process of its own, like `simulate.geant4.worker`. Production
+cuts are longer than any range, so Geant4 takes all losses as continuous. A step may be as long as a
+path. Its length is then the range by Geant4's stopping power, radiative losses included.
 """
 
 import sys
@@ -33,7 +33,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        mean_mm and spread_mm of the paths, one each per beam.
+        mean_mm and spread_mm (largest less smallest) of the paths, one each per beam.
     """
     units = opengate.g4_units
     mm = units.mm

@@ -1,4 +1,4 @@
-"""Geant4's electrons against ESTAR, and what bremsstrahlung can change in the singles."""
+"""Compare Geant4's electrons with ESTAR, and bound what bremsstrahlung changes in the singles."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from tubepet.validate import references
 
 NUM_ELECTRONS = 5  # of each beam; all paths are equal
 DENSITY_G_CM3 = {"G4_WATER": 1.0, "G4_Al": 2.699, "LYSO": LYSO_G_CM3}
-# Of an electron of 511 keV without the binding of lutetium's K shell; it radiates at most as much.
+# Of the electron that a 511 keV photon frees from lutetium's K shell; it can radiate no more.
 PHOTOELECTRON_KEV = PHOTON_KEV - 63.3
-BREMS_ERROR = 0.4  # whose effect on the singles is stated
+BREMS_ERROR = 0.4  # relative; its effect on the singles is stated
 BARN_CM2 = 1e-24
 Array = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def measure(
 
 
 def radiative_rows() -> list[dict[str, Any]]:
-    """Compare the substitute's bremsstrahlung, integrated, with ESTAR's radiative stopping power.
+    """Compare the substitute's integrated bremsstrahlung with ESTAR's radiative stopping power.
 
     Returns
     -------
@@ -104,8 +104,8 @@ def bremsstrahlung(low_kev: float) -> dict[str, float]:
     """Bound what bremsstrahlung in LYSO does to the singles of the photopeak.
 
     A photoelectron slows down from `PHOTOELECTRON_KEV` by ESTAR's stopping powers. Its deposit
-    leaves the window only if what it radiates away, all of it, is more than 511 keV less the
-    window's lower edge; most of that is stopped nearby again, so this is an upper bound.
+    leaves the window if it radiates a photon harder than 511 keV less the window's lower edge, and
+    that photon escapes. Most are stopped nearby, so to count all gives an upper bound.
 
     Parameters
     ----------
@@ -115,9 +115,9 @@ def bremsstrahlung(low_kev: float) -> dict[str, float]:
     Returns
     -------
     dict
-        yield: share of the electron's energy that is radiated; lost_singles: greatest share of
-        photopeak singles that this takes out of the window; error_of_singles: what `BREMS_ERROR`
-        in all bremsstrahlung changes of it, in per cent of the singles.
+        yield: share of the electron's energy that is radiated; lost_singles: upper bound of the
+        share of photopeak singles that leave the window; error_of_singles: change of the singles in
+        per cent if all bremsstrahlung is wrong by `BREMS_ERROR`.
     """
     kev = np.linspace(10.0, PHOTOELECTRON_KEV, 500)
     collision, radiative = (
@@ -127,9 +127,9 @@ def bremsstrahlung(low_kev: float) -> dict[str, float]:
             references.mixed(references.RADIATIVE_MEV_CM2_G, "LYSO"),
         )
     )
-    stopping = collision + radiative  # constant below 100 keV, too small there: longer paths
+    stopping = collision + radiative  # constant below 100 keV, too small there: paths too long
     least_kev = PHOTON_KEV - low_kev
-    photons = np.zeros_like(kev)  # harder than that, per g/cm2
+    photons = np.zeros_like(kev)  # harder than `least_kev`, per g/cm2
     for symbol, share in references.mass_shares("LYSO").items():
         z = xraylib.SymbolToAtomicNumber(symbol)
         for i in np.flatnonzero(kev > least_kev):

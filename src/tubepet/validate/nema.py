@@ -1,4 +1,4 @@
-"""Figures of merit of images, after NEMA NU 4-2008: widths of a point, recovery, uniformity."""
+"""Figures of merit: widths of a point and recovery (NEMA NU 4-2008), diameter of an object."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ from tubepet.types import Volume
 
 Array = NDArray[np.float64]
 
-# Of the diameter of a section: blur of the copy that shows where the object is, depth of the
-# plateau over the greatest one, and how far from the edge activity still is the object's.
+# For `equivalent_diameter_mm`: blur of the copy that locates the object; depth at which the plateau
+# begins, over the greatest depth; how far from the edge activity still counts as the object's.
 SMOOTH_SIGMA_MM, DEEP_SHARE, SPILL_MM = 1.0, 0.3, 3.0
 
 
@@ -58,8 +58,8 @@ def width_mm(profile: Array, spacing_mm: float, level: float = 0.5) -> float:
 def point_widths_mm(image: Volume, level: float = 0.5) -> tuple[float, float, float]:
     """Widths of a point in an image along z, y and x, mm.
 
-    The response function along an axis is the sum over the other two within one width of the peak
-    on each side (NU 4-2008, section 3: at least twice the width in all).
+    The response function along an axis is the sum over the other two axes. It takes one width on
+    each side of the peak (NU 4-2008, section 3: at least twice the width in all).
     """
     array = image.array.astype(np.float64)
     peak = np.unravel_index(int(np.argmax(array)), array.shape)
@@ -96,8 +96,8 @@ def recovery(
 ) -> tuple[float, float]:
     """Recovered value of a hot rod along z, and its standard deviation.
 
-    Slices are averaged; the highest pixel within one diameter of the rod's axis marks a line along
-    z whose mean and deviation are returned (NU 4-2008, section 6; unit of the image).
+    Slices are averaged. The highest pixel within one diameter of the rod's axis marks a line along
+    z. Its mean and deviation are returned (NU 4-2008, section 6; unit of the image).
     """
     z_mm, y_mm_axis, x_mm_axis = image.grid.axes_mm()
     used = (z_mm >= low_mm) & (z_mm <= high_mm)
@@ -109,17 +109,17 @@ def recovery(
 
 
 def equivalent_diameter_mm(section: Array, pixel_mm: float) -> float:
-    """Diameter of the circle as large as a uniform, blurred object: its sum over its plateau.
+    """Diameter (mm) of the circle with a uniform, blurred object's area: its sum over its plateau.
 
     Blur moves activity over the edge and keeps the sum, so neither the blur nor the curvature of
-    the edge enters. Where the object is comes from a smoothed copy, at half its height; the plateau
-    is the mean of what lies deep inside, and the sum goes `SPILL_MM` beyond the edge. A threshold
-    at half of the brightest pixels errs by 0.2 to 0.5 mm at 20 % noise.
+    the edge enters. A smoothed copy, cut at half its height, shows where the object is. The plateau
+    is the mean deep inside, and the sum goes `SPILL_MM` beyond the edge. A threshold at half of the
+    brightest pixels errs by 0.2 to 0.5 mm at 20 % noise.
 
     Parameters
     ----------
     section : float64 array, shape (ny, nx)
-        One object on nothing.
+        One object on an empty background.
     pixel_mm : float
         Size of the square pixels.
     """

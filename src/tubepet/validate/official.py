@@ -1,8 +1,8 @@
-"""The official Geant4 tables against the substitute, where official ones are there.
+"""Compare the substitute for Geant4's data tables with the official ones, if these are there.
 
-Photoelectric and Rayleigh cross sections and bremsstrahlung, element by element, read from files in
-Geant4's formats: G4PhysicsVector (ends, number of nodes, number again, pairs) and G4Physics2DVector
-(type, numbers of x and y, x, y, values row by row).
+It compares photoelectric and Rayleigh cross sections and bremsstrahlung, element by element. Files
+are in Geant4's formats: G4PhysicsVector (ends, number of nodes, number again, pairs) and
+G4Physics2DVector (type, numbers of x and y, x, y, values row by row).
 """
 
 import tempfile
@@ -23,7 +23,7 @@ POWERS = {"photoelectric": 3, "rayleigh": 2}  # files hold sigma times this powe
 
 
 def compare(official: Path, scratch: Path) -> list[dict[str, Any]]:
-    """Compare official tables with a substitute made now.
+    """Compare official tables with a newly made substitute.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""GATE against what is known without it: attenuation, electrons, solid angle, resolution, rates.
+"""Compare GATE with what is known without it: attenuation, solid angle, resolution, count rates.
 
-A report beside the chain (target ``validate_gate``), not part of it. Every quantity stands beside
-its expectation and a tolerance; nothing is tuned. The scanner has no dead time, so noise-equivalent
-counts saturate instead of falling again.
+This is a report of its own (target ``validate_gate``), not part of the default run. Every quantity
+stands beside its expectation and a tolerance; nothing is tuned. Expectations know no dead time, so
+noise-equivalent counts saturate instead of falling again.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ from tubepet.validate import (
 )
 
 # Mass attenuation with coherent scattering, cm2/g: Hubbell and Seltzer, NISTIR 5632 (DOI
-# 10.18434/T4D01F). LYSO is no NIST material: its elements', by mass.
+# 10.18434/T4D01F). NIST has no LYSO: it is the mean of its elements, by mass.
 NIST_CM2_G = {
     "G4_WATER": {
         60: 0.2059, 100: 0.1707, 200: 0.1370, 300: 0.1186, 500: 0.09687, 800: 0.07865, 1000: 0.07072
@@ -56,7 +56,7 @@ LINE_DECAYS = 200_000
 RATE_DECAYS = 60_000  # at each activity
 ACTIVITIES_MBQ = (0.2, 1.0, 4.0, 16.0, 64.0)
 LINE_RADIUS_MM, LINE_SHARE = 0.5, 0.95  # line source; share of the scanner's length, in air
-TUBE_MM = {"bore": 8.0, "outer": 11.0, "length": 24.0}  # a middling tube of the default run
+TUBE_MM = {"bore": 8.0, "outer": 11.0, "length": 24.0}  # a medium-sized tube of the default run
 OPEN_WINDOW_KEV = (1.0, 2 * PHOTON_KEV)
 LIGHT_MM_PER_PS = 0.299792458
 
@@ -72,7 +72,7 @@ def measure(
     physics_list : str
         Name of a Geant4 physics list.
     facts : dict
-        From `tables.prepare`.
+        From `em_tables.prepare`.
     seed : int
         The run's seed.
     scratch : Path
@@ -81,10 +81,10 @@ def measure(
     Returns
     -------
     dict
-        tables, note, sections attenuation, sensitivity, energy, time, rates (curves and points),
-        photons, electrons, radiative, bremsstrahlung, nema (see `cross_sections`, `electrons` and
-        `sensitivity`), official (None where there are no official tables), and checks: list of
-        {name, measured, expected, error, allowed, is_met}.
+        tables, note, physics_list, window_ns; attenuation, sensitivity, energy, time, rates (curves
+        and points), photons, electrons, radiative, bremsstrahlung, nema (see `cross_sections`,
+        `electrons` and `sensitivity`); official (None without official tables), official_note; and
+        checks: list of {name, measured, expected, error, allowed, is_met}.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def _open_singles(
             dataclasses.replace(scanner, energy_window_kev=OPEN_WINDOW_KEV)
         ),
         "source": {"kind": "cylinder", "radius_mm": 0.1, "length_mm": length_mm},
-        "activity_bq": 1e4,  # pairs of decays 0.1 ms apart do not mix
+        "activity_bq": 1e4,  # decays 0.1 ms apart do not mix
         "duration_s": num_decays / 1e4,
     }
     result = gate.run_worker(name, job, em_tables.environment(facts["root"]))
@@ -239,8 +239,8 @@ def detection_probability(
 
     Chords through the box crystals and their gaps are exact; directions are drawn (0.1 %). A photon
     counts if it is absorbed or Compton scattered on its straight line; Rayleigh scattering leaves
-    no energy. Air is left out (0.1 %). The pair is not quite collinear, which matters: a gap is
-    seldom behind a gap.
+    no energy. Air is left out (0.1 %). The photons of a pair are not quite collinear. This matters:
+    the photon opposite to one in a gap seldom meets a gap too.
 
     Parameters
     ----------
@@ -318,9 +318,9 @@ def compare_sensitivity(
 ) -> dict[str, Any]:
     """Compare decays that leave energy, and pairs in the window, with `detection_probability`.
 
-    Pairs in the window are expected as both photons leaving energy, times the square of the
-    window's efficiency: the share of photons leaving energy that are singles in the window. It is
-    no less than that of photoelectric absorption alone, and no more than 1.
+    Expected pairs in the window: the probability that both photons leave energy, times the square
+    of the window's efficiency. This is the share of photons leaving energy that are singles in the
+    window. It lies between that of photoelectric absorption alone and 1.
     """
     edges = np.linspace(-line["length_mm"] / 2, line["length_mm"] / 2, 25)
     _, first = np.unique(line["EventID"], return_index=True)
@@ -388,7 +388,7 @@ def _fit_peak(
 
 
 def fit_energy(scanner: Scanner, point: dict[str, Any]) -> dict[str, Any]:
-    """Fit the photopeak, keV; its lower half holds photons that left some energy elsewhere."""
+    """Fit the photopeak (keV) without its lower flank, where photons left energy elsewhere too."""
     edges = np.arange(0.0, 701.0, 5.0)
     counts = np.histogram(1e3 * point["TotalEnergyDeposit"], edges)[0]
     sigma = scanner.energy_resolution * PHOTON_KEV / FWHM_PER_SIGMA
@@ -444,7 +444,7 @@ def far_share(scanner: Scanner) -> float:
 
 
 def tube_solids(source_radius_mm: float = TUBE_MM["bore"]) -> dict[str, Any]:
-    """Describe a middling tube as exact solids, active out to a radius."""
+    """Describe a medium-sized tube as exact solids, active out to a radius."""
     length_mm = TUBE_MM["length"]
     piece = {"radius_mm": TUBE_MM["bore"], "length_mm": length_mm, "middle_mm": [0.0, 0.0, 0.0]}
     return {
@@ -460,8 +460,8 @@ def measure_rates(
 ) -> dict[str, Any]:
     """Simulate a line source in the tube at several activities.
 
-    Expected, per second at activity A: trues and scatters in proportion to A (shares of all runs
-    together), randoms R = window x singles^2 x `far_share`, NECR = T^2 / (T + S + R).
+    Expected per second at activity A: trues T and scatters S are proportional to A, by their shares
+    in all runs together. Randoms R are window x singles^2 x `far_share`. NECR is T^2 / (T + S + R).
     """
     source = tube_solids(LINE_RADIUS_MM)
     runs = []

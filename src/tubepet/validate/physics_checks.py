@@ -153,7 +153,7 @@ def _nema_checks(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _in_band(name: str, value: float, error: float, low: float, high: float) -> dict[str, Any]:
-    """Check that a value is between two, three standard errors allowed."""
+    """Check that a value lies between `low` and `high`, give or take three standard errors."""
     middle, half = (low + high) / 2, (high - low) / 2
     return {
         "name": name,

@@ -1,10 +1,9 @@
-"""Proof of the reconstruction by simulated measurements with known answers.
+"""Check the reconstruction by simulated measurements with known answers.
 
-Resolution of a point (NEMA NU 4-2008, section 3, but with MLEM: the point lies in a warm cylinder,
-and the image of the warm cylinder alone is taken off, cf. Gong and Cherry 2016, Phys. Med. Biol.
-61, N193), image quality (section 6, a smaller phantom), the bore of default tubes, and the smallest
-pit. All by the fast engine; the reconstruction is the configured one, and knows nothing of the
-answers.
+It measures the resolution of a point (NEMA NU 4-2008, section 3), image quality (section 6, a
+smaller phantom), the bore of default tubes, and the smallest visible pit. For MLEM the point lies
+in a warm cylinder, whose own image is subtracted (cf. Gong and Cherry 2016, Phys. Med. Biol. 61,
+N193). The fast engine simulates; the configured reconstruction knows nothing of the answers.
 """
 
 import dataclasses
@@ -38,8 +37,8 @@ Array = NDArray[np.float64]
 
 VOXEL_MM = 0.5
 POINT_PLACES_MM = (0.0, 10.0, 25.0, 50.0)
-# Activity of the point over that of the cylinder: some ten times as bright as it in the image, as
-# bright, and a tenth
+# Activity of the point over the cylinder's. In the image the point is about ten times as bright as
+# the cylinder, as bright, and a tenth as bright.
 POINT_DECAYS, POINT_SHARES = 2_000_000, (0.1, 0.02, 0.002)
 WARM_RADIUS_MM, WARM_LENGTH_MM = 6.0, 16.0
 RODS_MM = (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -127,12 +126,12 @@ def point_phantom(place_mm: float, warm: float, point: float) -> Phantom:
 
 
 def measure_points(bench: Bench) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Measure the widths of a 0.5 mm cube of activity in warm water, and fit its kernel.
+    """Measure the widths of a 0.5 mm cube of activity in warm water, and fit a resolution kernel.
 
-    The cylinder and the point are acquired apart, and their events put together: all of the
-    point's, or the first of them for a lower contrast. Images with and without the point then share
-    the cylinder's noise, and their difference is the point alone (an insertion, as Gong and Cherry
-    do); only randoms between the two are missing.
+    The cylinder and the point are acquired apart, and their events are joined: all of the point's,
+    or the first of them for a lower contrast. Images with and without the point share the
+    cylinder's noise, so their difference is the point alone (inserted, as by Gong and Cherry). Only
+    randoms between the two are missing.
 
     Returns
     -------
@@ -214,13 +213,13 @@ def rod_places_mm() -> list[tuple[float, float, float]]:
 
 
 def measure_quality(bench: Bench) -> tuple[dict[str, Any], Volume]:
-    """Uniformity, recovery of hot rods in cold water, spill-over into cold water and air.
+    """Measure uniformity, recovery of hot rods, and spill-over into cold water and air.
 
     Returns
     -------
     dict
-        uniform_bq_mm3, uniformity_percent (standard deviation), recovery {diameter: [coefficient,
-        percent deviation]}, spill_over {water, air}.
+        uniform_bq_mm3, true_bq_mm3, uniformity_percent (standard deviation), recovery {diameter:
+        [coefficient, percent deviation]}, spill_over {water, air}, decays.
     Volume
         The image.
     """
@@ -282,9 +281,9 @@ def tube_phantom(ranges: dict[str, Any], name: str, fixed: dict[str, Any], seed:
 
 
 def measure_bores(bench: Bench, ranges: dict[str, Any]) -> pd.DataFrame:
-    """Diameter of the circle as large as the bore, slice by slice, against the truth.
+    """Compare the bore's diameter (of the circle of equal area) with the truth, slice by slice.
 
-    The wall shows only by its inside: there is no activity outside it.
+    Only the inside of the wall shows: there is no activity outside it.
 
     Returns
     -------
@@ -315,12 +314,12 @@ def measure_bores(bench: Bench, ranges: dict[str, Any]) -> pd.DataFrame:
 
 
 def measure_pits(bench: Bench, ranges: dict[str, Any]) -> pd.DataFrame:
-    """Contrast-to-noise of pits of known place in the wall of a round tube.
+    """Measure contrast-to-noise of pits at a known place in the wall of a round tube.
 
-    Signal: mean over a ball at the pit (its diameter, at least `PIT_REGION_MM`) minus that around
-    the tube without pit, from long acquisitions. Noise: standard deviation of the same mean over
-    repeated acquisitions without pit, pooled over the `NUM_TURNS` places around the round tube
-    where the pit could be as well; at 10 s that of 2 s over the root of five.
+    The signal is the mean over a ball at the pit, less that of the tube without pit, in long
+    acquisitions. The ball has the pit's diameter, at least `PIT_REGION_MM`. The noise is the
+    standard deviation of such means over repeated acquisitions without pit, pooled over `NUM_TURNS`
+    equal places around the tube. At 10 s it is that of 2 s over the square root of five.
 
     Returns
     -------
@@ -360,7 +359,7 @@ def measure_pits(bench: Bench, ranges: dict[str, Any]) -> pd.DataFrame:
 
 
 def _turned(place_mm: Array) -> list[Array]:
-    """Return a place and where it comes by turns about the axis."""
+    """Return a place (mm) and its images by equal turns about the axis, `NUM_TURNS` in all."""
     radius_mm, start = np.hypot(*place_mm[:2]), np.arctan2(place_mm[1], place_mm[0])
     turns = start + 2 * np.pi * np.arange(NUM_TURNS) / NUM_TURNS
     return [np.array([radius_mm * np.cos(t), radius_mm * np.sin(t), place_mm[2]]) for t in turns]
@@ -401,7 +400,7 @@ def smallest_pits_mm(pits: pd.DataFrame) -> dict[str, float | None]:
 
 
 def prove(bench: Bench, ranges: dict[str, Any]) -> dict[str, Any]:
-    """Make all measurements: plain data, but for ``image``, that of the quality phantom.
+    """Make all measurements. Return plain data, and as ``image`` the quality phantom's `Volume`.
 
     `ranges` is the config section `phantom`.
     """

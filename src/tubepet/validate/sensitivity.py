@@ -1,15 +1,16 @@
-"""Sensitivity and scatter fraction of the run's scanner, and of a real one that was measured.
+"""Simulate sensitivity and scatter fraction of the run's scanner, and of a real one as measured.
 
-The real scanner is the Siemens Inveon: 64 blocks of LSO in 4 rings, 161 mm diameter, 127 mm long,
-each of 20 x 20 crystals of 1.51 x 1.51 x 10 mm that share their light, 14.6 % energy resolution,
-window 3.43 ns (Kemp et al., Phys. Med. Biol. 54 (2009) 2359, DOI 10.1088/0031-9155/54/8/007; Bao et
-al., J. Nucl. Med. 50 (2009) 401, DOI 10.2967/jnumed.108.056374). Its energies are those of whole
-blocks, so a block is one crystal here, as large as its 20 x 20 without their gaps.
+The real scanner is the Siemens Inveon: 64 blocks of LSO in 4 rings, 161 mm diameter, 127 mm long.
+A block has 20 x 20 crystals of 1.51 x 1.51 x 10 mm that share their light. The energy resolution is
+14.6 %, the window 3.43 ns (Kemp et al., Phys. Med. Biol. 54 (2009) 2359, DOI
+10.1088/0031-9155/54/8/007; Bao et al., J. Nucl. Med. 50 (2009) 401, DOI
+10.2967/jnumed.108.056374). It measures the energy of a whole block, so a block is one crystal here,
+as large as its 20 x 20 crystals without gaps.
 
-What differs: no light is lost at the edges of blocks, no dead time, no glass, covers or bed; LYSO
-for LSO; water for polyethylene (2 % more attenuation). Scatter is the truth's, every pair scattered
-in the phantom; NEMA counts what lies more than 7 mm from the line and interpolates below it, with
-scatter in the gantry and 176Lu. Hence a band and no fit.
+The simulation loses no light at the edges of blocks, and has no dead time, glass, covers or bed. It
+takes LYSO for LSO, and water for polyethylene (2 % more attenuation). Its scatter is the truth:
+every pair scattered in the phantom. NEMA counts what lies more than 7 mm from the line and
+interpolates below it, which includes scatter in the gantry and 176Lu. Hence a band and no fit.
 """
 
 import tempfile
@@ -43,8 +44,8 @@ MEASURED = {
     "scatter fraction, mouse": (0.057, 0.0793),
     "scatter fraction, rat": (0.146, 0.2059),
 }
-# Chosen for what differs: the simulation is within this factor of the measured values; they differ
-# by up to 1.4 among themselves.
+# Chosen for these differences: the simulation must be within this factor of the measured values,
+# which differ by up to 1.4 among themselves.
 BAND_FACTOR = 1.5
 # NU 4-2008, section 4: cylinders of polyethylene, and the place and length of the line source, mm.
 PHANTOMS_MM = {

@@ -1,7 +1,7 @@
-"""Narrow photon beams through slabs, described by a job file.
+"""Shoot narrow photon beams through slabs; a job file describes them.
 
-A process of its own like `simulate.geant4.worker`, started by `validate.physics`. It counts the
-photons that come through untouched, of all beams in one run: the slabs stand side by side.
+`validate.physics` starts it as a process of its own, like `simulate.geant4.worker`. It counts the
+photons that pass without interaction. One run does all beams: the slabs stand side by side.
 """
 
 import sys

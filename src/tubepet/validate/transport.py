@@ -1,9 +1,9 @@
-"""Proof: GATE and the fast engine on the same tubes, judged over all of them together.
+"""Compare GATE and the fast engine on the same tubes, and judge all of them together.
 
-One case alone cannot show a small bias, so the counts of all cases are pooled: what GATE counted,
-against what the fast engine expects for as many decays. A count agrees if the pooled ratio differs
-from 1 by no more than its tolerance and two standard errors; and the errors must be small enough
-that a difference would have shown (`SEEN`), or the verdict is `TOO_FEW`, which is no agreement.
+One case alone cannot show a small bias, so the counts of all cases are pooled: GATE's against the
+fast engine's, scaled to as many decays. A count agrees if the pooled ratio differs from 1 by at
+most its tolerance plus two standard errors. The errors must also be small enough that a difference
+would show (`SEEN`). Otherwise the verdict is `TOO_FEW`, which is no agreement.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ from tubepet.simulate.coincidences import branches, read_branches
 from tubepet.types import Scanner
 from tubepet.validate import cases
 
-FAST_TIMES = 8  # as many decays as by GATE, whose errors rule
+FAST_TIMES = 8  # times GATE's decays, so that GATE's errors dominate
 ENGINES = ("gate", "fast")
 AGREE, DISAGREE, TOO_FEW = "agree", "disagree", "not enough counts"
 COUNTS = ("singles", "prompts", "trues", "scatters", "randoms")
@@ -114,7 +114,7 @@ def _histograms(
     }
     edges: dict[str, Any] = {
         "energy_kev": np.linspace(*scanner.energy_window_kev, 25),
-        "axial_mm": np.linspace(-length_mm / 2, length_mm / 2, 33) + 0.01,  # centres in the bins
+        "axial_mm": np.linspace(-length_mm / 2, length_mm / 2, 33) + 0.01,  # no centre on an edge
         "radial_mm": np.linspace(0, layout.bore_mm(scanner), 51),
         "difference_mm": differences_mm,
     }
@@ -184,19 +184,19 @@ def pooled(results: list[dict[str, Any]], key: str) -> dict[str, Any]:
 
 
 def _count(result: dict[str, Any], engine: str, key: str) -> tuple[float, float]:
-    """Return a count per GATE's number of decays, and its variance.
+    """Return a count, scaled to GATE's number of decays, and its variance.
 
-    Given the number n of decays, counts of different decays are independent: the variance is n
-    times that of what one decay gives, k = 0, 1 or 2 singles; 0 or 1 true or scattered pair.
-    Randoms come in clusters: decays a and b that overlap give k_a k_b of them at once, so their
-    variance is (E[k2] / E[k])^2 times their number, about twice. A single is in several, too: that
-    is a factor 1 + 4 S window, where S window is about R / S.
+    Counts of different decays are independent, so the variance is n times that of one of n decays.
+    A decay gives k = 0, 1 or 2 singles, and 0 or 1 true or scattered pair. Randoms come in
+    clusters: decays a and b that overlap give k_a k_b of them at once. So their variance is
+    (E[k^2] / E[k])^2 times their number, about twice. A single can also be in several randoms. That
+    is a factor 1 + 4 S window; with singles S and randoms R per second, S window is about R / S.
     """
     stats = result[engine]["stats"]
     decays, singles = max(stats["decays"], 1), max(stats["singles"], 1)
     scale = result["gate"]["stats"]["decays"] / decays
     pairs = stats["trues"] + stats["scatters"]
-    square_share = 1 + 2 * pairs / singles  # E[k2] / E[k]: two at once are a pair
+    square_share = 1 + 2 * pairs / singles  # E[k^2] / E[k]: two at once are a pair
     of_randoms = stats["randoms"] * square_share**2 * (1 + 4 * stats["randoms"] / singles)
     variance = {
         "singles": singles * (square_share - singles / decays),
@@ -249,9 +249,9 @@ def judge(results: list[dict[str, Any]], scope: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        counts and scatter_fraction (see `pooled`, with tolerance, agrees, is_seen); shapes and
-        spreads (chi2, dof, p, agrees); verdict, one of `AGREE`, `DISAGREE`, `TOO_FEW`; statement,
-        in one sentence; cases, tables and decays.
+        scope; counts and scatter_fraction (see `pooled`, with tolerance, agrees, is_seen); tests of
+        shape and spread (chi2, dof, p, agrees); verdict, one of `AGREE`, `DISAGREE`, `TOO_FEW`;
+        statement, in one sentence; cases, tables, decays and decays_per_cpu_s.
     """
     counts = {key: pooled(results, key) for key in COUNTS}
     fraction = pooled_fraction(results)
