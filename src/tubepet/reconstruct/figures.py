@@ -13,8 +13,7 @@ from tubepet.types import Grid, Volume
 
 NUM_SECTIONS = 4
 # Places of axes in the pictures of every tube: a computed layout takes twice as long, and computed
-# title heights (instead of y=1) a fifth more. In widths and heights of a figure; gaps in those of
-# axes.
+# title heights (instead of y=1) a fifth more. In widths and heights of a figure; gaps in axes'.
 CURVES_PLACE = {"left": 0.14, "right": 0.98, "bottom": 0.15, "top": 0.9, "wspace": 0.27}
 SECTIONS_PLACE = {
     "left": 0.05, "right": 0.91, "bottom": 0.09, "top": 0.87, "wspace": 0.42, "hspace": 0.2,

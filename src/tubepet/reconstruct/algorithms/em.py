@@ -50,7 +50,7 @@ class Objective:
     seen : float64 array, shape (nz, ny, nx)
         G s.
     strength : float
-        Of the prior; 0: none.
+        Strength of the prior; 0: none.
     """
 
     def __init__(self, model: Acquisition, settings: Settings) -> None:

@@ -5,10 +5,10 @@ neighbours, with w = 1 for the nearest and less for farther ones:
 
     R(x) = sum_pairs w kappa_j kappa_k (x_j - x_k)^2 / (x_j + x_k + GAMMA |x_j - x_k| + epsilon)
 
-Epsilon is a share of the image, so that R scales with the image. Without epsilon, R has kinks where
-both voxels are 0. With kappa^2 the curvature of the likelihood (`em.Objective.kappa`), R damps a
-change of a voxel alike everywhere (Fessler and Rogers 1996, doi:10.1109/83.535846; Tsai et al.
-2020, doi:10.1109/TMI.2019.2913889).
+Epsilon is a share of the image. So prior and likelihood keep their balance if activity and counts
+double. Without epsilon, R has kinks where both voxels are 0. With kappa^2 the curvature of the
+likelihood (`em.Objective.kappa`), R damps a change of a voxel alike everywhere (Fessler and Rogers
+1996, doi:10.1109/83.535846; Tsai et al. 2020, doi:10.1109/TMI.2019.2913889).
 
 Total variation (Rudin, Osher and Fatemi 1992, doi:10.1016/0167-2789(92)90242-F) enters by EM-TV
 (Sawatzky et al. 2008, IEEE Nuclear Science Symposium, 5133): a weighted denoising follows each EM

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_STEPS = 50
-TOLERANCE = 1e-10  # relative change of the deviance; the fits converge quadratically
+TOLERANCE = 1e-10  # relative change of the log-likelihood; the fits converge quadratically
 
 
 def fit_log_linear(

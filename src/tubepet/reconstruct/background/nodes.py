@@ -1,6 +1,6 @@
 """Choose the crystals for which scatter is simulated, and interpolate to all others.
 
-But for efficiencies, scatter is smooth from crystal to crystal. So it is simulated for some
+Apart from efficiencies, scatter is smooth from crystal to crystal. So it is simulated for some
 crystals of a ring or of each module, the nodes. Cubic splines give the others.
 """
 

@@ -241,7 +241,7 @@ def multiple(
     draws = np.repeat(sequence(num // 2, 3 * len(NUM_CHAINS)), 2, axis=0)
     here, ways, segments = points[first], np.empty((num, 0, 3)), np.empty((num, 0, 5))
     weights = weight_mm2 * detection.scattering_shares(_sampled(scene.mu, here))[0]
-    least_cosine = -1.0  # of the first segment to nothing
+    least_cosine = -1.0  # the first segment has any direction
     for i, fewer in enumerate(NUM_CHAINS):
         some = np.arange(len(first)) // 2 % (num // fewer) == num // fewer // 2
         first, draws, here, ways, segments, weights = (

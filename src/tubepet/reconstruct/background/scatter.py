@@ -19,8 +19,8 @@ The sum runs over points s that stand for a volume V each. In it
 
 With time of flight (cf. Watson 2007, IEEE Trans. Nucl. Sci. 54, 1679) the scatter of a pair is
 spread along its line as a Gaussian with the mean and the variance of the sum. A pair emitted u mm
-from s toward A is measured (R_A - R_B) / 2 - u from the middle of AB toward B. Here u is the mean
-over the activity between s and A, which is good for objects shorter than the resolution.
+from s toward A is measured (R_A - R_B) / 2 - u from the middle of AB toward B, with u the mean over
+the activity between s and A. This is good for objects shorter than the resolution.
 
 Simplified: one factor (the total Klein-Nishina cross section) scales the attenuation of all
 materials from 511 keV to E. The attenuation alone gives the material (`detection.MATERIAL_PER_MM`).

@@ -22,7 +22,7 @@ from tubepet.types import Listmode, Scanner
 
 # Two crystals: photons that scatter between neighbouring crystals shift true LORs by one or two.
 MARGIN_MM = 8.0
-# The tail used, from the margin outwards: beyond it the log-quadratic no longer holds, as scatter
+# Width of the tail, from the margin outwards. Beyond it the log-quadratic does not hold: scatter
 # ends (350 keV allow about 57 degrees) and only randoms are left.
 REACH_MM = 40.0
 # Three coefficients from fewer counts would be noise, larger than what they describe.

@@ -513,9 +513,10 @@ def single_sums(  # type: ignore[no-untyped-def]
     away : float64 array, shape (points, ends, 3)
         Directions from points to ends.
     legs : float64 array, shape (points, ends, 6)
-        `EMISSION` on the way, `DEPTH` at 511 keV, `FACE` (efficiency times solid angle per mm2 of
-        face), `DISTANCE` of the end and `TRAVEL` of the emission on the way to it, mm, and
-        `OBLIQUITY`, the row of `seen`.
+        `EMISSION`, the integral of the activity on the way (Bq/mm2); `DEPTH`, that of the
+        attenuation at 511 keV; `FACE`, efficiency times solid angle per mm2 of face; `DISTANCE` of
+        the end and mean distance of the emission, `TRAVEL`, from the point, mm; `OBLIQUITY`, the
+        row of `seen`.
     shares : float64 array, shape (points, 2)
         Weights of Compton and of Rayleigh scattering.
     seen, totals : float64 arrays, shape (NUM_OBLIQUITIES, 512) and (512,)
@@ -642,8 +643,8 @@ def multiple_sums(  # type: ignore[no-untyped-def]
     ----------
     chains : tuple of arrays
         Directions of the segments, shape (n, segments, 3); `EMISSION`, `DEPTH`, `LENGTH` and
-        `TRAVEL` of the emission from the first vertex of each, shape (n, segments, 5); weights,
-        shape (n,); rows of the first and last vertices in the next, shape (n,) each.
+        `TRAVEL` from the first vertex of each, shape (n, segments, 5); weights, shape (n,); rows of
+        the first and last vertices in `ends`, shape (n,) each.
     ends : tuple of arrays
         Directions and legs of the first vertices, and of the last ones, as in `single_sums`.
 

@@ -34,7 +34,7 @@ EDGES = np.array([0.15, 0.3, 0.45, 0.6, 0.8])  # slopes between classes
 NUM_CLASSES = len(EDGES) + 1
 # Lines are followed so far beyond the borders of an image, for blur carries activity there.
 AROUND_MM = (8.0, 4.0, 4.0)  # z, y, x
-MOST_MOVED_MM = 0.5  # of a line; at a sharp edge the gradient tells too much
+MOST_MOVED_MM = 0.5  # of a line: at sharp edges the formula gives too much
 # Variance that voxels add, in squares of their width: line integrals interpolate between voxels,
 # and an image holds means over voxels.
 LINES_ADD, MEANS_ADD = 1 / 6, 1 / 12
@@ -80,8 +80,7 @@ class LineBlur:
     survival : float64 array, shape (nz, ny, nx)
         `Sensed.survival` over its mean in the part.
     expected : float64 array, shape (classes, 2, nz, ny, nx)
-        Sensitivity of core and tail: `back` of 1 on all possible lines, in the unit of
-        `Sensed.by_slope`.
+        Sensitivity of core and tail, in the unit of `Sensed.by_slope`.
     """
 
     psfs: tuple[Kernel, ...]

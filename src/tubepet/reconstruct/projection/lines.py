@@ -59,7 +59,7 @@ class Lines:
     Attributes
     ----------
     grid : Grid
-        Of the image.
+        Grid of the image.
     points : float64 array, shape (m, 3)
         Possible end points (x, y, z), mm.
     first, second : int array, shape (n,)

@@ -151,7 +151,7 @@ def by_slope(
         total = sums.sum(axis=0)
         even = np.full(sums.shape, 1 / len(sums))  # where nothing is seen
         return np.divide(sums, total, out=even, where=total > 0) * instrument.geometric.array
-    # lines that pass farther from the axis meet voxels as narrower voxels meet lines
+    # to narrow the voxels across the axis is the same as to stretch the lines
     (z, y, x), (dz, dy, dx) = grid.origin_mm, grid.voxel_mm
     narrow = Grid(grid.shape, (dz, dy / stretch, dx / stretch), (z, y / stretch, x / stretch))
     kind = np.digitize(geometry.lor_slopes(scanner), edges)

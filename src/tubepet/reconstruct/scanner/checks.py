@@ -221,7 +221,7 @@ def check_meets(name: object, mu: Volume, lines: Lines, background_counts: float
 
 
 def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse a map in another frame or unit, or with the object cut off; warn of dense ones.
+    """Refuse a map of impossible values, of another frame or unit, or cut off; warn of dense ones.
 
     Parameters
     ----------

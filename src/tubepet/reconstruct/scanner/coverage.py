@@ -22,7 +22,7 @@ MIN_TOP_COUNTS = 40  # of a profile: 4 counts at a tenth
 MIN_SIGMAS = 5.0  # over the floor's noise
 LEVEL, FLOOR = 0.1, 10.0  # share of the top, per cent of the bins
 SLACK_MM = 5.0  # a sharp edge looks this wide: crystals, and the slope of lines
-MOST_VOXELS = 1 << 24  # of an image that nobody asked for
+MOST_VOXELS = 1 << 24  # of an enlarged image
 
 
 def extents_mm(starts_mm: Array, ends_mm: Array) -> tuple[Extent, Extent, Extent]:

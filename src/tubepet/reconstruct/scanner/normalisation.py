@@ -7,9 +7,9 @@ a line meets it.
 
 The e follow from the fan sums (all counts of a crystal) by maximum likelihood (Casey and Hoffman
 1986, J Comput Assist Tomogr 10, 845; Hogg et al. 2002, doi:10.1109/TNS.2002.803783). Crystals of a
-kind (at an edge of their module, or not) share a mean. Each is shrunk toward it, the more the fewer
-its counts; the spread within a kind comes from the counts too. log g is a polynomial of the angles,
-whose order Akaike's criterion chooses.
+kind (at an edge of their module, or not) share a mean. Each is shrunk toward it, most if it has few
+counts. The spread within a kind comes from the counts too. log g is a polynomial of the angles;
+Akaike's criterion chooses its order.
 
 Last, all efficiencies are scaled to the counts of all lines near the source. Scatter within the
 detector stays in, as it does for a tube; randoms are subtracted.
