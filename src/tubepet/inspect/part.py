@@ -97,7 +97,7 @@ def onto_image(volume: Volume, grid: Grid) -> Array:
         Mean of the map over each voxel of the image.
     """
     places = [
-        np.floor((axis - origin) / size + 0.5).astype(int)  # half-way centres all go up
+        np.floor((axis - origin) / size + 0.5).astype(int)  # rint puts two half-way ones together
         for axis, origin, size in zip(
             volume.grid.axes_mm(), grid.origin_mm, grid.voxel_mm, strict=True
         )

@@ -1,8 +1,8 @@
 """Read a file that describes a part.
 
-It is YAML or JSON of one of three kinds. It gives `family`, lengths and the shape of a tube; or it
-is the `truth.json` of a simulated tube, whose defect is left out; or it gives meshes, labels or
-materials (`phantom.parts`).
+It is YAML or JSON of one of three kinds: `family`, lengths and shape of a tube; the `truth.json` of
+a simulated tube, whose defect is left out; or a part of meshes, labels or another material
+(`phantom.parts`).
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Plan a measurement: what is found at an activity and a duration, and how long a defect needs.
 
 One acquisition of the part without any defect is simulated at the given activity, and inspected as
-a measured one. It lasts until `REFERENCE_COUNTS`. The mean z of a defect is the root of Fisher's
+a measured one. It has about `REFERENCE_COUNTS`. The mean z of a defect is the root of Fisher's
 information. At a constant activity all rates are constant, randoms included, so the information is
 proportional to the duration. So z at any duration is that of the simulation times the root of the
 ratio of durations.
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 REFERENCE_COUNTS = 20_000.0  # before attenuation: enough for 5 % of a z, in a few seconds
 DELAY_NS = 500.0  # as the config's default
-WANTED = 0.9  # share of places where a defect is to be found
+WANTED = 0.9  # probability to find a defect, mean over its places
 LONGEST = 1e8  # times the simulated acquisition: what is not found by then never is
 # Kinds that are no class of defect, by the class whose candidates they are among.
 CLASS_OF = {"void": "bubble", "ring_groove": "groove"}

@@ -1,7 +1,7 @@
 """The test of every candidate defect, in list mode.
 
-A line of event i has the expected rate l_i, and a defect changes it by d_i. The derivative of the
-log-likelihood by the defect's amplitude a (0: none, 1: as in the bank) is T, its variance is F:
+The line of event i has the expected rate l_i, and a defect changes it by d_i. The derivative of the
+log-likelihood by the defect's amplitude a (0: none, 1: as in the bank) is T, with the variance F:
 
     T = sum_i d_i / l_i - sum over all LORs of the change of their counts
     F = sum_i (d_i / l_i)^2
