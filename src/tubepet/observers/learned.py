@@ -1,8 +1,8 @@
 """The learned inspector: a small 3-D network that marks the cells of a part where a defect is.
 
-Its training shows where the defects are, not only whether a part has one: from that alone it learns
-little from some hundred parts (`study.detector`). The score of a part is its largest logit of a
-cell. Training parts are turned around the axis, mirrored and shifted at random.
+Its training shows where the defects are. From one label per part it learns little with some hundred
+parts (`study.detector`). The score of a part is the largest logit of its cells. Training parts are
+turned around the axis, mirrored and shifted at random.
 """
 
 from dataclasses import dataclass
