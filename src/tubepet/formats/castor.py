@@ -1,10 +1,11 @@
 """CASToR's PET list-mode files: a text header (.cdh) and a binary of events (.cdf).
 
-An event is packed, little-endian: time (uint32, ms), then those of attenuation, kind, scatter,
-random, normalisation and TOF that the header's flags announce (kind: uint8, the others float32),
-then both crystal ids (uint32). Order, keys and spellings: CASToR general documentation and its
-classes vDataFile and iDataFilePET (version 3.1). TOF is t1 - t2 in ps, as castor-GATERootToCastor
-writes it. Times of events count from the clock that the start time is of, or from the start.
+An event is packed, little-endian. It holds the time (uint32, ms), then the fields that the header's
+flags announce: attenuation, kind, scatter, random, normalisation and TOF (kind: uint8, the others
+float32), then both crystal ids (uint32). Sources of order, keys and spellings: CASToR general
+documentation and its classes vDataFile and iDataFilePET (version 3.1). TOF is t1 - t2 in ps, as
+castor-GATERootToCastor writes it. Event times count on the same clock as the start time, or from
+the start.
 
 Simplified: one line per event, no gates, no points of interaction or emission. Headers that
 announce these are refused. Scanner files of CASToR: `castor_scanner`.
@@ -43,12 +44,12 @@ NEEDED = ("Scanner name", "Data filename", "Number of events", "Data mode", "Dat
 DURATION, START = "Duration (s)", "Start time (s)"
 ISOTOPE, FACTOR = "Isotope", "Calibration factor"
 BED = "Horizontal bed relative position (mm)"
-# what would change the lines or the activity, and the values that say that it is not there
+# keys of features that would change the lines or the activity, and their values without the feature
 UNUSED = {
     "Gate duration (s)": (), "POI correction flag": ("0",), "Emission point flag": ("0",),
     "Per event TOF resolution flag": ("0",), "Maximum number of lines per event": ("1",),
 }  # fmt: skip
-# of other modes, or only of the time of flight, which needs a background with times
+# known keys that are not used: those of histograms, and numbers of the time of flight
 IDLE = (
     "TOF resolution (ps)", "List TOF measurement range (ps)", "List TOF quantization bin size (ps)",
     "Histo TOF number of bins", "Histo TOF bin size (ps)",
@@ -66,7 +67,7 @@ NO_ISOTOPE = ("", "unknown")
 
 
 def fields(path: str | Path) -> dict[str, str]:
-    """Read the lines ``key: value`` of a text of CASToR; `#` begins a comment, keys are as written.
+    """Read the lines ``key: value`` of a CASToR text, keys as written; `#` begins a comment.
 
     Raises
     ------
@@ -88,7 +89,7 @@ def fields(path: str | Path) -> dict[str, str]:
 
 
 def read_header(path: str | Path) -> dict[str, str]:
-    """Read a .cdh; keys as in CASToR's documentation, whatever their case in the file.
+    """Read a .cdh; keys become those of CASToR's documentation, whatever their case in the file.
 
     Raises
     ------
@@ -120,12 +121,12 @@ def read_header(path: str | Path) -> dict[str, str]:
 
 
 def read_facts(path: str | Path) -> Facts:
-    """Read what a .cdh says of its acquisition; keys that are none of CASToR's are warned of.
+    """Read what a .cdh says of its acquisition; warn of keys that CASToR does not have.
 
     Raises
     ------
     InputError
-        As `read_header`, and if a number is none, or one that cannot be.
+        As `read_header`, and if a number is missing or impossible.
     """
     header = read_header(path)
     if unknown := header.keys() - KNOWN.values():
@@ -161,7 +162,7 @@ def _number(
 
 
 def _numbers(path: str | Path, header: dict[str, str], key: str) -> list[float]:
-    """Return the finite numbers of a key, between commas; none if it is not there."""
+    """Return the finite numbers of a key, split at commas; none if the key is missing."""
     if key not in header:
         return []
     try:
@@ -180,7 +181,7 @@ def event_type(header: dict[str, str]) -> np.dtype:
 
 
 def _binary(path: Path, name: str) -> Path:
-    """Return the file of events: as the header says, from its folder; else beside the header."""
+    """Return the file of events: at the path in the header, else of that name beside the header."""
     said, beside = path.parent / name, path.parent / Path(name).name
     if not is_file(said) and said != beside and is_file(beside):
         log.warning("%s: there is no file %r: %s beside it is read", path, name, beside.name)
@@ -250,8 +251,8 @@ def _is_within(time_s: NDArray[np.float64], duration_s: float | None) -> bool:
 def read_castor(path: str | Path, num_crystals: int) -> Listmode:
     """Read a .cdh and its .cdf as coincidences; corrections in the file are refused.
 
-    Corrections (attenuation, scatter, randoms, normalisation) are part of the model here and come
-    from a map and a calibration; to drop them silently would change the image.
+    Corrections (attenuation, scatter, randoms, normalisation) come from a map and a calibration
+    here. To drop those in the file silently would change the image.
 
     Raises
     ------
@@ -297,8 +298,8 @@ def write_castor(
 ) -> None:
     """Write a .cdh and, beside it, a .cdf without corrections.
 
-    Times are rounded to ms; 0 everywhere stands for unknown ones. TOF is written if `tof_fwhm_ps`,
-    a pair's, is > 0.
+    Times are rounded to ms; unknown ones are all 0. TOF is written if `tof_fwhm_ps` (of a pair)
+    is > 0.
     """
     flag = "1" if tof_fwhm_ps > 0 else "0"
     header = {

@@ -1,9 +1,9 @@
-"""CASToR's scanners: tables of crystals (.lut, beside it a .hscan) and geometries (.geom).
+"""Read CASToR's scanners: tables of crystals (.lut, beside it a .hscan) and geometries (.geom).
 
-A .lut holds per crystal six float32: x, y, z of its centre (mm) and the direction from the centre
+A .lut holds six float32 per crystal: x, y, z of its centre (mm) and the direction from the centre
 of the scanner to it. Some programs write the opposite direction; here faces look at the middle of
-all crystals. A .geom is a text of numbers, from which the same is computed. Numbers, order of
-crystals and defaults: CASToR 3.1, class iScannerPET. Coordinates are taken as they are.
+all crystals. A .geom is a text of numbers, from which the same table is computed. Source of its
+numbers, order of crystals and defaults: CASToR 3.1, class iScannerPET. Coordinates are not changed.
 """
 
 import math
@@ -34,7 +34,7 @@ TRANS = ("crystals size trans", "crystals size transaxial")  # CASToR reads both
 
 
 def is_scanner(path: Path) -> bool:
-    """Whether a file is called as CASToR's scanners are."""
+    """Whether a file has the suffix of a CASToR scanner."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -44,7 +44,7 @@ def read_scanner(path: str | Path) -> Crystals:
     Raises
     ------
     InputError
-        If the file is damaged, declares what cannot be, or the other one that it needs is missing.
+        If the file is damaged, declares the impossible, or lacks the other file that it needs.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -70,7 +70,7 @@ def read_scanner(path: str | Path) -> Crystals:
 
 
 def read_lut(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Read a .lut: centres (n, 3) in mm and directions (n, 3) as they are in the file."""
+    """Read a .lut: centres (n, 3) in mm, and directions (n, 3) as in the file."""
     check_regular(path)
     size = Path(path).stat().st_size
     if size == 0 or size % BYTES_PER_CRYSTAL or size > MAX_CRYSTALS * BYTES_PER_CRYSTAL:
@@ -123,7 +123,7 @@ class _Text:
         return [int(value) for value in found]
 
     def sizes_mm(self, keys: tuple[str, ...], num: int, default: float | None) -> list[float]:
-        """Return sizes under one of several keys, >= 0."""
+        """Return the sizes of the first of several keys that is there, >= 0."""
         key = next((key for key in keys if key in self.fields), keys[0])
         found = self.numbers(key, num, default, MAX_MM)
         if any(value < 0 for value in found):
@@ -147,7 +147,7 @@ def _finished(
     directions: NDArray[np.float64],
     in_layers: list[int],
 ) -> Crystals:
-    """Put crystals together: faces, depth of interaction, pairs that are too near to each other."""
+    """Make crystals: faces, depth of interaction, least distance of a pair."""
     path, num = text.path, text.num_layers
     trans, axial = text.sizes_mm(TRANS, num, 0), text.sizes_mm(("crystals size axial",), num, 0)
     faces_mm2 = [a * b for a, b in zip(trans, axial, strict=True)]
@@ -156,7 +156,7 @@ def _finished(
         faces_mm2 = [FACE_MM2] * num
     depth_mm = text.sizes_mm(("crystals size depth",), num, 0)
     inside_mm = text.numbers("mean depth of interaction", num, -1, MAX_MM)
-    # points are centres; CASToR takes a negative depth of interaction for the centre
+    # points are centres; a negative depth of interaction means the centre in CASToR
     deeper = [i - d / 2 if i >= 0 else 0.0 for i, d in zip(inside_mm, depth_mm, strict=True)]
     outwards = _outwards(path, points, directions)
     points = points + outwards * np.repeat(deeper, in_layers)[:, None]
@@ -260,7 +260,7 @@ def _layer(
 
 
 def _row(*parts: tuple[int, float], size_mm: float) -> NDArray[np.float64]:
-    """Return middles of crystals in rows of rows about 0: numbers and gaps, the smallest first."""
+    """Return middles of crystals in nested rows about 0, from number and gap, innermost first."""
     middles: NDArray[np.float64] = np.zeros(1)
     for num, gap_mm in parts:
         pitch_mm = size_mm + gap_mm

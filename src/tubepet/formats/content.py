@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: names are given by people."""
+"""Tell the format of a file by its first bytes, for its name may be wrong."""
 
 import gzip
 from pathlib import Path
@@ -15,13 +15,13 @@ SUFFIXES = {".root": "root", ".petsird": "petsird", ".cdh": "castor"}
 def kind_of(path: Path) -> str:
     """Return ``root``, ``petsird``, ``castor`` (a header) or ``table`` (Parquet, text).
 
-    Text that is no header of CASToR is what its suffix says, so that its reader can name what is
+    A file without a known beginning is what its suffix says, so that its reader can tell what is
     wrong.
 
     Raises
     ------
     InputError
-        If it is no file, is empty, or nothing of these.
+        If it is no file, is empty, or none of these.
     """
     data = head(path)
     if kind := next((kind for mark, kind in MARKS.items() if data.startswith(mark)), None):
@@ -40,7 +40,7 @@ def kind_of(path: Path) -> str:
 
 
 def head(path: Path) -> bytes:
-    """Return the first bytes of a file, unpacked if it is packed by gzip."""
+    """Return the first bytes of a file, after gunzip if it is packed."""
     check_regular(path)
     with path.open("rb") as file:
         data = file.read(HEAD_BYTES)

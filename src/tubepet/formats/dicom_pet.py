@@ -1,17 +1,17 @@
-"""Activity as DICOM: PET Image Storage, one file per slice, or one multi-frame file.
+"""Write and read images as DICOM: PET Image Storage, one file per slice, or one multi-frame file.
 
-Frame: the image's own LPS coordinates (`tubepet.types`); rows run along x, columns along y, and
-slices along z. Values are unsigned 16 bits with a slope, one for each file, so a value comes back
-within half a step, 1/131070 of the largest of its file; units are Bq/ml (BQML). A slope per frame
-would be finer, but ITK and GDCM read all frames with one.
+Coordinates are the image's own LPS ones (`tubepet.types`): rows run along x, columns along y, and
+slices along z. Values are unsigned 16 bits with one slope per file, so a value comes back within
+half a step, 1/131070 of the largest in its file. Units are Bq/ml (BQML). A slope per frame would be
+finer, but ITK and GDCM read all frames with one.
 
-DICONDE (ASTM E2339) is DICOM for the inspection of components: the same objects, with the patient
-read as the component and the study as the inspection. `Component` holds these, and the attributes
-of group 0014 carry material and size. DICONDE has no practice for PET, so this is E2339 over the
-PET object of DICOM (ASTM E3169: where no practice addresses a method, its medical equivalent).
+DICONDE (ASTM E2339) is DICOM for the inspection of components. It has the same objects, but the
+patient means the component and the study the inspection. `Component` holds these; attributes of
+group 0014 carry material and size. DICONDE has no practice for PET, so this is E2339 over the PET
+object of DICOM (ASTM E3169: where no practice addresses a method, its medical equivalent).
 
-Identifiers are derived from the content, all but the time: the same image with the same facts has
-the same ones.
+Identifiers are hashes of the content without the time. So the same image with the same facts has
+the same identifiers.
 
 References
 ----------
@@ -52,7 +52,7 @@ MM3_PER_ML = 1000.0
 MAX_STORED = 65535
 MAX_SLICES = 4096
 AXES = [1, 0, 0, 0, 1, 0]  # rows along x, columns along y
-METHODS = {  # of attenuation, by the note of the workflow's images
+METHODS = {  # of attenuation correction, by the note of the workflow's images
     "nominal": "map of the drawing without defects",
     "truth": "map of the simulated object, defects included",
     "file": "map of the user",
@@ -67,7 +67,7 @@ OTHER_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Component:
-    """What was inspected, and how, in DICONDE's words.
+    """The inspected component and the inspection, in DICONDE's terms.
 
     Attributes
     ----------
@@ -78,9 +78,9 @@ class Component:
     material, notes : str
         Material properties description, and material notes.
     outer_diameter_mm, thickness_mm : float or None
-        Of a pipe and its wall.
+        Diameter of a pipe, and thickness of its wall.
     is_synthetic : bool or None
-        Whether the content was made artificially (simulated or generated); None: not known.
+        Whether the content is artificial (simulated or generated); None: unknown.
     derivation : str
         How a generated image was made, and that it is no measurement; "" for a reconstructed one.
     """
@@ -97,18 +97,18 @@ class Component:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What the values of an image are.
+    """The quantity that an image shows.
 
     Attributes
     ----------
     units : str
-        Units (0054,1001), defined terms of DICOM.
+        Units (0054,1001), a defined term of DICOM.
     factor : float
-        What a value is multiplied by to be in these units.
+        Factor from values of the image to these units.
     description : str
         Series description.
     derivation : str
-        How it was derived from others; "": it was not.
+        How the quantity was derived from others; "" if it was not.
     """
 
     units: str
@@ -122,7 +122,7 @@ ACTIVITY = Quantity("BQML", MM3_PER_ML, "Reconstructed activity")
 
 @dataclass(frozen=True)
 class Series:
-    """An image that is written, and what all objects of its study share: identity and time."""
+    """An image to write, with the identity and time that all objects of its study share."""
 
     image: Volume
     component: Component
@@ -152,7 +152,7 @@ def _series(
 
 
 def is_folder(output: Path) -> bool:
-    """Return whether a name means a new folder for a series: dots may be in it.
+    """Return whether a name, which may have dots, means a new folder for a series.
 
     Raises
     ------
@@ -173,10 +173,10 @@ def write_series(
     Parameters
     ----------
     image : Volume
-        Values >= 0; of an activity, Bq/mm3.
+        Values >= 0; an activity in Bq/mm3.
     component : Component
     settings : dict
-        Go as JSON into ImageComments (0020,4000); `duration_s` is the frame's duration.
+        Written as JSON into ImageComments (0020,4000); `duration_s` is the frame's duration.
     quantity : Quantity
     made : datetime, optional
         When the image was made. Default: now.
@@ -241,7 +241,7 @@ def write_multiframe(
     """Write one file with a frame per slice; see `write_series`.
 
     The object is Legacy Converted Enhanced PET: the series in one file. Enhanced PET itself demands
-    a radionuclide and the motions of detector and table, which nobody here could fill in truly.
+    a radionuclide and the motions of detector and table, which are not known here.
     """
     series = _series(image, component, settings, ACTIVITY, made)
     data = _dataset(LegacyConvertedEnhancedPETImageStorage, series, 0)
@@ -311,7 +311,7 @@ def write_multiframe(
 
 
 def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
-    """Read a series (a folder) or a multi-frame file of activity, as written here.
+    """Read a series (a folder) or a multi-frame file of activity that this module wrote.
 
     Returns
     -------
@@ -358,9 +358,9 @@ def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Plane:
-    """One slice: height (mm), values (Bq/ml), and what all slices of an image have in common.
+    """One slice: z (mm), values (Bq/ml), and what all slices of an image share.
 
-    That is the series, and in mm the height and width of a pixel, thickness, x and y.
+    Shared are the series, and in mm the height and width of a pixel, thickness, x and y.
     """
 
     z_mm: float
@@ -449,7 +449,7 @@ def _settings_of(data: FileDataset) -> dict[str, Any]:
 
 
 def uid(*parts: str) -> str:
-    """Return an identifier that follows from these texts."""
+    """Return an identifier (UID) that is a hash of these texts."""
     return str(generate_uid(entropy_srcs=["tubepet", *parts]))
 
 
@@ -476,14 +476,14 @@ def new_object(
     Parameters
     ----------
     sop_class : str
-        Kind of object; all of one kind in a study with the same `own` are one series.
+        Kind of object. Objects of one kind in a study with the same `own` are one series.
     modality : str
         Defined term of DICOM.
     own : str
-        Hash of what the object holds beside the image of the series: its identifiers follow from
+        Hash of what the object holds beside the image of the series; its identifiers depend on
         both.
     index : int
-        Of the object in its series.
+        Number of the object in its series.
     """
     component = series.component
     meta = FileMetaDataset()
@@ -538,10 +538,10 @@ def _image_type(component: Component) -> list[str]:
 
 
 def _corrections(settings: dict[str, Any]) -> Dataset:
-    """Say what was corrected: what is known of the image, no more.
+    """Return which corrections the image is known to have.
 
     The workflow's images, known by their note, and those of `tubepet reconstruct` with a
-    calibration are normalised, and have a model of scatter and randoms.
+    calibration are normalised, and corrected for scatter and randoms.
     """
     method = _attenuation(settings)
     is_own = ATTENUATION_NOTE in str(settings.get("note", "")) or (
@@ -561,7 +561,7 @@ def _corrections(settings: dict[str, Any]) -> Dataset:
 
 
 def text(given: str) -> str:
-    """Return a text as DICOM takes it: without control characters, and in one piece."""
+    """Return a text as DICOM takes it: without control characters and backslashes."""
     return shown(given).replace("\\", "/")
 
 
@@ -570,7 +570,7 @@ def _is_share(value: Any) -> bool:
 
 
 def _attenuation(settings: dict[str, Any]) -> str:
-    """Say which attenuation map was used: the file's name, or what the image's note tells."""
+    """Return which attenuation map was used: the file's name, or the method in the image's note."""
     kind = str(settings.get("note", "")).rpartition(ATTENUATION_NOTE)[2]
     return text(str(settings.get("mu") or METHODS.get(kind, "")))[:LO_LENGTH]
 
@@ -582,13 +582,13 @@ def _stored(image: NDArray[np.floating], factor: float) -> tuple[NDArray[np.uint
 
 
 def position_mm(image: Volume, index: int) -> list[str]:
-    """Return x, y and z of the first pixel of a slice."""
+    """Return x, y and z (mm, as texts) of the first pixel of a slice."""
     oz, oy, ox = image.grid.origin_mm
     return [f"{v:.6f}" for v in (ox, oy, oz + index * image.grid.voxel_mm[0])]
 
 
 def spacing_mm(image: Volume) -> tuple[list[str], str]:
-    """Return height and width of a pixel, and thickness of a slice."""
+    """Return height and width of a pixel, and thickness of a slice (mm, as texts)."""
     dz, dy, dx = image.grid.voxel_mm
     return [f"{dy:.6f}", f"{dx:.6f}"], f"{dz:.6f}"
 
@@ -605,7 +605,7 @@ def items(**sequences: dict[str, Any]) -> Dataset:
 
 
 def code(value: str, scheme: str, meaning: str) -> Dataset:
-    """Return a concept: its code, whose code that is, and what it means."""
+    """Return a coded concept: its code, the scheme of the code, and its meaning."""
     data = Dataset()
     data.CodeValue, data.CodingSchemeDesignator, data.CodeMeaning = value, scheme, meaning
     return data

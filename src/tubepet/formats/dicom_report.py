@@ -1,4 +1,4 @@
-"""The numbers of a verdict as a Comprehensive 3D SR, for programs that read reports.
+"""Write the numbers of an inspection as a DICOM structured report (Comprehensive 3D SR).
 
 References
 ----------
@@ -25,7 +25,7 @@ CODE_LENGTH = 16
 
 
 def label(one: Indication, number: int) -> str:
-    """Return what a viewer shows of an indication."""
+    """Return the label of an indication in a viewer."""
     return f"{one.kind} {number}: z {one.z:.1f}, {one.size_mm:.1f} mm"
 
 
@@ -35,7 +35,7 @@ def own_code(meaning: str) -> Dataset:
 
 
 def schemes() -> list[Dataset]:
-    """Say whose codes those of our own are."""
+    """Return the item that declares the coding scheme of tubepet's own codes."""
     scheme = Dataset()
     scheme.CodingSchemeDesignator = OWN_SCHEME
     scheme.CodingSchemeName = scheme.CodingSchemeResponsibleOrganization = "tubepet"
@@ -43,12 +43,12 @@ def schemes() -> list[Dataset]:
 
 
 def report(series: Series, found: Inspection, segments: FileDataset | None) -> FileDataset:
-    """Return verdict, false-call rate, and place, size and z of each indication.
+    """Return the report: verdict, false-call rate, and place, size and z of each indication.
 
     Parameters
     ----------
     segments : FileDataset or None
-        The segmentation of the indications, which is referred to; None: there are none.
+        The segmentation that the report refers to; None: there are no indications.
     """
     own = hashlib.sha256(json.dumps(found.as_json(), sort_keys=True).encode()).hexdigest()
     data = dicom_pet.new_object(Comprehensive3DSRStorage, series, "SR", own)
@@ -87,7 +87,7 @@ def report(series: Series, found: Inspection, segments: FileDataset | None) -> F
 
 
 def _whole(series: Series, found: Inspection) -> Dataset:
-    """Return what is said of the whole part."""
+    """Return the measurements of the whole part."""
     numbers = {
         "false-call rate": found.false_call_rate,
         "threshold z": found.threshold_z,
@@ -101,7 +101,7 @@ def _whole(series: Series, found: Inspection) -> Dataset:
 def _indication(
     series: Series, one: Indication, segment: Dataset, segments: FileDataset
 ) -> Dataset:
-    """Return place, kind, size and z of an indication, and where its segment is."""
+    """Return place, kind, size and z of an indication, and references to its segment."""
     kind = PositronEmissionTomographyImageStorage
     place = _item("CONTAINS", code("111010", "DCM", "Center"), None, "SCOORD3D")
     place.GraphicType, place.GraphicData = "POINT", [one.x_mm, one.y_mm, one.z_mm]
@@ -139,7 +139,7 @@ def _tracked(name: str, uid: str) -> list[Dataset]:
 
 
 def _numbers(values: dict[str, float], unit: tuple[str, str, str]) -> list[Dataset]:
-    """Return measurements; what is infinite is left out."""
+    """Return measurements, without infinite ones."""
     found = []
     for name, value in values.items():
         if math.isfinite(value):

@@ -1,8 +1,8 @@
-"""The answer for one part as DICOM: what any viewer shows beside the map of z.
+"""Write the inspection of one part as DICOM, for any viewer.
 
-Objects of one study in one frame of reference: the map (PET), the indications (Segmentation), the
-picture with the verdict (Secondary Capture), and the numbers (`tubepet.formats.dicom_report`). What
-an indication gets in the segmentation is a mark of its place and size, not its shape.
+One study, in one frame of reference, holds the map of z (PET), the indications (Segmentation), the
+picture with the verdict (Secondary Capture), and the numbers (`tubepet.formats.dicom_report`). A
+segment marks the place and size of an indication, not its shape.
 
 References
 ----------
@@ -53,7 +53,7 @@ def write_study(
     folder: Path, found: Inspection, part: Part, score_map: Volume, picture: Path,
     asked: dict[str, Any], made: datetime.datetime,
 ) -> None:  # fmt: skip
-    """Write a new folder: the map, and indications, picture and numbers that go with it.
+    """Write a new folder with map, indications, picture and numbers.
 
     Without an indication there is no segmentation.
 
@@ -64,9 +64,9 @@ def write_study(
     picture : Path
         PNG of `figures.draw_verdict`.
     asked : dict
-        What was asked of the inspection; `part_path` names the part.
+        Settings of the inspection; `part_path` names the part.
     made : datetime
-        When the part was measured, as far as is known.
+        When the part was measured, if known.
     """
     positive = Volume(np.maximum(score_map.array, 0), score_map.grid)
     facts = {"verdict": found.verdict, "reason": found.reason, **asked}
@@ -84,9 +84,8 @@ def write_study(
 def marked(one: Indication, found: Inspection, part: Part) -> Mask:
     """Mark the voxels of an indication on the image, shape (nz, ny, nx).
 
-    The mark is a ball around the place, as wide as the indication, and at least as the diagonal of
-    a voxel. That of a groove or a crack is longer along the axis; a ring groove has balls all
-    around.
+    The mark is a ball around the place, as wide as the indication and at least as the diagonal of a
+    voxel. For a groove or a crack it is longer along the axis. A ring groove has balls all around.
     """
     grid = found.fitted.grid
     places_mm = np.array([[one.x_mm, one.y_mm, one.z_mm]])
@@ -180,7 +179,7 @@ def _segment(series: Series, number: int, label: str, kind: str) -> Dataset:
 
 
 def _frame(series: Series, number: int, index: int, height: int) -> Dataset:
-    """Return what is of one frame: of which segment, and how high among all."""
+    """Return the attributes of one frame: its segment, and its rank by height."""
     source = _slice_of(series, index)
     source.PurposeOfReferenceCodeSequence = [
         code("121322", "DCM", "Source image for image processing operation")

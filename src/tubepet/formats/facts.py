@@ -1,4 +1,4 @@
-"""What a file says of its acquisition, and what holds where an option says otherwise."""
+"""What a file says of its acquisition, and which value is used if an option says otherwise."""
 
 import math
 import re
@@ -23,20 +23,20 @@ NEAR = 1e-3  # relative: closer values are the same, written with fewer digits
 
 @dataclass(frozen=True)
 class Facts:
-    """Of one acquisition.
+    """What a file says of one acquisition.
 
     Attributes
     ----------
     duration_s : float or None
-        None: the file does not say.
+        None if the file does not say it.
     isotope : str
-        As the file writes it; empty: it does not say.
+        As the file writes it; empty if it does not say it.
     calibration_factor : float
-        What images are to be multiplied with, from the file.
+        Factor for images.
     bed_mm : float
         Axial place of the bed. Images stay in the scanner's frame.
     most_axial_mm : float
-        Pairs of crystals further apart along the axis were not recorded.
+        Pairs of crystals further apart along the axis are not recorded.
     """
 
     duration_s: float | None = None
@@ -47,7 +47,7 @@ class Facts:
 
 
 def duration_s(name: str | Path, facts: Facts, asked_s: float | None) -> float:
-    """Return how long an acquisition took: as asked for, else as its file says."""
+    """Return the duration of an acquisition, s: the option's, else the file's, else a default."""
     said_s = facts.duration_s
     if asked_s is None:
         if said_s is None:
@@ -67,7 +67,7 @@ def duration_s(name: str | Path, facts: Facts, asked_s: float | None) -> float:
 
 
 def check_pairs(name: str | Path, facts: Facts, z_mm: NDArray[np.float64]) -> None:
-    """Refuse events of fewer pairs than a calibrated scanner has, z of whose crystals is given."""
+    """Refuse events that lack pairs of a calibrated scanner; `z_mm` are places of its crystals."""
     if facts.most_axial_mm < np.ptp(z_mm):
         raise InputError(
             f"{name}: Maximum axial difference mm: got {facts.most_axial_mm:g}, expected that of "
@@ -76,7 +76,7 @@ def check_pairs(name: str | Path, facts: Facts, z_mm: NDArray[np.float64]) -> No
 
 
 def compare_half_life(name: str | Path, facts: Facts, asked_s: float) -> None:
-    """Say how the half-life that was asked for (0: no correction) fits the isotope of the file.
+    """Log how the half-life of an option (s; 0: no correction) fits the isotope of the file.
 
     An isotope alone corrects nothing: most files of simulations name one and have constant
     activity, and many acquisitions are corrected elsewhere.
@@ -100,5 +100,5 @@ def compare_half_life(name: str | Path, facts: Facts, asked_s: float) -> None:
 
 
 def _symbol(isotope: str) -> str:
-    """Letters, then digits: F18 of F-18, 18F or ^18^F."""
+    """Put letters before digits: F18 of F-18, 18F or ^18^F."""
     return "".join(re.findall(r"[A-Za-z]+", isotope)).upper() + "".join(re.findall(r"\d+", isotope))

@@ -1,10 +1,10 @@
-"""Coincidences of GATE 9 and GATE 10 for any scanner: each single goes to the nearest crystal.
+"""Read coincidences of GATE 9 and GATE 10 for any scanner: each single goes to the nearest crystal.
 
-GATE 10 (as `tubepet.simulate.coincidences`): PostPosition1_X in mm, GlobalTime1 in ns; its sorter
-in Python writes PostPosition_X1. GATE 9: globalPosX1 in mm, time1 in s (its ids, crystalID1 and
-others, depend on the kind of system and are not used). Sources: opengate 10.1, and its file
-actors/coincidences.py; GATE 9 documentation, "Data output", section on ROOT, and "Digitizer", whose
-examples call trees finalCoinc and delay.
+GATE 10 (as `tubepet.simulate.coincidences`) writes PostPosition1_X in mm and GlobalTime1 in ns; its
+sorter in Python writes PostPosition_X1. GATE 9 writes globalPosX1 in mm and time1 in s. Its ids
+(crystalID1 and others) depend on the kind of system and are not used. Sources: opengate 10.1, and
+its file actors/coincidences.py; GATE 9 documentation, "Data output", section on ROOT, and
+"Digitizer", whose examples call trees finalCoinc and delay.
 """
 
 from pathlib import Path, PurePosixPath
@@ -42,7 +42,8 @@ def read_gate(path: str | Path, crystals: Crystals, is_delayed: bool = False) ->
     Returns
     -------
     Listmode
-        Its truth is 0 everywhere: unknown. Coincidences of strays are left out.
+        Its truth is 0 everywhere: unknown. Coincidences with a single far from all crystals are
+        left out.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def has_delayed(path: str | Path) -> bool:
 
 
 def _tree(path: str | Path, names: tuple[str, ...]) -> str:
-    """Return the tree of one of these names, in whatever folder of the file it is."""
+    """Return the tree with the first of these names, in any folder of the file."""
     found = _trees(path)
     for name in names:
         of_name = [tree for tree in found if PurePosixPath(tree).name == name]

@@ -1,7 +1,7 @@
-"""Coincidences of other programs, given to the crystals of a scanner that is calibrated.
+"""Read coincidences of other programs as pairs of crystals of a calibrated scanner.
 
-What needs the calibration of a scanner (`tubepet inspect`) reads any file of coincidences so:
-crystals of a PETSIRD file and ends of lines become the nearest crystals of the config's scanner.
+An inspection needs this (`tubepet inspect`). Crystals of a PETSIRD file and ends of lines become
+the nearest crystals of the config's scanner.
 """
 
 from pathlib import Path
@@ -18,19 +18,19 @@ from tubepet.types import Listmode, Scanner
 
 
 def read_measured(path: Path, scanner: Scanner) -> tuple[Listmode, Listmode | None, Facts]:
-    """Read prompts, delayed pairs where the file has any place for them, and what it says.
+    """Read prompts, delayed pairs if the file has them, and facts of the acquisition.
 
     Parameters
     ----------
     path : Path
-        ROOT (GATE 9 or 10), CASToR's header, PETSIRD, or a table of lines, by its content.
+        ROOT (GATE 9 or 10), CASToR's header, PETSIRD, or a table of lines, told by its content.
     scanner : Scanner
 
     Returns
     -------
     prompts : Listmode
     delayed : Listmode or None
-        None: not known (no tree `Delayed`, a PETSIRD file without delayed pairs, other formats).
+        None: unknown (no tree of delayed pairs, a PETSIRD file without them, other formats).
     facts : Facts
 
     Raises

@@ -1,13 +1,13 @@
-"""PETSIRD, the open format of raw PET data: crystals, prompts and delayed pairs, read and written.
+"""Read and write PETSIRD, the open format of raw PET data: crystals, prompts and delayed pairs.
 
 https://petsird.org, package petsird 0.12. A file holds its scanner: boxes, placed by rigid
 transformations, of one type of module or several. Here a box becomes one crystal: its centre and
 the face that looks at the others. Time of flight is (t1 - t2) c / 2 in mm by PETSIRD's definition.
 
-Efficiencies of detection bins, the calibration factor and which modules are in coincidence belong
-to the crystals; the acquisition lasts as long as its blocks of events. All energy windows of a
-file are taken together. What cannot be used is refused by name: efficiencies of pairs of crystals,
-dead time, a bed or gantry that moves.
+Crystals take the efficiencies of detection bins, the calibration factor, and which modules are in
+coincidence. The acquisition lasts as long as its blocks of events. All energy windows of a file are
+taken together. Refused by name are efficiencies of pairs of crystals, dead time, and a bed or
+gantry that moves.
 """
 
 import itertools
@@ -34,24 +34,24 @@ from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Listmode
 
 TOF_BIN_MM = 1.0
-MAX_BLOCK_MS = 10  # events know their time by their block; longer blocks tell too little
+MAX_BLOCK_MS = 10  # an event has the time of its block; longer blocks tell too little
 MS_PER_S = 1e3
 DEPTH_MM = 20.0  # of the boxes that are written; crystals have a face and no depth
-MEMORY_PER_BYTE = 100  # of a file, in the package's objects: 63 measured, of pairs
+MEMORY_PER_BYTE = 100  # of a file, in the package's objects: 63 measured for pairs
 MAX_VARINT_BYTES = 10  # of 64 bits
 MAX_TYPES, MAX_GROUPS = 20, 2000
-LEAST_DECISIVE = 0.99  # mean cosine to the middle, at which a direction is the depth of a crystal
+LEAST_DECISIVE = 0.99  # mean cosine to the axis from which on an edge is the depth of a crystal
 LEAST_STEP = 0.1  # between two layers of crystals, in units of their size
-RIGID = 1e-3  # how far a transformation may be from a rotation, as float32 are
+RIGID = 1e-3  # tolerance of a rotation, in float32
 
 
 class BoundedStream(CodedInputStream):
-    """The package's stream, which refuses what a file declares before it takes memory.
+    """The package's stream, which refuses impossible lengths in a file before it takes memory.
 
     Attributes
     ----------
     num_read : int
-        Bytes since it was set to 0, which the reader does between blocks.
+        Bytes of the current block: `read_petsird` sets it to 0 after each.
     """
 
     num_read = 0
@@ -97,20 +97,21 @@ def _read_bounded(self: Any, stream: Any, shape: tuple[int, ...]) -> Any:
     return _read_elements(self, stream, shape)
 
 
-# petsird 0.12 believes every length
+# petsird 0.12 trusts every length in a file
 _binary.CodedInputStream = BoundedStream
 _binary.NDArraySerializerBase._read_data = _read_bounded
 
 
 @dataclass(frozen=True)
 class _Bins:
-    """From the numbers of a file to crystals and times; tables by type of module.
+    """Tables from bin numbers in a file to crystals and times, by type of module.
 
     Attributes
     ----------
     first : list of int
         First crystal of each type, and the number of all.
     num_energies : list of int
+        Energy windows of each type.
     middles_mm : dict of (int, int) to float64 array
         Middles of the bins of time of flight, by two types.
     """
@@ -164,19 +165,19 @@ def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode, Facts]
     Returns
     -------
     Crystals
-        One per detecting element, types of module one after the other, in each the modules.
+        One per detecting element, sorted by type of module, then by module.
     Listmode, Listmode
-        Prompts and delayed; time differences are only as good as the file's bins, times are the
-        middle of a block since the first one (unknown where a block is longer than `MAX_BLOCK_MS`,
-        or where there are gaps between blocks), truth 0.
+        Prompts and delayed pairs. Time differences are as fine as the file's bins. Times are
+        middles of blocks since the first one; they are unknown if a block is longer than
+        `MAX_BLOCK_MS` or there are gaps. Truth is 0.
     Facts
-        Duration: of all blocks of events.
+        The duration is that of all blocks of events.
 
     Raises
     ------
     InputError
-        If the file is damaged, needs more memory than there is, declares what cannot be, or says
-        of its acquisition what is not modelled here.
+        If the file is damaged, needs more memory than there is, declares the impossible, or has
+        features that are not modelled here.
     """
     path = Path(path)
     with reading(path, "a whole PETSIRD file"), path.open("rb") as file:
@@ -192,7 +193,7 @@ def read_petsird(path: str | Path) -> tuple[Crystals, Listmode, Listmode, Facts]
 
 
 class _Blocks:
-    """What the blocks of a file add up to."""
+    """The sum of all blocks of a file."""
 
     def __init__(self, path: Path, bins: _Bins) -> None:
         self.path, self.bins = path, bins
@@ -250,7 +251,7 @@ class _Blocks:
             )
 
     def _times_s(self, numbers: list[int]) -> NDArray[np.float64]:
-        """Time of every event since the first block; none if blocks are long or have gaps."""
+        """Time of every event since the first block (s); none if blocks are long or have gaps."""
         spans_ms = np.array(self.spans_ms, float).reshape(-1, 2)
         is_gap = (spans_ms[1:, 0] > spans_ms[:-1, 1]).any()
         if is_gap or (spans_ms[:, 1] - spans_ms[:, 0] > MAX_BLOCK_MS).any() or not numbers:
@@ -281,7 +282,7 @@ def _is_one(part: Any) -> bool:
 
 
 def _scanner(path: Path, scanner: Any) -> tuple[Crystals, _Bins]:
-    """Return the crystals of all types of module, and what numbers of the events mean."""
+    """Return the crystals of all types of module, and the tables of bins."""
     types = scanner.scanner_geometry.replicated_modules
     if not 1 <= len(types) <= MAX_TYPES:
         raise InputError(f"{path}: got {len(types)} types of module, expected 1 to {MAX_TYPES}")
@@ -341,7 +342,7 @@ def _edges_of_bins(path: Path, what: str, bins: Any) -> NDArray[np.float64]:
 def _efficient(
     path: Path, crystals: Crystals, known: Any, numbers: list[int], num_energies: list[int]
 ) -> Crystals:
-    """Give crystals their efficiencies: those of their windows added up, times the calibration."""
+    """Give crystals their efficiencies: the sum over energy windows, times the calibration."""
     efficiency = np.ones(len(crystals))
     lists = known.detection_bin_efficiencies or []
     if lists:
@@ -365,7 +366,7 @@ def _efficient(
 
 
 def _paired(path: Path, crystals: Crystals, known: Any, shapes: list[tuple[int, int]]) -> Crystals:
-    """Keep to the pairs of modules in coincidence; refuse efficiencies of pairs of crystals."""
+    """Set which modules are in coincidence; refuse efficiencies of pairs of crystals."""
     vectors = known.module_pair_efficiencies_vectors or []
     tables = (one.values for row in vectors for vector in row for one in vector)
     if not all(_is_one(values) for values in tables):
@@ -401,10 +402,10 @@ def write_petsird(
     duration_s: float,
     tof_fwhm_ps: float,
 ) -> None:
-    """Write an acquisition as one block; efficiencies are left out.
+    """Write an acquisition as one block, without efficiencies.
 
-    Crystals become boxes of their area, `DEPTH_MM` deep; times are binned to `TOF_BIN_MM`.
-    `tof_fwhm_ps` is a pair's.
+    Crystals become boxes of their area, `DEPTH_MM` deep. Times of flight are binned to
+    `TOF_BIN_MM`; `tof_fwhm_ps` is that of a pair.
     """
     half_mm = [DEPTH_MM / 2] + [np.sqrt(float(crystals.areas_mm2[0])) / 2] * 2
     if not np.allclose(crystals.areas_mm2, crystals.areas_mm2[0], rtol=1e-6):
@@ -447,15 +448,17 @@ def write_petsird(
 
 @dataclass(frozen=True)
 class _Boxes:
-    """The boxes of one type of module: centres, the three directions of edges, and their lengths.
+    """The boxes of one type of module.
 
     Attributes
     ----------
     centres_mm : float64 array, shape (n, 3)
     ways : float64 array, shape (n, 3, 3)
-        Unit vectors, one edge after the other.
+        Unit vectors along the three edges.
     lengths_mm : float64 array, shape (3,)
+        Lengths of the edges.
     module : int64 array, shape (n,)
+        Module of each box.
     """
 
     centres_mm: NDArray[np.float64]
@@ -497,9 +500,9 @@ def _looking_inwards(path: Path, parts: list[_Boxes]) -> Crystals:
 def _depths(boxes: _Boxes, middle: NDArray[np.float64]) -> NDArray[np.int64]:
     """Which edge of each box is its depth, shape (n,).
 
-    Boxes of a module that are turned alike are one plate, and have the same answer. It is the edge
-    that points to the axis, if one surely does; else the one along which the plate has fewest
-    layers: crystals at the ends of a wide panel have the axis nearly beside them.
+    Boxes of a module with the same orientation are one plate, and have the same edge as depth. It
+    is the edge that points to the axis, if one surely does. Else it is the edge along which the
+    plate has fewest layers: crystals at the ends of a wide panel have the axis nearly beside them.
     """
     keys = np.column_stack([boxes.module, boxes.ways.reshape(-1, 9).round(3) + 0.0])
     _, plate = np.unique(keys, axis=0, return_inverse=True)
@@ -526,7 +529,7 @@ def _num_layers(plate: NDArray[np.int64], places: NDArray[np.float64]) -> NDArra
 
 
 def _matrices(path: Path, transforms: list[Any]) -> NDArray[np.float64]:
-    """Return rigid transformations, shape (n, 4, 4); refuse what is none."""
+    """Return rigid transformations, shape (n, 4, 4); refuse others."""
     found = np.zeros((len(transforms), 4, 4))
     found[:, 3, 3] = 1
     if transforms:

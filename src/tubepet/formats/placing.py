@@ -1,10 +1,10 @@
-"""Places of singles, given to the crystals of a scanner; files of another scanner are recognised.
+"""Give places of singles to the crystals of a scanner, and recognise files of another scanner.
 
-A place is measured in fractions of its crystal. Singles lie within crystals: as a whole they may be
-off only as far as it is open which depth a program writes (the middle of the crystal, the mean
-interaction, for ends of lines the front face too). Readout positions, which all have the same depth
-in their crystals, lie in the middle of the faces as well. What a file may hold besides is a few
-strays, which are counted and left out.
+Offsets are measured in fractions of a crystal. Singles lie within crystals. Programs write
+different depths: the middle of the crystal, the mean interaction, or for ends of lines the front
+face. The mean depth of a file may differ only within that range. Readout positions, which all have
+the same depth in their crystals, lie in the middle of the faces as well. A few places may be in no
+crystal (strays); they are counted and left out.
 
 Not recognised: a scanner of the same radius and length with crystals of another width, if places
 are interactions and not readout positions.
@@ -23,13 +23,12 @@ from tubepet.reconstruct.scanner.checks import check_lengths
 from tubepet.reconstruct.scanner.crystals import Crystals
 
 MAX_STRAYS = 0.01  # share of places, or one
-MOST_OFF, SAID_OFF = 0.15, 0.05  # of the depth, beyond what is open
+MOST_OFF, SAID_OFF = 0.15, 0.05  # of the depth, beyond the range of programs: refused, warned of
 MOST_ASIDE = 0.75  # of the width, from the middle: half, and blurred positions
-SAME_DEPTH = 0.01  # of the depth: less spread, and places are readout positions
+SAME_DEPTH = 0.01  # of the depth: places with less spread are readout positions
 READOUT_OFF, MAX_READOUTS_OFF = 0.1, 0.05  # of the width, and the share that may be more off
 MIN_READOUTS = 20
-# Of crystals in a table, which tells no depth and no width: long ones, and up to 4 times as wide as
-# high.
+# For crystals in a table, which has no depth and width: long ones, up to 4 times as wide as high.
 UNKNOWN_DEPTH_MM, UNKNOWN_ASIDE = 20.0, 1.0
 
 
@@ -55,11 +54,15 @@ def nearest(
     Parameters
     ----------
     name : str or Path
-        Of the file, for errors.
+        Name of the file, for errors.
     places_mm : float64 array, shape (n, 3)
     crystals : Crystals
     are_ends : bool
         Whether places are ends of lines, which may lie on the faces.
+
+    Returns
+    -------
+    int32 array, shape (n,)
 
     Raises
     ------
@@ -127,7 +130,7 @@ def _offsets(places_mm: NDArray[np.float64], crystals: Crystals, are_ends: bool)
 
 
 def _check_depth(name: str | Path, found: _Offsets, is_used: NDArray[np.bool_]) -> None:
-    """Refuse places that are all farther in or out than the crystals; say if they are a little."""
+    """Refuse places that on average lie before or behind the crystals; warn if only a little."""
     mean = float(found.outwards[is_used].mean())
     low, high = found.open_range
     beyond = max(low - mean, mean - high)
@@ -143,7 +146,7 @@ def _check_depth(name: str | Path, found: _Offsets, is_used: NDArray[np.bool_]) 
 
 
 def _check_readouts(name: str | Path, found: _Offsets, is_used: NDArray[np.bool_]) -> None:
-    """Refuse readout positions that are not the crystals' middles."""
+    """Refuse readout positions that are not in the middle of crystals."""
     depths, aside = found.outwards[is_used], found.aside[is_used]
     spread = float(np.median(np.abs(depths - np.median(depths)))) if len(depths) else np.inf
     if len(depths) < MIN_READOUTS or spread > SAME_DEPTH:

@@ -1,7 +1,7 @@
-"""Plain tables, text or Parquet: crystals of a scanner, and end points of measured lines.
+"""Read and write tables, text or Parquet: crystals of a scanner, and ends of measured lines.
 
-Text may be packed by gzip, separated by comma, semicolon, tab or spaces, and hold lines of comments
-(#). Every column has a name: a value without one would shift the others.
+Text may be packed by gzip, separated by comma, semicolon, tab or spaces, and have lines of comments
+(#). Every column needs a name: a value without one would shift the others.
 """
 
 import gzip
@@ -20,16 +20,16 @@ from tubepet.formats import content
 from tubepet.reconstruct.scanner.crystals import Crystals
 
 CRYSTAL_COLUMNS = ("x_mm", "y_mm", "z_mm", "nx", "ny", "nz", "area_mm2", "efficiency")
-# Between columns; without one of these, spaces are.
+# A header without one of these has columns separated by spaces.
 SEPARATORS = (",", ";", "\t")
 NAMELESS = "column "
-# Of the root of a crystal's area, the least distance of crystals: layers may share their faces.
+# Least distance of crystals over the root of their area: layers may share their faces.
 MIN_SPACING = 0.2
 LINE_COLUMNS = ("x1_mm", "y1_mm", "z1_mm", "x2_mm", "y2_mm", "z2_mm")
 
 
 def is_crystals(path: Path) -> bool:
-    """Whether a file is a crystal table, by its content; a suffix of tables is believed too."""
+    """Whether a file is a crystal table, by its content or the suffix of a table."""
     start = content.head(path)
     lines = [line for line in start.splitlines() if line.strip() and not line.startswith(b"#")]
     is_named = bool(lines) and CRYSTAL_COLUMNS[0].encode() in re.split(rb"[^\w]+", lines[0])
@@ -45,7 +45,7 @@ def read_crystals(path: str | Path) -> Crystals:
     Raises
     ------
     InputError
-        If columns are missing or values cannot be crystals.
+        If columns are missing or values are impossible for crystals.
     """
     values = _numbers(path, CRYSTAL_COLUMNS)
     length = np.linalg.norm(values[:, 3:6], axis=1)
@@ -61,7 +61,7 @@ def read_crystals(path: str | Path) -> Crystals:
 
 
 def _check_spacing(path: str | Path, places_mm: NDArray[np.float64], area_mm2: float) -> None:
-    """Refuse crystals that stand in each other: places in cm or m, areas in mm2."""
+    """Refuse crystals that overlap, as those with places in cm or m do."""
     if len(places_mm) < 2:
         return
     spacing_mm = float(np.median(cKDTree(places_mm).query(places_mm, k=2)[0][:, 1]))
@@ -81,7 +81,7 @@ def write_crystals(path: str | Path, crystals: Crystals) -> None:
 def read_lines(path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Read the end points of measured lines, one row per coincidence.
 
-    Columns: x1_mm, y1_mm, z1_mm, x2_mm, y2_mm, z2_mm; time_s may be there.
+    Columns: x1_mm, y1_mm, z1_mm, x2_mm, y2_mm, z2_mm, and optionally time_s.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def _numbers(
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Read Parquet, or text: separated in any way, packed or not, with comments."""
+    """Read Parquet or text."""
     start = content.head(path)
     checksums.check(path)
     if start.startswith(b"PAR1"):

@@ -16,14 +16,14 @@ CLASS_COLOURS = {
     "bubble": "C5",
 }  # fmt: skip
 NAME_LENGTH = 40  # in the title, which must have room for the verdict
-# Where axes lie: found by a layout, they cost twice as much
+# Places of axes: a computed layout takes twice as long
 PLACE = {"left": 0.05, "right": 0.91, "bottom": 0.12, "top": 0.87, "wspace": 0.2}
 
 
 def draw_verdict(inspection: Inspection, score_map: Volume, part: Part, name: str) -> Figure:
     """Draw three sections of the map of z through the first indication, or the largest z.
 
-    The outlines are those of the fluid and of the wall, as drawn; crosses are indications.
+    Outlines show fluid and wall as drawn; crosses are indications.
     """
     grid = score_map.grid
     fluid, solid = part.on_image(grid), onto_image(part.wall, grid)

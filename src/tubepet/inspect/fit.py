@@ -1,7 +1,8 @@
-"""The drawing, fitted to a measurement: activity, place, turn and width of the fluid.
+"""Fit the drawing of a part to a measurement: activity, place, turn and size of the fluid.
 
-What is fitted is also what no defect may be mistaken for: its directions are projected out of every
-score (`score`).
+The fitted parameters (the pose and some errors of the calibration) are nuisances to the search: a
+defect must not be mistaken for them. So their directions are projected out of every score
+(`score`).
 """
 
 import math
@@ -29,11 +30,10 @@ from tubepet.types import Grid, Volume
 Array = NDArray[np.float64]
 
 NUM_ALONG = 7  # hat functions, from one end of the part to the other
-# Beside the activity: shift (mm), turn (degrees), how much wider (all around) and longer (at both
-# ends) the fluid is, mm; and what calibrations know to about 1 %: how much more the picture is
-# blurred, in mm2 of variance; how uneven it is, along the axis from one end of the part to the
-# other, and by the square of the distance from it per `UNEVEN_MM`; and how much more scatter and
-# randoms there are.
+# Fitted beside the activity: shift (mm), turn (degrees), and how much wider (all around) and longer
+# (at both ends) the fluid is, mm. Then errors of a calibration: how much more the image is blurred
+# (variance, mm2); how uneven it is along the axis, and by the square of the distance from it in
+# `UNEVEN_MM`; and how much more scatter and randoms there are.
 POSE = (
     "x_mm", "y_mm", "z_mm", "turn_x_deg", "turn_y_deg", "turn_z_deg", "wider_mm", "longer_mm",
     "blurred_across_mm2", "blurred_along_mm2", *(f"uneven_{i + 1}" for i in range(NUM_ALONG)),
@@ -41,11 +41,11 @@ POSE = (
 )  # fmt: skip
 NUM_PLACE, NUM_SHAPE, NUM_BLUR = 6, 8, 10
 UNEVEN_MM = 10.0
-# How far off each is before it is measured, widely: what the counts cannot tell stays near 0.
+# Standard deviations before the measurement, wide ones: what the counts cannot tell stays near 0.
 PRIOR = np.array([
     *[2.0] * 3, *[3.0] * 3, *[1.0] * 2, 0.1, 0.2, *[0.02] * NUM_ALONG, 0.02, 0.05,
 ])  # fmt: skip
-# Newton's steps may be too long where the likelihood is no parabola.
+# Largest Newton steps: where the likelihood is no parabola they may be too long.
 MOST_STEP = np.array([
     *[1.0] * 3, *[2.0] * 3, 0.3, 0.5, 0.1, 0.2, *[0.05] * NUM_ALONG, 0.05, 0.1,
 ])  # fmt: skip
@@ -53,9 +53,9 @@ NUM_ROUNDS = 8
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 LEAST_RATE = 1e-12  # Bq/mm2, of a line that sees nothing
 LEAST_KNOWN = 1e-9  # information about the activity's logarithm, without events
-ALONE = 1.001  # two directions that are one have an inverse, too
+ALONE = 1.001  # keeps the matrix invertible if two directions are the same
 MARGIN_VOXELS = 8  # by which a drawing may be moved
-# Variances and correlations are taken from so many lines, evenly; first derivatives from all.
+# Variances and correlations come from at most so many lines, first derivatives from all.
 MOST_ROWS = 32768
 
 
@@ -65,12 +65,12 @@ class Response(NamedTuple):
     Attributes
     ----------
     psfs : sequence of Kernel
-        By class of slopes (`line_blur`).
+        Blur of lines, by class of slopes (`line_blur`).
     stretch : float
-        How many times as far from the axis as their ends say lines pass
+        Distance of lines from the axis over the one that their ends give
         (`resolution.fit_by_slope`).
     sensitivity_stride : int
-        As of `sensitivity.attenuated_sensitivity`.
+        `stride` of `sensitivity.attenuated_sensitivity`.
     """
 
     psfs: Sequence[Kernel]
@@ -79,16 +79,16 @@ class Response(NamedTuple):
 
 
 class Nuisance(NamedTuple):
-    """Directions that are fitted, relative to the expected rates.
+    """Fitted directions (activity, then `POSE`, then defects found), relative to expected rates.
 
     Attributes
     ----------
     shares : float64 array, shape (k, rows)
         Change of the rate of some events (`Fitted.rows`) over their rate, per unit.
     gradient : float64 array, shape (k,)
-        Derivative of the logarithm of likelihood and prior; near 0 where it is fitted.
+        Derivative of the logarithm of likelihood times prior; near 0 at the fit.
     inverse : float64 array, shape (k, k)
-        Covariance of what is fitted, prior included.
+        Covariance of the fitted parameters, prior included.
     """
 
     shares: Array
@@ -103,27 +103,28 @@ class Fitted:
     Attributes
     ----------
     model : Acquisition
-        Scatter and randoms, and the sensitivity.
+        Lines, scatter and randoms, and the sensitivity.
     grid : Grid
-        Of the image of the part.
+        Grid of the image.
     line_blur : LineBlur
-        Of its lines.
+        Blur of the lines.
     activity_bq_mm3 : float
-        Of the fluid.
+        Activity of the fluid.
     pose : dict
-        By `POSE`, relative to the drawing.
+        Fitted values by `POSE`, relative to the drawing.
     errors : dict
-        Standard deviations of the same.
+        Their standard deviations.
     rates, trues : float64 array, shape (n,)
-        Expected on the line of every event, Bq/mm2: all, and what comes straight from the fluid.
+        Expected rate on the line of every event, Bq/mm2, with and without scatter and randoms.
     gradient : float64 array, shape (nz, ny, nx)
         On `LineBlur.grid`. After `LineBlur.sharing` it is the derivative of the log-likelihood by
         the activity in each voxel, mm3/Bq.
     rows : int64 array, shape (rows,)
         Some events, evenly taken, for variances and correlations.
     weight : float
-        Events for which each of them stands.
+        Number of events for which each of these stands.
     nuisance : Nuisance
+        The fitted directions.
     """
 
     model: Acquisition
@@ -140,16 +141,16 @@ class Fitted:
     nuisance: Nuisance
 
     def image_of(self, part: Part) -> Array:
-        """Return the activity of the part, or of one much like it, where it lies, Bq/mm3."""
+        """Return the activity (Bq/mm3) of the part, or of one much like it, at the fitted pose."""
         pose = np.array([self.pose[name] for name in POSE])
         return self.activity_bq_mm3 * _images(part, self.grid, pose)[0]
 
     def forward(self, images: Array, rows: NDArray[np.int64]) -> Array:
-        """Return integrals of some lines through an image of `LineBlur.blurred`, shape (rows,)."""
+        """Integrate images of `LineBlur.blurred` along some lines, shape (rows,)."""
         return self.line_blur.forward(images, rows)
 
     def moved(self, points_mm: Array) -> Array:
-        """Move points (n, 3) of the drawing to where the part lies."""
+        """Move points (n, 3) of the drawing to the fitted pose."""
         turn, shift_mm = _turn(np.array([self.pose[name] for name in POSE]))
         return np.asarray(points_mm @ turn.T + shift_mm)
 
@@ -200,9 +201,9 @@ def blur_of(
     Parameters
     ----------
     lines : Lines
-        From crystal to crystal, on the grid of the image.
+        Lines from crystal to crystal, on the grid of the image.
     drawn : Volume
-        Fluid of the part on that grid.
+        Fluid fraction of the part on that grid.
     measured : Measurement
         Its attenuation map is that of the part.
     seen : float64 array, shape (nz, ny, nx)
@@ -220,15 +221,15 @@ def blur_of(
 
 
 def _by_distance(instrument: Instrument) -> tuple[Array, Array]:
-    """How probably photons are detected, by the distance of their line from the axis of a ring."""
-    if isinstance(instrument.efficiency, Crystals):  # of other scanners it is not known
+    """Probability of detection by the distance of a line from the axis of a ring (mm)."""
+    if isinstance(instrument.efficiency, Crystals):  # unknown for other scanners
         return np.zeros(1), np.ones(1)
     by_step = instrument.efficiency[:, 0]
     return geometry.axis_distances_mm(instrument.scanner)[::-1], by_step[::-1]
 
 
 class _State:
-    """The model of the drawing at a pose, and the slope of its likelihood there."""
+    """The model of the drawing at a pose, and the gradient of its log-likelihood there."""
 
     def __init__(
         self, model: Acquisition, grid: Grid, of_lines: LineBlur, part: Part, scale: float,
@@ -251,7 +252,7 @@ class _State:
         self.rows, self.weight = some_rows(len(additive), MOST_ROWS)
 
     def directions(self) -> tuple[Array, Array]:
-        """Return what is fitted relative to the rates of some lines, and its covariance."""
+        """Return the fitted directions relative to the rates of some lines, and the covariance."""
         rows = self.rows
         changes = [self.trues[rows]]  # by the activity
         for image in self.sharp[1:]:
@@ -262,7 +263,7 @@ class _State:
         return shares, np.asarray(np.linalg.inv(information), np.float64)
 
     def fitted(self) -> Fitted:
-        """Return what an inspection needs of it."""
+        """Return the result of the fit."""
         shares, inverse = self.directions()
         errors = np.sqrt(np.diag(inverse))[1:]
         now, sure = (dict(zip(POSE, map(float, v), strict=True)) for v in (self.pose, errors))
@@ -273,13 +274,13 @@ class _State:
 
 
 def some_rows(num: int, most: int) -> tuple[NDArray[np.int64], float]:
-    """Take rows evenly, at most so many; and for how many each stands."""
+    """Take at most `most` rows evenly; return them, and for how many each stands."""
     rows = np.arange(0, num, max(math.ceil(num / most), 1))
     return rows, num / max(len(rows), 1)
 
 
 def _images(part: Part, grid: Grid, pose: Array) -> list[Array]:
-    """Fluid at a pose on the image's grid, and its change per unit of every number of the pose."""
+    """Fluid at a pose on the image's grid, and its derivatives by the numbers of the pose."""
     fluid = _moved_fluid(part.fluid, pose)
     fine = fluid.grid
     z, y, x = np.meshgrid(*fine.axes_mm(), indexing="ij", sparse=True)
@@ -336,7 +337,17 @@ def _turn(pose: Array) -> tuple[Array, Array]:
 
 
 def extended(nuisance: Nuisance, shares: Array, slope: float, weight: float) -> Nuisance:
-    """Fit one more direction: a defect that was found, perhaps where another was found before."""
+    """Add the direction of a defect that was found, perhaps where another was found before.
+
+    Parameters
+    ----------
+    shares : float64 array, shape (rows,)
+        As a row of `Nuisance.shares`.
+    slope : float
+        Derivative of the log-likelihood by its amplitude.
+    weight : float
+        `Fitted.weight`.
+    """
     more = np.vstack([nuisance.shares, shares])
     known = np.linalg.inv(nuisance.inverse)
     across = weight * (nuisance.shares @ shares)

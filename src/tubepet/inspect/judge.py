@@ -1,4 +1,4 @@
-"""Verdicts beside the truth: what was called, what was missed, what was called falsely."""
+"""Compare verdicts with the truth: defects called, defects missed, false calls."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ COLUMNS = (
 
 
 def judged(verdicts: Sequence[dict[str, Any]], truths: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return one row per part; of its indications the first.
+    """Return one row per part, with its first indication.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def judged(verdicts: Sequence[dict[str, Any]], truths: Sequence[dict[str, Any]])
     Returns
     -------
     DataFrame
-        `COLUMNS`; distance_mm is that of the indication from the box of the defect.
+        `COLUMNS`; distance_mm is the distance of the indication from the box of the defect.
     """
     rows = [_row(found, truth) for found, truth in zip(verdicts, truths, strict=True)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))

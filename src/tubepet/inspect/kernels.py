@@ -1,8 +1,8 @@
 """The compiled loops of the stage: line integrals of Gaussian blobs, and means over them.
 
-The integral of a Gaussian of any covariance along a line has a closed form, so a defect needs no
-voxels: its volume, its middle and its second moments say what a line counts of it, after the blur
-of the scanner, which adds to the moments.
+A blob is a Gaussian with the volume, the middle and the second moments of a defect or a piece of
+one. Its integral along a line has a closed form, so it needs no voxels. The blur of the scanner
+adds to the moments.
 """
 
 import math
@@ -22,19 +22,19 @@ REACH = 18  # half the squared distance, in standard deviations, beyond which a 
 NEAR = 10  # the same, for sums over voxels
 LINES_PER_TASK = 512
 LEAST_SINE = 1e-9  # of a line's angle to the axis
-FAST = {"reassoc", "contract", "nsz", "arcp"}  # of LLVM: all but what supposes finite numbers
+FAST = {"reassoc", "contract", "nsz", "arcp"}  # LLVM's flags that do not assume finite numbers
 
 
 def blob_sums(
     line_blur: LineBlur, rows: NDArray[np.int64], weights: Array, blobs: Array,
     owner: NDArray[np.int64],
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Integrate blobs along lines, after the blur of each line, and add up those of each owner.
+    """Integrate blobs along lines, with the blur of each line, and add up those of each owner.
 
     Parameters
     ----------
     line_blur : LineBlur
-        Of the lines.
+        Lines and their blur.
     rows : int64 array, shape (n,)
         Which lines.
     weights : float64 array, shape (n,)
@@ -42,7 +42,7 @@ def blob_sums(
     blobs : float64 array, shape (b, 10)
         Content; middle x, y, z (mm); covariance xx, xy, xz, yy, yz, zz (mm2).
     owner : int64 array, shape (b,)
-        0, 1, 2, ..., each at least once, rising.
+        Number of the defect of each blob: 0, 1, 2, ..., each at least once, rising.
 
     Returns
     -------
@@ -73,9 +73,9 @@ def blob_sums(
 
 
 def blob_means(image: Array, blobs: Array, line_blur: LineBlur) -> Array:
-    """Integrate an image over blobs, after the blur that all lines share (`LineBlur.sharing`).
+    """Integrate an image over blobs, with the blur that all lines share (`LineBlur.sharing`).
 
-    It is added to the blobs, which makes them wide enough to be sampled at voxels.
+    The blobs take this blur, which makes them wide enough to be sampled at voxels.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def blob_means(image: Array, blobs: Array, line_blur: LineBlur) -> Array:
 
 
 def _prepared(blobs: Array, across_mm: float, along_mm: float) -> Array:
-    """Rows of factor (of a density per mm3), middle and inverse covariance (6), blurred."""
+    """Rows of factor of the density (1/mm3), middle and inverse covariance (6) of blurred blobs."""
     covariance = blobs[:, [4, 5, 6, 5, 7, 8, 6, 8, 9]].reshape(-1, 3, 3).copy()
     covariance += np.diag([across_mm**2, across_mm**2, along_mm**2])
     inverse = np.linalg.inv(covariance)
@@ -118,8 +118,8 @@ def _prepared(blobs: Array, across_mm: float, along_mm: float) -> Array:
 def _decay(half):  # type: ignore[no-untyped-def]
     """Return exp(-half), half from 0 to `REACH`: the 32nd power of six terms of exp(-half / 32).
 
-    Without a branch or a table, so that the compiler does it for many blobs at once; 1e-9 of the
-    value at 6, 3e-5 at 18.
+    It has no branch and no table, so that the compiler does many blobs at once. It is off by 1e-9
+    of the value at 6, by 3e-5 at 18.
     """
     one = type(half)(1)
     x = half * type(half)(1 / 32)
@@ -174,7 +174,7 @@ def _crossed(qu, qv, uu, uv, vv, part):  # type: ignore[no-untyped-def]
 def _sums(points, first, second, weights, kind, counted, parts, table, starts, begin, end, sums):  # type: ignore[no-untyped-def]
     """Fill in rows begin, ..., end - 1.
 
-    Of a blob, the plane across a line sees a Gaussian in two dimensions. Its axes are u, in planes
+    The plane across a line sees a blob as a Gaussian in two dimensions. Its axes are u, in planes
     of constant z, and v; the blur adds to the variances along both.
     """
     core, tail, x, y, z = table[0], table[1], table[2], table[3], table[4]

@@ -1,7 +1,7 @@
-"""What could be found at best: the test of a defect whose shape and place are known.
+"""The best possible test: that of a defect of known shape and place.
 
-No observer of the same events has a larger expected z for a small defect (Neyman and Pearson), so
-this is the limit that a search over places and shapes is measured against.
+No observer of the same events has a larger expected z for a small defect (Neyman and Pearson). So
+this is the limit to compare a search over places and shapes with.
 """
 
 import math
@@ -29,15 +29,17 @@ def known_z(
 ) -> tuple[float, float]:  # fmt: skip
     """Return z of a defect of known shape and place in these events, and its mean.
 
-    The part with the defect has a model of its own: fluid, attenuation and what is seen of it. With
-    d_i what it changes of the rate of a line, the statistic is sum_i d_i / l_i - the change of all
-    counts, linear in the events, so that its mean is exact for defects of any size.
+    The part with the defect has its own model of fluid, attenuation and sensitivity. The statistic
+    is sum_i d_i / l_i minus the change of all counts, with l_i the rate of the line of event i
+    without the defect and d_i its change. It is linear in the events, so its mean is exact for
+    defects of any size.
 
     Parameters
     ----------
     fitted : Fitted
-        Of these events and the part without the defect.
+        Fit of the part without the defect to these events.
     measured : Measurement
+        The events.
     drawn, made : Part
         Without and with the defect, on one grid.
     """
@@ -58,7 +60,7 @@ def known_z(
 
 
 def _slope_and_root(fitted: Fitted, change: Array, slope: float) -> tuple[float, float]:
-    """Return T and root of F of a change of the rates of some lines, the fit projected out.
+    """Return T and root of F (`score`) of a change of rates, with the fit projected out.
 
     The events hold the defect; a weight of 1 / (1 + change / rate) takes it out of F.
     """

@@ -1,4 +1,4 @@
-"""What is known of a part before it is measured: its drawing, on voxels."""
+"""The drawing of a part, on voxels: what is known of it before a measurement."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,16 +15,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Part:
-    """A part as drawn, without any defect; all on one grid.
+    """A part on one grid, as drawn or as made (with its defect).
 
     Attributes
     ----------
     fluid, wall : Volume
-        Volume fractions, 0 to 1: of what is active, and of what holds it.
+        Volume fractions, 0 to 1, of the active fluid and of the wall.
     mu : Volume
         Attenuation at 511 keV, 1/mm.
     labels : Volume
-        What holds most of each voxel: 0 air, then the fillings.
+        What fills most of each voxel: 0 air, then the fillings.
     fillings : tuple of Filling
         What the labels 1, 2, .. stand for, the fluid first.
     """
@@ -57,12 +57,12 @@ class Part:
 
 
 def of_voxels(voxels: geometry.Voxels) -> Part:
-    """Take the drawing of a tube or an own part, without its defect, from its voxels."""
+    """Return the drawing of a part, without its defect, from its voxels."""
     return as_made(voxels.nominal())
 
 
 def as_made(voxels: geometry.Voxels) -> Part:
-    """Take a part from its voxels as it is, with its defect."""
+    """Return a part with its defect, from its voxels."""
     arrays = voxels.fluid, voxels.wall, maps.mu_per_mm(voxels), voxels.labels()
     fluid, wall, mu, labels = (Volume(array, voxels.grid) for array in arrays)
     return Part(fluid, wall, mu, labels, voxels.fillings)
@@ -82,7 +82,7 @@ def of_tube(tube: Tube, phantom: dict[str, Any]) -> Part:
 
 
 def of_truth(facts: dict[str, Any], phantom: dict[str, Any]) -> Part:
-    """Draw what a ``truth.json`` tells of without its defect, a tube or an own part."""
+    """Draw the part of a ``truth.json`` without its defect: a tube or a user's part."""
     if own := facts.get("part"):
         return of_voxels(parts.draw(f"phantom.parts.{facts['tube']}", own, phantom))
     return of_tube(Tube(**facts["drawn"]), phantom)
@@ -97,7 +97,7 @@ def onto_image(volume: Volume, grid: Grid) -> Array:
         Mean of the map over each voxel of the image.
     """
     places = [
-        np.floor((axis - origin) / size + 0.5).astype(int)  # of half-way centres each to its own
+        np.floor((axis - origin) / size + 0.5).astype(int)  # rint puts two half-way ones together
         for axis, origin, size in zip(
             volume.grid.axes_mm(), grid.origin_mm, grid.voxel_mm, strict=True
         )

@@ -1,8 +1,8 @@
-"""A part as its owner describes it: a file with the numbers of a tube, without any defect.
+"""Read a file that describes a part.
 
-YAML or JSON: `family`, lengths, and what shapes the family; or `truth.json` of a simulated tube, of
-which the drawing is taken and the defect is not; or an own part of meshes or labels, or of another
-material (`phantom.parts`).
+It is YAML or JSON of one of three kinds: `family`, lengths and shape of a tube; the `truth.json` of
+a simulated tube, whose defect is left out; or a part of meshes, labels or another material
+(`phantom.parts`).
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from tubepet.phantom.spec import FAMILY_KEYS, Tube
 VOXELS = {"voxel_mm": 0.5, "supersampling": 4}  # of drawings, as the config's default
 MOST_MM = 200.0  # of a length: more voxels than memory would hold
 LENGTHS = ("length_mm", "bore_radius_mm", "wall_mm")
-# What no part needs to say: a tube is not turned, and what shapes other families has no meaning.
+# Values of keys that a file may leave out: no turn, and the shapes of other families.
 NEUTRAL = Tube(
     family="round", defect="none", length_mm=1.0, bore_radius_mm=1.0, wall_mm=1.0,
     orientation_deg=0.0, ellipse_ratio=1.0, corner_radius_ratio=1.0, eccentricity_ratio=0.0,
@@ -63,7 +63,7 @@ def content(path: Path) -> Any:
 
 
 def tube_of(name: str, told: Any) -> Tube:
-    """Return the tube that a file describes; `name` is that of the file, for errors."""
+    """Return the tube that a file describes; `name` is the file's, for errors."""
     if not isinstance(told, dict):
         raise InputError(f"{name}: got no keys, expected the numbers of a tube (family, length_mm)")
     if "drawn" in told:
@@ -88,7 +88,7 @@ def tube_of(name: str, told: Any) -> Tube:
 
 
 def _without_defect(name: str, drawn: Any) -> Mapping[str, Any]:
-    """Of `truth.json` of a run: the whole tube, whose defect no drawing knows."""
+    """Return the values of the tube in a `truth.json`, without its defect."""
     expected = {field.name for field in fields(Tube)}
     if not isinstance(drawn, dict) or set(drawn) != expected:
         raise InputError(f"{name}: drawn: expected the keys {', '.join(sorted(expected))}")

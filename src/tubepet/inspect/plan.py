@@ -1,10 +1,10 @@
-"""Which activity and how many seconds find what must not be missed: asked before a measurement.
+"""Plan a measurement: what is found at an activity and a duration, and how long a defect needs.
 
-One acquisition of the part without any defect is simulated at the activity asked for, as long as
-gives `REFERENCE_COUNTS`, and inspected as a measured one. What z a defect has on average is the
-root of Fisher's information, which is proportional to the duration at a constant activity: all
-rates, randoms included, stay as they are. So z at any duration is that of the simulation times the
-root of the ratio.
+One acquisition of the part without any defect is simulated at the given activity, and inspected as
+a measured one. It has about `REFERENCE_COUNTS`. The mean z of a defect is the root of Fisher's
+information. At a constant activity all rates are constant, randoms included, so the information is
+proportional to the duration. So z at any duration is that of the simulation times the root of the
+ratio of durations.
 """
 
 import math
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 REFERENCE_COUNTS = 20_000.0  # before attenuation: enough for 5 % of a z, in a few seconds
 DELAY_NS = 500.0  # as the config's default
-WANTED = 0.9  # share of places where a defect is to be found
+WANTED = 0.9  # probability to find a defect, mean over its places
 LONGEST = 1e8  # times the simulated acquisition: what is not found by then never is
 # Kinds that are no class of defect, by the class whose candidates they are among.
 CLASS_OF = {"void": "bubble", "ring_groove": "groove"}
@@ -50,16 +50,16 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """One clean acquisition, and what would be found in it and in longer or shorter ones.
+    """One acquisition without a defect, and what longer or shorter ones would find.
 
     Attributes
     ----------
     inspection : Inspection
-        Of the simulated acquisition.
+        Inspection of the simulated acquisition.
     simulated_s : float
-        Its length.
+        Its duration.
     candidates : DataFrame
-        kind, size_mm, expected_z (in the simulated acquisition) of defects all over the part.
+        kind, size_mm and expected_z (in the simulated acquisition) of defects all over the part.
     """
 
     inspection: Inspection
@@ -78,12 +78,14 @@ class Plan:
         return by_size.reset_index()
 
     def needed_s(self, expected_z: Array, wanted: float) -> float | None:
-        """Return the duration that finds a defect in a share of its places; None: none does.
+        """Return the duration in which a defect is found with a probability; None: none does.
 
         Parameters
         ----------
         expected_z : float64 array, shape (places,)
-            In the simulated acquisition.
+            z of the defect in the simulated acquisition.
+        wanted : float
+            Probability to be found, mean over the places.
         """
 
         def lacking(log_ratio: float) -> float:
@@ -106,7 +108,7 @@ def make_plan(part: Part, calibrated: Calibrated, search: Search, activity_bq_mm
     Raises
     ------
     InputError
-        If no defect that is looked for leaves a trace in `REFERENCE_COUNTS`.
+        If no defect that is looked for can be found in `REFERENCE_COUNTS`.
     """
     rate_hz = activity_bq_mm3 * float(
         (calibrated.instrument.geometric.array * part.on_image(calibrated.instrument.grid)).sum()
@@ -155,19 +157,19 @@ def places_of(fitted: Fitted, part: Part, kind: str, size_mm: float) -> Array:
     fitted : Fitted
         Of an acquisition without a defect.
     kind : str
-        Of `NAMES`.
+        One of `NAMES`.
 
     Returns
     -------
     float64 array, shape (places,)
-        In this acquisition.
+        z in this acquisition.
     """
     found = expected(fitted, _candidates(part, kind, size_mm))
     return found["expected_z"].to_numpy(np.float64)
 
 
 def fits(part: Part, kind: str, size_mm: float) -> bool:
-    """Whether there is any place for a defect of `NAMES`."""
+    """Whether the part has any place for a defect (one of `NAMES`) of this size."""
     return len(_candidates(part, kind, size_mm)) > 0
 
 
@@ -179,7 +181,7 @@ def _candidates(part: Part, kind: str, size_mm: float) -> shapes.Bank:
 def as_json(
     plan: Plan, activity_bq_mm3: float, duration_s: float, needed: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return what is written of a plan."""
+    """Return a plan as plain data."""
     inspection = plan.inspection
     return {
         "activity_bq_mm3": activity_bq_mm3,

@@ -1,15 +1,15 @@
 """The test of every candidate defect, in list mode.
 
-With l_i the expected rate of the line of event i, and d_i what a defect changes of it, the
-derivative of the log-likelihood by the defect's amplitude a (0: none, 1: as in the bank) is
+The line of event i has the expected rate l_i, and a defect changes it by d_i. The derivative of the
+log-likelihood by the defect's amplitude a (0: none, 1: as in the bank) is T, with the variance F:
 
-    T = sum_i d_i / l_i - sum over all LORs of what it changes of their counts
+    T = sum_i d_i / l_i - sum over all LORs of the change of their counts
     F = sum_i (d_i / l_i)^2
 
-with the fitted directions projected out of both. T / sqrt(F) is the score test (Rao 1948; in list
-mode Barrett, White and Parra 1997, doi:10.1364/JOSAA.14.002914), and sqrt(F) the z that the defect
-itself is expected to have. A defect that adds activity adds to its own F, by as much as hides it.
-So where T / sqrt(F) is large, z is the signed root of the likelihood ratio,
+The fitted directions are projected out of both. T / sqrt(F) is the score test (Rao 1948; in list
+mode Barrett, White and Parra 1997, doi:10.1364/JOSAA.14.002914). sqrt(F) is the z that the defect
+is expected to have. A defect that adds activity increases its own F, which lowers T / sqrt(F). So
+where that is large, z is the signed root of the likelihood ratio,
 
     z^2 = 2 max over a of [a T + sum_i (log(1 + a d_i / l_i) - a d_i / l_i)],
 
@@ -19,8 +19,8 @@ doi:10.1093/biomet/73.2.307).
 T is linear in the defect, so one gradient image (`Fitted.gradient`) of all events gives it for all
 candidates. The sums over d_i / l_i come from some of the lines if there are many.
 
-The scores of all candidates without any defect are drawn by multipliers: sum_i w_i d_i / l_i with
-normal w_i has the covariance that T has.
+Scores without any defect are drawn for all candidates by multipliers: sum_i w_i d_i / l_i with
+normal w_i has the covariance of T.
 """
 
 from dataclasses import dataclass
@@ -49,11 +49,11 @@ class Scores:
     Attributes
     ----------
     z : float64 array, shape (c,)
-        How many standard deviations it is away from none.
+        By how many standard deviations the events differ from the drawing as this defect would.
     expected_z : float64 array, shape (c,)
-        What z it has on average where it is, in these events.
+        Mean z if the defect is there, at these counts.
     none : float64 array, shape (draws, c)
-        z of as many acquisitions without a defect.
+        z in drawn acquisitions without a defect.
     """
 
     z: Array
@@ -75,7 +75,7 @@ def shares(fitted: Fitted, bank: Bank, rows: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def expected_z(fitted: Fitted, bank: Bank) -> Array:
-    """Estimate the z that each candidate has where it is, from few lines, shape (c,)."""
+    """Estimate the mean z of each candidate if it is there, from few lines, shape (c,)."""
     every, more = some_rows(len(fitted.rows), FEW_LINES)
     weight = fitted.weight * more
     part = shares(fitted, bank, fitted.rows[every])
@@ -101,11 +101,11 @@ class Candidates:
         Parameters
         ----------
         nuisance : Nuisance
-            That of the fit, or with defects found before.
+            Directions of the fit, and of defects found before.
         num_draws : int
-            Without a defect.
+            Number of drawn acquisitions without a defect.
         random : Generator
-            Of the draws.
+            For the draws.
         """
         own, num = nuisance.shares.astype(np.float32), len(self.slopes)
         square, cross = np.zeros(num), np.zeros((len(own), num))
@@ -117,7 +117,7 @@ class Candidates:
             draws += multipliers @ part
             drawn_own += multipliers @ own[:, block].T
         weight = self.weight
-        taken = nuisance.inverse @ (weight * cross)  # of every direction, what looks like it
+        taken = nuisance.inverse @ (weight * cross)  # how much of each direction looks like it
         lost = weight * np.einsum("kj,kj->j", cross, taken)
         slope = self.slopes - nuisance.gradient @ taken
         root = np.sqrt(np.maximum(weight * square - lost, LEAST_INFORMATION))

@@ -1,4 +1,4 @@
-"""What an inspection away from a run needs: a calibrated scanner, and what is looked for."""
+"""Read what an inspection outside a run needs: a calibrated scanner and the defects to look for."""
 
 import re
 from collections.abc import Mapping
@@ -38,12 +38,12 @@ HOW = (
     "resolution.json --configfile SCANNER.yaml` makes it, in results/reconstruct"
 )
 RANGE = re.compile(r"(\w+):(\d*\.?\d+)-(\d*\.?\d+)")
-MARGIN_MM = 2.0  # of image around the fluid: a blur that is cut looks like a defect
+MARGIN_MM = 2.0  # of image around the fluid: blur that is cut off looks like a defect
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for.
+    """The defects to look for.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A scanner that can inspect: what a run leaves of its calibration."""
+    """A scanner with the calibration that a run leaves: it can inspect."""
 
     instrument: Instrument
     response: Response
@@ -78,7 +78,7 @@ def read_calibrated(folder: Path | None, scanner: Scanner) -> Calibrated:
     Parameters
     ----------
     folder : Path or None
-        With `FILES`.
+        Folder with `FILES`.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def read_calibrated(folder: Path | None, scanner: Scanner) -> Calibrated:
 
 
 def read_response(path: str, scanner: Scanner, sensitivity_stride: int) -> Response:
-    """Read the kernels by slope of a ``resolution.json``, whatever its images were made with.
+    """Read the kernels by class of slopes of a ``resolution.json``.
 
     Raises
     ------
@@ -129,12 +129,12 @@ def read_response(path: str, scanner: Scanner, sensitivity_stride: int) -> Respo
 
 
 def check_inside(name: object, part: Part, grid: Grid) -> None:
-    """Refuse a part whose fluid, blurred, the image of a calibration would cut.
+    """Refuse a part whose blurred fluid does not fit into the image of a calibration.
 
     Parameters
     ----------
     name : object
-        Of the file, for the message.
+        Name of the file, for the message.
     """
     for axis, used in enumerate(np.nonzero(part.fluid.array > 0)):
         low_mm, high_mm = (
@@ -153,7 +153,7 @@ def check_inside(name: object, part: Part, grid: Grid) -> None:
 
 
 def ranges_of(text: str) -> dict[str, list[float]]:
-    """Read ranges of sizes as they are typed: ``pit:2-4,bubble:3-6``, mm.
+    """Read ranges of sizes from a text like ``pit:2-4,bubble:3-6``, mm.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def ranges_of(text: str) -> dict[str, list[float]]:
 
 
 def checked_ranges(name: str, ranges_mm: Any) -> dict[str, list[float]]:
-    """Return sizes by class of defect if they are any; `name` is where they come from."""
+    """Check ranges of sizes by class of defect, mm, and return them; `name` is their source."""
     if not isinstance(ranges_mm, dict) or not ranges_mm:
         raise InputError(f"{name}: got {ranges_mm!r:.60}, expected sizes by class of defect, mm")
     for key, sizes_mm in ranges_mm.items():
@@ -190,7 +190,7 @@ def checked_ranges(name: str, ranges_mm: Any) -> dict[str, list[float]]:
 
 
 def check_size(name: str, size_mm: Any) -> float:
-    """Return a size of a defect, mm, if it is one; `name` is where it comes from."""
+    """Check the size of a defect, mm, and return it; `name` is its source."""
     is_number = isinstance(size_mm, int | float) and not isinstance(size_mm, bool)
     if not is_number or not 0 < size_mm <= MOST_MM:
         raise InputError(

@@ -1,10 +1,11 @@
-"""Defects that may be anywhere in a part, as Gaussian blobs: their content, middle and moments.
+"""Candidate defects all over a part, as Gaussian blobs: content, middle and second moments.
 
-All that is needed of a part is its drawing: voids lie in the fluid, everything else is cut into the
-wall from the fluid's surface, as `phantom.geometry` cuts it. After the blur of a PET scanner a
-defect and the Gaussian of the same moments differ little (docs/inspection-physics.md).
+A set of candidates is a bank. It needs only the drawing of the part: voids lie in the fluid, and
+all other kinds are cut into the wall from the fluid's surface, as `phantom.geometry` cuts them.
+After the blur of a PET scanner a defect and the Gaussian of the same moments differ little
+(docs/inspection-physics.md).
 
-What changes no activity (a wall thinned from outside) is not looked for.
+Defects that change no activity (a wall thinned from outside) are not looked for.
 """
 
 import math
@@ -28,8 +29,8 @@ from tubepet.phantom.geometry import (
 
 Array = NDArray[np.float64]
 
-# What a class of defect of `phantom.spec` is looked for as: a bubble and an inclusion both leave a
-# hole in the activity, and their attenuation tells them apart only at many counts.
+# Kind of candidate for each class of defect of `phantom.spec`. A bubble and an inclusion both leave
+# a hole in the activity, and their attenuation tells them apart only at many counts.
 KIND_OF_CLASS = {
     "bubble": "void", "inclusion": "void", "pit": "pit", "groove": "groove", "crack": "crack",
     "thinning": "thinning",
@@ -64,8 +65,7 @@ class Bank:
     Attributes
     ----------
     table : DataFrame
-        kind, size_mm, x_mm, y_mm, z_mm, volume_mm3 (of activity that is lost or won), one row per
-        candidate.
+        kind, size_mm, x_mm, y_mm, z_mm, volume_mm3 (of fluid lost or won), one row per candidate.
     blobs : float64 array, shape (b, 10)
         As `kernels.blob_sums` takes them; contents are negative where activity is lost.
     owner : int64 array, shape (b,)
@@ -87,7 +87,7 @@ class Bank:
         return Bank(table, self.blobs[has_blob], number[self.owner[has_blob]])
 
     def moved(self, move: Callable[[Array], Array]) -> "Bank":
-        """Put the candidates where the part lies; it turns too little to turn their shapes."""
+        """Move the candidates with the part; it turns too little to turn their shapes too."""
         blobs, table = self.blobs.copy(), self.table.copy()
         blobs[:, 1:4] = move(blobs[:, 1:4])
         table[["x_mm", "y_mm", "z_mm"]] = move(table[["x_mm", "y_mm", "z_mm"]].to_numpy())
@@ -199,7 +199,7 @@ def voids(places_mm: Array, size_mm: float) -> Bank:
 def cut(at: Surface, kind: str, size_mm: float) -> Bank:
     """Return what is cut into the wall at every point of a surface, filled with fluid."""
     along = AXIS - at.outward * (at.outward @ AXIS)[:, None]
-    # where the wall stands across the axis, any direction will do
+    # where the wall is perpendicular to the axis, any direction does
     is_across = np.linalg.norm(along, axis=1) < 0.1
     along[is_across] = np.cross(at.outward[is_across], [1.0, 0.3, 0.0])
     along /= np.linalg.norm(along, axis=1, keepdims=True)
@@ -226,7 +226,7 @@ def ring_grooves(part: Part, at: Surface, size_mm: float) -> Bank:
         piece = cut(here, "ring_groove", size_mm)
         around_mm = _perimeter_mm(part, middle_mm)
         blobs = piece.blobs.copy()
-        blobs[:, 0] *= around_mm / len(blobs)  # cut as pieces of 1 mm
+        blobs[:, 0] *= around_mm / len(blobs)  # they are cut as pieces of 1 mm
         content = blobs[:, 0].sum()
         row = ["ring_groove", size_mm, *(blobs[:, 1:4].mean(axis=0)), content]
         table = pd.DataFrame([row], columns=piece.table.columns)
@@ -261,7 +261,7 @@ def _moments(kind: str, size_mm: float, wall_mm: Array) -> tuple[Array, Array, A
     return volume, middle, mean((depth - middle[:, None]) ** 2), mean(around), mean(along)
 
 
-# Of a cut, at a depth: area (mm2), variances around and along (mm2).
+# Section of a cut at a depth: area (mm2), variances around and along (mm2).
 Section = Callable[[Array, float, Array], tuple[Array, Array, Array]]
 
 
@@ -276,7 +276,7 @@ def _groove(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array,
 
 
 def _ring_groove(depth: Array, size_mm: float, deepest: Array) -> tuple[Array, Array, Array]:
-    """Return a piece of 1 mm, as wide around as points are apart."""
+    """Return a piece of 1 mm, spread around over the distance of points."""
     width = 2 * np.sqrt(size_mm**2 / 4 - depth**2)
     return width, np.full_like(depth, WALL_SPACING_MM**2 / 12), width**2 / 12
 

@@ -1,4 +1,4 @@
-"""What was found, in full: kind, place and size, by the likelihood of whole defects around it."""
+"""Determine kind, place and size of a found defect, by the likelihood of defects around it."""
 
 from dataclasses import dataclass
 
@@ -21,20 +21,20 @@ MOST_ROWS = 8192
 
 @dataclass(frozen=True)
 class Indication:
-    """A place where the measurement differs from the drawing as a defect would make it differ.
+    """A place where the measurement differs from the drawing as it would by a defect.
 
     Attributes
     ----------
     kind : str
         The likeliest: void, pit, groove, ring_groove, crack or thinning.
     kinds : dict
-        Probability of every kind, all being as probable before.
+        Probability of every kind, if all were equally probable before.
     x_mm, y_mm, z_mm : float
-        In the scanner.
+        Place in the scanner's frame.
     size_mm, size_low_mm, size_high_mm : float
-        Likeliest, and 95 % interval; at the end of the range looked at if it is open there.
+        Likeliest size and 95 % interval, cut at the ends of the range that is looked for.
     z : float
-        Standard deviations, defects found before being fitted.
+        Standard deviations, with defects found before fitted.
     p_value : float
         Probability of so large a z anywhere in a part without (further) defects.
     """
@@ -52,7 +52,7 @@ class Indication:
 
 
 class Neighbours:
-    """All kinds and sizes of defects around a place, for the size of what was found."""
+    """All kinds and sizes of defects around a place."""
 
     def __init__(self, fitted: Fitted, part: Part, ranges_mm: dict[str, list[float]]) -> None:
         self.fitted, self.part, self.ranges_mm = fitted, part, ranges_mm
@@ -60,7 +60,7 @@ class Neighbours:
         self.all_around = shapes.surface(part, shapes.WALL_SPACING_MM)
 
     def of(self, best: pd.Series) -> Bank:
-        """All kinds that change the activity as the best does."""
+        """Return defects near the best candidate: voids if it is one, else all other kinds."""
         place = best[["x_mm", "y_mm", "z_mm"]].to_numpy(np.float64)
         kinds = shapes.by_kind(self.ranges_mm)
         if best["kind"] == "void":
@@ -90,10 +90,18 @@ def _sizes(low_mm: float, high_mm: float) -> Array:
 def sized(
     fitted: Fitted, part: Part, bank: Bank, nuisance: Nuisance, z: float, p_value: float
 ) -> tuple[Indication, Bank]:
-    """Kind, place and size by the likelihood of whole defects; and the likeliest of the bank.
+    """Return the indication, and the bank with the likeliest defect only.
 
-    A defect changes the attenuation too: a line that crosses the fluid for L mm counts 1 + L mu
-    times as much of a change that puts wall where fluid was (or the reverse).
+    The likelihood is that of whole defects (amplitude 1). A defect changes the attenuation too: on
+    a line that crosses the fluid for L mm, a change of fluid into wall (or the reverse) counts
+    1 + L mu times as much, with mu the difference of their attenuations.
+
+    Parameters
+    ----------
+    bank : Bank
+        Candidates around the place (`Neighbours.of`).
+    z, p_value : float
+        As of `Indication`.
     """
     some, more = some_rows(len(fitted.rows), MOST_ROWS)
     rows, weight = fitted.rows[some], fitted.weight * more
@@ -103,20 +111,20 @@ def sized(
     slope = slopes(fitted, bank)
 
     def gain(per_mm: float) -> Array:
-        """Gain of the log-likelihood with each candidate whole."""
+        """Gain of the log-likelihood by each candidate."""
         factor = 1 + length_mm * np.float32(per_mm)
         mine = change * factor[:, None]
         ratio = mine.sum(axis=0) / change.sum(axis=0)
         taken = nuisance.inverse @ (weight * (own @ mine))
         rest = mine - own.T @ taken.astype(np.float32)
-        # the first order from all events, what is beyond from some
+        # the first order comes from all events, higher ones from some
         beyond = weight * (np.log1p(np.maximum(rest, LEAST_CHANGE)) - rest).sum(
             axis=0, dtype=np.float64
         )
         return np.asarray(slope * ratio - nuisance.gradient @ taken + beyond)
 
     is_void = bank.table["kind"].to_numpy() == "void"
-    # a void may be air or metal; whichever explains the events better
+    # a void may be air or metal: the one that explains the events better
     solid, air = gain(part.wall_per_mm - part.fluid_per_mm), gain(-part.fluid_per_mm)
     gains = np.where(is_void, np.maximum(air, solid), solid)
     table = bank.table.assign(gain=gains)

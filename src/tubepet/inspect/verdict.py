@@ -1,9 +1,9 @@
-"""From scores to what an inspector asks: is there a defect, where, how large, how sure.
+"""Inspect a part: is there a defect, where, how large, how sure.
 
 The largest z over all candidates is the statistic of a part. Its distribution without a defect is
-drawn for this very part (`score`); the square of the largest of many nearly normal numbers has a
-Gumbel distribution, which is fitted to the draws and gives the threshold of the false-call rate
-asked for. A defect that is found is fitted from then on, and the next is looked for beside it.
+drawn for this very part (`score`). The square of the largest of many nearly normal numbers has a
+Gumbel distribution. It is fitted to the draws, and gives the threshold at the wanted false-call
+rate. A defect that is found joins the fit, and the search goes on for the next.
 """
 
 import math
@@ -28,10 +28,10 @@ from tubepet.types import Volume
 Array = NDArray[np.float64]
 
 DEFECT, CLEAN, UNKNOWN, MISFIT = "defect", "no defect found", "cannot tell", "does not fit"
-# What has a smaller z even where it is there can only be noise when it is called.
+# Candidates of a smaller expected z are not tested: a call of them would be noise.
 LEAST_EXPECTED_Z = 2.0
 MOST_INDICATIONS = 5
-# A drawing that is surely further off than this is another part, or lies elsewhere. In 1 s, 12
+# A part that surely differs more from its drawing is another one, or lies elsewhere. In 1 s, 12
 # clean tubes came out up to 0.07 mm narrower than their own drawings, and up to 0.13 mm longer.
 MOST_MOVED = {"x_mm": 3.0, "y_mm": 3.0, "z_mm": 3.0, "wider_mm": 0.3, "longer_mm": 0.5}
 SURE = 2.0  # standard deviations
@@ -44,24 +44,27 @@ class Inspection:
     Attributes
     ----------
     verdict : str
-        `DEFECT`, `CLEAN`, `UNKNOWN` (nothing could be found at this dose) or `MISFIT`.
+        `DEFECT`, `CLEAN`, `UNKNOWN` (every defect would be missed more often than found) or
+        `MISFIT` (the part differs from the drawing).
     reason : str
         Why, in one sentence.
     false_call_rate : float
-        Of clean parts that get the verdict `DEFECT`.
+        Share of clean parts that get the verdict `DEFECT`.
     threshold_z, largest_z : float
-        Infinite and 0 if nothing can be found.
+        Infinite and 0 if no candidate is tested.
     p_value : float
-        Of the largest.
+        That of the largest z.
     indications : list of Indication
+        What was found, in that order.
     found : dict
         By kind and size (mm): probability that such a defect would have been found, mean over the
         places where it may be.
     fitted : Fitted
+        The fit of the drawing.
     bank : Bank
-        Where the part lies.
+        Tested candidates, moved with the part.
     scores : Scores
-        Of the bank, before any indication.
+        Scores of the bank, before any indication.
     """
 
     verdict: str
@@ -77,7 +80,7 @@ class Inspection:
     scores: Scores
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is written of it."""
+        """Return the answer as plain data."""
         fitted = self.fitted
         return {
             "verdict": self.verdict,
@@ -111,9 +114,11 @@ def inspect(
     measured : Measurement
         Its attenuation map is `part.mu`.
     ranges_mm : dict
-        Smallest and largest size of the classes of defects to look for.
+        Smallest and largest size (mm) by class of defect to look for.
     false_call_rate : float
         Share of clean parts that may be called, 0 to 1.
+    seed : int
+        Seed of the draws without a defect.
 
     Raises
     ------
@@ -192,7 +197,7 @@ def _indications(
         own = shares(fitted, likeliest, fitted.rows)[:, 0].astype(np.float64)
         slope = float(slopes(fitted, likeliest)[0])
         nuisance = extended(nuisance, own, slope, fitted.weight)
-        scores = candidates.score(nuisance, 0, random)  # the law of none stays
+        scores = candidates.score(nuisance, 0, random)  # the distribution stays that of the start
     return found
 
 
@@ -229,7 +234,7 @@ def _verdict(
 
 
 def score_map(inspection: Inspection) -> Volume:
-    """Return the largest z of the candidates around each voxel of the image; 0: none is near."""
+    """Return the largest z of the candidates near each voxel of the image; 0 if none is near."""
     grid = inspection.fitted.grid
     image = np.zeros(grid.shape, np.float32)
     table = inspection.bank.table

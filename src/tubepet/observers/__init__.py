@@ -1,1 +1,1 @@
-"""Observers of the same parts: the score test, a learned inspector, a stand-in for a person."""
+"""Observers of the same parts: the score test, a network, and a stand-in for a person."""

@@ -12,7 +12,7 @@ from tubepet.types import Grid
 Array = NDArray[np.float64]
 
 VOXEL_MM = 1.0  # about half of the resolution: smaller ones hold no more
-AXIAL_MARGIN_MM = 2.0  # of what the resolution moves beyond an end; the wall is one around
+AXIAL_MARGIN_MM = 2.0  # resolution moves activity beyond the ends; at the sides the wall is margin
 
 
 class Box:
@@ -21,9 +21,9 @@ class Box:
     Parameters
     ----------
     grid : Grid
-        Of the image.
+        Grid of the image.
     phantom : mapping
-        Config section `phantom`: its largest tube fits.
+        Config section `phantom`: its largest tube fits into the box.
     """
 
     def __init__(self, grid: Grid, phantom: Mapping[str, Any]) -> None:

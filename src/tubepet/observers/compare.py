@@ -1,4 +1,4 @@
-"""How well observers tell parts with a defect from clean ones, all on the same test parts."""
+"""Compare how well observers tell parts with a defect from clean ones, on the same test parts."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ from tubepet.pod.design import CLEAN
 Array = NDArray[np.float64]
 Draws = list[tuple[NDArray[np.intp], NDArray[np.intp]]]  # rows of defects and of clean parts
 
-LIMIT = "limit"  # knows shape and place; of it there is a mean of z, no score
-REFERENCE = "score_test"  # what the others are compared with
+LIMIT = "limit"  # the observer that knows shape and place: it has a mean z, no score
+REFERENCE = "score_test"  # the others are compared with it
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
 
@@ -31,21 +31,18 @@ def auc(defect: Array, clean: Array) -> float:
 
 
 def limit_auc(defect_z: Array, _clean: Array) -> float:
-    """Return the AUC of normal z of these means against normal z of mean 0."""
+    """Return the AUC of normal z with these means against normal z with mean 0."""
     return float(norm.cdf(defect_z / np.sqrt(2)).mean())
 
 
 def threshold(clean: Array, false_call_rate: float) -> float:
-    """Return the score that at most so many of some clean parts exceed."""
+    """Return the score that at most a share `false_call_rate` of the clean parts exceeds."""
     allowed = int(false_call_rate * len(clean) + 1e-9)
     return float(np.sort(clean)[::-1][allowed])
 
 
 def with_score_test(parts: pd.DataFrame) -> pd.DataFrame:
-    """Add the score test as it decides: by the p-value, for each part has a law of its own.
-
-    Larger is more surely a defect.
-    """
+    """Add the column `score_test`, -log10 of the p-value, for each part has its own threshold."""
     least = np.finfo(np.float64).tiny
     return parts.assign(score_test=-np.log10(parts["p_value"].clip(lower=least)))
 
@@ -53,19 +50,19 @@ def with_score_test(parts: pd.DataFrame) -> pd.DataFrame:
 def summary(
     parts: pd.DataFrame, observers: list[str], false_call_rate: float, random: np.random.Generator
 ) -> dict[str, Any]:
-    """Return AUC, detection and false calls of each observer, all classes and each alone.
+    """Return AUC, detection and false calls of each observer, for all classes and for each.
 
     Parameters
     ----------
     parts : DataFrame
         role, class, limit_z and a column per observer; test parts and clean validation parts.
     observers : list of str
-        The limit comes beside them.
+        Columns, `REFERENCE` among them; `LIMIT` is added.
     false_call_rate : float
-        Of clean validation parts, which give the thresholds.
+        Share of clean validation parts above the thresholds.
     random : Generator
-        Of the bootstrap over test parts, clean ones and those of each class apart; all observers
-        see the same resamples, so that differences are of pairs.
+        For the bootstrap over test parts, within clean ones and within each class. All observers
+        share the resamples, so that their differences are paired.
 
     Raises
     ------
@@ -109,7 +106,7 @@ def summary(
 
 
 def _check(groups: dict[str, pd.DataFrame]) -> None:
-    """Refuse figures of no parts."""
+    """Refuse to compare without parts of each group."""
     for name, found in groups.items():
         if found.empty:
             raise InputError(
@@ -130,7 +127,7 @@ def _area(
 
 
 def _resamples(classes: NDArray[Any], num_clean: int, random: np.random.Generator) -> Draws:
-    """Draw parts with replacement, of each class as many as there are."""
+    """Draw as many parts of each class as there are, with replacement."""
     groups = [np.flatnonzero(classes == name) for name in pd.unique(classes)]
     return [
         (
@@ -157,7 +154,7 @@ def _detected(
 
 
 def log_summary(facts: dict[str, Any]) -> None:
-    """Say the main figures, one line per observer."""
+    """Log the main figures, one line per observer."""
     for row in facts["figures"]:
         if row["class"] == "all":
             log.info(

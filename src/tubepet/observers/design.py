@@ -1,4 +1,4 @@
-"""Which parts observers learn from, get their thresholds from, and are judged on."""
+"""Draw the parts for the training, the thresholds and the test of observers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 def kind(role: str, i: int, defects: Sequence[str]) -> tuple[str, int]:
     """Return the class of part i of a role, and its number within the class.
 
-    Every second part is clean, the others have the classes in turn. Validation parts are all
-    clean: they are there for thresholds alone.
+    Every second part is clean; the others have the classes in turn. Validation parts serve for
+    thresholds alone, so all are clean.
     """
     if role == VALIDATION:
         return CLEAN, i
@@ -26,17 +26,17 @@ def planned(
 ) -> list[Planned]:
     """Draw the parts of a batch. A part depends on its role and number only, not on its batch.
 
-    No part of one role is one of another, of the target `pod`, or of the run: each has a stream of
-    random numbers of its own.
+    Each role has its own stream of random numbers, so its parts are none of another role, of the
+    target `pod`, or of the run.
 
     Parameters
     ----------
     batch : str
         Role, first and last part: ``train_0-19``.
     duration_s : float
-        Of the acquisition.
+        Duration of the acquisition.
     pod : mapping
-        Of config section `pod`: defects and defect_size_mm.
+        Config section `pod`: defects and defect_size_mm.
     phantom : mapping
         Config section `phantom`: families and ranges.
     """

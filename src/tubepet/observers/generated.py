@@ -1,11 +1,11 @@
-"""Images of parts that a generator made: few real parts, and as many drawings as one likes.
+"""Replace the images of most training parts by generated ones.
 
-The surrogate (`generate.layers.scanner_twin`) is fitted to the few real parts alone, and makes the
-images of the others from their drawings, defects and all. So only in these images a network that
-learns from them differs from one that has the real images of all parts (`learned`: simulate more).
+The surrogate (`generate.layers.scanner_twin`) is fitted to a few real parts alone. It makes the
+images of the other parts from their drawings with defects. A network trained on these parts differs
+in nothing but the images from one that has all real images (`learned`).
 
-The paper's model and its rivals make slices, and of no drawing: there is nothing in them to learn
-the place of a defect from.
+The paper's model and its rivals make slices without a drawing, which do not show the place of a
+defect.
 """
 
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ from tubepet.types import Grid
 
 @dataclass(frozen=True)
 class Imaging:
-    """How the images of the parts were made, as far as the surrogate must know.
+    """How the images of the parts are made, as far as the surrogate needs it.
 
     Attributes
     ----------
     voxel_mm : tuple of float
         z, y, x, of the box (`box.Box`).
     level_fwhm_mm, filter_fwhm_mm, model_mm, num_iterations
-        As of `ScannerTwin`.
+        Arguments of `ScannerTwin`.
     """
 
     voxel_mm: tuple[float, ...]
@@ -45,7 +45,7 @@ class Imaging:
 
 
 def imaging(section: Mapping[str, Any], phantom: Mapping[str, Any], kernel: blur.Kernel) -> Imaging:
-    """Return it for images of the run.
+    """Return the imaging of a run.
 
     Parameters
     ----------
@@ -70,9 +70,9 @@ def filled_up(volumes: Volumes, num_real: int, imaging: Imaging, seed: int) -> V
     volumes : float32 array, shape (parts, 4, nz, ny, nx)
         `read.CHANNELS`, of all training parts.
     num_real : int
-        Parts whose images stay, and are the only ones that are looked at.
+        Number of first parts, whose images stay. No other images are used.
     seed : int
-        Of the counts.
+        Seed of the simulated counts.
 
     Returns
     -------

@@ -1,14 +1,14 @@
 """A channelised Hotelling observer that scans the image: a stand-in for a person who looks at it.
 
-At every place the image is seen through a few bands of spatial frequency (dense differences of
-Gaussians, Abbey and Barrett 2001, doi:10.1364/JOSAA.18.000473; here in three dimensions). The
-template is the best linear one, w = S^-1 (mean with a defect - mean without); a part's score is its
-largest response over all places (Yendiki and Fessler 2007, doi:10.1364/JOSAA.24.000B99; Gifford
-2013, doi:10.1118/1.4823754). Defects either take activity away or add some, so there are two
-templates.
+At every place the image is seen through channels, a few bands of spatial frequency (dense
+differences of Gaussians, Abbey and Barrett 2001, doi:10.1364/JOSAA.18.000473; here in three
+dimensions). The template is the best linear one, w = S^-1 (mean with a defect - mean without), with
+S the covariance without. A part's score is its largest response over all places (Yendiki and
+Fessler 2007, doi:10.1364/JOSAA.24.000B99; Gifford 2013, doi:10.1118/1.4823754). Defects either
+remove activity or add some, so there are two templates.
 
-With the drawing, its bands stand beside those of the image: S knows how much of the image they
-explain. Both observers look where the drawing has fluid nearby.
+A second observer has the bands of the drawing beside those of the image. S contains how much of the
+image they explain. Both observers look where the drawing has fluid nearby.
 """
 
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class Template:
     Attributes
     ----------
     weights : float64 array, shape (channels,)
-        Such that responses without a defect have a standard deviation of 1.
+        Scaled so that responses without a defect have a standard deviation of 1.
     mean : float64 array, shape (channels,)
-        Of the channels without a defect.
+        Mean of the channels without a defect.
     detectability : float
-        d': how many standard deviations the places of defects are from all places without.
+        d': mean response at defects, in standard deviations without.
     """
 
     weights: Array
@@ -60,7 +60,7 @@ def template(signal: Array, mean: Array, covariance: Array) -> Template:
     signal, mean : float64 array, shape (channels,)
         Mean change of the channels by a defect, and their mean without.
     covariance : float64 array, shape (channels, channels)
-        Of the channels without a defect.
+        Covariance of the channels without a defect.
     """
     direction = np.linalg.solve(covariance, signal)
     detectability = float(np.sqrt(direction @ signal))
@@ -74,18 +74,18 @@ def bands(volume: NDArray[np.float32]) -> Array:
 
 
 def seen(volume: Volumes, has_drawing: bool) -> tuple[Array, NDArray[np.intp]]:
-    """Return the channels of all places of a part, and where these are.
+    """Return the channels of all places of a part that have fluid nearby, and these places.
 
     Parameters
     ----------
-    volume : float32 array, shape (3, nz, ny, nx)
+    volume : float32 array, shape (4, nz, ny, nx)
         `read.CHANNELS`, scaled.
 
     Returns
     -------
     float64 array, shape (places, channels)
     int array, shape (places,)
-        Of the flat volume.
+        Index into the flat volume.
     """
     channels = bands(volume[0])
     if has_drawing:
@@ -97,11 +97,12 @@ def seen(volume: Volumes, has_drawing: bool) -> tuple[Array, NDArray[np.intp]]:
 def fit(volumes: Volumes, has_drawing: bool) -> list[Template]:
     """Learn a template for each sign of change.
 
-    Noise is that of all places of clean parts, a defect is where it changes most of the fluid.
+    The noise is that of all places of clean parts. The place of a defect is where it changes the
+    fluid most.
 
     Parameters
     ----------
-    volumes : float32 array, shape (parts, 3, nz, ny, nx)
+    volumes : float32 array, shape (parts, 4, nz, ny, nx)
         `read.CHANNELS`, of training parts.
 
     Raises

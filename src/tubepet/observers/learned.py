@@ -1,8 +1,8 @@
 """The learned inspector: a small 3-D network that marks the cells of a part where a defect is.
 
-It is told where the defects of its training parts are, not only whether there is one: from some
-hundred parts it learns little else (`study.detector`). The score of a part is that of its worst
-cell. Parts are the same to it however they are turned around the axis or mirrored.
+Its training shows where the defects are. From one label per part it learns little with some hundred
+parts (`study.detector`). The score of a part is the largest logit of its cells. Training parts are
+turned around the axis, mirrored and shifted at random.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tubepet.evaluate import network
 from tubepet.observers.read import CHANNELS, Volumes
 
 CELL = 2  # voxels along each side of the cells that are judged: about the resolution
-WIDTH, NUM_LAYERS = 16, 4  # cells see 9 x 9 x 9 of their like, 18 mm
+WIDTH, NUM_LAYERS = 16, 4  # a cell sees 9 x 9 x 9 cells around it, 18 mm
 DEFECT_WEIGHT = 10.0  # of a cell with a defect: most have none
 PRIOR_LOGIT = -4.0  # of every cell at the start
 LEAST_CHANGE = 0.1  # of the fluid fraction of a voxel, for its cell to have a defect
@@ -25,15 +25,16 @@ LEAST_CHANGE = 0.1  # of the fluid fraction of a voxel, for its cell to have a d
 
 @dataclass(frozen=True)
 class Arm:
-    """What a network is given.
+    """The input of a network in one arm of the comparison.
 
     Attributes
     ----------
     has_drawing : bool
+        Whether it sees the drawing beside the image.
     num_parts : int
-        The first ones of the training parts; 0: all.
+        Number of training parts, the first ones; 0: all.
     has_generated : bool
-        With generated images of the other parts (`generated.filled_up`).
+        Whether generated images of the other parts are added (`generated.filled_up`).
     """
 
     has_drawing: bool = True
@@ -77,7 +78,7 @@ class Inspector(nn.Module):
 
 
 def scaled(volumes: Volumes) -> Volumes:
-    """Return volumes with images in units of their own activity: the median of what is bright."""
+    """Return volumes with each image in units of its activity, the median of bright voxels."""
     result = np.array(volumes, np.float32)
     for image in result[:, 0]:
         bright = image[image > np.quantile(image, 0.99) / 2]
@@ -93,7 +94,7 @@ def train(volumes: Volumes, arm: Arm, num_steps: int, seed: int) -> Inspector:
     volumes : float32 array, shape (parts, 4, nz, ny, nx)
         `read.CHANNELS`, of all training parts.
     seed : int
-        Of weights, batches and turns.
+        Seed of weights, batches and augmentation.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def train(volumes: Volumes, arm: Arm, num_steps: int, seed: int) -> Inspector:
         )
     mirrored = chosen[:, :, ::-1]  # at the middle plane of the scanner
     both = np.concatenate([chosen, mirrored])
-    flat = both.reshape(len(both), -1, *both.shape[3:])  # turned and shifted as slices are
+    flat = both.reshape(len(both), -1, *both.shape[3:])  # `network.fit` turns and shifts slices
     weights = np.where(np.tile(has_defect, 2), 1 / has_defect.sum(), 1 / (~has_defect).sum())
     shape = chosen.shape[1:]
 

@@ -1,4 +1,4 @@
-"""The volumes of many batches as one array: for what learns, without what simulates."""
+"""Read the volumes of many batches as one array; training needs no code of the simulation."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ CHANNELS = ("image", "drawing", "change", "fluid")
 def read_parts(
     volumes: Sequence[str], tables: Sequence[str], roles: Sequence[str]
 ) -> tuple[NDArray[np.float32], pd.DataFrame]:
-    """Read the batches of some roles, in the order given; see `observe_parts`."""
+    """Read the batches of some roles, in the order given; returns as `volumes.observe_parts`."""
     both = [(io.read_table(table), path) for table, path in zip(tables, volumes, strict=True)]
     chosen = [(table, path) for table, path in both if table["role"].iloc[0] in roles]
     arrays = [np.asarray(io.read_array(path)) for _, path in chosen]

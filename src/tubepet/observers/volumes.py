@@ -1,4 +1,4 @@
-"""Parts as observers see them: the image, the drawing, and what is not as drawn, on one box."""
+"""Simulate parts as observers see them: image, drawing, defect and fluid in one box."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -34,9 +34,9 @@ def observe_parts(
     Parameters
     ----------
     mlem : mapping
-        Config keys of the image, as of the run's tubes (`Settings`).
+        Config keys of the image, as for the run's tubes (`Settings`).
     with_verdicts : bool
-        Inspection takes three times as long as the image; what is learned from needs none.
+        Whether to inspect, which takes three times as long as the image. Training needs none.
 
     Returns
     -------
@@ -45,8 +45,8 @@ def observe_parts(
         fraction of the drawing, blurred as the image is; what the defect adds to that fraction; and
         the fraction itself, as sharp as the voxels.
     DataFrame
-        `COLUMNS`; of the inspection NaN where it was not asked for. `limit_z` is what z a defect of
-        known shape and place has on average.
+        `COLUMNS`; NaN in those of the inspection if it is not wanted. `limit_z` is the mean z of a
+        defect of known shape and place.
     """
     volumes, rows = [], []
     for part in Bar(plan, desc="parts", unit="part"):
@@ -83,5 +83,5 @@ def observe_parts(
 
 
 def is_judged(batch: str) -> bool:
-    """Whether the parts of a batch need an inspection: those that thresholds and figures are of."""
+    """Whether the parts of a batch are inspected: all but training parts."""
     return not batch.startswith(design.TRAIN)

@@ -1,4 +1,4 @@
-"""Which parts are inspected: of each class so many, sizes evenly spread, all drawn by name."""
+"""Draw the parts that are inspected: each from its name, with sizes spread evenly in each class."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,8 +7,8 @@ from tubepet import rng
 from tubepet.phantom.spec import Tube, draw_tube
 
 CLEAN = "clean"
-# Expected z grows with about this power of the size near the threshold (limit_z of parts at 0.1 s):
-# less than the volume, for a defect is about as large as the resolution.
+# Near the threshold the expected z grows with about this power of the size (limit_z at 0.1 s). It
+# grows less than the volume, for a defect is about as large as the resolution.
 POWERS = {
     "pit": 2.5, "groove": 2.5, "crack": 1.7, "thinning": 1.5, "inclusion": 2.5, "bubble": 2.5,
 }  # fmt: skip
@@ -26,7 +26,7 @@ class Planned(NamedTuple):
 def size_range_mm(
     range_mm: tuple[float, float], defect: str, duration_s: float, reference_s: float
 ) -> tuple[float, float]:
-    """Move a range of sizes from one duration to another: z is proportional to sqrt(time)."""
+    """Scale a range of sizes from one duration to another: z is proportional to sqrt(time)."""
     factor = (reference_s / duration_s) ** (0.5 / POWERS[defect])
     return range_mm[0] * factor, range_mm[1] * factor
 
@@ -34,7 +34,7 @@ def size_range_mm(
 def looked_for(
     sizes_mm: Mapping[str, Any], phantom: Mapping[str, Any], duration_s: float, reference_s: float
 ) -> dict[str, list[float]]:
-    """Return the ranges of sizes to look for: those of the run and of these parts, by class."""
+    """Return the ranges of sizes (mm) to look for by class: those of the run and of these parts."""
     ranges = {name: list(both) for name, both in phantom["defect_size_mm"].items()}
     for name, range_mm in sizes_mm.items():
         low, high = size_range_mm(range_mm, name, duration_s, reference_s)
@@ -49,15 +49,15 @@ def planned(
 ) -> list[Planned]:  # fmt: skip
     """Draw the parts of a batch. A part depends on its name only, not on its batch.
 
-    Families come in turn; a thinning is inside, for the outside changes no activity. The same part
-    has the same shape at every duration, only its defect is smaller where more is found.
+    Families come in turn. A thinning is inside, for the outside changes no activity. A part has the
+    same shape at every duration; its defect is smaller at longer ones.
 
     Parameters
     ----------
     batch : str
         Class, first and last part: ``pit_0-19``.
     duration_s, reference_s : float
-        Of the acquisition, and the one that `sizes_mm` are for.
+        Duration of the acquisition, and the one that `sizes_mm` are for.
     sizes_mm : mapping
         [low, high] by class.
     phantom : mapping

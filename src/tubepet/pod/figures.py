@@ -1,4 +1,4 @@
-"""POD curves of all classes, with their bounds, the parts, and the limit."""
+"""Draw curves of the probability of detection (POD), with their bounds, parts and limits."""
 
 from typing import Any
 
@@ -23,9 +23,9 @@ TICK = 0.03  # height, in POD
 def draw_curves(parts: pd.DataFrame, facts: dict[str, Any]) -> Figure:
     """Draw a panel per class and a colour per duration.
 
-    Full lines and bands are of hits and misses, dashed lines of the signals, dotted ones of the
-    limit; a band has 95 % confidence on either side, so that its edge at 0.9 is a90/95. Ticks are
-    the parts: hits above, misses below.
+    Full lines and bands show hits and misses, dashed lines the signals, dotted ones the limit. A
+    band has 95 % confidence on either side, so its edge at 0.9 is a90/95. Ticks are parts: hits
+    above, misses below.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Probability of detection from hits and misses (ASTM E2862, MIL-HDBK-1823A).
 
-POD(a) = F(b0 + b1 ln a), F logistic (logit) or normal (probit), by maximum likelihood. Bounds of
-sizes are of the likelihood ratio (Cheng and Iles 1983 for curves; here of one size at a time): the
-largest a for which a curve through (a, POD) is not refused at 5 %, one-sided.
+POD(a) = F(b0 + b1 ln a), with F logistic (logit) or normal (probit), is fitted by maximum
+likelihood. Bounds of sizes come from the likelihood ratio (Cheng and Iles 1983 for curves; here for
+one size at a time). The upper bound is the largest a for which a curve through (a, POD) is not
+rejected at 5 %, one-sided.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 class Law(NamedTuple):
-    """A symmetric distribution: its function, the logarithm of it, density and quantile."""
+    """A symmetric distribution: cumulative function, its logarithm, density and quantile."""
 
     cdf: Callable[[Array], Array]
     log: Callable[[Array], Array]
@@ -34,7 +35,7 @@ LAWS = {
 CONFIDENCE = 0.95  # one-sided
 MOST_STEPS, ENOUGH = 100, 1e-10
 NUM_GROUPS, LEAST_PER_GROUP = 10, 5  # of Hosmer and Lemeshow
-FARTHEST = 20.0  # in ln a: a bound beyond is none
+FARTHEST = 20.0  # in ln a: a bound farther away counts as none
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Curve:
     intercept, slope : float
         b0, b1; the size is in mm.
     covariance : float64 array, shape (2, 2)
-        Of both: the inverse of Fisher's information.
+        Covariance of both, the inverse of Fisher's information.
     deviance : float
-        -2 times the log-likelihood, of single parts.
+        -2 times the log-likelihood.
     """
 
     sizes_mm: Array
@@ -68,7 +69,7 @@ class Curve:
         return np.asarray(LAWS[self.link].cdf(self.intercept + self.slope * np.log(sizes_mm)))
 
     def size_mm(self, pod: float) -> float:
-        """Return the size that is found with a probability."""
+        """Return the size (mm) that is found with a probability."""
         return float(np.exp((LAWS[self.link].quantile(pod) - self.intercept) / self.slope))
 
 
@@ -96,7 +97,7 @@ def fit(sizes_mm: Array, hits: Array, link: str = "logit") -> Curve:
     Parameters
     ----------
     sizes_mm, hits : float64 array, shape (n,)
-        Of which `why_not` has nothing to say.
+        Sizes and hits for which `why_not` is empty.
     """
     design = np.stack([np.ones(len(sizes_mm)), np.log(sizes_mm)], axis=1)
     beta, covariance, deviance = _scored(design, np.zeros(len(design)), hits, link)
@@ -142,7 +143,7 @@ def bound_mm(curve: Curve, pod: float, side: int = 1, confidence: float = CONFID
     Returns
     -------
     float
-        NaN if there is none: a curve without any slope is not refused either.
+        Bound, mm. NaN if there is none: a curve without any slope is not rejected either.
     """
     law = LAWS[curve.link]
     quantile, logs = float(law.quantile(pod)), np.log(curve.sizes_mm)
@@ -164,7 +165,7 @@ def bound_mm(curve: Curve, pod: float, side: int = 1, confidence: float = CONFID
 
 
 def goodness(curve: Curve) -> tuple[float, int, float]:
-    """Compare expected and found hits in groups of parts of about one POD.
+    """Compare expected and found hits in groups of parts of similar POD.
 
     Hosmer and Lemeshow, Applied Logistic Regression.
 

@@ -1,4 +1,4 @@
-"""Parts simulated, read as the run reads its tubes, and inspected: one row each."""
+"""Simulate parts, read them as the run reads its tubes, and inspect them: one row for each."""
 
 import tempfile
 import time
@@ -39,7 +39,7 @@ KNOWN = ("limit_z", "known_z", "foretold")
 
 @dataclass(frozen=True)
 class Bench:
-    """What all parts share.
+    """Calibration and settings that all parts share.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Bench:
     phantom, protocol : mapping
         Config sections.
     ranges_mm : mapping
-        Smallest and largest size of each class to look for (`design.looked_for`).
+        Smallest and largest size (mm) of each class to look for (`design.looked_for`).
     source : mapping
         Keywords of `transport.simulate`: delay_ns, device, particle, isotope, has_lutetium.
     background : str
@@ -80,11 +80,11 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `COLUMNS`. `size_mm` is that of the defect. `place_z` is the largest z of the candidates
-        within `judge.NEAR_MM` of the defect's box; `limit_z` what z a defect of known shape and
-        place has on average, and `known_z` the one that it has in these events; `foretold`
-        how often such a defect is found by the verdict's own account. NaN where there is none. A
-        call in the right place is one whose first indication is that near.
+        `COLUMNS`. `size_mm` is the size of the defect. `place_z` is the largest z of the candidates
+        within `judge.NEAR_MM` of the defect's box. `limit_z` is the mean z of a defect of known
+        shape and place, `known_z` its z in these events. `foretold` is the probability to find
+        such a defect that the inspection itself states. All are NaN where there is none. A call is
+        in the right place if its first indication is within `judge.NEAR_MM` of the box.
     """
     verdicts, truths, rows = [], [], []
     for part in Bar(plan, desc="parts", unit="part"):
@@ -115,11 +115,11 @@ class Acquired:
     Attributes
     ----------
     voxels : Voxels
-        As made.
+        The part as made.
     activity : Volume
         Bq/mm3.
     drawn : Part
-        Without the defect.
+        The part without its defect.
     measured : Measurement
         Its attenuation map is that of the drawing.
     """
@@ -159,7 +159,7 @@ def known(got: Acquired, found: Inspection, bench: Bench) -> tuple[float, float]
 
 
 def _known(part: Planned, got: Acquired, found: Inspection, bench: Bench) -> dict[str, float]:
-    """Return what is known of the defect: two z, and how often it is found; NaN without one."""
+    """Return the columns `KNOWN`; NaN without a defect."""
     if got.voxels.defect_box_mm is None:
         return dict.fromkeys(KNOWN, np.nan)
     known_z, limit_z = known(got, found, bench)
@@ -168,7 +168,7 @@ def _known(part: Planned, got: Acquired, found: Inspection, bench: Bench) -> dic
 
 
 def _foretold(found: Inspection, defect: str, size_mm: float) -> float:
-    """Return how often a defect is found, between the sizes that the verdict speaks of."""
+    """Interpolate the probability to find a defect between the sizes in an inspection."""
     chances = found.found.get(KIND_OF_CLASS[defect], {})
     if not chances:
         return np.nan

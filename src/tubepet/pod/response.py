@@ -1,8 +1,8 @@
 """Probability of detection from the signal, a-hat against a (ASTM E3023, MIL-HDBK-1823A).
 
-The signal is z at the place of the defect; ln z = b0 + b1 ln a + s e with a normal e. What is below
-`NOISE_Z` can be noise as well and is censored: only that it is below counts (Tobin 1958). A defect
-is found if its z exceeds the threshold of the decision.
+The signal is z at the place of the defect. The model is ln z = b0 + b1 ln a + s e with a normal e.
+A z below `NOISE_Z` can be noise, so it is censored: the fit knows only that it is below (Tobin
+1958). A defect is found if its z exceeds the threshold of the decision.
 """
 
 from dataclasses import dataclass, replace
@@ -26,10 +26,10 @@ class Tobit:
     Attributes
     ----------
     scaled : float64 array, shape (k + 1,)
-        Coefficients over s, and 1 / s, of which the likelihood is concave
+        Coefficients over s, then 1 / s. In these the log-likelihood is concave
         (doi:10.2307/1913082).
     covariance : float64 array, shape (k + 1, k + 1)
-        Of `scaled`.
+        Covariance of `scaled`.
     log_likelihood : float
     """
 
@@ -55,7 +55,7 @@ def tobit(design: Array, signal: Array, is_censored: NDArray[np.bool_]) -> Tobit
     ----------
     design : float64 array, shape (n, k)
     signal : float64 array, shape (n,)
-        Where it is censored, what it is at most.
+        Signal, or its upper limit where it is censored.
     is_censored : bool array, shape (n,)
     """
     rows = np.concatenate([-design, signal[:, None]], axis=1)  # times `scaled`: the deviates
@@ -98,13 +98,13 @@ class Curve:
     Attributes
     ----------
     model : Tobit
-        Of ln z against 1 and ln a; s by the degrees of freedom of the signals seen, as in least
-        squares: that of the likelihood is too small.
+        Model of ln z by 1 and ln a. s is corrected for degrees of freedom (uncensored signals less
+        2), as in least squares: that of the likelihood is too small.
     threshold_z : float
-        Of the decision.
+        Threshold of the decision.
     num_censored : int
     linear_p : float
-        Of so much gain in likelihood by a term in (ln a)^2, were there none.
+        p-value of the likelihood ratio test against a further term in (ln a)^2.
     """
 
     model: Tobit
@@ -120,7 +120,7 @@ class Curve:
         )
 
     def size_mm(self, pod: float, confidence: float = 0.5) -> float:
-        """Return the size found with a probability, or its upper bound by the delta method."""
+        """Return the size (mm) found with a probability, or its upper bound (delta method)."""
         shift, slope, width = self.model.scaled
         decision = np.log(self.threshold_z)
         place = (norm.ppf(pod) - shift + width * decision) / slope
@@ -148,7 +148,7 @@ def fit(sizes_mm: Array, signal_z: Array, threshold_z: float) -> Curve:
     Parameters
     ----------
     sizes_mm, signal_z : float64 array, shape (n,)
-        Of which `why_not` has nothing to say; NaN is below `NOISE_Z`.
+        Sizes and signals for which `why_not` is empty; NaN counts as below `NOISE_Z`.
     """
     line, bent = _line(sizes_mm, signal_z, 1), _line(sizes_mm, signal_z, 2)
     gain = max(bent.log_likelihood - line.log_likelihood, 0.0)

@@ -1,4 +1,4 @@
-"""From the rows of all parts to the figures of each class and dose."""
+"""Summarise the rows of all parts: POD of each class and duration, and false calls."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def summary(parts: pd.DataFrame, false_call_rate: float) -> dict[str, Any]:
     parts : DataFrame
         `parts.COLUMNS`.
     false_call_rate : float
-        Asked for.
+        The rate that inspections allow.
     """
     defects, clean = parts[parts["class"] != CLEAN], parts[parts["class"] == CLEAN]
     curves = [
@@ -41,7 +41,7 @@ def summary(parts: pd.DataFrame, false_call_rate: float) -> dict[str, Any]:
 
 
 def of_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return what was found by class, among the parts of a run: POD in short.
+    """Summarise the verdicts of a run by class: POD in short.
 
     Parameters
     ----------
@@ -51,9 +51,10 @@ def of_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `CLASS_COLUMNS`. A hit is a call in the right place, of the class `none` any call; its share
-        has an exact 95 % interval (Clopper and Pearson). Sizes are of E2862, NaN where `remark`
-        says why there is none. So few parts say little: the handbook wants 60 of each class.
+        `CLASS_COLUMNS`. A hit is a call in the right place; for the class `none` it is any call.
+        Its share has an exact 95 % interval (Clopper and Pearson). Sizes follow E2862, and are NaN
+        where `remark` gives the reason. So few parts say little: the handbook wants 60 of each
+        class.
     """
     rows = []
     for defect, parts in verdicts.groupby("defect", sort=False):
@@ -98,7 +99,7 @@ def _curves(rows: pd.DataFrame, false_call_rate: float) -> dict[str, Any]:
 
 
 def _known(rows: pd.DataFrame) -> dict[str, float | None]:
-    """Return z of known defects over what it is on average: its slope, and the error of that."""
+    """Return the ratio of z of known defects to its mean (slope through 0), and its error."""
     got, mean = (rows[key].to_numpy(np.float64) for key in ("known_z", "limit_z"))
     square = float(mean @ mean)
     if square == 0:
@@ -107,7 +108,7 @@ def _known(rows: pd.DataFrame) -> dict[str, float | None]:
 
 
 def _hit_miss(sizes_mm: Array, hits: Array) -> dict[str, Any]:
-    """E2862: a hit is a call in the right place."""
+    """Fit by E2862: a hit is a call in the right place."""
     result: dict[str, Any] = {"hits": int(hits.sum())}
     if reason := hit_miss.why_not(sizes_mm, hits):
         return result | {"remark": reason}
@@ -135,7 +136,7 @@ def _hit_miss(sizes_mm: Array, hits: Array) -> dict[str, Any]:
 
 
 def _response(sizes_mm: Array, rows: pd.DataFrame) -> dict[str, Any]:
-    """E3023: the signal is z at the place of the defect, the decision the parts' threshold."""
+    """Fit by E3023: the signal is z at the defect, the threshold the median of the parts'."""
     signal_z = rows["place_z"].to_numpy(np.float64)
     thresholds = rows["threshold_z"].to_numpy(np.float64)
     thresholds = thresholds[np.isfinite(thresholds)]
@@ -160,12 +161,12 @@ def _response(sizes_mm: Array, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def limit_chances(limit_z: Array, false_call_rate: float) -> Array:
-    """Return how often a z of these means exceeds the threshold of one known place."""
+    """Return the probabilities that z of these means exceed the threshold of one known place."""
     return np.asarray(norm.sf(norm.isf(false_call_rate) - limit_z))
 
 
 def _limit(sizes_mm: Array, limit_z: Array, false_call_rate: float) -> dict[str, Any]:
-    """Fit a curve of the same form to what is found where shape and place are known."""
+    """Fit the same form of curve to the probabilities at known shape and place."""
     chances = limit_chances(limit_z, false_call_rate)
     if not chances.min() < 0.5 < chances.max():
         return {"remark": f"it finds {chances.min():.0%} to {chances.max():.0%} at all sizes"}
@@ -190,7 +191,7 @@ def _or_none(number: float) -> float | None:
 
 
 def log_summary(facts: dict[str, Any]) -> None:
-    """Say the main figures, one line per class and duration."""
+    """Log the main figures, one line per class and duration."""
     for row in facts["false_calls"]:
         log.info(
             "%g s: %d of %d clean parts called, %.1f %% (%.1f to %.1f %%)",

@@ -1,4 +1,4 @@
-"""From coincidences to the model of an acquisition: what every LOR is expected to count."""
+"""Model an acquisition: how many counts every line of response (LOR) is expected to have."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,27 +26,25 @@ from tubepet.reconstruct.scanner.crystals import (
 from tubepet.reconstruct.scanner.lors import Cylinder
 from tubepet.types import Listmode, Volume
 
-# Of the modelled background: images made only to simulate scatter from them. Scatter is smooth and
-# follows the total, which few iterations settle.
+# Draft images from which scatter is simulated. Scatter is smooth and follows the total activity,
+# which few iterations settle.
 SCATTER_ROUNDS = 2
 SCATTER_ITERATIONS = 4
-# Of crystals in any arrangement: the background of all lines is summed over so many pairs.
+# For crystals in any arrangement, the background of all lines is estimated from so many pairs.
 NUM_SOME_PAIRS = 100_000
 
 
 def any_scanner(
     name: str | Path, lines: Lines, sensitivity: Volume, duration_s: float
 ) -> Acquisition:
-    """Model lines of any scanner: no symmetry, no background, sensitivity from pairs.
-
-    Scatter and randoms stay in the image.
+    """Model lines of any scanner, without a background: scatter and randoms stay in the image.
 
     Parameters
     ----------
     name : str or Path
         The file of the lines, for errors.
     sensitivity : Volume
-        With attenuation, mm3 (`sensitivity.of_pairs`).
+        Sensitivity with attenuation, mm3 (`sensitivity.of_pairs`).
 
     Raises
     ------
@@ -73,21 +71,21 @@ def any_scanner(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """All of an acquisition but its scatter: what both ways to model it begin with."""
+    """The model of an acquisition before its scatter is added."""
 
     measured: Measurement  # its events are those of the lines, in their order
-    lines: Lines  # with the background known so far, in counts
+    lines: Lines  # their background lacks scatter; in counts, with time of flight per mm
     background_counts: float
     scale_mm2_s: NDArray[np.float64]  # m_i of `em`
     sensitivity_s: NDArray[np.float64]
 
     def scale(self, activity: NDArray[np.float64], scattered: float) -> float:
-        """Return how many times an activity (blurred) and its scatter explain the counts."""
+        """Return the factor by which an activity and its scatter explain the counts."""
         num = max(len(self.lines) - self.background_counts, 0.0)
         return num / (float((self.sensitivity_s * activity).sum()) + scattered)
 
     def model(self, scattered: NDArray[np.float64] | float, total: float) -> Acquisition:
-        """Return the model with scatter: counts of every line, and of all."""
+        """Return the model with scatter, in counts: of every line, and in total."""
         counts, background_counts = self.lines.additive + scattered, self.background_counts + total
         level = max(len(self.lines) - background_counts, 1.0) / self.sensitivity_s.sum()
         return Acquisition(
@@ -120,8 +118,8 @@ def model_acquisition(
         counts, total = _scattered(
             Volume(image, instrument.grid), seen_kev, prepared.measured, instrument, settings
         )
-        # the draft explains counts by activity that the last scatter left: take both together,
-        # else an object that scatters as much as it sends swings about the answer
+        # The draft explains what the last scatter left unexplained. Both are scaled together:
+        # otherwise a strongly scattering object oscillates about the solution.
         scale = prepared.scale(blur.blurred(image, instrument.grid, settings.psf), total)
         model = prepared.model(scale * counts, scale * total)
     log.info("%.1f randoms and %.1f scattered", prepared.background_counts, scale * total)
@@ -143,7 +141,7 @@ def model_known(
     -------
     Acquisition
     float
-        Bq/mm3 per unit of `activity`: as much as explains the counts. 0 without counts.
+        Bq/mm3 per unit of `activity` that explains the counts. 0 without counts.
 
     Raises
     ------
@@ -188,7 +186,7 @@ def _prepared(measured: Measurement, instrument: Instrument, settings: Settings)
 
 
 def _check(measured: Measurement, instrument: Instrument, settings: Settings) -> None:
-    """Refuse what cannot belong together."""
+    """Refuse events, scanner, image and attenuation that do not fit each other."""
     points = ends_mm(instrument.scanner, instrument.efficiency)
     checks.check_crystals(measured.events, instrument.scanner)
     checks.check_ends("scanner", points, instrument.grid)
@@ -228,7 +226,11 @@ def _allowed(events: Listmode, instrument: Instrument) -> Listmode:
 def _lines(
     measured: Measurement, instrument: Instrument, settings: Settings
 ) -> tuple[Lines, float]:
-    """Lines of all events with their background in counts, and that of all LORs of the field."""
+    """Lines of all events with their background, and the background of all LORs of the field.
+
+    Both are counts; with time of flight the first is counts per mm. Scatter is missing if it is
+    simulated.
+    """
     events, scanner = measured.events, instrument.scanner
     if measured.delayed is not None:
         additive, total = _randoms(events, measured.delayed, instrument)
@@ -248,7 +250,7 @@ def _lines(
 
 
 def _in_order(lines: Lines, events: Listmode, instrument: Instrument) -> NDArray[np.int64]:
-    """Rows of the events through the image, so that neighbours touch the same voxels."""
+    """Rows of the events through the image, sorted so that neighbours touch the same voxels."""
     scanner = instrument.scanner
     is_used = lines.forward(np.ones(lines.grid.shape)) > 0
     if isinstance(instrument.efficiency, Crystals):
@@ -313,7 +315,10 @@ def _scattered(
     instrument: Instrument,
     settings: Settings,
 ) -> tuple[NDArray[np.float64], float]:
-    """Scatter of every event's pair (per mm with times) and of all pairs through the field."""
+    """Scatter of every event's pair and of all pairs through the field, in counts.
+
+    With time of flight the first is counts per mm.
+    """
     events, scanner, known = measured.events, instrument.scanner, instrument.efficiency
     num_moments, sigma_mm = 3 if settings.tof else 1, time_of_flight.sigma_mm(scanner)
     if isinstance(known, Crystals):
@@ -339,7 +344,7 @@ def _scattered(
 def _some_pairs(
     instrument: Instrument,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], float]:
-    """Draw coincidences of any crystals through the image, and how many each stands for."""
+    """Draw crystal pairs, keep those through the image, and say for how many each stands."""
     known = instrument.efficiency
     assert isinstance(known, Crystals)
     total = len(known) * (len(known) - 1) // 2

@@ -1,13 +1,16 @@
 """Absolute detection efficiency from a uniform cylinder of known activity in air.
 
 The efficiency is the probability that a photon pair along a LOR through both crystal faces is
-counted, wherever. It is a product of two functions. That of the distance from the axis is traced
-through the crystals (`geometry.interaction_probabilities`): radial photons can slip through the
-wedges between columns, others cannot. It cannot be taken from the counts of each LOR, for scatter
-between crystals carries a quarter of the events to neighbours and fills the dip on the axis. That
-of the ring difference (oblique photons pass more crystal) is smooth and fitted to the counts, which
-sets the absolute scale. Randoms and what detectors scatter far are taken off as in a tube
-(`tail_fit`).
+counted, in whichever crystals. It is the product of two functions.
+
+The first depends on the distance from the axis. It is traced through the crystals
+(`geometry.interaction_probabilities`): radial photons can slip through the wedges between columns,
+others cannot. The counts of each LOR do not show it: scatter between crystals carries a quarter of
+the events to neighbours and fills the dip on the axis.
+
+The second depends on the ring difference, as oblique photons pass more crystal. It is smooth and
+fitted to the counts, which sets the absolute scale. Randoms and events that scatter far in the
+detector are subtracted as for a tube (`tail_fit`).
 """
 
 from collections.abc import Mapping
@@ -27,9 +30,8 @@ from tubepet.reconstruct.scanner.lors import Cylinder, Lors
 from tubepet.types import Listmode, Scanner
 
 RING_ORDER = 3  # in (ring difference)^2; the chi-square of the residuals is logged
-# A line per crystal pair stands for all lines between its faces; over this many of them, across and
-# along the axis, the source's chord is averaged. Along it too: a source that does not end between
-# two rings is otherwise taken for one that does (0.2 % at 32 mm, 0.5 % at 24 mm).
+# The chord in the source is averaged over this many lines between two faces, across and along the
+# axis. One line along it puts the ends of a source between rings (0.2 % off at 32 mm, 0.5 % at 24).
 NUM_SUBLINES, NUM_AXIAL_SUBLINES = 9, 6
 MIN_COUNTS = 1000  # 3 % statistical error of the absolute scale
 
@@ -45,7 +47,7 @@ class Calibration:
     by_difference : float64 array, shape (num_rings,)
         Efficiency on the axis, by ring difference.
     counts, unit_counts : float64 array, shape (num_columns // 2 + 1, num_rings)
-        Counts of the source without scatter and randoms, and expected ones for an efficiency of 1.
+        Counts of the source without scatter and randoms, and those expected at an efficiency of 1.
     """
 
     by_step: NDArray[np.float64]
@@ -55,7 +57,10 @@ class Calibration:
 
 
 def efficiency_of(calibration: Mapping[str, Any], scanner: Scanner) -> Efficiency:
-    """Return what a ``calibration.json`` says: `pair_efficiency`, or crystals (`normalisation`)."""
+    """Return the efficiency in a ``calibration.json``.
+
+    It is a table (`pair_efficiency`) for a ring of equal crystals, else `normalisation.calibrated`.
+    """
     if scanner.is_even_ring:
         return pair_efficiency(calibration)
     return normalisation.calibrated(calibration, scanner)
@@ -142,7 +147,7 @@ def fit_efficiency(
 
     chance = geometry.interaction_probabilities(scanner)
     by_step = (chance / chance[-1]) ** 2
-    # Summed over distances: what crystals blur from line to line stays in the sum.
+    # summed over distances: blur between lines leaves the sum as it is
     exposure, background, measured = (
         table.sum(axis=0) for table in (unit_counts * by_step[:, None], floor, counts)
     )

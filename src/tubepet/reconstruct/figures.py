@@ -12,8 +12,8 @@ from tubepet.reconstruct.scanner.normalisation import Normalisation
 from tubepet.types import Grid, Volume
 
 NUM_SECTIONS = 4
-# Where axes lie in pictures of which there is one per tube: found by a layout, they cost twice as
-# much, and titles (y=1) a fifth. In figures' widths and heights; spaces in axes'.
+# Places of axes in the pictures of every tube: a computed layout takes twice as long, and computed
+# title heights (instead of y=1) a fifth more. In widths and heights of a figure; gaps in axes'.
 CURVES_PLACE = {"left": 0.14, "right": 0.98, "bottom": 0.15, "top": 0.9, "wspace": 0.27}
 SECTIONS_PLACE = {
     "left": 0.05, "right": 0.91, "bottom": 0.09, "top": 0.87, "wspace": 0.42, "hspace": 0.2,

@@ -1,14 +1,13 @@
 """Frames: images of parts of one acquisition, each as if it had been measured alone.
 
-The activity of frame k, start a to stop b in s since the acquisition began, is the mean over the
-frame. With decay constant l = ln 2 / half life it is divided by
+A frame lasts from a to b, in s since the acquisition began. Its image shows the mean activity. The
+image is divided by the decay within the frame and since the start of the acquisition,
 
-    (exp(-l a) - exp(-l b)) / (l (b - a))
+    (exp(-l a) - exp(-l b)) / (l (b - a)),    l = ln 2 / half-life
 
-the decay within the frame and since the start of the acquisition (Cherry, Sorenson and Phelps,
-Physics in Nuclear Medicine, chapter 4, average activity).
+(Cherry, Sorenson and Phelps, Physics in Nuclear Medicine, chapter 4, average activity).
 
-Scatter and randoms are estimated from the events of the frame only, so that frames are independent
+Scatter and randoms are estimated from the events of the frame only. So frames are independent
 unless they overlap.
 """
 
@@ -22,7 +21,7 @@ from tubepet.errors import InputError
 from tubepet.types import Listmode, Volume
 
 Interval = tuple[float, float]  # start and stop, s
-# Clocks of formats count in ms, and photons of the last decays arrive a little after the end.
+# File formats count in ms, and photons of the last decays arrive a little after the end.
 CLOCK_S = 1e-3
 
 
@@ -50,12 +49,14 @@ def intervals(start_s: float, stop_s: float, frame_s: float, duration_s: float) 
 
 
 def check_times(name: object, time_s: NDArray[np.float64], duration_s: float) -> None:
-    """Refuse events that are not of an acquisition of this duration, by which counts are divided.
+    """Refuse events outside an acquisition of this duration: counts are divided by it.
 
     Parameters
     ----------
+    name : object
+        The file of the events, for errors.
     time_s : float64 array, shape (n,)
-        Empty: not known.
+        Empty if times are unknown.
     """
     if len(time_s) == 0:
         return
@@ -90,10 +91,7 @@ def cut(events: Listmode, duration_s: float, interval: Interval) -> Listmode:
 
 
 def decay_factor(interval: Interval, half_life_s: float) -> float:
-    """Return the mean activity in a frame over that at the start of the acquisition.
-
-    `half_life_s` 0: no decay.
-    """
+    """Return the mean activity in a frame over that at the start; a half-life of 0 is no decay."""
     if half_life_s == 0:
         return 1.0
     rate = math.log(2) / half_life_s

@@ -1,4 +1,4 @@
-"""From the model of an acquisition to images in Bq/mm3, and how sure they are."""
+"""Make images in Bq/mm3 from the model of an acquisition, and estimate their errors."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,8 +33,7 @@ def reconstruct(model: Acquisition, settings: Settings, seed: int) -> tuple[Volu
     Volume of float32
         Activity, Bq/mm3. All zero (with a warning) if no LOR crosses the image.
     DataFrame
-        iteration, log_likelihood, objective, total_bq (before the last filter), one row per
-        iteration.
+        `em.COLUMNS`, one row per iteration, before the filter.
     """
     if len(model.lines) == 0:
         log.warning("no coincidence crosses the image: the image is zero everywhere")
@@ -59,7 +58,7 @@ def reconstruct(model: Acquisition, settings: Settings, seed: int) -> tuple[Volu
 def estimate_error(model: Acquisition, settings: Settings, num_resamples: int, seed: int) -> Volume:
     """Estimate the standard deviation of every voxel by bootstrap over events.
 
-    Scatter and randoms are not estimated anew.
+    All resamples share one estimate of scatter and randoms.
 
     Parameters
     ----------
@@ -94,7 +93,7 @@ def reconstruct_frames(
     frames_s : sequence of (float, float)
         Start and stop of each frame, s (`frames.intervals`); they may overlap.
     half_life_s : float
-        Of the nuclide; 0: no decay, as in simulations of constant activity.
+        Half-life of the nuclide; 0: no decay, as in simulations of constant activity.
 
     Returns
     -------

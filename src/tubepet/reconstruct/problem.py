@@ -1,4 +1,4 @@
-"""What a reconstruction is given: settings, instrument, measurement, and the model of all lines."""
+"""The input of a reconstruction: settings, instrument, measurement, and the model of all lines."""
 
 from dataclasses import dataclass, replace
 
@@ -22,11 +22,11 @@ class Settings:
     algorithm : str
         ``mlem``, ``map_rdp`` or ``tv`` (see `priors`).
     prior_strength : float
-        Weight of the prior, in units of the mean of G s where it is not 0; 0: none.
+        Weight of the prior, in units of the mean of G s (see `em`) where that is > 0; 0: no prior.
     psf : Kernel
-        Of the resolution model; empty: none.
+        Blur in the resolution model; empty: none.
     filter_fwhm_mm : float
-        Gaussian over the finished image; 0: none.
+        Width of the Gaussian that smooths the finished image; 0: none.
     tof : bool
         Whether time differences are used, with the scanner's time resolution. Needs pairs of the
         delayed window.
@@ -56,15 +56,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Instrument:
-    """A calibrated scanner and the image that it is to give.
+    """A calibrated scanner and the grid of the image to make.
 
     Attributes
     ----------
     efficiency : float64 array, shape (num_columns // 2 + 1, num_rings), or Crystals
-        Pair efficiency by column step and ring difference (`calibration`); of a scanner that is no
-        ring of equal crystals its calibrated crystals (`normalisation`).
+        Pair efficiency by column step and ring difference (`calibration`). If the scanner is no
+        ring of equal crystals: its calibrated crystals (`normalisation`).
     geometric : Volume
-        `sensitivity.geometric_sensitivity` on the grid of the image to make, mm3.
+        `sensitivity.geometric_sensitivity` on the grid of the image, mm3.
     seen_kev : float64 array, optional
         `detection.detection_table` of the scanner; None: computed where it is needed.
     """
@@ -82,7 +82,7 @@ class Instrument:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Events of one acquisition, and what lay in the scanner.
+    """Events of one acquisition, and the object in the scanner.
 
     Attributes
     ----------
@@ -92,8 +92,8 @@ class Measurement:
         Attenuation at 511 keV on its own grid, 1/mm.
     duration_s : float
     delayed : Listmode, optional
-        Pairs of the delayed window: randoms are estimated from them and scatter is simulated.
-        Without, both are one smooth density fitted beside the object (`tail_fit`).
+        Pairs of the delayed window. With them, randoms are estimated from them and scatter is
+        simulated. Without, both are one smooth density fitted beside the object (`tail_fit`).
     """
 
     events: Listmode
@@ -109,7 +109,7 @@ class Acquisition:
     Attributes
     ----------
     lines : Lines
-        Coincidences through the image, neighbours next to each other.
+        Coincidences through the image, sorted so that neighbours touch the same voxels.
     sensitivity_s : float64 array, shape (nz, ny, nx)
         Expected counts per Bq/mm3 in a voxel, mm3 s.
     start : float64 array, shape (nz, ny, nx)

@@ -1,4 +1,4 @@
-"""From the files that a rule names to what a reconstruction takes: the reader of this stage."""
+"""Read the input files of a workflow rule as the objects that a reconstruction takes."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,7 +24,7 @@ MAX_PARTS, MAX_FWHM_MM = 10, 1000.0  # of a kernel
 
 
 def read_instrument(paths: Mapping[str, str], scanner: Scanner) -> Instrument:
-    """Read what is known of the scanner before there is an acquisition.
+    """Read the calibrated scanner.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def image_note(paths: Mapping[str, str], attenuation: str) -> str:
 
 
 def _as_live(instrument: Instrument, live_share: float) -> Instrument:
-    """Lower the efficiency of pairs to what dead time left of it, the same for all units."""
+    """Lower the efficiency of pairs by dead time, the same for all crystals."""
     live = live_share**2
     if live < 1:
         log.info("dead time cost %.3g %% of the pairs, which is corrected for", 100 * (1 - live))
@@ -109,12 +109,12 @@ def _as_live(instrument: Instrument, live_share: float) -> Instrument:
 
 
 def read_kernel(path: str | Path, scanner: Scanner | None = None) -> blur.Kernel:
-    """Read the kernel that a ``resolution.json`` gives images.
+    """Read the kernel for images from a ``resolution.json``.
 
     Raises
     ------
     InputError
-        If it holds none, or is of another scanner than the one given.
+        If the file holds none, or belongs to another scanner than the one given.
     """
     content = io.read_json(path)
     rows = content.get("kernel") if isinstance(content, dict) else None
@@ -137,5 +137,5 @@ def read_kernel(path: str | Path, scanner: Scanner | None = None) -> blur.Kernel
 
 
 def read_settings(paths: Mapping[str, str], keys: Mapping[str, Any]) -> Settings:
-    """Put settings together: keys of the config, and the fitted resolution in `resolution`."""
+    """Return settings from keys of the config and the kernel in the file `paths["resolution"]`."""
     return Settings(**keys, psf=read_kernel(paths["resolution"]))

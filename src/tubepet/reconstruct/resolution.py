@@ -1,13 +1,13 @@
 """The kernel of the resolution model, fitted to simulated points of known place.
 
-Single voxels of activity are scattered over the image, in cold water that fills it; the fast engine
-acquires them. The kernel is the one under which their events are likeliest in the model of the
-reconstruction (`acquisition`: attenuation, scatter, randoms): nothing is reconstructed. Many points
+The fast engine simulates single active voxels, scattered over an image that is filled with cold
+water. The fit takes the kernel under which their events are likeliest in the model of the
+reconstruction (`acquisition`: attenuation, scatter, randoms). Nothing is reconstructed. Many points
 at different places average over the pattern of the lines, which are further apart than voxels.
 
-One kernel serves images, which mix lines of all slopes. Others, one for each class of slopes
-(`line_blur`), serve what compares lines with a drawing; they are fitted to the distances of lines
-from single points.
+Images mix lines of all slopes, so they have one kernel. An inspection compares lines with a
+drawing, so it has a kernel for each class of slopes (`line_blur`). These are fitted to the
+distances of lines from single points.
 
 Simplified: the same kernel everywhere in the image; at 50 mm from the axis it would be wider
 radially (docs/reconstruction.md has fits by place).
@@ -43,8 +43,8 @@ POINTS_SHARE = 0.8  # of the half width and length of the water
 ACTIVITY_BQ = 1e6  # as a tube: randoms stay a few per cent
 START_FWHM_MM = 2.1  # of the images that scatter is simulated from
 SENSITIVITY_STRIDE = 16
-# Of the kernels by slope: single points, how far from them a line may pass, parts of a kernel (core
-# and two tails) with first widths, and rounds of the fit.
+# For the kernels by slope: number of points, largest distances of a line from its point, start
+# values of a kernel (core and two tails), and rounds of the fit.
 NUM_SINGLE, REACH_MM, NEAR_MM = 24, 25.0, 4.0
 FIRST_SHARES, FIRST_FWHM_MM = (0.8, 0.15, 0.05), (2.5, 6.0, 12.0)
 NUM_ROUNDS = 100
@@ -61,9 +61,9 @@ class Fit:
     kernel : Kernel
         Core, then tail.
     fwhm_mm : float
-        Of the single Gaussian that fits best.
+        Width of the single Gaussian that fits best.
     gain : float
-        Of the kernel over it, in log-likelihood.
+        Log-likelihood of the kernel above that of this Gaussian.
     """
 
     kernel: blur.Kernel
@@ -105,7 +105,7 @@ def fit(
     half_width_mm, half_length_mm : float
         Of the image.
     decays : float
-        Expected number.
+        Expected number of decays.
     """
     # an even number of voxels, so that points lie on their centres
     half_width_mm, half_length_mm = (
@@ -146,8 +146,8 @@ def fit(
 def fit_kernel(model: Acquisition, truth: Array, crystal_mm: float) -> Fit:
     """Fit the kernel to events of a known activity.
 
-    Free are the core's widths across and along the axis, the tail's share and its width, and, as a
-    nuisance, the scale of the activity.
+    The fit varies the core's widths across and along the axis, the tail's share and width, and the
+    scale of the activity.
 
     Parameters
     ----------
@@ -203,16 +203,16 @@ def fit_by_slope(
     half_width_mm, half_length_mm : float
         Of the image.
     decays : float
-        Expected number, all together.
+        Expected number of decays at all points together.
 
     Returns
     -------
     list of Kernel
-        Of `line_blur.NUM_CLASSES`, of the scanner alone, without what voxels add.
+        One for each of `line_blur.NUM_CLASSES`, without the blur that image voxels add.
     float
-        How many times as far from the axis as their ends say lines pass: photons are absorbed a
-        little deeper than `geometry.mean_interaction_depth_mm`, which is that of the first
-        interaction.
+        Stretch: the distance of lines from the axis over the one that their ends give. Photons are
+        absorbed a little deeper than at their first interaction
+        (`geometry.mean_interaction_depth_mm`).
     """
     random = rng.stream(engine.seed, "reconstruct", "resolution by slope")
     num = [2 * math.floor(half / VOXEL_MM) for half in (half_length_mm, half_width_mm)]
@@ -238,10 +238,13 @@ def fit_by_slope(
 
 
 def _distances(points_mm: Array, events: Listmode, place_mm: Array) -> Array:
-    """Return how each line misses a point: across and along the axis (mm); and two facts more.
+    """Compare each line with a point.
 
-    They are its slope, and the distance across (mm) of a parallel line through the point from the
-    axis; shape (n, 4).
+    Returns
+    -------
+    float64 array, shape (n, 4)
+        By how much the line misses the point across and along the axis (mm); its slope; the signed
+        distance (mm) from the axis of a parallel line through the point.
     """
     first = points_mm[events.crystal1] - place_mm
     way = points_mm[events.crystal2] - points_mm[events.crystal1]
@@ -255,21 +258,21 @@ def _distances(points_mm: Array, events: Listmode, place_mm: Array) -> Array:
 
 
 def kernels_of(distances: Array) -> list[blur.Kernel]:
-    """Fit kernels to the distances of lines from their points by expectation and maximisation.
+    """Fit a kernel for each class of slopes by expectation-maximisation.
 
-    Widths across the axis are shared by all classes; shares and widths along it are their own. What
-    is neither core nor tail (randoms) is even. A class with few lines takes the next one's kernel.
+    All classes share the widths across the axis. Each class has its own shares and widths along it.
+    A uniform density stands for randoms. A class with few lines takes the kernel of the next class.
 
     Parameters
     ----------
     distances : float64 array, shape (n, 3)
-        Across and along the axis, mm, and slope.
+        Distances of lines from their points across and along the axis, mm, and slopes.
     """
     is_near = (np.abs(distances[:, :2]) < REACH_MM).all(axis=1)
     squares, slopes = distances[is_near, :2] ** 2, distances[is_near, 2]
     kind = np.digitize(slopes, line_blur.EDGES)
     used = [k for k in range(line_blur.NUM_CLASSES) if (kind == k).sum() >= LEAST_EVENTS]
-    if not used:  # all lines together are one
+    if not used:  # all lines together are one class
         kind, used = np.zeros_like(kind), [0]
     of_class = [squares[kind == k] for k in used]
     across = (np.array(FIRST_FWHM_MM) / FWHM_PER_SIGMA) ** 2

@@ -1,15 +1,15 @@
-"""Where a point or a line source is, from counts too few for an image.
+"""Locate a point or a line source from counts too few for an image.
 
-With tens of counts an image is a bundle of lines; what can be known is a source of few parameters,
-by maximum likelihood (as for localising one radioactive particle, e.g. Parker et al. 1993,
-Nucl. Instrum. Methods A 326, 592). A source of activity A (Bq) spread over places p along a segment
-(one place: a point) is seen on LOR i as
+With tens of counts an image is a bundle of lines. But a source of few parameters can be fitted by
+maximum likelihood (as for one radioactive particle, e.g. Parker et al. 1993, Nucl. Instrum. Methods
+A 326, 592). Its activity A (Bq) is spread over places p along a segment, or is at one place. LOR i
+sees it as
 
     y_i / m_i = A mean_p exp(-d_i(p)^2 / (2 sigma^2)) / (2 pi sigma^2) + r_i / m_i
 
 with d_i the distance of p from the line, sigma the resolution, and m_i, r_i as in `em`. The
-log-likelihood is sum_events log(y_i / m_i) - A mean_p S(p), with S the expected counts per Bq.
-Covariance is the inverse of the curvature of the log-likelihood at its maximum.
+log-likelihood is sum_events log(y_i / m_i) - A mean_p S(p), with S the expected counts per Bq. The
+covariance is the inverse of the curvature of the log-likelihood at its maximum.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ SEARCH_MM = 2.0  # spacing of the places that are tried first
 WIDE_MM = 3.0  # sigma of the search: the likelihood has one maximum per line without it
 NUM_STARTS = 5
 NUM_DIRECTIONS, LENGTHS_MM = 40, (5.0, 10.0, 20.0)
-# A source that noise would show once in a hundred measurements is none.
+# How often noise alone may pass for a source.
 FALSE_ALARMS = 0.01
 MAX_LINE_POINTS = 40
 
@@ -57,7 +57,7 @@ class Source:
     likelihood_ratio : float
         Twice the gain in log-likelihood over scatter and randoms alone.
     needed_ratio : float
-        What it has to exceed.
+        The smallest ratio of a source.
     """
 
     verdict: str
@@ -111,10 +111,10 @@ def locate(model: Acquisition, fwhm_mm: float, smallest_additive: float = 1e-9) 
     Returns
     -------
     Source
-        A line if it is better than a point by more than its three parameters are worth (Schwarz
-        1978, doi:10.1214/aos/1176344136); unresolved if the better of them is not better than
-        nothing: the gain must exceed the chi-square of its parameters at `FALSE_ALARMS` over the
-        number of places that could have been found.
+        A line if that is likelier than a point by more than its three further parameters cost
+        (Schwarz 1978, doi:10.1214/aos/1176344136). The better one counts only if its likelihood
+        ratio exceeds a quantile of chi-square with one degree of freedom: that of `FALSE_ALARMS`
+        over the number of places of size `fwhm_mm` in the image. Else the source is unresolved.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def _fit(problem: _Problem, parameters: Vector) -> float:
 
 
 def _point_starts(problem: _Problem) -> list[Vector]:
-    """Places of a coarse grid that explain most, with a wide kernel."""
+    """Return the places of a coarse grid that explain the events best, with a wide kernel."""
     z, y, x = problem.grid.axes_mm()
     axes = [np.arange(a[0], a[-1] + SEARCH_MM / 2, SEARCH_MM) for a in (x, y, z)]
     places = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -1,17 +1,17 @@
 """Iterations over measured lines: MLEM, OSEM and MAP with a resolution model.
 
-Expected counts of LOR i in the whole acquisition: y_i = T area_i att_i (P G x)_i + r_i with x the
-activity (Bq/mm3), G the resolution (`blur`: finite crystals; without it, pixels smaller than the
-distance of neighbouring lines turn that distance into rings), P Joseph's line integrals, T the
-duration (s), r scatter and randoms. With m_i = T area_i att_i one update is
+LOR i is expected to count y_i = T area_i att_i (P G x)_i + r_i in the whole acquisition. Here x is
+the activity (Bq/mm3), G the resolution (`blur`), P Joseph's line integrals, T the duration (s), att
+the attenuation, and r scatter and randoms. Without G, an image of pixels smaller than the distance
+of neighbouring lines has rings. With m_i = T area_i att_i one update is
 
     x <- x / (G s) * G sum_events P_i^T 1 / ((P G x)_i + r_i / m_i),    s = T sum_LORs area att P
 
 (Shepp and Vardi 1982, doi:10.1109/TMI.1982.4307558; list mode: Barrett, White and Parra 1997,
 doi:10.1364/JOSAA.14.002914; subsets: Hudson and Larkin 1994, doi:10.1109/42.363108; resolution in
 image space: Reader et al. 2003, doi:10.1109/TNS.2003.817327). The log-likelihood is
-sum_events log y_i - sum_v (G s)_v x_v - sum_LORs r_i, over all LORs that meet the cylinder around
-the image.
+sum_events log y_i - sum_v (G s)_v x_v - sum_LORs r_i. Its sums run over all LORs that meet the
+cylinder around the image.
 
 Activity is taken as constant during the acquisition, as GATE simulates it.
 """
@@ -34,9 +34,10 @@ Image = NDArray[np.float64]
 Fits = tuple[float, float]  # log-likelihood and objective of an image
 
 MAX_HALVINGS = 6
-EARLY_ITERATIONS = 4  # of MLEM: kappa is smooth, as scatter is, and few settle it
+EARLY_ITERATIONS = 4  # of MLEM: kappa is smooth, so few settle it
 EPSILON = 1e-3  # of the brightest voxel, as in PETRIC
-# A step never takes a voxel to 0, from where it could not come back: of its value, of the start's
+# Smallest value of a voxel after a step, as a share of its value before and of the first image's: a
+# voxel at 0 stays there.
 SMALLEST_SHARE, SMALLEST_OF_START = 1e-4, 1e-9
 COLUMNS = ["iteration", "log_likelihood", "objective", "total_bq"]  # of a trace
 
@@ -49,7 +50,7 @@ class Objective:
     seen : float64 array, shape (nz, ny, nx)
         G s.
     strength : float
-        Of the prior; 0: none.
+        Strength of the prior; 0: none.
     """
 
     def __init__(self, model: Acquisition, settings: Settings) -> None:
@@ -70,10 +71,10 @@ class Objective:
     def kappa(self) -> Image:
         """Root of the likelihood's curvature at the early image, for `priors`.
 
-        kappa^2 = H 1 = G sum_events P_i^T (P G 1)_i / l_i^2 with l_i the expected counts over m_i:
-        minus the Hessian's row sums, as Tsai et al. (2020) and PETRIC (PET Rapid Image
-        reconstruction Challenge) have it; here over its mean in the activity, so that the strength
-        keeps its unit.
+        kappa^2 = H 1 = G sum_events P_i^T (P G 1)_i / l_i^2 with l_i the expected counts over m_i.
+        These are minus the Hessian's row sums, as in Tsai et al. (2020) and PETRIC (PET Rapid Image
+        reconstruction Challenge). They are divided by their mean in the activity, so that the
+        strength keeps its unit.
         """
         grid, lines, psf = self.model.grid, self.model.lines, self.psf
         expected = lines.forward(blurred(self.early, grid, psf)) + lines.additive
@@ -85,7 +86,7 @@ class Objective:
     def prior(self, image: Image) -> tuple[float, Image, Image]:
         """Return `priors.relative_differences` with the weights of this likelihood.
 
-        The last image's are kept: a step asks for its end's, the next step for its start's.
+        The last result is kept, because a step starts at the image where the step before ended.
         """
         if image is not self._last[0]:
             epsilon = EPSILON * float(self.early.max())
@@ -97,7 +98,7 @@ class Objective:
     def log_likelihood(self, image: Image, expected: Image | None = None) -> float:
         """Log-likelihood without the terms that no image changes.
 
-        `expected` is (P G x)_i + additive_i of every line, where a pass has it already.
+        `expected` is (P G x)_i + additive_i of every line, if it is known.
         """
         if expected is None:
             lines = self.model.lines
@@ -119,7 +120,7 @@ class Objective:
         return np.divide(image, self.seen, out=np.zeros(image.shape), where=self.is_seen)
 
     def way(self, image: Image, update: Image) -> Image:
-        """Gradient, preconditioned so that without a prior it is the EM step.
+        """Return the preconditioned gradient; without a prior it is the EM step.
 
         Nuyts et al. (2002), equation 16: x / (s + strength x R'') times the gradient.
         """
@@ -182,7 +183,7 @@ def iterate(
                 continue
             image *= objective.over_seen(update)
             if settings.has_prior:
-                # the image before the update in Sawatzky's weights; after it they are as good
+                # Sawatzky's weights have the image before the update; this one does as well
                 weights = objective.over_seen(objective.strength * image)
                 image = priors.denoise(image, weights, grid, dual)
             fits = None
@@ -191,7 +192,7 @@ def iterate(
 
 
 def _climb(image: Image, way: Image, objective: Objective, fits: Fits) -> tuple[Image, Fits]:
-    """Go along `way`, half as far until the objective does not fall; stay where nothing helps."""
+    """Step along `way`, halving the step while the objective falls; stay if no step helps."""
     floor = np.minimum(image, SMALLEST_OF_START * objective.model.start)
     for halvings in range(MAX_HALVINGS):
         new = np.maximum(image + way / 2**halvings, np.maximum(SMALLEST_SHARE * image, floor))

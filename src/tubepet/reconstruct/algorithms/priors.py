@@ -1,18 +1,18 @@
-"""What is known of an image before it is measured: relative differences, total variation.
+"""Priors of images: relative differences and total variation.
 
-Relative difference prior (Nuyts et al. 2002, doi:10.1109/TNS.2002.998681) over pairs of neighbours,
-with w = 1 for the nearest and less for farther ones:
+The relative difference prior (Nuyts et al. 2002, doi:10.1109/TNS.2002.998681) sums over pairs of
+neighbours, with w = 1 for the nearest and less for farther ones:
 
     R(x) = sum_pairs w kappa_j kappa_k (x_j - x_k)^2 / (x_j + x_k + GAMMA |x_j - x_k| + epsilon)
 
-With epsilon a share of the image it is scale-free: doubling activity and counts together changes
-nothing; without, it has kinks where both voxels are 0. With kappa^2 the curvature of the likelihood
-(`em.Objective.kappa`) a change of a voxel is damped alike everywhere (Fessler and Rogers 1996,
-doi:10.1109/83.535846; Tsai et al. 2020, doi:10.1109/TMI.2019.2913889).
+Epsilon is a share of the image. So prior and likelihood keep their balance if activity and counts
+double. Without epsilon, R has kinks where both voxels are 0. With kappa^2 the curvature of the
+likelihood (`em.Objective.kappa`), R damps a change of a voxel alike everywhere (Fessler and Rogers
+1996, doi:10.1109/83.535846; Tsai et al. 2020, doi:10.1109/TMI.2019.2913889).
 
 Total variation (Rudin, Osher and Fatemi 1992, doi:10.1016/0167-2789(92)90242-F) enters by EM-TV
-(Sawatzky et al. 2008, IEEE Nuclear Science Symposium, 5133): after each EM update, a weighted
-denoising that Chambolle's dual projection solves (2004, doi:10.1023/B:JMIV.0000011325.36760.1e).
+(Sawatzky et al. 2008, IEEE Nuclear Science Symposium, 5133): a weighted denoising follows each EM
+update. Chambolle's dual projection (2004, doi:10.1023/B:JMIV.0000011325.36760.1e) solves it.
 """
 
 import numpy as np
@@ -41,7 +41,7 @@ def relative_differences(
     image : float64 array, shape (nz, ny, nx)
         >= 0. A pair of zeros costs nothing.
     kappa : float64 array, shape (nz, ny, nx)
-        Weight of each voxel, >= 0; a pair has the product.
+        Weight of each voxel, >= 0; the weight of a pair is their product.
     epsilon : float
         >= 0, in the unit of the image.
     """
@@ -83,7 +83,7 @@ def denoise(
     image, weights : float64 arrays, shape (nz, ny, nx)
         weights >= 0, in the unit of the image; where they are 0 the image is kept.
     dual : float64 array, shape (3, nz, ny, nx)
-        Where to start; overwritten with where it ended. Zeros the first time.
+        Dual variable: the start, overwritten with the result. Zeros the first time.
     """
     factors = neighbour_weights(grid)
     step = 1.0 / (4 * sum(f**2 for f in factors) * max(float(weights.max()), 1e-300))

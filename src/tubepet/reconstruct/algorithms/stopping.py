@@ -1,4 +1,4 @@
-"""When to stop, and how sure an image is: from the events themselves."""
+"""Decide from the events when iterations stop, and estimate the error of an image."""
 
 import numpy as np
 import pandas as pd
@@ -12,18 +12,17 @@ from tubepet.reconstruct.projection.blur import smoothed
 
 HELD_OUT = 0.2  # share of the events
 PATIENCE = 3  # iterations without a better likelihood of the held-out events
-# Of the converged image: half of PETRIC's yardstick, an rms distance of 1 % of the mean, for the
-# distance left is a little more than estimated (slow directions outlast the others).
+# Distance from the converged image, half of PETRIC's limit of 1 % of the mean: the real distance is
+# a little larger than the estimate, because slow directions outlast the others.
 TOLERANCE = 0.005
-RATE_STEPS = 10  # over which the rate is measured at which steps shorten
+RATE_STEPS = 10  # the rate at which steps shorten is measured over so many
 
 
 def best_iteration(model: Acquisition, settings: Settings, random: np.random.Generator) -> int:
-    """Find the iteration whose image explains events best that it was not made from.
+    """Find the iteration whose image explains held-out events best.
 
-    A fifth of the events, drawn at random, is held out; the rest are those of an acquisition of
-    four fifths of the time. Cross-validation of stopping: Coakley (1991, IEEE Trans. Nucl. Sci. 38,
-    9).
+    A random fifth of the events is held out. The rest are treated as an acquisition of four fifths
+    of the time. Cross-validation of stopping: Coakley (1991, IEEE Trans. Nucl. Sci. 38, 9).
 
     Returns
     -------
@@ -56,17 +55,17 @@ def to_convergence(
 ) -> tuple[NDArray[np.float64], pd.DataFrame]:
     """Iterate until the image is as good as the converged one; returns as `em.iterate`.
 
-    Steps that shorten by the factor q from one to the next leave step q / (1 - q) to go. Step and
-    distance are root mean squares over the voxels, weighted with their activity, over the mean
-    activity so weighted: no region is drawn. PETRIC (PET Rapid Image reconstruction Challenge) asks
-    for 1 % of the background's mean over the whole object. A warning tells when
-    `settings.num_iterations` were too few.
+    If each step is q times the one before, a distance of step q / (1 - q) is left. Both are root
+    mean squares over the voxels, weighted with their activity, over the mean activity with the same
+    weights. So no region has to be drawn. PETRIC (PET Rapid Image reconstruction Challenge) asks
+    for 1 % of the background's mean over the whole object. A warning tells if
+    `settings.num_iterations` are too few.
 
     Raises
     ------
     InputError
-        Without the relative difference prior: the image of the likelihood alone converges to noise,
-        and EM-TV has no objective that rises in every step.
+        Without the relative difference prior. The likelihood alone converges to noise, and EM-TV
+        has no objective that rises in every step.
     """
     if settings.algorithm != "map_rdp" or not settings.has_prior:
         raise InputError(
@@ -95,7 +94,7 @@ def to_convergence(
 
 
 def _left(steps: list[float]) -> float:
-    """Estimate the distance that is left after these steps; infinite where they tell nothing."""
+    """Estimate the distance left after these steps; infinite if there are too few to tell."""
     if len(steps) <= RATE_STEPS or steps[-1] == 0:
         return float("inf")
     rate = (steps[-1] / steps[-1 - RATE_STEPS]) ** (1 / RATE_STEPS)
@@ -114,9 +113,9 @@ def error_image(
 ) -> NDArray[np.float64]:
     """Estimate the standard deviation of every voxel by bootstrap over events.
 
-    Each of the `num_resamples` images is made from the events drawn with replacement, each a
-    Poisson number of times (Haynor and Woods 1989, IEEE Trans. Med. Imaging 8, 337; Dahlbom 2002,
-    IEEE Trans. Nucl. Sci. 49, 2062). All have `settings.num_iterations` iterations.
+    Each of the `num_resamples` images takes every event a Poisson number of times (Haynor and Woods
+    1989, IEEE Trans. Med. Imaging 8, 337; Dahlbom 2002, IEEE Trans. Nucl. Sci. 49, 2062). All have
+    `settings.num_iterations` iterations.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""Scatter and randoms."""
+"""Scatter and randoms: how many every pair of crystals counts."""

@@ -1,4 +1,4 @@
-"""Photons below 511 keV: how they scatter, and how often crystals see them in the window."""
+"""How photons scatter, and how often crystals count a scattered one in the energy window."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,14 +18,14 @@ from tubepet.types import Scanner
 Array = NDArray[np.float64]
 
 NUM_PHOTONS = 24000  # per energy and obliquity of the table of detection
-# One over the cosine of the incidence; over it, a parabola through the Monte Carlo's values: up to
-# 1.4 in a ring as long as it is wide
+# One over the cosine of incidence: up to 1.4 in a ring as long as it is wide. A parabola is fitted
+# to the Monte Carlo's values at NUM_SECANTS of them.
 MAX_SECANT, NUM_SECANTS = 1.45, 4
 NUM_OBLIQUITIES = 16  # of the tables of the kernels
 NUM_ENERGIES, BELOW_WINDOW_KEV = 17, 80.0
 # Shares of Compton and of Rayleigh scattering in the attenuation at 511 keV of water, aluminium and
 # iron, by that attenuation (1/mm): Compton by Geant4's fit, the others EPDL97's, as both engines
-# have them. What lies between is mixed, what is below is taken for thin water.
+# have them. Shares are interpolated; below water and above iron they are those of water and iron.
 MATERIAL_PER_MM = (0.009638, 0.02269, 0.06589)
 COMPTON_SHARE, RAYLEIGH_SHARE = (0.9976, 0.9920, 0.9602), (0.0022, 0.0065, 0.0199)
 
@@ -39,12 +39,12 @@ def klein_nishina_total(energy_kev: Array) -> Array:
 
 
 def attenuation_per_mm(mu_per_mm: Array) -> Array:
-    """Return an attenuation at 511 keV without Rayleigh scattering, which loses nothing."""
+    """Return the attenuation at 511 keV without Rayleigh scattering, which loses no photon."""
     return mu_per_mm * (1 - np.interp(mu_per_mm, MATERIAL_PER_MM, RAYLEIGH_SHARE))
 
 
 def scattering_shares(mu_per_mm: Array) -> tuple[Array, Array]:
-    """Return Compton and Rayleigh scattering over what `attenuation_per_mm` makes of a value."""
+    """Return the shares of Compton and of Rayleigh scattering in `attenuation_per_mm`."""
     compton, rayleigh = (
         np.interp(mu_per_mm, MATERIAL_PER_MM, shares) for shares in (COMPTON_SHARE, RAYLEIGH_SHARE)
     )
@@ -52,7 +52,7 @@ def scattering_shares(mu_per_mm: Array) -> tuple[Array, Array]:
 
 
 def table_kev(scanner: Scanner) -> Array:
-    """Return the energies of `detection_table`: from where nothing is seen up to 511 keV."""
+    """Return the energies of `detection_table`, from below the energy window to 511 keV."""
     lowest_kev = max(scanner.energy_window_kev[0] - BELOW_WINDOW_KEV, 10.0)
     return np.linspace(lowest_kev, PHOTON_KEV, NUM_ENERGIES)
 
@@ -63,18 +63,18 @@ def least_cosine(scanner: Scanner) -> float:
 
 
 def detection_table(scanner: Scanner) -> Array:
-    """Compute singles in the window per photon that comes to the crystals, by the fast engine.
+    """Simulate how many singles in the energy window a photon at the crystals makes on average.
 
-    Every energy has the same random numbers, which makes the ratios better than the values.
+    All energies share their random numbers, so ratios are more precise than values.
 
     Returns
     -------
     float64 array, shape (NUM_OBLIQUITIES, NUM_ENERGIES)
-        By one over the cosine to the crystals' depth, 1 to `MAX_SECANT`, and by `table_kev`.
+        By one over the cosine to the crystals' depth (1 to `MAX_SECANT`) and by `table_kev`.
     """
     scanner = _as_ring(scanner)
     photons = tables.photons()
-    # a source is wanted, and only its box of air is used
+    # the function asks for a source, of which only the box of air is used
     _, *ring = setup.fixed(*setup.cylinder(1.0, 1.0, scanner, photons), scanner, photons)
     seed = rng.derived_seed(0, "reconstruct", "detection")
 
@@ -94,7 +94,7 @@ def of_calibration(path: object, content: Mapping[str, Any]) -> Array | None:
     Raises
     ------
     InputError
-        If it is no such table; `path` is named.
+        If it is no such table; the message names `path`.
     """
     if (rows := content.get("seen_kev")) is None:
         return None
@@ -132,13 +132,13 @@ def _total_ratio(energies_kev: Array) -> Array:
 
 
 def by_kev(detection: Array, scanner: Scanner) -> tuple[Array, Array]:
-    """Tabulate for `kernels`, by energies of 0 to 511 keV.
+    """Tabulate detection and cross section for `kernels`, by energies of 0 to 511 keV.
 
     Returns
     -------
     float64 array, shape (NUM_OBLIQUITIES, 512)
-        D(E) / D(511), by `obliquity_row`: the softer a photon, the less it gains from a longer way
-        through the crystals.
+        D(E) / D(511), with D of `detection_table`, by `obliquity_row`: the softer a photon, the
+        less it gains from a longer way through the crystals.
     float64 array, shape (512,)
         Klein and Nishina's total cross section over that at 511 keV.
     """

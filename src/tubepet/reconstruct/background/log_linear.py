@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_STEPS = 50
-TOLERANCE = 1e-10  # relative change of the deviance; the fits converge quadratically
+TOLERANCE = 1e-10  # relative change of the log-likelihood; the fits converge quadratically
 
 
 def fit_log_linear(
@@ -37,7 +37,7 @@ def fit_log_linear(
         signal = exposure * np.exp(design @ (coefficients + step))
         mean = np.maximum(signal + background, np.finfo(float).tiny)
         likelihood = float(counts @ np.log(mean) - mean.sum())
-        if likelihood < best:  # overshot: go back half the way
+        if likelihood < best:  # overshot
             step /= 2
             continue
         coefficients += step
@@ -46,7 +46,7 @@ def fit_log_linear(
         best = likelihood
         score = design.T @ (signal * (counts / mean - 1))
         information = (design.T * (signal**2 / mean)) @ design
-        # least squares: a term that the data cannot tell from another gets no say of its own
+        # least squares: terms that the data cannot tell apart leave the matrix singular
         scale = np.maximum(np.abs(design).max(axis=0), np.finfo(float).tiny)
         solution = np.linalg.lstsq(information / np.outer(scale, scale), score / scale)[0]
         step = (solution / scale).astype(np.float64)

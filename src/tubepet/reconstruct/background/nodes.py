@@ -1,7 +1,7 @@
-"""Crystals from which scatter is simulated, and what lies between them.
+"""Choose the crystals for which scatter is simulated, and interpolate to all others.
 
-Scatter is smooth from crystal to crystal, but for their efficiencies: some crystals of a ring, or
-of each module, are simulated, and cubic splines lead to the others.
+Apart from efficiencies, scatter is smooth from crystal to crystal. So it is simulated for some
+crystals of a ring or of each module, the nodes. Cubic splines give the others.
 """
 
 from itertools import pairwise
@@ -16,16 +16,16 @@ from tubepet.types import Scanner
 
 Array = NDArray[np.float64]
 
-# Pairs of these are simulated, and those of every second of these over several points; between
-# them, cubic splines.
+# Nodes of a ring for one scatter point; every second one of them for several points.
 NUM_COARSE_COLUMNS, NUM_COARSE_RINGS = 40, 11
 PAIRS_AT_ONCE = 1 << 14
-# Against every second or third crystal, blocks and panels: 0.4 % of the total, 3 % of a pair.
-STEP_SHARE = 0.15  # of modules: about the distance of neighbours, in radii of the bore
+# Distance of nodes of modules, in radii of the bore. Compared with nodes at every second or third
+# crystal, totals differ by 0.4 % and single pairs by 3 %, in scanners of blocks and of panels.
+STEP_SHARE = 0.15
 
 
 def spline(known: NDArray[np.int64], wanted: NDArray[np.int64], period: int = 0) -> Array:
-    """Weights of cubic interpolation, shape (wanted, known); around a circle of a period."""
+    """Weights of cubic interpolation, shape (wanted, known); on a circle if a period is given."""
     units = np.eye(len(known))
     if period:
         around = np.append(known, known[0] + period)
@@ -49,20 +49,20 @@ def coarse_rings(scanner: Scanner) -> NDArray[np.int64]:
 
 
 def of_scanner(scanner: Scanner, stride: int) -> tuple[NDArray[np.int64], sparse.csr_array]:
-    """Choose crystals of any scanner.
+    """Choose nodes of any scanner.
 
     Parameters
     ----------
     scanner : Scanner
     stride : int
-        How much further apart than for one scatter point.
+        Distance of nodes over that for one scatter point.
 
     Returns
     -------
     int64 array, shape (n,)
-        Ids.
+        Crystal ids of the nodes.
     csr_array, shape (num_crystals, n)
-        Weights of interpolation.
+        Weights that interpolate from nodes to crystals.
     """
     if not scanner.modules:
         columns, rings = coarse_columns(scanner)[::stride], coarse_rings(scanner)[::stride]
@@ -85,7 +85,7 @@ def of_scanner(scanner: Scanner, stride: int) -> tuple[NDArray[np.int64], sparse
 
 
 def _spread(num: int, steps_each: float) -> NDArray[np.int64]:
-    """Choose some of a row of crystals, as many as steps fit in, both ends among them."""
+    """Choose crystals of a row, as many as steps fit in, with both ends."""
     wanted = 1 + round((num - 1) * steps_each)
     if wanted == 1:
         return np.array([num // 2])
@@ -95,7 +95,7 @@ def _spread(num: int, steps_each: float) -> NDArray[np.int64]:
 def between(
     weights: sparse.csr_array, sums: Array, pairs: tuple[NDArray[np.integer], ...]
 ) -> Array:
-    """Interpolate what is known of pairs of nodes, shape (n, n), to pairs of crystals, (k,)."""
+    """Interpolate values of pairs of nodes, shape (n, n), to pairs of crystals, shape (k,)."""
     left = weights @ sums
     found = np.empty(len(pairs[0]))
     edges = [*range(0, len(found), PAIRS_AT_ONCE), len(found)]

@@ -1,13 +1,14 @@
-"""Broken paths of photon pairs from crystal to crystal, over one scatter point or over several.
+"""Paths of scattered photon pairs from crystal to crystal, over one scatter point or several.
 
 A scattered coincidence is a path A, s1, ..., sn, B with the annihilation on one of its n + 1
-segments. Points s1 are drawn with a density proportional to the attenuation, directions of the next
-segments uniformly, and their lengths as those of photons of 511 keV that are sure to collide; the
-expected counts of all pairs (A, B) are then exact sums over chains (`kernels.multiple_sums`), as in
-single scatter simulation. Cf. Tsoumpas et al. 2005 and Watson et al. 2018 for two points.
+segments. Points s1 are drawn with a density proportional to the attenuation. The directions of the
+next segments are uniform, and their lengths are those of 511 keV photons that are sure to collide.
+s1, ..., sn are a chain. The expected counts of all pairs (A, B) are exact sums over the chains
+(`kernels.multiple_sums`), as in single scatter simulation. Cf. Tsoumpas et al. 2005 and Watson et
+al. 2018 for two points.
 
 All draws come from Roberts' R sequences (additive recurrences with powers of the root of x^(d+1) =
-x + 1): points fill the object evenly, the first ones too, and are the same every time.
+x + 1). Their points fill the object evenly, however many are taken, and are the same every time.
 """
 
 from dataclasses import dataclass
@@ -26,15 +27,15 @@ from tubepet.types import Scanner, Volume
 Array = NDArray[np.float64]
 
 NUM_POINTS = 128
-# Chains of two, three and four points; what has more is left out. The number of points has to be a
-# multiple.
+# Chains of two, three and four points; longer ones are left out. Each number divides the one before
+# and is a multiple of NUM_POINTS.
 NUM_CHAINS = 1024, 512, 128
 NUM_STEPS = 64  # along a segment
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What photons come from, go through and reach.
+    """Activity, attenuation and scanner: what photons come from, go through and reach.
 
     Attributes
     ----------
@@ -44,12 +45,12 @@ class Scene:
         Attenuation at 511 keV on its own grid, 1/mm.
     scanner : Scanner
     efficiency : float64 array, shape (num_columns // 2 + 1, num_rings), or Crystals
-        Pair efficiency by column step and ring difference (`calibration`), or calibrated crystals,
-        of which the angle terms are used here: ends have efficiency and area 1.
+        Pair efficiency by column step and ring difference (`calibration`), or calibrated crystals.
+        Of crystals only the angle terms are used: their efficiency and area are taken as 1.
     detection : float64 array
         `detection.detection_table` of the scanner.
     has_times : bool
-        Whether the places of the activity along the legs are wanted.
+        Whether `legs` computes the mean place of the activity along each leg.
     """
 
     activity: Volume
@@ -89,9 +90,9 @@ def sequence(num: int, dimensions: int) -> Array:
 def scatter_points(mu: Volume, num: int) -> tuple[Array, float]:
     """Spread points evenly over the object with a density proportional to the attenuation.
 
-    That without Rayleigh scattering (`detection.attenuation_per_mm`). Slice, row and place in the
-    row are drawn one after the other from their distributions given those before (Rosenblatt's
-    transformation of an R sequence), anywhere within voxels.
+    The attenuation is without Rayleigh scattering (`detection.attenuation_per_mm`). Slice, row and
+    place in the row are drawn in turn, each given those before (Rosenblatt's transformation of an R
+    sequence). Points lie anywhere within voxels.
 
     Returns
     -------
@@ -128,7 +129,7 @@ def _drawn(weights: Array, draws: Array) -> tuple[NDArray[np.int64], Array]:
 
 
 def legs(scene: Scene, points: Array, ends: Ends) -> tuple[Array, Array]:
-    """Describe the straight ways from points to crystals.
+    """Describe the legs, the straight ways from points to crystals.
 
     Parameters
     ----------
@@ -181,9 +182,9 @@ def legs(scene: Scene, points: Array, ends: Ends) -> tuple[Array, Array]:
 def _leg_efficiency(scene: Scene, points: Array, away: Array, cosine: Array) -> Array:
     """Probability that a photon of 511 keV along a leg is counted.
 
-    Over the distance from the axis the root of the pair efficiency. Over the obliquity that of
-    `detection`, whose scale the pair efficiency sets: pairs as oblique as the legs to the outermost
-    rings are seen at both ends of the scanner only, where photons leave it.
+    It depends on the distance from the axis as the root of the pair efficiency. On the obliquity it
+    depends as `detection`, and the pair efficiency sets only the scale: pairs as oblique as the
+    legs to the outermost rings exist only at both ends of the scanner, where photons leave it.
     """
     assert not isinstance(scene.efficiency, Crystals)
     scanner, radius_mm = scene.scanner, geometry.detection_radius_mm(scene.scanner)
@@ -233,14 +234,14 @@ def multiple(
     ends : Ends
     """
     total = np.zeros((3, len(ends.points_mm), len(ends.points_mm)))
-    # Each chain has a twin that starts the other way with the same draws: what one puts too far to
-    # one end of the object, the other puts too far to the other.
+    # Each chain has a twin with the same draws that starts the other way: their errors along the
+    # object cancel.
     num = NUM_CHAINS[0]
     first, twin = np.arange(num) * len(points) // num, np.tile([[1.0], [-1.0]], (num // 2, 1))
     draws = np.repeat(sequence(num // 2, 3 * len(NUM_CHAINS)), 2, axis=0)
     here, ways, segments = points[first], np.empty((num, 0, 3)), np.empty((num, 0, 5))
     weights = weight_mm2 * detection.scattering_shares(_sampled(scene.mu, here))[0]
-    least_cosine = -1.0  # of the first segment to nothing
+    least_cosine = -1.0  # the first segment has any direction
     for i, fewer in enumerate(NUM_CHAINS):
         some = np.arange(len(first)) // 2 % (num // fewer) == num // fewer // 2
         first, draws, here, ways, segments, weights = (
@@ -264,7 +265,7 @@ def multiple(
 
 
 def _pair_factor_mm4(scene: Scene) -> float:
-    """Squared area of a face, over 2 pi for the directions of a pair."""
+    """Squared area of a face over 2 pi, the solid angle of the directions of a pair."""
     if isinstance(scene.efficiency, Crystals):
         return 1 / (2 * np.pi)
     scanner = scene.scanner
@@ -272,7 +273,7 @@ def _pair_factor_mm4(scene: Scene) -> float:
 
 
 def _directions(ways: Array, draws: Array, least_cosine: float) -> Array:
-    """Draw directions, uniformly over those that turn little enough from the last of some ways."""
+    """Draw directions uniformly within an angle of the last one of each chain."""
     before = ways[:, -1] if ways.shape[1] else np.tile([0.0, 0.0, 1.0], (len(ways), 1))
     cosine = 1 - draws[:, :1] * (1 - least_cosine)
     turn = 2 * np.pi * draws[:, 1:]
@@ -289,8 +290,8 @@ def _next(scene: Scene, here: Array, way: Array, draws: Array) -> tuple[Array, A
     Returns
     -------
     float64 arrays, shape (n, 3), (n, 5), (n,)
-        Places, mm; segments as `kernels.multiple_sums` takes them; probability of a collision that
-        is Compton's.
+        Places, mm; segments as `kernels.multiple_sums` takes them; probability of a Compton
+        collision.
     """
     low = np.array(scene.mu.grid.origin_mm[::-1]) - np.array(scene.mu.grid.voxel_mm[::-1]) / 2
     high = low + np.array(scene.mu.grid.voxel_mm[::-1]) * scene.mu.grid.shape[::-1]

@@ -1,12 +1,12 @@
 """Randoms of every crystal pair, from the delayed window.
 
 A random pair joins two independent singles, so the mean counts of crystals i and j are s_i s_j for
-all allowed pairs. Taken separable, s_i = u(column) v(ring), the delayed counts give the s by
-maximum likelihood (cf. the fan sums of Casey and Hoffman 1986, J Comput Assist Tomogr 10, 845): the
-likelihood is greatest where the expected counts of every column and of every ring equal the
-measured ones. That makes num_columns + num_rings numbers of the delayed pairs where an estimate
-pair by pair would need millions. The delayed window is as long as that of the prompts and both keep
-all good pairs, so no scale is needed.
+all allowed pairs. With s_i = u(column) v(ring), the delayed counts give the s by maximum likelihood
+(cf. the fan sums of Casey and Hoffman 1986, J Comput Assist Tomogr 10, 845). The likelihood is
+greatest where the expected counts of every column and of every ring equal the measured ones. So the
+delayed pairs determine num_columns + num_rings numbers; an estimate pair by pair would need
+millions. The delayed window is as long as that of the prompts and both keep all good pairs, so no
+scale is needed.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ NUM_ROUNDS = 100  # the damped update gains a factor of two or more per round
 
 
 def fit_singles(delayed: Listmode, scanner: Scanner) -> NDArray[np.float64]:
-    """Fit s of the module's formula, the root of counts.
+    """Fit s of the module's formula, in roots of counts.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def fit_singles(delayed: Listmode, scanner: Scanner) -> NDArray[np.float64]:
     ring, column = np.divmod(crystals, scanner.num_columns)
     fans = np.bincount(column, minlength=scanner.num_columns).astype(np.float64)
     allowed = allowed_columns(scanner)
-    # sums over rings; u (allowed u) = fans has one positive solution, damped by the root
+    # u (allowed u) = fans has one positive solution; the root damps the update
     by_column = np.sqrt(fans / max(allowed.sum(axis=0).mean(), 1.0))
     for _ in range(NUM_ROUNDS):
         partners = allowed @ by_column
@@ -51,11 +51,7 @@ def fit_singles(delayed: Listmode, scanner: Scanner) -> NDArray[np.float64]:
 
 
 def fit_crystals(delayed: Listmode, crystals: Crystals) -> NDArray[np.float64]:
-    """Fit s of crystals in any arrangement: each has a number of its own.
-
-    Parameters and returns as `fit_singles`; crystals of equal readouts across the axis have equal
-    partners.
-    """
+    """Fit one s for each crystal, in any arrangement; parameters and returns as `fit_singles`."""
     ids = np.concatenate([delayed.crystal1, delayed.crystal2])
     fans = np.bincount(ids, minlength=len(crystals)).astype(np.float64)
     places, place = np.unique(crystals.readouts_mm.round(6), axis=0, return_inverse=True)
@@ -81,7 +77,7 @@ def allowed_columns(scanner: Scanner) -> NDArray[np.float64]:
 def from_singles(
     by_ring: Sequence[int], by_column: Sequence[int], duration_s: float, scanner: Scanner
 ) -> NDArray[np.float64]:
-    """Compute s from counted singles: s_i s_j = 2 tau S_i S_j / T, the delayed window not needed.
+    """Compute s from counted singles, s_i s_j = 2 tau S_i S_j / T, without the delayed window.
 
     Parameters
     ----------
@@ -106,7 +102,12 @@ def event_counts(singles: NDArray[np.float64], events: Listmode) -> NDArray[np.f
 
 
 def lor_counts(singles: NDArray[np.float64], scanner: Scanner) -> NDArray[np.float64]:
-    """Return randoms of all pairs of a kind, shape (num_columns // 2 + 1, rings, rings)."""
+    """Sum the randoms of all pairs with equal column step and rings.
+
+    Returns
+    -------
+    float64 array, shape (num_columns // 2 + 1, num_rings, num_rings)
+    """
     table = singles.reshape(scanner.num_rings, scanner.num_columns)
     counts = np.zeros((scanner.num_columns // 2 + 1, scanner.num_rings, scanner.num_rings))
     for step in np.flatnonzero(geometry.is_allowed_step(scanner)):

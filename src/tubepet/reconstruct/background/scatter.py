@@ -1,26 +1,29 @@
-"""Scattered coincidences of an object, simulated: how many each pair of crystals counts.
+"""Simulate the scattered coincidences of an object: how many each pair of crystals counts.
 
 Single scatter simulation (after Watson, Newport and Casey 1996 and Ollinger 1996,
-doi:10.1088/0031-9155/41/1/012) continued to two, three and four scatter points (`paths`). Expected
-counts per second of the crystals A and B over one point, summed over points s of a volume V each:
+doi:10.1088/0031-9155/41/1/012) is continued to two, three and four scatter points (`paths`). Over
+one point, the crystals A and B are expected to count per second
 
     sum_s V mu p(theta) e_A e_B a^2 cos_A cos_B / (2 pi R_A^2 R_B^2) (I_A att_AB + I_B att_BA)
 
-with mu the attenuation by Compton scattering in s at 511 keV, p the Klein-Nishina probability per
-sr, e the root of the calibrated pair efficiency at the distance from the axis and the obliquity of
-this leg, a^2 the squared area of a crystal's face, R and cos distance and incidence from s, I_A the
-integral of the activity from s to A, att_AB = exp(-int_A mu(511) - int_B mu(E)) D(E) / D(511), E
-the energy after scattering, D the probability that a photon makes a single in the window. What the
-pair efficiency holds of scatter between crystals holds here too. Rayleigh scattering is another p,
-of a few degrees.
+The sum runs over points s that stand for a volume V each. In it
+
+- mu is the attenuation by Compton scattering in s at 511 keV,
+- p is the Klein-Nishina probability per sr; Rayleigh scattering is another p, of a few degrees,
+- e is the root of the calibrated pair efficiency at the distance from the axis and the obliquity of
+  a leg; it includes scatter between crystals,
+- a is the area of a crystal's face, R its distance from s, cos the cosine of incidence,
+- I_A is the integral of the activity from s to A,
+- att_AB = exp(-int_A mu(511) - int_B mu(E)) D(E) / D(511), with E the energy after scattering and D
+  the probability that a photon makes a single in the energy window.
 
 With time of flight (cf. Watson 2007, IEEE Trans. Nucl. Sci. 54, 1679) the scatter of a pair is
-spread along its line as a Gaussian with the mean and the variance of the sum: a pair emitted u mm
-from s toward A is measured (R_A - R_B) / 2 - u from the middle of AB toward B. That is good for
-objects shorter than the resolution; u is the mean over the activity between s and A.
+spread along its line as a Gaussian with the mean and the variance of the sum. A pair emitted u mm
+from s toward A is measured (R_A - R_B) / 2 - u from the middle of AB toward B, with u the mean over
+the activity between s and A. This is good for objects shorter than the resolution.
 
-Simplified: one factor (Klein and Nishina's total) carries the attenuation of all materials from 511
-keV to E, and the attenuation alone says what an object is made of (`detection.MATERIAL_PER_MM`).
+Simplified: one factor (the total Klein-Nishina cross section) scales the attenuation of all
+materials from 511 keV to E. The attenuation alone gives the material (`detection.MATERIAL_PER_MM`).
 """
 
 import numpy as np
@@ -39,9 +42,9 @@ Array = NDArray[np.float64]
 def moments(
     activity: Volume, mu: Volume, instrument: Instrument, detection: Array, num_moments: int
 ) -> Array:
-    """Compute counts, and counts times position and squared position by time of flight.
+    """Compute the scatter of crystals in all columns and in some rings of a ring scanner.
 
-    Of crystals in all columns and in some rings.
+    Moments are counts, and counts times position and squared position by time of flight.
 
     Parameters
     ----------
@@ -57,8 +60,8 @@ def moments(
     Returns
     -------
     float64 array, shape (num_moments, num_columns, num_columns, coarse rings, coarse rings)
-        1/s, mm/s and mm2/s, by both columns and both rings of `nodes.coarse_rings`, symmetric;
-        positions from the middle of the line toward its second end.
+        1/s, mm/s and mm2/s, by both columns and both rings of `nodes.coarse_rings`. Positions are
+        from the middle of the line toward its second end. Both orders of a pair are in it.
     """
     scanner = instrument.scanner
     scene = _scene(activity, mu, instrument, detection, num_moments)
@@ -72,7 +75,7 @@ def moments(
     found = paths.legs(scene, points, ends)
     total = paths.single(scene, points, weight_mm2, found)[:num_moments]
     coarse = total.reshape(num_moments, *shape, *shape)
-    # several points: smoother, so fewer ends will do
+    # scatter over several points is smoother, so fewer ends do
     some = np.arange(crystals.size).reshape(shape)[::2, ::2]
     some_legs = found[0][:, some.ravel()], found[1][:, some.ravel()]
     total = paths.multiple(scene, points, weight_mm2, some_legs, ends.at(some.ravel()))
@@ -102,14 +105,14 @@ def pair_moments(
     pairs: tuple[NDArray[np.integer], NDArray[np.integer]],
     num_moments: int,
 ) -> Array:
-    """As `moments`, for a list of pairs of crystals in any arrangement.
+    """Compute `moments` for a list of pairs of crystals in any arrangement.
 
-    Some crystals (`nodes`) are simulated as if each had an efficiency of 1 and a face of 1 mm2.
+    Nodes (`nodes`) are simulated with an efficiency of 1 and a face of 1 mm2.
 
     Parameters
     ----------
     instrument : Instrument
-        Its efficiency is that of `Crystals`.
+        Its efficiency is `Crystals`.
     pairs : int arrays, shape (k,)
 
     Returns
@@ -177,7 +180,7 @@ def event_densities(sums: Array, events: Listmode, scanner: Scanner, sigma_mm: f
 
 
 def densities(sums: Array, time_difference_ns: Array, sigma_mm: float) -> Array:
-    """Return the rate at measured positions from the moments of each event, shape (3, n)."""
+    """Return the rate at measured positions, 1/s/mm, shape (n,), from moments, shape (3, n)."""
     counts, first, second = sums
     is_any = counts > 0
     mean, square = (
@@ -189,7 +192,12 @@ def densities(sums: Array, time_difference_ns: Array, sigma_mm: float) -> Array:
 
 
 def lor_counts(scatter: Array, scanner: Scanner) -> Array:
-    """Return the rate of all pairs of a kind, 1/s, shape (num_columns // 2 + 1, rings, rings)."""
+    """Sum the rates of all pairs with equal column step and rings, 1/s.
+
+    Returns
+    -------
+    float64 array, shape (num_columns // 2 + 1, num_rings, num_rings)
+    """
     weights, column = ring_weights(scanner), np.arange(scanner.num_columns)
     number = geometry.num_column_pairs(scanner)
     total = np.zeros((len(number), scanner.num_rings, scanner.num_rings))

@@ -1,7 +1,7 @@
-"""Scatter and randoms as an additive term of every LOR, estimated from the prompts alone.
+"""Estimate scatter and randoms of every LOR from the prompts alone.
 
-Coincidences on LORs that miss the object can only be scattered or random. Per unit LOR area
-(`geometry.lor_areas_mm2`) they vary slowly, so the logarithm of their density is fitted as a
+Coincidences on LORs that miss the object (the tail) can only be scattered or random. Per unit LOR
+area (`geometry.lor_areas_mm2`) they vary slowly. The logarithm of their density is fitted as a
 quadratic in the LOR's distance from the axis and in its axial position, and continued under the
 object. Simplified: one density for all directions; scatter and randoms are not told apart.
 Cf. the tail fits of Stearns (1995, J Nucl Med 36, 105P) and Watson (2000,
@@ -22,17 +22,17 @@ from tubepet.types import Listmode, Scanner
 
 # Two crystals: photons that scatter between neighbouring crystals shift true LORs by one or two.
 MARGIN_MM = 8.0
-# The tail used, from the margin outwards: beyond it the log-quadratic no longer holds, as scatter
+# Width of the tail, from the margin outwards. Beyond it the log-quadratic does not hold: scatter
 # ends (350 keV allow about 57 degrees) and only randoms are left.
 REACH_MM = 40.0
 # Three coefficients from fewer counts would be noise, larger than what they describe.
 MIN_TAIL_COUNTS = 100
-# Scatter and randoms are smooth: the fit follows real tails to 0.05 (root mean square, beyond
-# noise), tails that hold activity to 0.3 at best.
+# Scatter and randoms are smooth: the fit misses their tails by 0.05 (root mean square, beyond
+# noise), and tails that hold activity by 0.3 at least.
 CELL_MM, MIN_CELL_COUNTS = 8.0, 5.0
 MOST_PEAKED, MIN_SIGMAS = 0.2, 5.0
-# What crystals scatter far from their lines is peaked as well. Of a source in air it is the whole
-# tail, and 1e-4 of the counts are not as fitted.
+# Events that scatter far in the crystals are peaked as well. They are the whole tail of a source in
+# air, where 1e-4 of the counts are not as fitted.
 MOST_MISPLACED = 0.01
 
 
@@ -99,12 +99,12 @@ def fit_background(
     Returns
     -------
     Background
-        None at all (with a line in the log) if the tail has fewer than `MIN_TAIL_COUNTS` counts.
+        Zero everywhere, with a warning, if the tail has fewer than `MIN_TAIL_COUNTS` counts.
 
     Raises
     ------
     InputError
-        If the tail is peaked: no scatter and no randoms are, so activity lies outside the cylinder.
+        If the tail is peaked, so that activity must lie outside the cylinder.
     """
     z_mm = (cylinder.z_low_mm + cylinder.z_high_mm) / 2
     in_tail = is_tail(lors.of_scanner(scanner), cylinder)
@@ -158,7 +158,7 @@ def _check_smooth(
     found, fitted = (np.bincount(cell, values.ravel()) for values in (counts, expected))
     rows = np.flatnonzero(fitted > MIN_CELL_COUNTS)
     found, fitted = found[rows], fitted[rows]
-    # the square of the misfit less its noise, whose own noise is that of squared Poisson numbers
+    # squared misfit less its expectation under Poisson noise, and the noise of that
     excess, noise = ((found - fitted) ** 2 - found).sum(), (2 * fitted**2 + fitted).sum() ** 0.5
     scale = (fitted**2).sum()
     num_more = np.maximum(found - fitted, 0.0).sum()

@@ -1,8 +1,8 @@
-"""Resolution in image space: convolution with a mixture of Gaussians.
+"""Resolution in image space: convolution with a mixture of Gaussians, the kernel.
 
-One Gaussian cannot be both the core of the response (half a crystal) and its tails (scatter between
-crystals moves an event by one or two), nor wider along the axis than across it (oblique lines end
-at one mean depth). A sum of separable Gaussians is cheap, and its own adjoint.
+The response has a core of half a crystal and tails, for scatter moves an event by one or two
+crystals. It is wider along the axis than across it, as oblique lines end at one mean depth. One
+Gaussian cannot be all this. A sum of separable Gaussians is cheap, and its own adjoint.
 """
 
 from typing import NamedTuple
@@ -37,11 +37,11 @@ def chosen(which: str, fwhm_mm: float, fitted: Kernel) -> Kernel:
     Parameters
     ----------
     which : str
-        ``fitted``; ``core``: its first part alone, as large as the whole; ``gaussian``.
+        ``fitted``; ``core``: the first part of it with a share of 1; ``gaussian``.
     fwhm_mm : float
-        Of ``gaussian``.
+        Width of ``gaussian``.
     fitted : Kernel
-        From `resolution`; not used for ``gaussian``.
+        Kernel of `resolution`; not used for ``gaussian``.
     """
     if which == "gaussian":
         return gaussian(fwhm_mm)
@@ -94,5 +94,5 @@ def blurred(image: NDArray[np.floating], grid: Grid, kernel: Kernel) -> NDArray[
 
 
 def smoothed(image: NDArray[np.floating], grid: Grid, fwhm_mm: float) -> NDArray[np.float64]:
-    """Convolve with one Gaussian; 0: as it is."""
+    """Convolve with one Gaussian; a width of 0 changes nothing."""
     return blurred(image, grid, gaussian(fwhm_mm))

@@ -1,18 +1,20 @@
-"""All compiled loops of the stage: walks along lines through padded images.
+"""All compiled loops of the stage: walks along lines through padded images, scatter, chords.
 
 They are in one file because numba's cache looks at the file of a kernel only: a kernel elsewhere
-would go on with old code after an edit here. What they compute is described in `lines`,
-`sensitivity` and `scatter`, which are their only callers.
+would keep old code after an edit here. The callers say what they compute: `lines`, `sensitivity`,
+`paths` (with `scatter`) and `normalisation`.
 
-What makes them fast, by Joseph's method (1982, doi:10.1109/TMI.1982.4307572):
+Walks follow Joseph's method (1982, doi:10.1109/TMI.1982.4307572). They are fast because
 
 - images are float32 with axes (y, x, z): the lines of neighbouring events differ in z most, and
   the four voxels of a plane lie in two pairs. Coordinates are float32 from a line's first plane;
-- zeros around the image (one voxel below, two above) instead of bounds tests;
-- the gather is written so that the compiler makes vectors of planes;
-- every thread adds to a private image. Lines come in chunks whose size does not depend on the
-  number of threads, and the chunks' images are added in order, in float64: results do not depend on
-  the number of threads, and sums of 10^7 events stay accurate.
+- zeros around the image (one voxel below, two above) replace bounds tests;
+- the compiler can handle several planes of the gather at once, as vectors;
+- every thread adds to a private image.
+
+Lines come in chunks whose size does not depend on the number of threads. The images of chunks are
+added in order, in float64. So results do not depend on the number of threads, and sums of 10^7
+events stay accurate.
 """
 
 import math
@@ -31,14 +33,14 @@ NUM_CHUNKS = 8  # at least, where that gives MIN_CHUNK_LINES
 # Keeps interpolation indices inside the padding when rounding pushes a line over the image's rim.
 RIM = 1e-9
 
-# Lets the compiler add up a line in vectors; the order is fixed for a kind of CPU. Only for kernels
-# that Python calls, with what they need inlined by numba: of code that is compiled by itself and
-# into its callers too, a process that compiles runs another copy than one that finds the cache, and
-# copies may add up in other orders. The body of a loop by `prange` is such code, hence threads of
-# Python's (`in_threads`).
+# Lets the compiler add up a line in vectors; the order is fixed for a kind of CPU. It is only for
+# kernels that Python calls, with what they need inlined by numba. Other code is compiled twice: by
+# itself and into its callers. A process that compiles runs another copy than one that finds the
+# cache, and copies may add up in different orders. The body of a loop by `prange` is such code,
+# hence threads of Python (`in_threads`).
 REORDER = {"reassoc", "contract", "nsz"}
 part_of = numba.njit(cache=True, nogil=True, fastmath=REORDER)
-# Columns of what `scatter` knows of a leg or a segment
+# Columns of the table of a leg or a segment (`paths`)
 EMISSION, DEPTH, FACE, DISTANCE, TRAVEL, OBLIQUITY = range(6)
 LENGTH = DISTANCE
 # One half over Klein and Nishina's total at 511 keV (`detection.klein_nishina_total`)
@@ -55,8 +57,8 @@ F32, I32, INDEX = np.float32, np.int32, np.uint64  # unsigned: no test for negat
 # coordinates across the walk at plane 0 and their change per plane), middle (plane coordinate of
 # the middle of the line), pace (planes per mm toward the second point)
 Ray = tuple[int, int, int, int, int, float, float, float, float, float, float]
-# Steps of Roberts' R3 sequence (powers of 1/1.2207..., the root of x^4 = x + 1): the subset's first
-# ring runs through all residues evenly over rings, column steps and columns.
+# Steps of Roberts' R3 sequence (powers of 1/1.2207..., the root of x^4 = x + 1). They spread the
+# first ring of a subset evenly over rings, column steps and columns.
 R3 = (0.8191725134, 0.6710436067, 0.5497004779)
 
 
@@ -393,7 +395,7 @@ def lor_part(  # type: ignore[no-untyped-def]
     points, areas, tasks, shares, num_rings, num_columns, is_mirrored, stride, grid, flat_mu,
     mu_grid, begin, end, plain, weakened,
 ):  # fmt: skip
-    """Add the lines of tasks begin, ..., end - 1 to both images (each unless empty)."""
+    """Add the lines of tasks begin, ..., end - 1 to both images; empty ones are left out."""
     weights, mu_weights = empty_weights(grid), empty_weights(mu_grid)
     no_tof = np.empty(0, F32)
     for task in range(begin, end):
@@ -427,10 +429,10 @@ def lor_sums(  # type: ignore[no-untyped-def]
     points, areas, tasks, shares, num_rings, num_columns, is_mirrored, stride, grid, flat_mu,
     mu_grid, private, plain, weakened,
 ):  # fmt: skip
-    """Add area * weights to `plain`, and times attenuation to `weakened` (each unless empty).
+    """Add area * weights to `plain`, and times attenuation to `weakened`; empty ones are left out.
 
-    A task is a column and a step to the other column; its share multiplies the areas. Mirrored: of
-    two ring pairs that are each other's mirror image in z, only one is taken.
+    A task is a column and a step to the other column; its share multiplies the areas. If
+    `is_mirrored`, only one of two ring pairs that mirror each other in z is taken.
     """
     lines = points, areas, tasks, shares, num_rings, num_columns, is_mirrored, stride
     totals = [total for total in (plain, weakened) if len(total) > 0]
@@ -511,9 +513,10 @@ def single_sums(  # type: ignore[no-untyped-def]
     away : float64 array, shape (points, ends, 3)
         Directions from points to ends.
     legs : float64 array, shape (points, ends, 6)
-        `EMISSION` on the way, `DEPTH` at 511 keV, `FACE` (efficiency times solid angle per mm2 of
-        face), `DISTANCE` of the end and `TRAVEL` of the emission on the way to it, mm, and
-        `OBLIQUITY`, the row of `seen`.
+        `EMISSION`, the integral of the activity on the way (Bq/mm2); `DEPTH`, that of the
+        attenuation at 511 keV; `FACE`, efficiency times solid angle per mm2 of face; `DISTANCE` of
+        the end and mean distance of the emission, `TRAVEL`, from the point, mm; `OBLIQUITY`, the
+        row of `seen`.
     shares : float64 array, shape (points, 2)
         Weights of Compton and of Rayleigh scattering.
     seen, totals : float64 arrays, shape (NUM_OBLIQUITIES, 512) and (512,)
@@ -539,8 +542,8 @@ def single_sums(  # type: ignore[no-untyped-def]
 def down(ways, depths, totals):  # type: ignore[no-untyped-def]
     """Follow a photon of 511 keV that comes along the first of some ways through the others.
 
-    Returns its energy over 511 keV at the end of the last, and the probability per sr for each
-    scattering, over the density with which `broken_paths` draws the segments after it.
+    Returns its energy over 511 keV at the end of the last, and the product of the probabilities per
+    sr of all scatterings, over the density with which `paths` draws the segments after them.
     """
     energy, weight = 1.0, 1.0
     for i in range(1, len(ways)):
@@ -595,7 +598,7 @@ def multiple_part(  # type: ignore[no-untyped-def]
                     sums[0, a, b] += value
                     sums[1, a, b] += value * place
                     sums[2, a, b] += value * place**2
-        # the annihilation between two vertices: the photons know nothing of each other
+        # the annihilation between two vertices: the photons are independent
         before = 0.0
         for m in range(num_segments):
             for i in range(m + 1):
@@ -634,16 +637,16 @@ def multiple_part(  # type: ignore[no-untyped-def]
 def multiple_sums(  # type: ignore[no-untyped-def]
     chains, ends, seen, totals
 ):
-    """Sum over chains of scatter points what `broken_paths` describes, for all pairs of ends.
+    """Sum the expected counts over chains of scatter points (`paths`), for all pairs of ends.
 
     Parameters
     ----------
     chains : tuple of arrays
         Directions of the segments, shape (n, segments, 3); `EMISSION`, `DEPTH`, `LENGTH` and
-        `TRAVEL` of the emission from the first vertex of each, shape (n, segments, 5); weights,
-        shape (n,); rows of the first and last vertices in the next, shape (n,) each.
+        `TRAVEL` from the first vertex of each, shape (n, segments, 5); weights, shape (n,); rows of
+        the first and last vertices in `ends`, shape (n,) each.
     ends : tuple of arrays
-        Directions and legs of first, and of last vertices, as in `single_sums`.
+        Directions and legs of the first vertices, and of the last ones, as in `single_sums`.
 
     Returns
     -------

@@ -1,15 +1,15 @@
 """The blur of lines by their slope: the steeper a line, the less sharp it is along the axis.
 
-A line ends in the middle of a crystal, wherever in its depth the photon was absorbed. An end that
-is off by a depth d moves a line of slope t (of z over the distance from the axis) by t d / 2 along
-the axis. In a simulated ring of crystals 20 mm deep the core is 2.3 mm wide (FWHM) along the axis
-for lines of slope 0.1, and 7 mm for those of slope 0.8 (docs/inspection-physics.md). So each class
-of slopes has a kernel: a narrow core, and tails of photons that were scattered in the crystals.
+A line ends in the middle of a crystal, at whatever depth the photon was absorbed. An end that is
+off by a depth d moves a line of slope t (z over the distance across the axis) by t d / 2 along the
+axis. In a simulated ring of crystals 20 mm deep the core is 2.3 mm wide (FWHM) along the axis for
+lines of slope 0.1, and 7 mm for those of slope 0.8 (docs/inspection-physics.md). So each class of
+slopes has a kernel: a narrow core, and tails of photons that scattered in the crystals.
 
-What weakens and what detects photons acts where they fly, before the blur. Photons of a tail
-crossed the part elsewhere than their line does, and are weakened as those of their voxel are on
-average. Photons of the core crossed it near their line, rather where more survive: a Gaussian of
-width w times exp(g u) is a Gaussian displaced by w^2 g, so their line is displaced.
+Attenuation and detection act where photons fly, before the blur. Photons of a tail crossed the part
+away from their line, so they take the mean attenuation of their voxel. Photons of the core crossed
+it near their line, preferably where more survive. A Gaussian of width w times exp(g u) is a
+Gaussian displaced by w^2 g, so the line is displaced by that.
 """
 
 import math
@@ -32,15 +32,15 @@ Array = NDArray[np.float64]
 
 EDGES = np.array([0.15, 0.3, 0.45, 0.6, 0.8])  # slopes between classes
 NUM_CLASSES = len(EDGES) + 1
-# What is blurred beyond the borders of an image is on lines, too: so far they are followed.
+# Lines are followed so far beyond the borders of an image, for blur carries activity there.
 AROUND_MM = (8.0, 4.0, 4.0)  # z, y, x
-MOST_MOVED_MM = 0.5  # of a line; beside a sharp edge the slope is no slope
+MOST_MOVED_MM = 0.5  # of a line: at sharp edges the formula gives too much
 # Variance that voxels add, in squares of their width: line integrals interpolate between voxels,
 # and an image holds means over voxels.
 LINES_ADD, MEANS_ADD = 1 / 6, 1 / 12
 CORE, TAIL = 0, 1
 NUM_NODES = 5  # of a Gaussian mean
-LEAST_MM = 1e-9  # of the length of a line across the axis
+LEAST_MM = 1e-9  # shortest length of a line across the axis
 LEAST_VARIANCE = 1e-4  # in squares of a voxel; below, there is no blur
 
 
@@ -54,7 +54,7 @@ class Sensed(NamedTuple):
     by_slope : float64 array, shape (classes, nz, ny, nx)
         Sensitivity without attenuation.
     survival : float64 array, shape (nz, ny, nx)
-        Of photons from each voxel.
+        Share of photon pairs from each voxel that are not attenuated.
     """
 
     activity: Array
@@ -69,17 +69,18 @@ class LineBlur:
     Attributes
     ----------
     psfs : tuple of Kernel
-        Of each class, the core first; they differ in shares and in widths along the axis.
+        Kernel of each class, the core first; they differ in shares and in widths along the axis.
     lines : Lines
-        Displaced. On the grid of the part and `AROUND_MM`.
+        The displaced lines, on the grid of the part and `AROUND_MM`.
     kind : int64 array, shape (n,)
         Class of every line.
     counted : float64 array, shape (n, 2)
-        What counts of the photons of core and tail over what would on the line.
+        Probability that photons of the core, and of the tail, are counted, over that of photons
+        exactly on the line.
     survival : float64 array, shape (nz, ny, nx)
-        Of photons from each voxel, relative to all of the part.
+        `Sensed.survival` over its mean in the part.
     expected : float64 array, shape (classes, 2, nz, ny, nx)
-        Sensitivity, as `back` puts 1 on all lines that could count.
+        Sensitivity of core and tail, in the unit of `Sensed.by_slope`.
     """
 
     psfs: tuple[Kernel, ...]
@@ -124,7 +125,7 @@ class LineBlur:
         return total
 
     def shared(self) -> Gaussian:
-        """Return as much of the blur as all parts of all kernels have."""
+        """Return the blur that all parts of all kernels share: their smallest widths."""
         widths = [part[1:] for psf in self.psfs for part in psf]
         return Gaussian(1.0, *(min(each) for each in zip(*widths, strict=True)))
 
@@ -134,7 +135,7 @@ class LineBlur:
         Returns
         -------
         float64 array, shape (nz, ny, nx)
-            On `grid`; `sharing` is left to do.
+            On `grid`; `sharing` adds the shared blur.
         """
         shared, (z_mm, _, x_mm) = self.shared(), self.grid.voxel_mm
         total = np.zeros((2, *self.grid.shape))
@@ -154,7 +155,7 @@ class LineBlur:
         return _across(along, _left(shared.transaxial_mm, x_mm))
 
     def of_defects(self) -> tuple[Kernel, ...]:
-        """Return the kernels with one tail: what is small needs no more than its variance."""
+        """Return the kernels with one tail of the same variance, enough for small defects."""
         return tuple((psf[CORE], *_one(psf[TAIL:])) for psf in self.psfs)
 
     def forward(self, images: Array, rows: NDArray[np.int64]) -> Array:
@@ -189,7 +190,7 @@ def around(grid: Grid) -> Grid:
 def of_lines(
     lines: Lines, part: Sensed, mu: Volume, psfs: Sequence[Kernel], by_distance: tuple[Array, Array]
 ) -> LineBlur:
-    """Put the lines of an acquisition into classes, and compute what counts on them.
+    """Put the lines of an acquisition into classes, and compute what they count.
 
     Parameters
     ----------
@@ -200,8 +201,8 @@ def of_lines(
     psfs : sequence of Kernel
         By class, `NUM_CLASSES`.
     by_distance : float64 arrays, shape (m,)
-        Distances of lines from the axis (mm, rising), and how probably their photons are detected,
-        in any unit.
+        Distances of lines from the axis (mm, rising), and probabilities that their photons are
+        detected, in any unit.
     """
     kind = np.digitize(geometry.slopes_of(lines.points, lines.first, lines.second), EDGES)
     first, second = lines.points[lines.first], lines.points[lines.second]
@@ -219,7 +220,7 @@ def of_lines(
     margins = _margins(lines.grid.shape, wide)
     mean_survival = np.average(part.survival, weights=part.activity)
     survival = np.pad(part.survival / mean_survival, margins, mode="edge")
-    # odd: a slope goes on
+    # odd: gradients continue over the border
     seen = np.stack([
         np.pad(one * part.survival, margins, mode="reflect", reflect_type="odd")
         for one in part.by_slope
@@ -236,10 +237,7 @@ def _of_core(
     in_metal: Lines, kind: NDArray[np.int64], mu: Volume, psfs: Sequence[Kernel],
     by_distance: tuple[Array, Array], normal: Array, from_axis_mm: Array,
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Return what survives near each line, mean over the core, and by how much it is displaced.
-
-    Of the slope the mean over the core is taken, too: at an edge it is no slope.
-    """
+    """Return what survives near each line and the displacement (mm), both means over the core."""
     across_mm = psfs[0][CORE].transaxial_mm / FWHM_PER_SIGMA
     near, beside = (
         _detected(from_axis_mm + mm, by_distance, across_mm) for mm in (0, across_mm / 2)
@@ -261,16 +259,16 @@ def _of_core(
 def _of_classes(
     is_through: NDArray[np.bool_], kind: NDArray[np.int64], survives: Array, num: int
 ) -> Array:
-    """Return what survives on average in each class of lines."""
+    """Return the mean survival in each class of lines."""
     mean = np.ones(num)
     for k in range(num):
         if len(own := survives[is_through & (kind == k)]):
-            mean[k] = len(own) / (1 / own).sum()  # of all photons, not of those that survived
+            mean[k] = len(own) / (1 / own).sum()  # over all photons, not over those counted
     return mean
 
 
 def _detected(distances_mm: Array, by_distance: tuple[Array, Array], sigma_mm: float) -> Array:
-    """Return how probably photons are detected, mean over Gaussian distances around these."""
+    """Return the probability of detection, mean over a Gaussian around each distance."""
     total = np.zeros(len(distances_mm))
     for node, weight in zip(*np.polynomial.hermite_e.hermegauss(NUM_NODES), strict=True):
         near_mm = np.abs(distances_mm + sigma_mm * node)
@@ -291,13 +289,13 @@ def _margins(shape: tuple[int, ...], wide: Grid) -> list[tuple[int, int]]:
 
 
 def _across(image: Array, sigma: float) -> Array:
-    """Blur across the axis by so many voxels; a product with matrices is faster than a filter."""
+    """Blur across the axis by sigma voxels; a product with matrices is faster than a filter."""
     y, x = (_smearing(num, sigma) for num in image.shape[1:])
     return np.asarray(y @ (image @ x))
 
 
 def _along(image: Array, sigma: float) -> Array:
-    """Blur along the axis by so many voxels."""
+    """Blur along the axis by sigma voxels."""
     return np.asarray(np.tensordot(_smearing(len(image), sigma), image, 1))
 
 
@@ -315,7 +313,7 @@ def _rest(fwhm_mm: float, shared_mm: float, voxel_mm: float) -> float:
 
 
 def _one(parts: Kernel) -> Kernel:
-    """Return one Gaussian of the share and the variances of several; of none, none."""
+    """Merge several Gaussians into one of their share and variances; none stays none."""
     share = sum(part.share for part in parts)
     if share == 0:
         return parts[:1]

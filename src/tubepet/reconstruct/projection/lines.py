@@ -1,12 +1,12 @@
-"""Measured lines of response through a voxel image, and the passes that every algorithm is made of.
+"""Project voxel images along measured lines of response, and backproject.
 
-Line integrals by Joseph's method (1982, doi:10.1109/TMI.1982.4307572), and their exact adjoint:
-walk along the axis on which the line crosses most voxel planes, interpolate bilinearly in each
-plane, weight with the line's length per plane. Lines may run in any direction; a line that ends
-inside the image counts the planes between its ends.
+Line integrals follow Joseph's method (1982, doi:10.1109/TMI.1982.4307572), with their exact
+adjoint. A walk goes along the axis on which the line is longest (mm). It interpolates bilinearly in
+each voxel plane and weights with the line's length per plane. Lines may run in any direction; a
+line that ends inside the image counts the planes between its ends.
 
-Lines are followed in float32, which is good to 1e-6; sums over lines are float64, in parts that are
-added in order: results do not depend on the number of threads.
+Lines are followed in float32, which is good to 1e-6. Sums over lines are float64, in parts that are
+added in order, so results do not depend on the number of threads.
 """
 
 import math
@@ -59,14 +59,14 @@ class Lines:
     Attributes
     ----------
     grid : Grid
-        Of the image.
+        Grid of the image.
     points : float64 array, shape (m, 3)
         Possible end points (x, y, z), mm.
     first, second : int array, shape (n,)
         Line n joins ``points[first[n]]`` and ``points[second[n]]``.
     additive : float64 array, shape (n,)
-        r_i / m_i of `em`, Bq/mm2 (with time of flight per mm of `tof_mm`: Bq/mm3). Empty: only for
-        `forward` and `back`, which do not use it.
+        r_i / m_i of `em`, Bq/mm2; with time of flight per mm of `tof_mm`, Bq/mm3. `forward` and
+        `back` do not use it, so it may be empty for them.
     tof_mm : float32 array, shape (n,), optional
         Measured position along the line from its middle toward the second end, mm.
     tof_table : float32 array, optional
@@ -131,7 +131,7 @@ class Lines:
 
 
 class ParallelprojLines(Lines):
-    """The same by libparallelproj."""
+    """Lines that libparallelproj projects."""
 
     def forward(self, image: NDArray[np.floating]) -> NDArray[np.float64]:
         """As `Lines.forward`."""

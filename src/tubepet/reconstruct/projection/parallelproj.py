@@ -1,9 +1,9 @@
-"""libparallelproj as another projector, where it is installed: line integrals and their adjoint.
+"""Line integrals and their adjoint by libparallelproj, where it is installed.
 
 libparallelproj 2 (Apache-2.0, https://github.com/KUL-recon-lab/libparallelproj; conda-forge) is the
-reference implementation of the field. It has no wheel; its C library is found by the system's
-loader or by the environment variable `TUBEPET_PARALLELPROJ`, a path. It drops lines that pass the
-image by less than a voxel, where `Lines` interpolates toward zero: compare images inside.
+reference implementation of the field. It has no wheel. The system's loader finds its C library, or
+the environment variable `TUBEPET_PARALLELPROJ` gives the path. It drops lines that pass the image
+by less than a voxel, where `Lines` interpolates toward zero. So compare images away from the rim.
 """
 
 import ctypes

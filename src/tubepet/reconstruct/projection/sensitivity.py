@@ -3,9 +3,9 @@
 s_v = sum over LORs of area(LOR) * attenuation(LOR) * weight(LOR, v), with the area of
 `geometry.lor_areas_mm2` and the weights of `lines`. No list of LORs is made.
 
-For a tube the exact sum without attenuation, shared by all tubes, is multiplied by the ratio of
-the attenuated to the plain sum over the same regular subset of LORs (a control variate: the
-subset's own sampling pattern divides out; `stride` 1 is exact).
+The exact sum without attenuation serves all parts. For one part it is multiplied by the ratio of
+the sums with and without attenuation over the same subset of LORs. This is a control variate: the
+sampling pattern of the subset divides out. With `stride` 1 the sum is exact.
 """
 
 import math
@@ -32,7 +32,7 @@ PAIRS_PER_CHUNK = 1 << 18  # 20 MB of weights and indices at a time
 # Sums of a subset are smoothed before their ratio is taken: attenuation factors vary slowly, the
 # subset's sampling noise does not.
 RATIO_SIGMA_VOXELS = 0.5
-SHARE_SIGMA_VOXELS = 1.0  # of shares of lines by slope, the same
+SHARE_SIGMA_VOXELS = 1.0  # the same, for the shares of classes of slopes
 
 
 def _steps_through(grid: Grid, scanner: Scanner) -> NDArray[np.int64]:
@@ -55,8 +55,8 @@ def geometric_sensitivity(
     Parameters
     ----------
     efficiency : float64 array, shape (num_columns // 2 + 1, num_rings), or Crystals
-        Pair efficiency by column step and ring difference, or calibrated crystals (of more than
-        `MAX_PAIRS` pairs a random part is summed).
+        Pair efficiency by column step and ring difference, or calibrated crystals. Of these a
+        random part is summed if there are more than `MAX_PAIRS` pairs.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> N
     mu : Volume
         Attenuation at 511 keV on its own grid, 1/mm.
     stride : int
-        Every `stride`-th LOR is summed; 1: all.
+        Every `stride`-th LOR of a ring is summed, or as many random pairs of other scanners.
 
     Returns
     -------
@@ -123,16 +123,17 @@ def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> N
 def by_slope(
     instrument: Instrument, edges: NDArray[np.float64], stretch: float, stride: int
 ) -> NDArray[np.float64]:
-    """Share the sensitivity without attenuation out among classes of lines by their slope.
+    """Divide the sensitivity without attenuation among classes of lines by their slope.
 
     Parameters
     ----------
     edges : float64 array, shape (classes - 1,)
         Slopes between classes (`geometry.slopes_of`).
     stretch : float
-        How many times as far from the axis as their ends say lines of a ring pass.
+        Distance of lines of a ring from the axis over the one that their ends give
+        (`resolution.fit_by_slope`).
     stride : int
-        Of scanners that are no ring, a part of the pairs is summed, which gives the shares.
+        One in `stride` pairs is summed for the shares, unless the scanner is a ring.
 
     Returns
     -------
@@ -150,7 +151,7 @@ def by_slope(
         total = sums.sum(axis=0)
         even = np.full(sums.shape, 1 / len(sums))  # where nothing is seen
         return np.divide(sums, total, out=even, where=total > 0) * instrument.geometric.array
-    # lines that pass farther from the axis meet voxels as narrower voxels meet lines
+    # to narrow the voxels across the axis is the same as to stretch the lines
     (z, y, x), (dz, dy, dx) = grid.origin_mm, grid.voxel_mm
     narrow = Grid(grid.shape, (dz, dy / stretch, dx / stretch), (z, y / stretch, x / stretch))
     kind = np.digitize(geometry.lor_slopes(scanner), edges)
@@ -185,8 +186,8 @@ def _tasks(
     """List column pairs (first column, step), and what each counts for.
 
     A diametral pair is found from both of its ends and counts a half. With symmetry, the eight
-    turns and mirrors take the pair (c, c + k) to (c + n / 4, ...) and (-c - k, -c): the smallest
-    first column stands for all, and counts its number of places over eight.
+    turns and mirrors take the pair (c, c + k) to (c + n / 4, ...) and (-c - k, -c). The one with
+    the smallest first column stands for all, and counts their number over eight.
     """
     columns = np.arange(scanner.num_columns)
     tasks, shares = [], []
@@ -213,9 +214,9 @@ def _sums(
     stride: int,
     is_symmetric: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum plainly and with attenuation; zero what is not asked for.
+    """Sum without and with attenuation; a sum that is not needed is zero.
 
-    Without `mu` there is no attenuated sum, and with it the plain one only if `stride` is > 1.
+    The sum with attenuation needs `mu`. If `mu` is given, the other is needed only if stride > 1.
     """
     tasks, shares = _tasks(scanner, _steps_through(grid, scanner), is_symmetric)
     is_wanted, num = (mu is None or stride > 1, mu is not None), kernels.num_padded(grid)
@@ -245,8 +246,8 @@ def of_pairs(
     mu : Volume or None
         Attenuation at 511 keV on its own grid, 1/mm.
     num_pairs : int
-        At most this many pairs are summed. If the scanner has more, so many are drawn uniformly
-        with replacement and the sum is scaled up.
+        Largest number of pairs that are summed. If the scanner has more, so many are drawn
+        uniformly with replacement and the sum is scaled up.
     seed : int
         Of the draw.
     slopes : tuple of float

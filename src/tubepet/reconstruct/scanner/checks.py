@@ -1,4 +1,4 @@
-"""What cannot belong together is refused here, in one sentence, before anything is computed."""
+"""Refuse input that cannot belong together, in one sentence, before anything is computed."""
 
 import dataclasses
 import os
@@ -126,7 +126,7 @@ def check_crystals(events: Listmode, scanner: Scanner) -> None:
 
 
 def check_ends(name: object, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse lines that end inside the image, where their projection would stop, or nowhere.
+    """Refuse ends of lines inside the image, where projection would stop, and ends that are no mm.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def check_ends(name: object, ends_mm: NDArray[np.float64], grid: Grid) -> None:
 def check_lengths(
     name: object, places_mm: NDArray[np.float64], crystals_mm: NDArray[np.float64]
 ) -> None:
-    """Refuse places of singles that are not where the crystals are: another scanner, or unit.
+    """Refuse singles far from the crystals: they are of another scanner, or in another unit.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def check_lengths(
 
 
 def check_background(num_events: int, background_counts: float) -> None:
-    """Refuse a background above the events that it is a part of.
+    """Refuse a background of more events than there are.
 
     Estimates are off by a few per cent, and both numbers by their noise.
     """
@@ -183,7 +183,7 @@ def check_background(num_events: int, background_counts: float) -> None:
 
 
 def check_meets(name: object, mu: Volume, lines: Lines, background_counts: float | None) -> None:
-    """Refuse a map that events miss: those beside the object can only be background.
+    """Refuse a map that too many events miss: events beside the object can only be background.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def check_meets(name: object, mu: Volume, lines: Lines, background_counts: float
     lines : Lines
         Through the image.
     background_counts : float or None
-        Scatter and randoms on all lines through the image; None: not known, and only a map that
+        Scatter and randoms on all lines through the image. None: unknown, and only a map that
         almost all events miss is refused.
     """
     if not (mu.array > AIR_PER_MM).any():
@@ -221,7 +221,7 @@ def check_meets(name: object, mu: Volume, lines: Lines, background_counts: float
 
 
 def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], grid: Grid) -> None:
-    """Refuse a map that is no attenuation, of another frame or unit, or cut; warn of dense ones.
+    """Refuse a map of impossible values, of another frame or unit, or cut off; warn of dense ones.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
     ends_mm : float64 array, shape (n, 3)
         Where lines may end.
     grid : Grid
-        Of the image.
+        Grid of the image.
     """
     if not (np.isfinite(mu.array).all() and (mu.array >= 0).all()):
         raise InputError(f"{name}: got negative or non-finite values, expected >= 0 1/mm")
@@ -268,7 +268,7 @@ def check_attenuation(name: object, mu: Volume, ends_mm: NDArray[np.float64], gr
 
 
 def _check_strength(name: object, highest: float) -> None:
-    """Refuse attenuation (1/mm) that nothing has, and say which is rare."""
+    """Refuse attenuation (1/mm) above any material's, and warn above aluminium's."""
     if highest > HIGHEST_PER_MM:
         raise InputError(
             f"{name}: got attenuation up to {highest:.3g}, expected at most {HIGHEST_PER_MM:g} "

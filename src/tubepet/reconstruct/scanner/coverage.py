@@ -1,9 +1,9 @@
-"""Where events come from, before there is an image: lines that are nearly square to an axis.
+"""Find where events come from, before there is an image, by lines nearly perpendicular to an axis.
 
-A line that hardly slopes crosses an object where it crosses its middle, so the places of such lines
-along z are the profile of the activity along z; likewise for x and y across the axis. What lies
-above a tenth of the profile's top, over its floor of scatter and randoms, is taken for the object
-(up to a half where the floor is high).
+Such a line stays near one place along the axis while it crosses the object. So the places of these
+lines along z are a profile of the activity along z; likewise for x and y. The object is taken to be
+where the profile exceeds its floor of scatter and randoms by a tenth of the height (up to a half
+where the floor is high).
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ MIN_TOP_COUNTS = 40  # of a profile: 4 counts at a tenth
 MIN_SIGMAS = 5.0  # over the floor's noise
 LEVEL, FLOOR = 0.1, 10.0  # share of the top, per cent of the bins
 SLACK_MM = 5.0  # a sharp edge looks this wide: crystals, and the slope of lines
-MOST_VOXELS = 1 << 24  # of an image that nobody asked for
+MOST_VOXELS = 1 << 24  # of an enlarged image
 
 
 def extents_mm(starts_mm: Array, ends_mm: Array) -> tuple[Extent, Extent, Extent]:
@@ -36,7 +36,7 @@ def extents_mm(starts_mm: Array, ends_mm: Array) -> tuple[Extent, Extent, Extent
     Returns
     -------
     three of (float, float) or None
-        None: too few lines say so.
+        None if there are too few lines to tell.
     """
     every = slice(None, None, -(-len(starts_mm) // MOST_LINES) or 1)
     starts_mm, ways = starts_mm[every], (ends_mm - starts_mm)[every]
@@ -61,9 +61,9 @@ def _extent(places_mm: Array, reach_mm: Array, radius_mm: float) -> Extent:
     Parameters
     ----------
     places_mm, reach_mm : float64 array
-        Where lines cross, and where they end: the profile is that of the whole scanner.
+        Places where lines cross, and where they end: the profile covers the whole scanner.
     radius_mm : float
-        Of a ring, which crowds lines at its edge; infinite: of none.
+        Radius of a ring, which crowds lines at its edge; infinite for no ring.
     """
     if len(places_mm) == 0:
         return None
@@ -91,9 +91,10 @@ def _extent(places_mm: Array, reach_mm: Array, radius_mm: float) -> Extent:
 
 
 def covering(grid: Grid, extents: tuple[Extent, Extent, Extent], ends_mm: Array) -> Grid:
-    """Return a grid, or a larger one with the same voxels and middle that holds the activity.
+    """Return a grid with the same voxels about the scanner's centre that also holds the activity.
 
-    It stays as it is where the larger one would hold ends of lines (x, y, z), or be huge.
+    The grid is returned unchanged if the larger one would hold ends of lines (x, y, z; mm), or more
+    than `MOST_VOXELS`.
     """
     shape = list(grid.shape)
     for axis, extent in enumerate(extents):
@@ -107,7 +108,7 @@ def covering(grid: Grid, extents: tuple[Extent, Extent, Extent], ends_mm: Array)
 
 
 def say_uncovered(grid: Grid, extents: tuple[Extent, Extent, Extent]) -> None:
-    """Warn of activity outside an image, which would be pressed into it."""
+    """Warn of activity outside an image: a reconstruction would put it inside."""
     for axis, name in enumerate("zyx"):
         if (extent := extents[axis]) is None:
             continue

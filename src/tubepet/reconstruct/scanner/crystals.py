@@ -1,7 +1,7 @@
-"""A scanner as a plain table of crystals, and the sensitivity of any such scanner.
+"""A scanner as a plain table of crystals, and the weights of its pairs.
 
-Nothing is assumed about symmetry: pairs of crystals are summed one by one, all of them or a random
-subset. The weight of a pair is the étendue of its faces, as in `geometry.lor_areas_mm2`.
+Nothing is assumed about symmetry, so any scanner can be such a table. The weight of a pair is the
+étendue of its faces over 2 pi times the efficiency, as in `geometry.lor_areas_mm2`.
 """
 
 import math
@@ -30,19 +30,19 @@ class Crystals:
     areas_mm2 : float64 array, shape (n,)
         Areas of the faces.
     efficiency : float64 array, shape (n,)
-        A pair through both faces is counted with the product of its two efficiencies.
+        A pair through both faces is counted with the product of both efficiencies.
     angle_terms : float64 array, shape (0,) or (5,)
         The efficiency of each leg of a pair is exp(`angle_features` @ these) times as large.
     readouts_mm : float64 array, shape (0, 2) or (n, 2)
-        Where singles are said to be (x, y), for the least distance of a coincidence.
+        Readout positions of singles (x, y), mm, for the least distance of a coincidence.
     sizes_mm : float64 array, shape (0, 3) or (n, 3)
         Depth, width (across the axis) and height, if they are known.
     behind_mm : float64 array, shape (0,) or (n,)
-        How far the end points lie behind the front faces.
+        Distance of the end points behind the front faces.
     least_distance_mm : float
         Pairs whose readouts are nearer to each other are no coincidences.
     most_axial_mm : float
-        Nor are pairs of crystals that are further apart along the axis.
+        Pairs of crystals that are further apart along the axis are no coincidences.
     groups : int64 array, shape (0,) or (n,)
         Part of the scanner that each crystal belongs to.
     is_paired : bool array, shape (m, m)
@@ -67,7 +67,7 @@ class Crystals:
 
 
 def of_scanner(scanner: Scanner) -> Crystals:
-    """Return the crystals of a scanner in its order of ids, with efficiency 1, the dead ones 0."""
+    """Return the crystals of a scanner by id, with efficiency 1, or 0 if they are dead."""
     found = layout.table(scanner)
     sizes_mm, is_alive = found.sizes_mm, np.ones(len(found))
     is_alive[list(scanner.dead_crystals)] = 0.0
@@ -80,7 +80,7 @@ def of_scanner(scanner: Scanner) -> Crystals:
 
 
 def angle_features(normals: NDArray[np.float64], ways: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Describe by how much photons come from aside.
+    """Describe how obliquely photons meet the faces.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def is_coincidence(
     if len(crystals.readouts_mm) == 0:
         return is_allowed
     apart_mm = np.linalg.norm(crystals.readouts_mm[first] - crystals.readouts_mm[second], axis=1)
-    # by rounding the distance of opposite crystals may be less than it is
+    # rounding may shorten the distance of opposite crystals
     is_far = apart_mm >= crystals.least_distance_mm - 1e-9
     return is_allowed & is_far
 

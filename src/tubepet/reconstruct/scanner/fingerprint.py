@@ -1,7 +1,7 @@
-"""What a calibration or a sensitivity image belongs to, as a hash that travels with it.
+"""A hash in a calibration or a sensitivity image says for what scanner and grid it was made.
 
-The hash is SHA-256 over everything that counts: scanner, grid and efficiencies. Lengths are rounded
-to 1 um, because NIfTI keeps them as float32.
+It is SHA-256 over scanner, grid and efficiencies. Voxel sizes and origins are rounded to 1 um,
+because NIfTI keeps them as float32.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from tubepet.types import Grid, Scanner
 
 NUM_DIGITS = 16
 MARK = "model "
-GROUPS = ("groups", "is_paired")  # of crystals; without, the hash is that of former versions
+GROUPS = ("groups", "is_paired")  # left out where empty, which keeps hashes of older files valid
 
 
 def scanner_hash(scanner: Scanner | Crystals) -> str:
@@ -96,9 +96,14 @@ def check_scanner(name: object, what: str, got: object, scanner: Scanner) -> Non
     Parameters
     ----------
     name, what : object, str
-        Of the file: its name, and what it holds ("calibration").
+        Name of the file, and what it holds ("calibration").
     got : object
-        Its hash of the scanner; None: it has none.
+        The file's hash of the scanner; None: it has none.
+
+    Raises
+    ------
+    InputError
+        If the hash is missing or another one.
     """
     if got != (expected := scanner_hash(scanner)):
         raise InputError(
@@ -108,7 +113,7 @@ def check_scanner(name: object, what: str, got: object, scanner: Scanner) -> Non
 
 
 def check_calibration(name: str, calibration: Mapping[str, Any], scanner: Scanner) -> None:
-    """Refuse a calibration of another scanner, or one that is not whole."""
+    """Refuse a calibration of another scanner, or an incomplete one."""
     if not isinstance(calibration, Mapping):
         raise InputError(f"{name}: expected a calibration, got JSON that is no object")
     check_scanner(name, "calibration", calibration.get("scanner"), scanner)

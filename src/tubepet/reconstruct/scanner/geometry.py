@@ -1,9 +1,9 @@
-"""Where lines of response end, how much each one can collect, and which ones exist.
+"""Geometry of a ring scanner: ends of lines of response, their étendue, and which ones exist.
 
-The scanner is a cylinder of identical crystals, so a line of response (LOR) is described up to
-symmetry by three numbers: the column step k (the shorter way round between its two columns,
-1..num_columns // 2) and its two rings. Simplified: every crystal is detected at one mean depth, and
-photons meet a closed detector surface (gaps and penetration are left to the calibrated efficiency).
+The scanner is a cylinder of identical crystals. Up to symmetry, three numbers describe a line of
+response (LOR): the column step k (the shorter way round between its two columns,
+1..num_columns // 2) and its two rings. Simplified: photons are detected at one mean depth, on a
+closed surface. The calibrated efficiency makes up for gaps and penetration.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from tubepet.types import Listmode, Scanner
 LYSO_ATTENUATION_PER_MM = 0.0818
 # The part that leaves energy in a crystal: photoelectric (xraylib 4) and Compton (Geant4's fit).
 LYSO_DEPOSITING_PER_MM = 0.0254 + 0.0525
-# Of `interaction_probabilities`: lines per distance, turns of the ring, points per line
+# For `interaction_probabilities`: lines per distance, turns of the ring, points per line
 NUM_SUBLINES, NUM_TURNS, NUM_STEPS = 8, 24, 120
 
 
@@ -88,15 +88,15 @@ def is_allowed_step(scanner: Scanner) -> NDArray[np.bool_]:
 def interaction_probabilities(scanner: Scanner) -> NDArray[np.float64]:
     """Probability that a photon leaves energy in the crystals, by column step of its line.
 
-    Crystals are boxes, and between columns there are wedges of air: a photon that comes radially
-    can slip through, others cross the wedge and meet the next crystal. Lengths in crystals are
-    traced in the cross section, for lines from all sides and between the faces' edges, and made
-    longer by the mean obliquity of the lines. Gaps between rings are left to the calibration.
+    Crystals are boxes with wedges of air between the columns. A radial photon can slip through a
+    wedge; others cross it and meet the next crystal. Lengths in crystals are traced in the cross
+    section, for lines from all sides and between the faces' edges. The mean obliquity of the lines
+    makes them longer. The calibration makes up for gaps between rings.
 
     Returns
     -------
     float64 array, shape (num_columns // 2 + 1,)
-        0 to 1. At both ends of a line wedges are met independently, so a pair has the square.
+        0 to 1. Both ends of a line meet wedges independently, so a pair has the square.
     """
     sector, inner_mm = 2 * np.pi / scanner.num_columns, scanner.inner_radius_mm
     outer_mm = inner_mm + scanner.crystal_depth_mm
@@ -169,7 +169,7 @@ def lor_slopes(scanner: Scanner) -> NDArray[np.float64]:
 
 
 def _ways_mm(scanner: Scanner) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return how far the ends of a LOR are apart: across the axis by step, along it by ring."""
+    """Return the distances of the ends of a LOR, across the axis by step, along it by ring."""
     step = np.arange(scanner.num_columns // 2 + 1)[:, None]
     transaxial_mm = 2 * detection_radius_mm(scanner) * np.sin(np.pi * step / scanner.num_columns)
     axial_mm = np.arange(scanner.num_rings, dtype=np.float64) * scanner.axial_pitch_mm

@@ -1,4 +1,4 @@
-"""Lines of response in coordinates of a cylinder, and which of them meet one."""
+"""Lines of response (LORs) in cylindrical coordinates, and which of them meet a cylinder."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 class Lors(NamedTuple):
-    """Distance from the axis (mm), z half-way (mm), |dz| per mm of transaxial path.
+    """LORs by distance from the axis (mm), z of the middle (mm), and slope, |dz| per transaxial mm.
 
     The three arrays broadcast together.
     """
@@ -83,7 +83,7 @@ def of_scanner(scanner: Scanner) -> Lors:
 
 
 def exposures_mm2(scanner: Scanner, areas_mm2: Array) -> Array:
-    """Return the total area of all LORs of a kind, shape as `of_scanner`."""
+    """Return the total area of all LORs that symmetry makes equal, shape as `of_scanner`."""
     ring = np.arange(scanner.num_rings)
     number = geometry.num_column_pairs(scanner)[:, None, None]
     return number * areas_mm2[:, np.abs(ring[:, None] - ring)]

@@ -1,17 +1,18 @@
 """Efficiencies of crystals in any arrangement, from a uniform cylinder of known activity in air.
 
-Used are lines that pass the axis closer than the rim of the source, which blur would move. The
-expected counts of a pair are e_i e_j g_i g_j A_ij L_ij T a: its area (`crystals`), its mean
-length in the source, time and activity, the efficiencies e of the crystals, and a factor g of how
-oblique a line meets each of them. The e follow from the fan sums (all counts of a crystal) by
-maximum likelihood (Casey and Hoffman 1986, J Comput Assist Tomogr 10, 845; Hogg et al. 2002,
-doi:10.1109/TNS.2002.803783). Crystals of a kind (at an edge of their module, or not) share a mean,
-toward which each is drawn by as much as its counts leave open: how much crystals of a kind differ
-is taken from the counts themselves. log g is a polynomial of the angles, whose order the counts
-choose by Akaike's criterion.
+The fit leaves out lines near the rim of the source, where blur would matter. A pair is expected to
+count e_i e_j g_i g_j A_ij L_ij T a. Here A_ij is its area (`crystals`), L_ij its mean length in the
+source, T the time, a the activity, e the efficiency of a crystal, and g a factor for how obliquely
+a line meets it.
+
+The e follow from the fan sums (all counts of a crystal) by maximum likelihood (Casey and Hoffman
+1986, J Comput Assist Tomogr 10, 845; Hogg et al. 2002, doi:10.1109/TNS.2002.803783). Crystals of a
+kind (at an edge of their module, or not) share a mean. Each is shrunk toward it, most if it has few
+counts. The spread within a kind comes from the counts too. log g is a polynomial of the angles;
+Akaike's criterion chooses its order.
 
 Last, all efficiencies are scaled to the counts of all lines near the source. Scatter within the
-detector stays in, as it does in a tube; randoms are taken off.
+detector stays in, as it does for a tube; randoms are subtracted.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,7 @@ Array = NDArray[np.float64]
 Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
 
 PAIRS_PER_CHUNK = 1 << 19
-# The scale is that of all counts which come closer to the source than this, as in `tail_fit`.
+# All counts closer to the source than this set the scale, as in `tail_fit`.
 MARGIN_MM = 8.0
 RIM_MM = 3.0  # lines nearer to the rim of the source are not used: blur moves them over it
 NUM_ANGLES = 12  # classes of each of the two angles of a leg
@@ -46,7 +47,7 @@ MIN_COUNTS = 1000  # 3 % statistical error of the absolute scale
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Calibrated crystals, and what they were fitted to.
+    """Calibrated crystals, and the counts they were fitted to.
 
     Attributes
     ----------
@@ -70,7 +71,7 @@ def calibrated(calibration: Mapping[str, Any], scanner: Scanner) -> Crystals:
 
 
 def as_dict(found: Normalisation) -> dict[str, Any]:
-    """Return what `calibrated` reads."""
+    """Return the part of a ``calibration.json`` that `calibrated` reads."""
     return {
         "crystal_efficiency": found.crystals.efficiency.tolist(),
         "angle_terms": found.crystals.angle_terms.tolist(),
@@ -85,8 +86,9 @@ def fit(
     Parameters
     ----------
     singles : float64 array, shape (num_crystals,)
-        `randoms.fit_crystals`: the randoms of a pair are the product of its two.
+        `randoms.fit_crystals`: the randoms of a pair are the product of both.
     source : Cylinder
+        In the scanner's frame.
     decays : float
         Decays in the whole source during the acquisition.
     name : str
@@ -124,7 +126,7 @@ def fit(
     weights = unit * _angle_factors(found, pairs)
     efficiency, spread = _fit_fans(pairs, weights, fans, kind, ideal.efficiency)
     expected = efficiency * _partners(pairs, weights, efficiency)
-    # what the blur carried over the rim belongs to the source too
+    # counts that blur carried over the rim belong to the source too
     made = float((all_units * _angle_factors(found, every) * _products(efficiency, every)).sum())
     carried = (is_near.sum() - float(_products(singles, every).sum())) / made
     is_used = expected > 0
@@ -146,14 +148,14 @@ def _chunks(first: NDArray[np.int32], second: NDArray[np.int32]) -> list[Pairs]:
 
 @dataclass(frozen=True)
 class _Lines:
-    """Lines between faces (half sides: shape (n, 2, 3)), and the source."""
+    """Lines between faces, of half sides of shape (n, 2, 3), and the source."""
 
     crystals: Crystals
     half_sides_mm: Array
     source: Cylinder
 
     def chords_mm(self, pairs: Pairs, margin_mm: float = 0.0) -> Array:
-        """Mean length of the lines of pairs within the source, and a margin around it."""
+        """Mean length (mm) of the lines of pairs within the source and a margin around it."""
         low_mm, high_mm = self.source.z_low_mm, self.source.z_high_mm
         points_mm = self.crystals.points_mm - [0.0, 0.0, (low_mm + high_mm) / 2]
         size = self.source.radius_mm + margin_mm, (high_mm - low_mm) / 2 + margin_mm
@@ -165,7 +167,7 @@ class _Lines:
         inner_mm = max(self.source.radius_mm - RIM_MM, self.source.radius_mm / 2)
         start, end = (self.crystals.points_mm[which, :2] for which in pairs)
         way = end - start
-        # crystals above each other: no line that is used
+        # lines along the axis are not used
         length_mm = np.maximum(np.hypot(way[:, 0], way[:, 1]), 1e-12)
         moment = start[:, 0] * way[:, 1] - start[:, 1] * way[:, 0]
         return np.asarray(np.abs(moment) / length_mm <= inner_mm)
@@ -215,17 +217,17 @@ def _partners(pairs: Pairs, weights: Array, strength: Array) -> Array:
 def _fit_fans(
     pairs: Pairs, weights: Array, fans: Array, kind: NDArray[np.int64], is_alive: Array
 ) -> tuple[Array, float]:
-    """Fit the efficiencies; returns them and the spread within kinds, relative."""
+    """Fit the efficiencies; return them and their relative spread within kinds."""
     efficiency = is_alive * np.sqrt(max(fans.sum(), 1.0) / 2 / weights.sum())
     for _ in range(NUM_FAN_ROUNDS):
         partners = is_alive * _partners(pairs, weights, efficiency)
         seen, made = np.bincount(kind, partners), np.bincount(kind, is_alive * fans)
-        # crystals that no line of the source meets are as good as the others
+        # crystals that no line of the source meets take the mean of the others
         mean_of_all = float(made.sum() / seen.sum())
         scales = np.divide(made, seen, out=np.full(len(seen), mean_of_all), where=seen > 0)
         scale = is_alive * np.maximum(scales, 0.0)[kind]
         mean = scale * partners
-        # what counts scatter by beyond Poisson's law
+        # variance of the counts beyond Poisson's
         beyond = float(((fans - mean) ** 2 - mean)[mean > 0].sum())
         variance = max(beyond / float((mean**2).sum()), 0.0)
         new = scale * np.maximum(fans * variance + 1, 0.0) / (mean * variance + 1)
