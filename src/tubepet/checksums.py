@@ -39,7 +39,7 @@ def seal(path: Path) -> None:
             path.write_bytes(body + f',\n  "sha256": "{digest}"'.encode() + JSON_END)
     elif path.suffix == ".safetensors":
         header, body = _split(path.read_bytes())
-        header["__metadata__"] = {"sha256": _sum_of_tensors(header, body)}
+        header.setdefault("__metadata__", {})["sha256"] = _sum_of_tensors(header, body)
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)  # the format aligns its tensors to 8 bytes
         path.write_bytes(len(text).to_bytes(8, "little") + text + body)

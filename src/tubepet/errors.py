@@ -68,6 +68,10 @@ def reading(path: str | os.PathLike[str], kind: str, remedy: str = "") -> Iterat
         yield
     except (InputError, FileNotFoundError, PermissionError):
         raise
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: expected {kind} that fits into memory, got a larger one"
+        ) from error
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(

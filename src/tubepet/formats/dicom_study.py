@@ -112,7 +112,7 @@ def _around_mm(one: Indication, found: Inspection, part: Part) -> Array:
     places_mm = pieces[["x_mm", "y_mm", "z_mm"]].to_numpy()
     near = places_mm[np.abs(places_mm[:, 2] - one.z_mm) < AROUND_MM]
     near[:, 2] = one.z_mm
-    return near
+    return near if len(near) else np.array([[one.x_mm, one.y_mm, one.z_mm]])
 
 
 def segmentation(series: Series, masks: Mask, indications: list[Indication]) -> FileDataset:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tubepet.checksums import of_file
 from tubepet.errors import InputError
 from tubepet.root import ROOT
 
@@ -107,11 +108,7 @@ def run(
 
 def checksums(paths: Sequence[str]) -> dict[str, str]:
     """Return the SHA-256 of each file."""
-    sums = {}
-    for path in paths:
-        with open(path, "rb") as file:
-            sums[path] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
+    return {path: of_file(path) for path in paths}
 
 
 def listing(folder: str | Path) -> str:

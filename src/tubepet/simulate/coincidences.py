@@ -256,15 +256,20 @@ def _ring_crystal(
 ) -> tuple[NDArray[np.int32], Array]:
     """Nearest crystal of a ring, and how far its centre is, along radius and axis (mm)."""
     turns = np.arctan2(y_mm, x_mm) / (2 * np.pi)
-    column = np.rint(turns * scanner.num_columns).astype(np.int32) % scanner.num_columns
+    column_place = turns * scanner.num_columns
+    column = np.rint(column_place).astype(np.int32)
     ring_place = z_mm / scanner.axial_pitch_mm + (scanner.num_rings - 1) / 2
     ring = np.rint(ring_place).astype(np.int32)
     radius_mm = scanner.inner_radius_mm + scanner.crystal_depth_mm / 2
-    off_mm = np.abs(np.hypot(x_mm, y_mm) - radius_mm) + scanner.axial_pitch_mm * np.abs(
-        ring_place - ring
+    pitch_mm = 2 * np.pi * radius_mm / scanner.num_columns
+    off_mm = (
+        np.abs(np.hypot(x_mm, y_mm) - radius_mm)
+        + pitch_mm * np.abs(column_place - column)
+        + scanner.axial_pitch_mm * np.abs(ring_place - ring)
     )
     off_mm[(ring < 0) | (ring >= scanner.num_rings)] = np.inf
-    return ring * np.int32(scanner.num_columns) + column, off_mm
+    num_columns = np.int32(scanner.num_columns)
+    return ring * num_columns + column % num_columns, off_mm
 
 
 def _module_crystal(

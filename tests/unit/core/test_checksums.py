@@ -11,6 +11,7 @@ import pytest
 import uproot
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from tubepet import checksums, io
@@ -155,3 +156,12 @@ def test_a_damaged_map_of_the_user_is_not_to_be_deleted(tmp_path):
         with pytest.raises(InputError, match=r"mu\.nii\.gz: .*damaged") as caught:
             io.read_volume(path)
         assert ("delete it" in str(caught.value)) == is_own
+
+
+def test_other_metadata_of_safetensors_stays(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_file({"a": DATA}, path, metadata={"licence": "MIT"})
+    checksums.seal(path)
+    with safe_open(path, "np") as file:
+        assert file.metadata()["licence"] == "MIT"
+    checksums.check(path)

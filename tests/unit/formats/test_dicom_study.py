@@ -101,6 +101,12 @@ def test_the_place_comes_back_in_another_reader(tmp_path, part, score_map, kind)
         assert (off_mm <= np.array(GRID.voxel_mm[::-1]) / 2).all(), (place_mm, size_mm, off_mm)
 
 
+def test_a_ring_groove_beyond_the_part_is_marked_where_it_is_said_to_be(part) -> None:
+    beyond = replace(RING, z_mm=float(np.max(GRID.axes_mm()[0])))
+    mask = dicom_study.marked(beyond, inspection(beyond), part)
+    assert mask.any() and mask.any(axis=(1, 2)).argmax() > len(mask) // 2
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, part, score_map) -> Path:
     found = inspection(PIT, VOID, CRACK, RING)

@@ -42,6 +42,15 @@ def test_crystals_by_hand(scanner: Scanner) -> None:
     np.testing.assert_array_equal(crystal_of(scanner, x, y, 4.2 * z), expected)
 
 
+@pytest.mark.parametrize("off_columns", [0.01, 0.4, -0.5])
+def test_a_place_between_two_columns_is_no_crystal(scanner: Scanner, off_columns: float) -> None:
+    """Two columns are 4.6 mm apart, so a hundredth of that is 0.05 mm."""
+    turn = 2 * np.pi * (7 + off_columns) / 184
+    place_mm = np.array([[135 * np.cos(turn)], [135 * np.sin(turn)], [0.5 * 4.2]])
+    with pytest.raises(InputError, match="got 1 readout positions that are no crystal centres"):
+        crystal_of(scanner, *place_mm)
+
+
 def test_truth_codes(tmp_path: Path, scanner: Scanner) -> None:
     path = tmp_path / "c.root"
     for values, truth in (

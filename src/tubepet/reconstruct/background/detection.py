@@ -103,8 +103,10 @@ def of_calibration(path: object, content: Mapping[str, Any]) -> Array | None:
     except (TypeError, ValueError, OverflowError):
         table = np.empty(0)
     shape = NUM_OBLIQUITIES, NUM_ENERGIES
-    if table.shape != shape or not (np.isfinite(table) & (table[:, -1:] > 0)).all():
-        raise InputError(f"{path}: seen_kev: expected {shape[0]} rows of {shape[1]} numbers > 0")
+    if table.shape != shape or not (np.isfinite(table) & (table >= 0)).all():
+        raise InputError(f"{path}: seen_kev: expected {shape[0]} rows of {shape[1]} numbers >= 0")
+    if not (table[:, -1] > 0).all():
+        raise InputError(f"{path}: seen_kev: expected the last number of each row > 0")
     return table
 
 

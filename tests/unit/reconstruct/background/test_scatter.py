@@ -77,7 +77,13 @@ def test_a_calibration_holds_the_table(detection, tmp_path):
 
 @pytest.mark.parametrize("rows", [[], "x", [[1.0] * 17] * 15, [[10**400]], [[-1.0] * 17] * 16])
 def test_a_damaged_table_is_refused(rows):
-    with pytest.raises(InputError, match=r"c\.json: seen_kev: expected 16 rows of 17 numbers > 0"):
+    with pytest.raises(InputError, match=r"c\.json: seen_kev: expected 16 rows of 17 numbers >= 0"):
+        seen.of_calibration("c.json", {"seen_kev": rows})
+
+
+def test_a_table_that_sees_no_annihilation_photon_is_refused():
+    rows = [[1.0] * 16 + [0.0]] * 16
+    with pytest.raises(InputError, match=r"seen_kev: expected the last number of each row > 0"):
         seen.of_calibration("c.json", {"seen_kev": rows})
 
 
