@@ -224,7 +224,7 @@ class Model:
         raise NotImplementedError(f"{self.name}: is_fitted, expected no step")
 
     def fit(self, config: Config, data: Data) -> tuple[Any, pd.DataFrame]:
-        """Fit the generator of a model that `is_fitted`; return it, and a row per round of the fit."""
+        """Fit the generator (if `is_fitted`); return it, and a row per round of the fit."""
         raise NotImplementedError(f"{self.name}: expected steps, not a fit")
 
     def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
