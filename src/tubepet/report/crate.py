@@ -85,8 +85,8 @@ def write(
         *files,
         *software,
     ]
-    # without a line end, so that the file is not sealed: a seal (tubepet.checksums) would add a key
-    # beside @graph
+    # without a line end the file is not sealed: the key of a seal (tubepet.checksums) beside @graph
+    # would make a named graph of it
     io.write_text(folder / NAME, json.dumps({"@context": CONTEXT, "@graph": graph}, indent=2))
 
 
