@@ -1,7 +1,7 @@
 """Measure the CPU-seconds of one inspection of a 0.1 s acquisition, without set-up.
 
-``python benchmarks/inspection.py [FOLDER]``: FOLDER has a calibration of the default config, which is
-made if it is missing (default: build/inspection). The result is the median over clean parts of all
+``python benchmarks/inspection.py [FOLDER]``: FOLDER has a calibration of the default config; it is
+made if missing (default: build/inspection). The result is the median over clean parts of all
 families, as in `snakemake pod`, simulated by the fast engine.
 """
 

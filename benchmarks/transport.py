@@ -1,9 +1,9 @@
 """Compare the fast engine with GATE: decays per CPU-second on the same voxels, in alternating runs.
 
-The object is a tube of 25 mm outer radius, 100 mm length and 5 mm wall, with 1 MBq in water, at voxels of
-2, 1 and 0.5 mm. GATE with exact cylinders is compared with the fast engine on 1 mm voxels. Times
-include singles, coincidences and the ROOT file, but not the set-up (Geant4's initialisation,
-numba's compilation, tables). One thread.
+The object is a tube of 25 mm outer radius, 100 mm length and 5 mm wall, with 1 MBq in water, at
+voxels of 2, 1 and 0.5 mm. GATE with exact cylinders is compared with the fast engine on 1 mm
+voxels. Times include singles, coincidences and the ROOT file, but not the set-up (Geant4's
+initialisation, numba's compilation, tables). One thread.
 """
 
 import statistics
