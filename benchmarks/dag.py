@@ -1,9 +1,9 @@
-"""How long and with how much memory Snakemake plans the paper's scale: limits 20 s and 1 GB.
+"""Measure time and memory with which Snakemake plans a run of the paper's size.
 
-The DAG of config/paper.yaml with 10,000 tubes and 150,000 CT slices is built by a dry run; the peer
-is the wait that a user accepts at a prompt. Printed beside it: the same with half and twice the
-tubes, which shows that time is linear in shards. What counts is the CPU time of the one process,
-its wall time on a machine that does nothing else; the wall time here and the load go with it.
+A dry run builds the job graph of config/paper.yaml with 10,000 tubes and 150,000 CT slices. Limits
+are 20 s, the wait that a user accepts at a prompt, and 1 GB. Half and twice the tubes show that
+time is linear in shards. The result is CPU time, which is the wall time of an idle machine; actual
+wall time and load are recorded beside it.
 """
 
 import json
@@ -24,13 +24,13 @@ NUM_TUBES = (5_000, 10_000, 20_000)
 
 
 def children_cpu_s() -> float:
-    """CPU seconds of all ended child processes."""
+    """Return the CPU seconds of all ended child processes."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def plan_s(num_tubes: int) -> tuple[float, float]:
-    """CPU and wall seconds of one dry run."""
+    """Return CPU and wall seconds of one dry run."""
     with tempfile.TemporaryDirectory() as folder:
         changed = Path(folder) / "tubes.json"
         changed.write_text(json.dumps({"phantom": {"num_tubes": num_tubes}}))

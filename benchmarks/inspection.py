@@ -1,8 +1,8 @@
-"""One inspection: CPU-seconds for an acquisition of 0.1 s after set-up, median of parts.
+"""Measure the CPU-seconds of one inspection of a 0.1 s acquisition, without set-up.
 
-``python benchmarks/inspection.py [FOLDER]``: where a calibration of the default config lies or is
-made first (default: build/inspection). Parts are clean ones of all families, as of `snakemake pod`,
-simulated by the fast engine. Limit: what was asked for.
+``python benchmarks/inspection.py [FOLDER]``: FOLDER has a calibration of the default config; it is
+made if missing (default: build/inspection). The result is the median over clean parts of all
+families, as in `snakemake pod`, simulated by the fast engine.
 """
 
 import statistics
@@ -37,7 +37,7 @@ def calibrated(folder: Path) -> dict[str, str]:
 
 
 def bench_of(config: dict[str, Any], files: dict[str, str], duration_s: float) -> parts.Bench:
-    """Return what the parts of `snakemake pod` share."""
+    """Return the settings that the parts of `snakemake pod` share."""
     simulate, reconstruct = config["simulate"], config["reconstruct"]
     source = {
         "particle": simulate["source"],

@@ -1,16 +1,16 @@
-"""One list-mode MLEM iteration against parallelproj, and its cost with many events.
+"""Compare one list-mode MLEM iteration with parallelproj, and measure its cost with many events.
 
-Set-up of the field's comparisons: 184 x 64 crystals, radius 125 mm, pitch 4 mm; image 128 x 128 x
-64 of 1.5 x 1.5 x 2 mm; 3e5 events of a warm cylinder with two hot spheres, sorted by direction;
-position by time of flight with a sigma of 19.1 mm. Both peers are libparallelproj 2 built here:
+The set-up is usual in such comparisons: 184 x 64 crystals, radius 125 mm, pitch 4 mm; image 128 x
+128 x 64 of 1.5 x 1.5 x 2 mm; 3e5 events of a warm cylinder with two hot spheres, sorted by
+direction; position by time of flight with a sigma of 19.1 mm. The peers are two builds of
+libparallelproj 2:
 
     cmake -S libparallelproj -B build -DCMAKE_BUILD_TYPE=Release
     ... the same with -DCMAKE_CXX_FLAGS="-march=native -ffast-math"
 
-and the environment variables TUBEPET_PARALLELPROJ_PLAIN and TUBEPET_PARALLELPROJ, their paths.
-
-A peer that is not there is left out with a word. Without any, scipy's CSR product of the same
-weights is the peer. CPU time per line over two threads, medians of interleaved runs.
+The environment variables TUBEPET_PARALLELPROJ_PLAIN and TUBEPET_PARALLELPROJ name their paths. A
+missing peer is reported and left out. Times are CPU time per line over two threads, medians of
+interleaved runs.
 """
 
 import os
@@ -39,7 +39,7 @@ GRID = Grid.centred((64, 128, 128), (2.0, 1.5, 1.5))
 
 
 def scanner_points() -> np.ndarray:
-    """Crystal centres, shape (64 * 184, 3), mm."""
+    """Return the crystal centres, shape (64 * 184, 3), mm."""
     angle = 2 * np.pi * np.arange(NUM_COLUMNS) / NUM_COLUMNS
     points = np.empty((NUM_RINGS, NUM_COLUMNS, 3))
     points[..., 0], points[..., 1] = RADIUS_MM * np.cos(angle), RADIUS_MM * np.sin(angle)
@@ -48,7 +48,7 @@ def scanner_points() -> np.ndarray:
 
 
 def decays(num: int, rng: np.random.Generator) -> np.ndarray:
-    """Decays in a cylinder (radius 60 mm, length 100 mm), a fifth in two spheres of 8 mm."""
+    """Draw decays (num, 3), mm: in a cylinder of radius 60 mm, a fifth in two spheres of 8 mm."""
     r, phi = 60 * np.sqrt(rng.uniform(size=num)), rng.uniform(0, 2 * np.pi, num)
     places = np.stack([r * np.cos(phi), r * np.sin(phi), rng.uniform(-50, 50, num)], axis=1)
     hot = np.flatnonzero(rng.uniform(size=num) < 0.2)
@@ -59,7 +59,7 @@ def decays(num: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def measured_lines(num_lines: int, rng: np.random.Generator) -> Lines:
-    """Straight lines from decays to crystals, sorted as the model sorts them, with positions."""
+    """Return straight lines from decays to crystals, sorted by direction, with positions."""
     places = decays(12 * num_lines, rng)
     cosine = rng.uniform(-1, 1, len(places))
     azimuth = rng.uniform(0, 2 * np.pi, len(places))
@@ -91,14 +91,14 @@ def measured_lines(num_lines: int, rng: np.random.Generator) -> Lines:
 
 
 def cpu_us(task: Callable[[], object], num_lines: int) -> float:
-    """CPU time per line, microseconds."""
+    """Return the CPU time per line, microseconds."""
     start = time.process_time()
     task()
     return (time.process_time() - start) * 1e6 / num_lines
 
 
 def medians(*tasks: Callable[[], object], num_lines: int = NUM_LINES) -> list[float]:
-    """Median CPU time per line of tasks that take turns."""
+    """Return the median CPU time per line of each of some tasks that run in turn."""
     for task in tasks:
         task()
     times = [[cpu_us(task, num_lines) for task in tasks] for _ in range(NUM_REPEATS)]
@@ -106,7 +106,7 @@ def medians(*tasks: Callable[[], object], num_lines: int = NUM_LINES) -> list[fl
 
 
 def peers() -> dict[str, object]:
-    """Load the builds of parallelproj that are there."""
+    """Load the builds of parallelproj that exist."""
     found = {}
     for name, variable in PEERS.items():
         try:
@@ -152,7 +152,7 @@ def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
 
 
 def with_many_events(activity: np.ndarray) -> None:
-    """Cost per line and memory at 1e5 to 1e7 events."""
+    """Measure cost per line, and memory, at 1e5 to 1e7 events."""
     lines = measured_lines(100_000, np.random.default_rng(3))
     costs = {}
     for num in (100_000, 1_000_000, 10_000_000):

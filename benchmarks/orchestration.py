@@ -1,9 +1,9 @@
-"""What Snakemake takes of a finished default run: limits 10 %, 3 s a job, 15 s to do nothing.
+"""Measure the overhead of Snakemake in a finished default run.
 
-``python benchmarks/orchestration.py [FOLDER]``: the folder of a repository whose `snakemake` ran to
-the end in one go (default: this one). Of the run, its log gives wall time and cores, and its
-benchmark files the seconds that its jobs took; all the rest of the cores' time, idle cores
-included, is held against Snakemake. Then the same command again, which has nothing to do.
+``python benchmarks/orchestration.py [FOLDER]``: FOLDER is a repository in which `snakemake` ran to
+the end without a break (default: this one). The log has wall time and cores, benchmark files have
+the seconds of jobs. The rest of the cores' time, idle or not, counts as overhead. Then the same
+command runs again, with nothing to do. Limits: 10 % of the time, 3 s per job, 15 s to do nothing.
 """
 
 import os
@@ -23,7 +23,7 @@ LIMIT_NOTHING_S = 15.0
 
 
 def whole_run(folder: Path) -> tuple[float, int, int]:
-    """Wall seconds, cores and jobs of the last run from nothing to the end."""
+    """Return wall seconds, cores and jobs of the last complete run."""
     for path in sorted(folder.glob(".snakemake/log/*.log"), reverse=True):
         text = path.read_text()
         done = re.search(r"(\d+) of \1 steps \(100%\) done", text)

@@ -1,4 +1,4 @@
-"""One JSON line per measurement: printed last, and appended to results.jsonl beside this file.
+"""Print measurements as JSON lines, and append them to results.jsonl in this folder.
 
 `make reference` runs this file: it writes docs/speed.md from the last line of each measurement.
 """
@@ -40,11 +40,11 @@ def record(
     ratio, target : float
         Measured and wanted value.
     unit : str
-        What the ratio counts.
+        Meaning and unit of the ratio.
     peer : str
-        What it was compared with.
+        What it is compared with.
     facts : float or str
-        More of the same measurement, with units in their names.
+        More numbers of the measurement, with units in their names.
     """
     script = Path(sys.argv[0]).resolve()
     line = json.dumps(

@@ -1,7 +1,7 @@
-"""How heavy the report is: size, and time until a browser has opened it and drawn its slice viewer.
+"""Measure size of the report, and time until a fresh browser has drawn its slice viewer.
 
-Needs a finished run (results/report.html), Debian's Chromium and playwright. CPU-seconds are those
-of all of Chromium's processes from a fresh start, its own included.
+This needs a finished run (results/report.html), Debian's Chromium and Playwright. CPU-seconds are
+those of all processes of Playwright and Chromium while the page opens.
 """
 
 import shutil
@@ -20,7 +20,7 @@ NUM_TRIALS = 5
 
 
 def cpu_s() -> float:
-    """CPU-seconds of the running children, which are Playwright's driver and Chromium."""
+    """Return CPU-seconds of the child processes: Playwright's driver and Chromium."""
     children = psutil.Process().children(recursive=True)
     return sum(sum(child.cpu_times()[:2]) for child in children)
 

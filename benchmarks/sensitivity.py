@@ -1,7 +1,8 @@
-"""Sensitivity: cost of the exact sum, of symmetry, and of every 64th pair with an attenuating tube.
+"""Measure the cost of the sensitivity image: exact, by symmetry, and from every 64th pair.
 
-CPU time, medians of interleaved runs; NRMSE after the resolution model, as MLEM uses it. The time
-of the strided way leaves out the geometric image that all tubes share.
+The last is for an attenuating tube; its time does not include the geometric image, which all tubes
+share. Times are CPU times, medians of interleaved runs. NRMSE is after the resolution model, as in
+MLEM.
 """
 
 import statistics
@@ -24,7 +25,7 @@ CONFIG = Path(__file__).parent.parent / "config" / "config.yaml"
 
 
 def tube_mu() -> Volume:
-    """Water of radius 8 mm in 3 mm of aluminium, 24 mm long, 1/mm at 511 keV (NIST XCOM)."""
+    """Return a map of water (radius 8 mm) in 3 mm of aluminium, 24 mm long, 1/mm (NIST XCOM)."""
     grid = Grid.centred((26, 26, 26), (1.0, 1.0, 1.0))
     z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
     radius = np.hypot(x, y)
@@ -33,7 +34,7 @@ def tube_mu() -> Volume:
 
 
 def per_line_us(scanner: Scanner) -> float:
-    """CPU time of one line of the exact sum through a large image, with attenuation, us."""
+    """Return the CPU time, us, of one line of the exact sum in a large image with attenuation."""
     grid = Grid.centred((64, 128, 128), (2.0, 1.5, 1.5))
     z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij")
     mu = np.where((np.hypot(x, y) < 60) & (np.abs(z) < 50), 0.0096, 0.0)

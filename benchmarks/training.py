@@ -1,8 +1,8 @@
-"""Speed of every generator at the sizes of config/config.yaml, against our DCGAN's in the same run.
+"""Measure the training speed of every generator at the sizes of config/config.yaml.
 
-One line per model: images per second of training (the ratio, over DCGAN's) and of sampling, FLOPs
-of a step of one batch. One thread, in turn with DCGAN, so that a busy machine slows both; slices
-are drawn and noisy, for the time of a step does not depend on what they show.
+The result is images per CPU-second over those of our DCGAN. One thread trains both in turn, since a
+busy machine slows both. Speed of sampling and FLOPs of a step are recorded too. Slices are drawings
+with noise, as the time of a step does not depend on their content.
 """
 
 from functools import partial
@@ -70,7 +70,7 @@ def begin(name: str, config: dict[str, Any], data: Data, precision: str = "full"
 def take_steps(name: str, run: Run, num_steps: int) -> None:
     """Train for some steps."""
     for _ in range(num_steps):
-        run.step += 1  # R1 comes with every sixteenth
+        run.step += 1  # every sixteenth has the R1 penalty
         MODELS[name].train_step(run)
 
 

@@ -1,9 +1,9 @@
-"""The fast engine against GATE: decays per CPU-second on the same voxels, in one run, alternating.
+"""Compare the fast engine with GATE: decays per CPU-second on the same voxels, in alternating runs.
 
-A tube of 25 mm radius and 100 mm length, wall 5 mm, water with activity inside, 1 MBq, at 2, 1 and
-0.5 mm voxels, and GATE on exact cylinders against the fast engine on 1 mm voxels. Set-up is left
-out on both sides (Geant4's seconds, numba's compilation and tables); singles, coincidences and the
-ROOT file are in. One thread.
+The object is a tube of 25 mm outer radius, 100 mm length and 5 mm wall, with 1 MBq in water, at
+voxels of 2, 1 and 0.5 mm. GATE with exact cylinders is compared with the fast engine on 1 mm
+voxels. Times include singles, coincidences and the ROOT file, but not the set-up (Geant4's
+initialisation, numba's compilation, tables). One thread.
 """
 
 import statistics

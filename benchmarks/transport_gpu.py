@@ -1,9 +1,10 @@
-"""The fast engine on a GPU against all cores of the same machine: decays per second, in one run.
+"""Compare the fast engine on a GPU with all cores of the same machine: decays per second.
 
-The tube of `transport.py`, photons to pairs of both windows, nothing written, compilation left out.
-Beside it: the share of the GPU's time in which it follows photons and hands over their singles, the
-rest being the CPU's sorting into pairs; and how far the numbers of singles of both lie apart, in
-standard deviations. Without a GPU the script says so and records nothing.
+The object is the tube of `transport.py`. Times run from photons to pairs of both windows, without
+files and compilation. Two more numbers are recorded. One is the share of time in which the GPU
+follows photons and hands over their singles; in the rest the CPU sorts them into pairs. The other
+is the difference of the numbers of singles, in standard deviations. Without a GPU nothing is
+recorded.
 """
 
 import math
@@ -47,7 +48,7 @@ def followed_s(what: Any, photons: tables.Photons, scanner: Scanner, num_decays:
     num_slices = math.ceil(num_decays / transport.DECAYS_PER_SLICE["cuda"])
     edges_ns = np.linspace(0, num_decays / ACTIVITY_BQ * 1e9, num_slices + 1)
     start_s = time.perf_counter()
-    for _ in transport._followed(0, edges_ns, ACTIVITY_BQ, fixed, 1, "cuda"):
+    for _ in transport._followed(0, edges_ns, ACTIVITY_BQ, fixed, None, 1, "cuda"):
         pass
     return time.perf_counter() - start_s
 
@@ -70,7 +71,7 @@ def main() -> None:
         ]
         speeds = {d: median(r[d][1] / r[d][0] for r in runs) for d in NUM_DECAYS}
         seconds = median(r["cuda"][0] for r in runs)
-        # singles of one decay are few and alike: their number is close to a Poisson one
+        # a decay gives few singles, so their number is nearly Poisson
         rates = {d: sum(r[d][2] for r in runs) / sum(r[d][1] for r in runs) for d in NUM_DECAYS}
         variance = sum(rates[d] * (1 + rates[d]) / sum(r[d][1] for r in runs) for d in NUM_DECAYS)
         record(

@@ -1,7 +1,7 @@
-"""What the fast engine takes: two threads against one, set-up, memory, time per decay.
+"""Measure the fast engine: two threads against one, set-up, memory, time per decay.
 
-The peer is the engine itself. Wall times are the best of alternating runs: others may use the
-machine. Memory is that of a process of its own with 10^8 decays.
+Wall times are the best of alternating runs, as other programs may use the machine. Memory is that
+of a process of its own with 10^8 decays.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ def run(folder: Path, source: dict[str, object], decays: int, num_threads: int) 
 
 
 def memory_mb() -> float:
-    """Return the peak of this process; getrusage's would count its parent's too."""
+    """Return the peak memory of this process; that of getrusage may be its parent's."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024

@@ -1,4 +1,4 @@
-"""Shared paths and the skip reasons; the header says what is there."""
+"""Shared paths and reasons to skip tests; the header of pytest lists what is installed."""
 
 import importlib.util
 from pathlib import Path

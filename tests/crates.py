@@ -1,4 +1,4 @@
-"""What must hold of every crate of a run, by RO-Crate 1.1 and Workflow Run Crate 0.5."""
+"""Check the crate of a run against RO-Crate 1.1 and Workflow Run Crate 0.5."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What the documents tell a reader to type, and what they say will be printed."""
+"""Extract from the documents what a reader is told to type, and the output that they promise."""
 
 import os
 import re

@@ -1,10 +1,10 @@
-"""First contact: every command of README and documents, typed into a fresh clone by a script.
+"""Run every command of README and documents in a fresh clone, as a new user would.
 
     make first-contact
 
-Clones the repository, installs it as `make` does, runs `make smoke`, and then page by page what the
-documents say, each page on the smoke run as it was. What is too long for that is run in its smoke
-form (`SMOKE_FORM`) or named as not run (`NOT_RUN`). Needs only Python, git and make.
+The script clones the repository, installs it as `make` does, and runs `make smoke`. Then it runs
+the commands of each page on a fresh copy of that smoke run. Commands that take too long run in a
+short form (`SMOKE_FORM`) or are listed as not run (`NOT_RUN`). It needs only Python, git and make.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The package as a graph: its modules, what each of them imports, and the rooms they stand in."""
+"""The package as a graph: its modules, their imports, and their subpackages."""
 
 import ast
 import re

@@ -1,7 +1,7 @@
-"""The licence of every package of requirements.lock: docs/licences.md (`make reference`).
+"""List the licence of every package of requirements.lock in docs/licences.md (`make reference`).
 
-A package says its licence by an SPDX expression, in words, by a classifier, or by a text alone,
-asked in this order. Those that say none of it, or more than one thing, stand in `BY_HAND`.
+Sources are, in this order, a package's SPDX expression, licence field, classifier and licence text.
+Packages with none of these, or with several licences, are in `BY_HAND`.
 """
 
 import re

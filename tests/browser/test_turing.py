@@ -1,4 +1,4 @@
-"""The visual Turing test, played through by a reader who always knows, and one who never looks."""
+"""The visual Turing test in a browser: one reader is always right, one always says "real"."""
 
 import numpy as np
 import pytest

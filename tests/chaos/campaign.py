@@ -1,9 +1,9 @@
 """Fault campaign over the smoke chain: `make chaos`, or `python -m tests.chaos.campaign --help`.
 
-Jobs of every rule and Snakemake itself are killed at random moments, those that train, evaluate and
-report once more; disks fill up, files rot, the config or the code changes, and so on. After each
-fault a plain run must end with the files of an undisturbed run, bit for bit, or stop with a
-sentence that names the damaged file. All else is a loss, and a bug.
+Jobs of every rule, and Snakemake itself, are killed at random moments; jobs that train, evaluate
+or report at more moments. Disks fill up, files are damaged, config or code change, and so on.
+After each fault a plain run must end with the files of an undisturbed run, bit for bit, or stop
+with a sentence that names the damaged file. Everything else is a bug.
 """
 
 import argparse

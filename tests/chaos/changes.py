@@ -1,7 +1,7 @@
-"""The config or the code changes in the middle of a run, or results of older code lie there.
+"""Faults in which config or code change during a run, or results of older code are in the folder.
 
-What is in the folder afterwards must be what an undisturbed run of that config and that code makes,
-and again so when the change is taken back.
+The results must be those of an undisturbed run of that config and code. The same must hold after
+the change is taken back.
 """
 
 import io

@@ -1,8 +1,7 @@
-"""Damage of artefacts between stages: cut short, emptied, one bit flipped.
+"""Faults in which files between stages are cut short, emptied, or have one bit flipped.
 
-Either the job that reads a damaged file stops with a sentence that names it, or its results are
-right all the same.
-Files are damaged many at a time, no job reading two of them, so that one run tells of many.
+The job that reads a damaged file must stop with a sentence that names it, or have right results all
+the same. One run tests many files: all are damaged at once, and no job reads two of them.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Faults of the place where results lie: full, read-only, its clock wrong, or used twice."""
+"""Faults of the folder of results: full, read-only, with a wrong clock, or used by two runs."""
 
 import os
 import re

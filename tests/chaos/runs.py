@@ -1,8 +1,8 @@
-"""Runs of the smoke chain under fire: processes found and ended, and what they leave compared.
+"""Start runs of the smoke chain, find and kill their processes, and compare their results.
 
-A job is a child of Snakemake that runs a rule's script, or a fork of a child that has imported all
-(`tubepet.plan.forks`). Below it may be workers: the process of GATE, the Snakemake of a shard and
-its jobs.
+A job is a child process of Snakemake that runs a rule's script, or a fork of a child that has done
+all imports (`tubepet.plan.forks`). It may have workers below it: the process of GATE, the Snakemake
+of a shard and its jobs.
 """
 
 import os

@@ -1,11 +1,10 @@
 """Coverage-guided fuzzing of every reader: `make fuzz`, or `python -m tests.fuzz.fuzz --help`.
 
-Each reader is fed by atheris (libFuzzer) in a process of its own, from small whole files that the
-project's writers made, and from words that are known to be trouble. What counts as a fault: a
-crash, an exception that is no `InputError`, a sentence that cannot be printed, a number taken that
-is not finite or no length, more than 10 s of CPU for one input, more than 1 GiB of memory, a file
-opened for writing outside of the input's folder, a program started. The input that did it is kept,
-`crash-...`, beside what grew from it.
+Atheris (libFuzzer) feeds each reader in a process of its own. It starts from small whole files of
+the project's writers, and from words that often cause trouble. Faults are: a crash; an exception
+that is no `InputError`; a message that cannot be printed; an accepted number that is not finite or
+no length; more than 10 s of CPU or 1 GiB of memory for an input; a file opened for writing outside
+of the input's folder; a started program. The input is kept as `crash-...`, beside the corpus.
 """
 
 import argparse

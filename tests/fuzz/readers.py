@@ -1,7 +1,7 @@
-"""Every reader of a file that comes from elsewhere, with small whole files to begin from.
+"""All readers of files from elsewhere, each with small whole files that fuzzing starts from.
 
-A reader may raise `InputError`, and nothing else; numbers that it takes are finite, and lengths are
-at most 1e5 mm. The files are made by the project's own writers.
+A reader may raise `InputError` only. Numbers that it accepts are finite, and lengths are at most
+1e5 mm. The project's own writers make the files.
 """
 
 import gzip

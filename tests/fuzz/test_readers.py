@@ -1,6 +1,6 @@
-"""Every reader takes what its writer wrote, and only `InputError` comes out of it for the rest.
+"""Every reader accepts the files of its writer, and raises only `InputError` for changed ones.
 
-Seeded changes here; `make fuzz` looks for better ones, guided by coverage.
+Changes are random with a seed; those of `make fuzz` are guided by coverage.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Real CT slices through both readers, into the stack, and into the VAE."""
+"""Real CT slices pass both readers, the stack of slices, and the VAE."""
 
 import csv
 import shutil

@@ -1,4 +1,4 @@
-"""Child of test_attenuation: narrow beams of 511 keV through three slabs, survivors counted.
+"""Child process of test_attenuation: count photons of narrow 511 keV beams behind three slabs.
 
 Usage: python attenuation_run.py OUT_DIR NUM_PHOTONS THICKNESS_MM... (water, aluminium, LYSO)
 """

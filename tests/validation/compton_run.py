@@ -1,6 +1,6 @@
-"""Child of test_compton: photons of 511 keV through a foil of LYSO, and what comes out.
+"""Child process of test_compton: record photons of 511 keV behind a foil of LYSO.
 
-Usage: python compton_run.py JOB.json; job: folder, num, thickness_mm, physics_list.
+Usage: python compton_run.py JOB.json. The job has folder, num, thickness_mm, physics_list.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Child of test_positrons: positrons annihilate in water, or in a tube; angles and places.
+"""Child process of test_positrons: record angles and places of annihilation in water or a tube.
 
-Usage: python positron_run.py JOB.json; job: folder, num, isotope, and source, as of
-`sources.tube_source`, or null for a point in water.
+Usage: python positron_run.py JOB.json. The job has folder, num, isotope, and source; the source is
+as from `sources.tube_source`, or null for a point in water.
 """
 
 import json

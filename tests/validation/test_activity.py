@@ -1,6 +1,6 @@
-"""The reconstructed activity of a uniform tube is absolute: real GATE prompts, nothing tuned to it.
+"""The reconstructed activity of a uniform tube is absolute, from GATE prompts without tuning.
 
-Scatter and randoms are in the data; truth codes are read only to judge the estimated background.
+The data have scatter and randoms. Truth codes are read only to check the estimated background.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""Activity is absolute over a tenfold range, and scatter and randoms are those of the truth codes.
+"""Activity is absolute over a tenfold range; scatter and randoms agree with the truth codes.
 
-A uniform cylinder of water in an aluminium wall, by the fast engine; nothing is tuned to it. The
-three runs share one random stream, so that what differs between them is the activity.
+The object is a uniform cylinder of water in an aluminium wall, by the fast engine, without tuning.
+The three runs share their random numbers, so they differ in activity alone.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""176Lu in the crystals: the fast engine gives GATE's singles and pairs, and published peaks."""
+"""176Lu in the crystals: the fast engine agrees with GATE and with published peaks."""
 
 import dataclasses
 

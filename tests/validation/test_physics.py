@@ -1,4 +1,4 @@
-"""The physics report on real GATE runs: every quantity is what it should be (a minute)."""
+"""The physics report on real GATE runs: every quantity has its expected value (a minute)."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Positrons: both engines send them as far in water, and as many into a tube's wall."""
+"""Positrons: both engines give the same range in water and the same share in a tube's wall."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Blocks and two heads: GATE and the fast engine agree, and a cylinder has its activity."""
+"""Scanners of blocks and of two heads: the engines agree, and a cylinder's activity is right."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
-"""Scatter of objects of all kinds is that of the truth codes, and their activity is absolute.
+"""For many kinds of objects, scatter agrees with the truth codes, and activity is absolute.
 
-Cylinders of water in a wall, by the fast engine; nothing is tuned to them. The table with 3e5
-scattered coincidences each is in docs/notes/2026-11-reconstruction.md; here most have fewer.
+Objects are cylinders of water in a wall, by the fast engine, without tuning. The table in
+docs/notes/2026-11-reconstruction.md has 3e5 scattered coincidences each; here most have fewer.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Tubes of exact solids count as tubes of voxels, and positrons nearly as photon pairs."""
+"""Exact solids give the same counts as voxels, and positrons nearly those of photon pairs."""
 
 from pathlib import Path
 from typing import Any

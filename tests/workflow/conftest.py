@@ -1,4 +1,4 @@
-"""Run Snakemake as a user does, in folders of its own."""
+"""Run Snakemake as a user does, in temporary folders."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a run made, as hashes that are the same in every run of the same config."""
+"""Hash the results of a run; hashes are the same in every run of the same config."""
 
 import hashlib
 import json

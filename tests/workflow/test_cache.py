@@ -1,4 +1,4 @@
-"""`--cache`: working copies share what takes time, and a changed entry is named by who reads it."""
+"""`--cache`: working copies share slow results, and readers of a changed entry name it."""
 
 import re
 import shutil

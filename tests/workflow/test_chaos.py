@@ -1,4 +1,4 @@
-"""The fault campaign in short: `make chaos` does all of it (tests/chaos)."""
+"""A short part of the fault campaign; `make chaos` runs all of it (tests/chaos)."""
 
 import time
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Both Snakefiles are the same workflow, from any folder; what a former version left is named."""
+"""Both Snakefiles are one workflow, from any folder; results of a former version are named."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The wheel is the whole workflow, and is made from the sdist alone."""
+"""The wheel contains the whole workflow, and can be built from the sdist alone."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Another workflow takes this one in, from the installed package or from a repository's address."""
+"""Another workflow uses this one as a module, from the installed package or a repository."""
 
 import shutil
 import subprocess

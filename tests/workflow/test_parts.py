@@ -1,4 +1,4 @@
-"""Own parts through the whole chain at toy size: meshes and labels to images and verdicts."""
+"""Own parts in the whole chain at toy size, from meshes and labels to images and verdicts."""
 
 import subprocess
 import sys

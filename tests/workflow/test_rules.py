@@ -1,4 +1,4 @@
-"""Habits that every rule keeps, and the same pins in every environment file."""
+"""Conventions that every rule follows, and equal versions in every environment file."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Scanners that are no ring, from their description to images."""
+"""Scanners that are no rings, from their description to images."""
 
 import json
 

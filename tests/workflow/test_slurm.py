@@ -1,7 +1,7 @@
-"""A real Slurm of one node runs a shard; what goes wrong there is right after a second run.
+"""A real Slurm of one node runs a shard; after a fault a second run gives the right results.
 
-Its daemons are started by up.sh in a folder of their own, as root, from Debian's packages slurm-wlm
-and munge. `make slurm-smoke` runs all of this file, the suite the first test only.
+up.sh starts the daemons of Debian's packages slurm-wlm and munge, as root, in a folder of their
+own. `make slurm-smoke` runs this whole file, the test suite only its first test.
 """
 
 import os

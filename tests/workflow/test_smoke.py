@@ -1,4 +1,4 @@
-"""The whole chain at toy size, once, and what follows from it."""
+"""The whole chain at toy size, run once, and checks of its results."""
 
 import os
 import re

@@ -1,7 +1,7 @@
-"""The command `tubepet`: what can be done without the workflow, and with its results.
+"""The command `tubepet` and its subcommands, each in a module of its own.
 
-Exit codes: 0 done; 1 a fault of tubepet, with its traceback; 2 something given cannot be used (one
-sentence says what); 3 a file cannot be read or written (no room, no permission).
+Exit codes: 0 done; 1 a fault of tubepet, with its traceback; 2 an input or option cannot be used
+(one sentence says why); 3 a file cannot be read or written (no space, no permission).
 """
 
 import logging
@@ -14,8 +14,8 @@ import click
 from tubepet.errors import InputError, of_system
 from tubepet.logs import log
 
-# What the list of commands says of each: the first sentence of its help (a test compares), so that
-# a command is imported only when it is asked for.
+# The first sentence of each command's help (a test compares). With it the list of commands needs no
+# import of them.
 SENTENCES = {
     "dicom": "Write an image in Bq/mm3 as DICOM PET in Bq/ml.",
     "doctor": "Say what is installed and what each absence means; exit code 1 if nothing can run.",
@@ -31,18 +31,18 @@ SENTENCES = {
     "tables": "Fetch the official Geant4 tables, or say which are in use.",
     "turing": "Visual Turing test (results/report/turing.html).",
 }
-MODULES = {"status": "doctor"}  # of commands that do not lie in the module of their name
+MODULES = {"status": "doctor"}  # of commands that are not in the module of their name
 
 
 class Commands(click.Group):
-    """A group of commands whose expected errors are one sentence and an exit code."""
+    """A group of commands that turns expected errors into one sentence and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         return list(SENTENCES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command; None if there is none of this name."""
+        """Import one command and return it; None if there is none of this name."""
         if cmd_name not in SENTENCES:
             return None
         module = import_module(f"tubepet.cli.{MODULES.get(cmd_name, cmd_name)}")

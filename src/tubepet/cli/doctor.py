@@ -1,4 +1,4 @@
-"""`tubepet doctor` and `tubepet status`: what is there, and how far a run has come."""
+"""`tubepet doctor` and `tubepet status`: what is installed, and how far a run has come."""
 
 import base64
 import json
@@ -20,9 +20,9 @@ from tubepet.cli.run import snakemake
 from tubepet.errors import InputError
 
 GB = 1e9
-NEEDED_GB = 3.0  # of memory by the largest job, of disk by the default run with its caches
+NEEDED_GB = 3.0  # memory of the largest job, and disk of the default run with its caches
 STATES = ("done", "running", "outdated", "missing")
-# Of `snakemake --summary`: files that are not there, and why others are made again.
+# Of `snakemake --summary`: states of files that do not exist, and reasons to make others again.
 ABSENT = ("missing", "removed temp file", "file local to node", "pipe file", "service file")
 REASONS = {
     "updated input files": "an input is newer (if all is a copy: snakemake --touch)",
@@ -36,7 +36,7 @@ PACKAGES = ("snakemake", "torch", "numba", "opengate", "simpleitk", "pydicom")
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked for, what was found, and what that means; `is_fatal`: nothing runs so."""
+    """One check: what was found, and what that means. If `is_fatal`, nothing can run."""
 
     what: str
     found: str
@@ -117,7 +117,7 @@ def _programs() -> Finding:
 
 
 def examine(config: dict[str, Any]) -> list[Finding]:
-    """Look for everything that the workflow can use.
+    """Look for all programs and data that the workflow can use.
 
     Parameters
     ----------
@@ -176,14 +176,15 @@ def count_outputs(summary: str, incomplete: list[str]) -> dict[str, dict[str, An
     Parameters
     ----------
     summary : str
-        What `snakemake --summary` prints: a table with tabs, a row per output file.
+        Output of `snakemake --summary`: a table with tabs, a row per output file.
     incomplete : list of str
-        Files that a job is writing, or was when it was killed.
+        Files that a job is writing, or was writing when it was killed.
 
     Returns
     -------
     dict
-        By rule, in the order of the table: files by `STATES`; under `why` outdated ones by reason.
+        For each rule, in the order of the table: number of files by `STATES`, and under `why`
+        number of outdated files by reason.
     """
     lines = [line.split("\t") for line in summary.splitlines() if line.count("\t") >= 5]
     counts: dict[str, Counter[str]] = {}

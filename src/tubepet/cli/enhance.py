@@ -1,4 +1,4 @@
-"""`tubepet enhance`: a network that a run trained, applied to a short image."""
+"""`tubepet enhance`: apply a trained network to the image of a short acquisition."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def read_image(path: Path) -> tuple[Volume, dict[str, Any]]:
-    """Read an image and its settings: NIfTI with NAME.json beside, if it is there, or DICOM."""
+    """Read an image and its settings: NIfTI, with NAME.json beside it if it exists, or DICOM."""
     if path.is_dir() or path.suffix == ".dcm":
         return dicom_pet.read_image(path)
     sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
@@ -34,7 +34,7 @@ def _origin(
     path: Path, settings: dict[str, Any], scanner_path: Path | None, duration_s: float | None,
     family: str | None,
 ) -> "Origin":  # fmt: skip
-    """Return what the options say, and where they are silent, what the file says."""
+    """Return the facts of the image: from the options, else from its settings."""
     from tubepet.enhance.trained import Origin
 
     told_s, scanner = settings.get("duration_s"), settings.get("scanner")

@@ -1,4 +1,4 @@
-"""`tubepet export`: a trained generator as an ONNX file."""
+"""`tubepet export`: write a trained generator as an ONNX file."""
 
 import json
 from pathlib import Path

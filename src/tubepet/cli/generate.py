@@ -1,4 +1,4 @@
-"""`tubepet generate`: images from a trained generator, with labels, in the format wanted."""
+"""`tubepet generate`: images with labels from a trained generator, as PNG, NIfTI or DICOM."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ Write = Callable[[Path, NDArray[np.float32], "Generator", int, int], None]
 def _write_png(
     stem: Path, image: NDArray[np.float32], generator: "Generator", seed: int, number: int
 ) -> None:
-    """16 bits, white is the scale of the data set."""
+    """Write 16 bits; white is the scale of the data set."""
     grey = np.rint(np.clip(image / generator.scale_bq_mm3, 0, 1) * 65535).astype(np.uint16)
     with io.atomic(stem.with_suffix(".png")) as part:
         Image.fromarray(grey).save(part)
@@ -52,7 +52,7 @@ def _write_nifti(
 def _write_dicom(
     stem: Path, image: NDArray[np.float32], generator: "Generator", seed: int, number: int
 ) -> None:
-    """One component each: a generated slice has no neighbours."""
+    """Write a component of its own, because a generated slice has no neighbours."""
     component = dicom_pet.Component(
         f"generated_{generator.model.name}_{seed}_{number:06d}",
         inspection="None: generated image",
@@ -84,7 +84,7 @@ def _write_files(
 
 
 def _card(path: Path) -> str:
-    """Return the model card; "" without one, or where a link leads elsewhere."""
+    """Return the model card; "" if there is none, or it is a link."""
     if path.is_symlink() or not path.is_file():
         return ""
     if (size := path.stat().st_size) > MAX_CARD_BYTES:

@@ -71,7 +71,7 @@ SEARCH_OPTIONS = (
 
 
 def search_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of what is looked for, and with what."""
+    """Add the options on part, scanner, calibration, false-call rate and defects."""
     for option in reversed(SEARCH_OPTIONS):
         command = option(command)
     return command
@@ -81,7 +81,7 @@ def read_search(
     part_path: Path, scanner_path: Path, calibration: Path | None, false_call_rate: float,
     defects: str | None,
 ) -> "tuple[Part, Calibrated, Search]":  # fmt: skip
-    """Read what the options of `search_options` name."""
+    """Read the files that the options of `search_options` name."""
     from tubepet.inspect import part_file, setup
 
     scanner = read_scanner(scanner_path)
@@ -166,7 +166,7 @@ def inspect(
 def _write(
     output: Path, found: "Inspection", part: "Part", asked: dict[str, Any], made: datetime
 ) -> None:
-    """Write everything into a folder beside, then rename it."""
+    """Write all results into a temporary folder, then rename it."""
     from tubepet.formats import dicom_study
     from tubepet.inspect import figures, verdict
 

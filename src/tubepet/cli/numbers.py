@@ -1,4 +1,4 @@
-"""`tubepet numbers`: the numbers that a picture of a run carries."""
+"""`tubepet numbers`: print the numbers of a figure, which its PNG contains."""
 
 from pathlib import Path
 

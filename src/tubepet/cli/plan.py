@@ -1,4 +1,4 @@
-"""`tubepet plan`: what an acquisition would find, and what it takes to find a defect."""
+"""`tubepet plan`: which defects an acquisition would find, and how long one must be to find one."""
 
 import re
 from pathlib import Path
@@ -80,7 +80,7 @@ def plan(
 
 
 def _wish(text: str) -> tuple[str, float]:
-    """Kind or class, and size in mm."""
+    """Return kind or class of a defect, and its size in mm."""
     from tubepet.inspect.plan import NAMES
     from tubepet.inspect.setup import check_size
 

@@ -1,4 +1,4 @@
-"""Numbers on the command line."""
+"""The type of numbers on the command line."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import click
 
 
 class Number(click.FloatRange):
-    """A number within bounds; click's own type lets NaN and infinity pass every bound."""
+    """A finite number within bounds. click's own type accepts NaN and infinity."""
 
     name = "number"
 

@@ -1,4 +1,4 @@
-"""`tubepet reconstruct`: reconstruction alone, from files of other programs."""
+"""`tubepet reconstruct`: make an image from coincidences in a file, without the workflow."""
 
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from tubepet.reconstruct.scanner import checks, coverage, crystals, fingerprint
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.types import Grid, Listmode, Scanner, Volume
 
-MOST_CHECKED = 40_000  # ends of lines that are compared with the crystals
+MOST_CHECKED = 40_000  # most ends of lines that are compared with the crystals
 SETTINGS = (
     "num_iterations", "num_subsets", "algorithm", "prior_strength", "stopping", "filter_fwhm_mm",
     "tof", "backend",
@@ -39,14 +39,14 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Request:
-    """What the command was asked for; a field that is no option is made of some.
+    """The options of the command. Fields that are no options follow from some.
 
     Attributes
     ----------
     duration_s : float or None
-        None: not given; `timing` asks the file.
+        None if not given; then `timing` takes it from the file.
     is_shape_given : bool
-        Whether the shape was an option; else the image may grow to where the events are.
+        Whether the shape is an option. If not, the image may be enlarged to hold all events.
     """
 
     events_path: Path
@@ -76,30 +76,30 @@ class Request:
 
     @property
     def sidecar(self) -> Path:
-        """Where the settings go."""
+        """The JSON file for the settings."""
         return self.output.with_name(self.output.name.removesuffix(".nii.gz") + ".json")
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether there is what Bq/mm3 and a modelled background need."""
+        """Whether attenuation map and calibration are given, for Bq/mm3 and modelled background."""
         return self.mu_path is not None and self.calibration is not None
 
     @property
     def has_frames(self) -> bool:
-        """Whether a part of the acquisition was asked for, or several."""
+        """Whether images of one or several parts of the acquisition are asked for."""
         return not (self.start_s is None and self.stop_s is None and self.frame_s is None)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """When an acquisition was, from options and its file.
+    """Duration and frames of an acquisition, from options and its file.
 
     Attributes
     ----------
     is_known : bool
-        Whether anything says how long it took.
+        Whether options or file give the duration.
     frames_s : list of (float, float)
-        Start and stop of each frame, s; empty: all of the acquisition is one image.
+        Start and stop of each frame, s. Empty if the whole acquisition makes one image.
     """
 
     duration_s: float
@@ -110,7 +110,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Made:
-    """Images, and what they were made from."""
+    """Images, and facts of their acquisition."""
 
     times: Timing
     facts: Facts
@@ -120,7 +120,7 @@ class Made:
 
 
 def timing(asked: Request, facts: Facts) -> Timing:
-    """Settle duration, half-life and frames; errors as `frames.intervals`."""
+    """Return duration, half-life and frames; errors as `frames.intervals`."""
     name = asked.events_path
     duration_s = said.duration_s(name, facts, asked.duration_s)
     is_known = (asked.duration_s or facts.duration_s) is not None
@@ -134,7 +134,7 @@ def timing(asked: Request, facts: Facts) -> Timing:
 
 
 def request(options: dict[str, Any], is_shape_given: bool) -> Request:
-    """Put the options of the command line together, and what the config says beside them."""
+    """Return the request of options, and of config keys that have no option."""
     rest = dict(options)
     config = chosen.of_config(rest["scanner_path"])
     settings = Settings(
@@ -182,7 +182,7 @@ def read_scanner(path: Path) -> Scanner | Crystals:
 
 
 def _check_keys(path: Path, section: Any) -> None:
-    """Refuse a section `scanner` that is none, or that lacks keys or has others."""
+    """Refuse a section `scanner` that is no mapping, lacks keys, or has unknown ones."""
     if not isinstance(section, dict):
         raise InputError(f"{path}: expected a section scanner, got {section!r:.40}")
     keys = {field.name: field.default is MISSING for field in fields(Scanner)}
@@ -197,9 +197,9 @@ def _check_keys(path: Path, section: Any) -> None:
 
 
 def read_mu(path: Path | None, grid: Grid) -> Volume:
-    """Read an attenuation map; without one, say that the object may be anywhere in the image."""
+    """Read an attenuation map; without one, return a map that has the object everywhere."""
     if path is None:
-        # not 0, which would mean that there is no object: 1e-9 per mm attenuates nothing
+        # 0 would mean that there is no object; 1e-9 per mm attenuates nothing
         return Volume(np.full(grid.shape, 1e-9, np.float32), grid)
     return io.read_volume(path, is_ours=False)
 
@@ -222,7 +222,7 @@ def _config_images(
     if scanner.is_even_ring:
         efficiency = np.ones((scanner.num_columns // 2 + 1, scanner.num_rings))
     if asked.resolution is not None:
-        read_kernel(asked.resolution, scanner)  # of this scanner
+        read_kernel(asked.resolution, scanner)  # refuses that of another scanner
     if asked.calibration is not None:
         calibration = io.read_json(asked.calibration)
         fingerprint.check_calibration(str(asked.calibration), calibration, scanner)
@@ -476,7 +476,7 @@ def _check(asked: Request) -> None:
 def _covering(
     asked: Request, starts_mm: NDArray[np.float64], ends_mm: NDArray[np.float64]
 ) -> Request:
-    """Enlarge the default image to where the events are; of a given one, say what it leaves out."""
+    """Enlarge the default image to hold all events; warn if a given shape leaves some out."""
     extents = coverage.extents_mm(starts_mm, ends_mm)
     grid = asked.grid
     if not asked.is_shape_given:
@@ -494,7 +494,7 @@ def _check_any(path: Path, num_events: int) -> None:
 
 
 def _is_delayed(asked: Request) -> bool:
-    """Whether delayed pairs are used: as asked for, else as the config says and the files allow."""
+    """Return whether delayed pairs are used: by the option, else by the config, if files allow."""
     if asked.randoms is not None or asked.background != "modelled":
         return asked.randoms == "delayed"
     is_possible = (
@@ -556,7 +556,7 @@ def _images(asked: Request) -> Made:
 
 
 def _of_config(asked: Request, times: Timing, facts: Facts, scanner: Scanner) -> Made:
-    """Read coincidences of a config scanner, delayed pairs where they are used; make images."""
+    """Read coincidences of a config scanner, and delayed pairs if they are used; make images."""
     path, ring = asked.events_path, crystals.of_scanner(scanner)
     events = read_events(path, ring)
     _check_any(path, len(events))
@@ -570,7 +570,7 @@ def _of_config(asked: Request, times: Timing, facts: Facts, scanner: Scanner) ->
 
 
 def _possible(events: Listmode, ring: Crystals) -> Listmode:
-    """Leave out pairs that are in no coincidence, as the sensitivity does."""
+    """Leave out pairs of crystals that cannot be in coincidence, as the sensitivity does."""
     is_pair = crystals.is_coincidence(ring, events.crystal1, events.crystal2)
     if is_pair.all():
         return events
@@ -579,7 +579,7 @@ def _possible(events: Listmode, ring: Crystals) -> Listmode:
 
 
 def _missing(asked: Request, times: Timing, scanner: Scanner | Crystals) -> list[str]:
-    """List what a calibrated image lacks to be in Bq/mm3."""
+    """Return the reasons why a calibrated image cannot be in Bq/mm3."""
     is_live = not (isinstance(scanner, Scanner) and scanner.has_electronics)
     needed = {
         "--mu: attenuation is not corrected, activity is too low": asked.mu_path is not None,
@@ -590,7 +590,7 @@ def _missing(asked: Request, times: Timing, scanner: Scanner | Crystals) -> list
 
 
 def _unit(asked: Request, made: Made) -> str:
-    """Return the unit that an image may claim, and say why it is not Bq/mm3."""
+    """Return the unit of the image; log why it is not Bq/mm3."""
     if asked.calibration is None:
         log.warning("no calibration: unit counts-scaled, Bq/mm3 only if efficiencies are absolute")
         return "counts-scaled"
@@ -601,7 +601,7 @@ def _unit(asked: Request, made: Made) -> str:
 
 
 def _factor(asked: Request, facts: Facts) -> float:
-    """Return the calibration factor of the file; --calibration takes its place."""
+    """Return the calibration factor of the file; 1 with --calibration, which replaces it."""
     factor = facts.calibration_factor
     if factor == 1:
         return 1.0
@@ -614,7 +614,7 @@ def _factor(asked: Request, facts: Facts) -> float:
 
 
 def _write(asked: Request, made: Made) -> None:
-    """Write the images, and how they were made beside them."""
+    """Write the images, and their settings as JSON beside them."""
     times, facts, scanner = made.times, made.facts, made.scanner
     factor, unit = _factor(asked, facts), _unit(asked, made)
     grid = made.images[0].grid

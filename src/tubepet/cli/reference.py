@@ -1,4 +1,4 @@
-"""The reference of the command line, docs/commands.md, from `--help` (`make reference`)."""
+"""Write the reference of the command line, docs/commands.md, from `--help` (`make reference`)."""
 
 from collections.abc import Iterator
 
@@ -38,7 +38,7 @@ def _contexts(
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
             found = command.get_command(context, inner)
-            assert found is not None  # it is listed
+            assert found is not None  # the name is listed
             yield from _contexts(found, inner, context)
 
 

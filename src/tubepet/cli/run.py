@@ -1,4 +1,4 @@
-"""`tubepet run`: the workflow that came with this package."""
+"""`tubepet run`: run the workflow that is installed with this package."""
 
 import os
 import sys
@@ -11,12 +11,12 @@ from tubepet.root import ROOT
 
 
 def snakemake(arguments: Iterable[str]) -> list[str]:
-    """Return the command that starts Snakemake on the workflow that came with this package.
+    """Return the command that starts Snakemake on the installed workflow.
 
     Parameters
     ----------
     arguments : iterable of str
-        As for snakemake; `--configfile` also takes names of configs that came with this package.
+        As for snakemake; `--configfile` also takes names of configs that are installed with it.
     """
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     option = ""

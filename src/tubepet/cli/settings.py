@@ -1,6 +1,6 @@
-"""Settings of `tubepet reconstruct`: options, else keys of the config that is given as scanner.
+"""Settings of `tubepet reconstruct` from options, else from the config that is given as scanner.
 
-What neither gives is the workflow's default (a test compares with the schema).
+If neither gives one, it is the workflow's default (a test compares with the schema).
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from tubepet.bounds import read_yaml
 from tubepet.errors import InputError
 from tubepet.formats import castor_scanner, tables
 
-# Key of the config section `reconstruct`, and the option that it is the default of.
+# Keys of the config section `reconstruct`, and the options whose defaults they are.
 OF_OPTION = {
     "num_iterations": "num_iterations", "num_subsets": "num_subsets", "algorithm": "algorithm",
     "prior_strength": "prior_strength", "stopping": "stopping", "tof": "tof",
@@ -21,7 +21,7 @@ OF_OPTION = {
 OF_GRID: dict[str, dict[str, float]] = {
     "shape": {"num_slices": 32, "num_pixels": 64}, "voxel_mm": {"slice_mm": 1.0, "pixel_mm": 0.5},
 }  # fmt: skip
-# Keys without an option: what they may be and their default.
+# Keys without an option: allowed values or bounds, and default.
 CHOICES = {
     "psf": (("fitted", "core", "gaussian"), "core"),
     "background": (("modelled", "tail_fit"), "modelled"),
@@ -32,7 +32,7 @@ RANGES: dict[str, tuple[float, float, float]] = {
 
 
 def is_config(path: Path) -> bool:
-    """Whether a scanner is given as a config: it is neither CASToR's nor a table."""
+    """Return whether a scanner file is a config: neither CASToR's nor a table."""
     return not (castor_scanner.is_scanner(path) or tables.is_crystals(path))
 
 
@@ -54,12 +54,12 @@ def take_from_config(ctx: click.Context, _: click.Parameter, path: Path | None) 
 
 
 def of_config(path: Path | None) -> dict[str, Any]:
-    """Return the keys that no option gives: `psf`, `background`, `seed` and others.
+    """Return the keys that have no option: `psf`, `background`, `seed` and others.
 
     Raises
     ------
     InputError
-        If a value is not one that the workflow would take.
+        If the workflow would refuse a value.
     """
     section, found = _section(path), {}
     for key, (allowed, default) in CHOICES.items():
@@ -80,7 +80,7 @@ def of_config(path: Path | None) -> dict[str, Any]:
 
 
 def _section(path: Path | None) -> dict[str, Any]:
-    """Return the section `reconstruct` of a config, and its seed; nothing of other files."""
+    """Return the section `reconstruct` of a config with its seed; {} for other files."""
     if path is None or not is_config(path):
         return {}
     content = read_yaml(path)
@@ -93,7 +93,7 @@ def _section(path: Path | None) -> dict[str, Any]:
 
 
 def _check(ctx: click.Context, param: click.Parameter, name: str, value: Any) -> None:
-    """Refuse a value of the config that its option would not take, or would round."""
+    """Refuse a value of the config that its option would refuse or round."""
     try:
         taken = param.type_cast_value(ctx, value)
     except (click.BadParameter, TypeError, ValueError, OverflowError) as error:

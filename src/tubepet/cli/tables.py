@@ -1,4 +1,4 @@
-"""`tubepet tables`: Geant4's data, fetched and looked at."""
+"""`tubepet tables`: fetch and check Geant4's data."""
 
 from pathlib import Path
 

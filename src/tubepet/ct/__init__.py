@@ -1,1 +1,1 @@
-"""Stage 04: medical CT slices for pretraining."""
+"""Medical CT slices for pretraining (stage 04)."""

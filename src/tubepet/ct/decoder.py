@@ -1,7 +1,7 @@
-"""The process in which GDCM decodes: on damaged JPEG it can end with a signal.
+"""Decode JPEG with GDCM in a process of its own, because damaged JPEG can crash GDCM.
 
-``python -m tubepet.ct.decoder`` reads paths of DICOM files of one frame, a line each, writes the
-array beside each (NAME.npy) and answers "done", or why not.
+``python -m tubepet.ct.decoder`` reads paths from standard input, one DICOM file of one frame per
+line. It writes the array beside the file (NAME.npy) and answers "done", or why it cannot.
 """
 
 import resource

@@ -2,8 +2,8 @@
 
 PPPPPP is the patient, SS the study, RR the series, III the slice; HU = pixel - 32768. A row of
 DL_info.csv names one key slice; `Slice_range` adds its neighbours, which may be missing on disk.
-The folder of the series may have another name, if it is the only one. Files are never written, and
-nothing outside the folder is read: links out of it are refused.
+Images_png may have another name if no other folder holds series. The reader writes nothing and
+refuses links that lead out of the folder.
 
 References
 ----------
@@ -53,7 +53,7 @@ class SliceName:
 
 
 def parse_file_name(text: str, where: str) -> SliceName:
-    """Parse a `File_name`, whose last underscore stands for a folder.
+    """Parse a `File_name`; its last underscore is a slash in the path of the file.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def parse_file_name(text: str, where: str) -> SliceName:
     Raises
     ------
     InputError
-        If the text is anything else: no path gets past this.
+        If the text is anything else, a path for instance.
     """
     match = FILE_NAME.fullmatch(text)
     if match is None:
@@ -77,7 +77,7 @@ def parse_file_name(text: str, where: str) -> SliceName:
 
 
 def _parse_range(text: str, key: int, where: str) -> range:
-    """Slices of ``"first, last"`` (both included); the key slice alone if the field is empty."""
+    """Return the slices of ``"first, last"`` (both included), or the key slice if it is empty."""
     if not text:
         return range(key, key + 1)
     match = re.fullmatch(r"\s*(\d{1,4})\s*,\s*(\d{1,4})\s*", text, re.ASCII)
@@ -89,14 +89,14 @@ def _parse_range(text: str, key: int, where: str) -> range:
 
 
 def _is_noisy(text: str, where: str) -> bool:
-    text = text.removesuffix(".0")  # programs resave whole numbers as others
+    text = text.removesuffix(".0")  # some programs save whole numbers so
     if text not in ("", "0", "1"):
         raise InputError(f"{where}: Possibly_noisy got {text!r}, expected 0 or 1")
     return text == "1"
 
 
 def _read_rows(csv_path: Path) -> pd.DataFrame:
-    """DL_info.csv as text, an empty string where a field is empty."""
+    """Read DL_info.csv as text; an empty field is an empty string."""
     if not csv_path.is_file():
         raise InputError(f"{csv_path}: no such file, expected DeepLesion's table beside Images_png")
     if (size := csv_path.stat().st_size) > MAX_INDEX_BYTES:
@@ -112,7 +112,7 @@ def _read_rows(csv_path: Path) -> pd.DataFrame:
 
 
 def _official_split(rows: pd.DataFrame, names: list[SliceName], csv_path: Path) -> dict[int, str]:
-    """Split of each patient from Train_Val_Test; empty if the column is missing or blank."""
+    """Return each patient's split from Train_Val_Test; {} if the column is missing or blank."""
     if "Train_Val_Test" not in rows or not rows["Train_Val_Test"].any():
         return {}
     split: dict[int, str] = {}
@@ -152,7 +152,7 @@ def leads_out(path: Path, root: Path) -> bool:
     """Return whether a link leads out of a folder, or nowhere."""
     try:
         return not path.resolve(strict=True).is_relative_to(root.resolve())
-    except (OSError, RuntimeError):  # to nothing, or to itself
+    except (OSError, RuntimeError):  # it leads to nothing, or to itself
         return True
 
 
@@ -162,7 +162,7 @@ def _check_link(path: Path, root: Path) -> None:
 
 
 def _slices_on_disk(images_dir: Path, name: SliceName) -> set[int]:
-    """Slice numbers of a series that exist; empty if the series does not."""
+    """Return the numbers of a series' slices that exist; none if the series does not."""
     folder = images_dir / name.folder
     if not folder.is_dir():
         return set()
@@ -186,22 +186,23 @@ def index_slices(
     drop_noisy : bool
         Leave out the rows with Possibly_noisy = 1.
     allow_partial : bool
-        Leave out the rows whose key slice does not exist, as in a part of the download.
+        Leave out the rows whose key slice does not exist, as in a partial download.
 
     Returns
     -------
     index : DataFrame
         Columns patient, study, series (str), slice (int), split (str; empty for every row if the
-        table has no Train_Val_Test), source_file (relative to `source_dir`) and frame (0); in file
-        order.
+        table has no Train_Val_Test), source_file (relative to `source_dir`) and frame (0). Rows
+        are sorted by path.
     counts : dict
         num_rows, num_noisy_rows_dropped, num_rows_without_image, num_missing_neighbours.
 
     Raises
     ------
     InputError
-        Naming the row and the file: no table or images, a damaged row, a name that is no file in
-        Images_png, a key slice that does not exist, a patient in two splits, a link out of it.
+        If there is no table or no image, a row is damaged, a name is no file of Images_png, a key
+        slice does not exist, a patient is in two splits, or a link leads out of the folder. The
+        message names file and row.
     """
     csv_path, images_dir = source_dir / "DL_info.csv", _images_dir(source_dir)
     for path in (csv_path, images_dir):
@@ -262,12 +263,12 @@ def read_hu(path: Path) -> NDArray[np.int32]:
     Returns
     -------
     int32 array, shape (H, W)
-        HU. Scanners pad with values below -1024; they are returned as stored.
+        HU. Values below -1024, with which scanners pad, are kept.
 
     Raises
     ------
     InputError
-        If the file is no PNG, is cut, has 8 bits or colours, or is larger than any CT.
+        If the file is no PNG, is incomplete, has 8 bits or colours, or is larger than any CT.
     """
     with reading(path, "a whole PNG"), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # sizes are checked below
@@ -291,4 +292,4 @@ def read_hu(path: Path) -> NDArray[np.int32]:
                 )
             image.load()
             stored = np.asarray(image)
-    return stored.astype(np.int32) - HU_OFFSET  # signed before subtracting, or it would wrap
+    return stored.astype(np.int32) - HU_OFFSET  # an unsigned difference would wrap

@@ -1,9 +1,8 @@
 """Reader of a folder of DICOM CT series (stage 04).
 
-Slices are chosen by SOP class, one per file or one per frame, grouped by SeriesInstanceUID and
-ordered along the normal of the slices. What else a folder holds is left out and counted by reason
-(`tubepet.ct.headers`). Links are not followed: what they name inside the folder is found where it
-is, and nothing outside is read.
+The reader takes every axial CT slice, one per file or one per frame. It groups them by
+SeriesInstanceUID and orders them along their normal. Other files are left out and counted by reason
+(`tubepet.ct.headers`). Links are not followed, so nothing outside the folder is read.
 
 References
 ----------
@@ -27,10 +26,10 @@ from tubepet.ct.headers import Header, LeftOut, Slice
 from tubepet.errors import InputError, reading, shown
 from tubepet.logs import log
 
-MAX_HU = 1 << 24  # far beyond any CT; larger values come of a damaged slope
-MAX_REASONS = 50  # that are told apart
-AIR_HU = -1000  # what padding becomes: there was nothing outside the field of view
-# Who a patient is, by `ct.patient`: the field of DICOM, or the first folder.
+MAX_HU = 1 << 24  # far beyond any CT; larger values come from a damaged slope
+MAX_REASONS = 50  # counted separately
+AIR_HU = -1000  # replaces padding, which marks pixels outside the field of view
+# What names the patient, by `ct.patient`: a field of DICOM, or the first folder.
 PATIENTS: dict[str, Callable[[Header, str], str]] = {
     "id": lambda header, relative: header.text("PatientID"),
     "study": lambda header, relative: header.text("StudyInstanceUID"),
@@ -54,16 +53,16 @@ def index_slices(
     Returns
     -------
     index : DataFrame
-        Columns as `tubepet.ct.deeplesion.index_slices` gives them (study and series are DICOM's
-        identifiers, `slice` counts from 0 along the normal, split is empty).
+        Columns of `tubepet.ct.deeplesion.index_slices`. Study and series are DICOM's identifiers,
+        `slice` counts from 0 along the normal, split is empty.
     counts : dict
-        num_files, and `left_out`: how many of them, by reason.
+        num_files, and `left_out`: the number of files left out, by reason.
 
     Raises
     ------
     InputError
-        Naming the file: a CT slice that is damaged, too large, without a needed field or with one
-        that cannot be, or with no patient; or the folder, when it holds no CT slice.
+        If a CT slice is damaged, too large or without patient, if a field of it is missing or
+        impossible, or if the folder has no CT slice. The message names file or folder.
     """
     found: list[tuple[str, str, str, float, str, str, int]] = []
     left_out: Counter[str] = Counter()
@@ -114,10 +113,10 @@ def index_slices(
 
 
 def _files(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield what lies in a folder, in order: path within it, and why it is not looked into."""
+    """Yield relative path of each file of a folder, in order, and why it is left out, if it is."""
 
     def fail(error: OSError) -> None:
-        raise error  # a folder that may not be read is not left out silently
+        raise error  # os.walk would silently leave out folders that may not be read
 
     for folder, folders, files in os.walk(root, onerror=fail):
         folders.sort()
@@ -126,7 +125,7 @@ def _files(root: Path) -> Iterator[tuple[str, str]]:
             relative, reason = path.relative_to(root).as_posix(), ""
             if path.is_symlink():
                 if not leads_out(path, root):
-                    continue  # found where it is
+                    continue  # its target is listed itself
                 reason = "link that leads out or nowhere"
             elif name.startswith("._"):
                 reason = "macOS resource fork"
@@ -146,8 +145,8 @@ def _is_utf8(name: str) -> bool:
 
 
 def _slices(path: Path) -> tuple[Header, list[Slice]]:
-    """Header and slices of a file."""
-    with reading(path, "a DICOM file"):  # fields are parsed when they are asked for
+    """Return header and slices of a file."""
+    with reading(path, "a DICOM file"):
         header = headers.read(path)
         slices = headers.slices_of(header, path)
         pixels.check(header, path)
@@ -156,7 +155,7 @@ def _slices(path: Path) -> tuple[Header, list[Slice]]:
 
 @lru_cache(maxsize=1)
 def _last(path: Path, mtime_ns: int) -> tuple[Header, list[Slice]]:
-    """Header and slices of a file, which is often that of the frame before."""
+    """Return header and slices of a file; cached, since frames of one file are read in a row."""
     return _slices(path)
 
 
@@ -170,16 +169,16 @@ def _no_patient(path: Path, patient: str) -> str:
 
 
 def _padding(header: Header, stored: NDArray[np.int64], one: Slice) -> NDArray[np.bool_]:
-    """Pixels outside the scanner's field of view, as PixelPaddingValue (and its range) say.
+    """Return a mask of pixels outside the field of view, by PixelPaddingValue (and its range).
 
-    A padding that would be a value of air or tissue is not believed: files that were converted to
-    HU keep the value of before.
+    A padding value above that of air is ignored. Files that were converted to HU keep the padding
+    value from before, which may be tissue then.
     """
     if "PixelPaddingValue" not in header.fields:
         return np.zeros(stored.shape, bool)
     ends = [header.number("PixelPaddingValue", 0)]
     ends.append(header.number("PixelPaddingRangeLimit", ends[0]))
-    if header.is_signed:  # 16 bits, whether written as signed or not
+    if header.is_signed:  # the fields hold 16 bits without a sign
         ends = [value - (value >= 1 << 15) * (1 << 16) for value in ends]
     if max(ends) * one.slope + one.intercept > AIR_HU:
         return np.zeros(stored.shape, bool)
@@ -187,7 +186,7 @@ def _padding(header: Header, stored: NDArray[np.int64], one: Slice) -> NDArray[n
 
 
 def _square(hu: NDArray[np.int32], stretch: float) -> NDArray[np.int32]:
-    """Repeat rows or columns until pixels are square; no value is mixed."""
+    """Repeat rows or columns until pixels are square, without interpolation."""
     shape = np.array(hu.shape)
     wanted = np.rint(shape * np.maximum(1, [stretch, 1 / stretch])).astype(int)
     rows, columns = (np.arange(new) * old // new for new, old in zip(wanted, shape, strict=True))
@@ -202,17 +201,17 @@ def read_hu(path: Path, frame: int = 0) -> NDArray[np.int32]:
     path : Path
         DICOM file of CT.
     frame : int
-        Which of its frames, from 0.
+        Number of its frame, from 0.
 
     Returns
     -------
     int32 array, shape (H, W)
-        HU = slope * stored + intercept, rounded; declared padding is air; pixels are square.
+        HU = slope * stored + intercept, rounded. Padding is -1000 HU; pixels are square.
 
     Raises
     ------
     InputError
-        If the file is no axial CT slice in HU, or its pixels are missing or cut.
+        If the file is no axial CT slice in HU, or pixels are missing or impossible.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""Headers of DICOM files: what is a CT slice, and what stands in its header (stage 04).
+"""Read headers of DICOM files and decide which files are CT slices (stage 04).
 
-A medical folder holds much besides: dose pages, scouts, reformats, other modalities. Whatever is no
-axial slice in HU is left out with a reason. A slice whose header cannot be is refused by name.
+Medical folders also hold dose reports, scouts, reformats, other modalities. A file without axial
+slices in HU raises `LeftOut` with the reason, a slice with an impossible header `InputError`.
 
 References
 ----------
@@ -40,7 +40,7 @@ ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 MAX_FILE_BYTES = 2**31  # a series in one file; 4000 frames of 512 x 512 pixels
 MAX_FRAMES = 16384
 MAX_TILT_DEG = 35.0  # gantries tilt by up to 30 degrees; coronal and sagittal are at 90
-MAX_OBLIQUITY = 0.05  # of direction cosines, from unit length and right angles: files round
+MAX_OBLIQUITY = 0.05  # deviation of direction cosines from unit length and right angles: rounding
 MAX_STRETCH = 8.0  # of a pixel, longer over shorter side
 NEEDED = (
     "SeriesInstanceUID", "StudyInstanceUID", "ImageOrientationPatient", "ImagePositionPatient",
@@ -48,7 +48,7 @@ NEEDED = (
 )  # fmt: skip
 OTHER_VIEWS = {"REFORMATTED", "MPR", "MIP", "MAXIMUM", "MINIP", "MINIMUM", "VRT", "LOCALIZER"}
 MAGIC = b"DICM"  # at byte 128, after the preamble
-FIRST_BYTES = 1 << 15  # read at once; most headers end before, up to the pixels' description
+FIRST_BYTES = 1 << 15  # read first; most headers end before
 MAX_HEADER_BYTES = 1 << 24  # 16384 frames of 1 KB
 PIXELS = 0x7FE00008  # the first of the tags that hold pixels
 NAMES = (
@@ -61,7 +61,7 @@ NAMES = (
 NAME_OF = {int(tag_for_keyword(name) or 0): name for name in NAMES}
 TAGS = list(NAME_OF)
 LAST = max(TAGS)
-CHARACTERS = 0x00080005  # SpecificCharacterSet, of PatientID
+CHARACTERS = 0x00080005  # SpecificCharacterSet, the encoding of PatientID
 BINARY = {
     "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel",
     "PixelPaddingValue", "PixelPaddingRangeLimit",
@@ -71,14 +71,14 @@ Fields = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its pixels.
+    """The fields of a file that describe its pixels.
 
     Attributes
     ----------
     fields : dict
-        Values of `NAMES` as text; those that are missing or empty are not in it.
+        Values of `NAMES` as text, without missing or empty ones.
     frames : list of dict
-        Of an object of several frames, the fields of each.
+        The fields of each frame of an enhanced object; else empty.
     syntax : str
         Transfer syntax.
     """
@@ -88,11 +88,11 @@ class Header:
     syntax: str
 
     def text(self, name: str) -> str:
-        """Return a field as one text; "" without it."""
+        """Return a field as one text; "" if it is missing."""
         return "\\".join(self.fields.get(name, []))
 
     def number(self, name: str, default: int) -> int:
-        """Return a whole number; what is none was refused before."""
+        """Return a field as a whole number; `ValueError` if it is none."""
         return int(self.fields.get(name, [default])[0])
 
     @property
@@ -103,14 +103,14 @@ class Header:
 
 @dataclass(frozen=True)
 class Slice:
-    """What the header says of one slice.
+    """The facts of one slice from its header.
 
     Attributes
     ----------
     frame : int
         Number within its file, from 0.
     height_mm : float
-        Place along the normal of the slice.
+        Position along the normal of the slice.
     slope, intercept : float
         HU = slope * stored + intercept.
     stretch : float
@@ -125,7 +125,7 @@ class Slice:
 
 
 class LeftOut(InputError):
-    """The file is sound, and no axial CT slice in HU; the message says why."""
+    """The file is no axial CT slice in HU, but not damaged; the message says what it is."""
 
 
 def read(path: Path) -> Header:
@@ -134,9 +134,9 @@ def read(path: Path) -> Header:
     Raises
     ------
     LeftOut
-        If it is another thing.
+        If it is something else.
     InputError
-        If it is a CT slice that is too large, or packed so that it may unpack to anything.
+        If it is damaged, too large, or deflated: deflated files may unpack to any size.
     """
     with open(path, "rb") as file:
         first = file.read(FIRST_BYTES)
@@ -146,7 +146,7 @@ def read(path: Path) -> Header:
             raise LeftOut("no DICOM preamble")
         try:
             fields, is_whole = _parsed(first)
-        except Exception:  # cut, where it may go on behind, or damaged: seen with all of it
+        except Exception:  # the header goes on behind these bytes, or is damaged: parsed again
             is_whole = False
         if not is_whole:
             first += file.read(MAX_HEADER_BYTES - len(first))
@@ -163,7 +163,7 @@ def read(path: Path) -> Header:
         if syntax == DeflatedExplicitVRLittleEndian:
             raise InputError(f"{path}: got a deflated DICOM file, expected one that is not")
         frames = []
-        if kind in ENHANCED:  # frames are described behind the pixels' description
+        if kind in ENHANCED:  # the descriptions of frames come after the fields in `NAMES`
             first += file.read(MAX_HEADER_BYTES - len(first))
             until = _Until(PIXELS - 1)
             try:
@@ -178,10 +178,9 @@ def read(path: Path) -> Header:
 
 
 def _parsed(first: bytes) -> tuple[Fields, bool]:
-    """Return the fields of a file that begins so, and whether the bytes reach beyond them.
+    """Return the fields in the first bytes of a file, and whether the bytes reach beyond them.
 
-    `pydicom.dcmread` does the same in twice the time, with objects that nobody asks for. What is
-    deflated is not looked into: it may unpack to anything.
+    `pydicom.dcmread` would take twice the time. The fields of deflated files are not read.
     """
     file = BytesIO(first)
     file.seek(len(MAGIC) + 128)
@@ -201,7 +200,7 @@ def _parsed(first: bytes) -> tuple[Fields, bool]:
 
 
 class _Until:
-    """Where pydicom stops to read: behind a tag."""
+    """Makes pydicom stop reading behind a tag."""
 
     def __init__(self, last: int) -> None:
         self.last, self.is_reached = last, False
@@ -212,11 +211,7 @@ class _Until:
 
 
 def _fields(elements: Iterable[Any]) -> Fields:
-    """Return the values of `NAMES` as text.
-
-    They are taken as they are stored. Whole numbers of 16 bits are read without a sign, whatever
-    their type says.
-    """
+    """Return the values of `NAMES` as text; numbers of 16 bits are read without a sign."""
     fields: Fields = {}
     characters: list[str] = []
     for element in elements:
@@ -236,20 +231,20 @@ def _fields(elements: Iterable[Any]) -> Fields:
 
 
 def _texts(value: Any) -> list[str]:
-    """Return the values of a field as texts, as stored or converted before."""
+    """Return the values of a field as texts; pydicom may have converted them already."""
     values = value.decode("latin-1").split("\\") if isinstance(value, bytes) else _several(value)
     return [str(one).strip(" \0") for one in values]
 
 
 def _several(value: Any) -> list[Any]:
-    """Return the values of a field, of which there may be none, one or several."""
+    """Return the values of a field as a list, which may be empty."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple | MultiValue) else [value]
 
 
 def _frames(data: FileDataset, common: Fields, where: str | Path) -> list[Fields]:
-    """Return the fields of every frame, as those of a slice of its own."""
+    """Return the fields of every frame, in the form of a file with one slice."""
     (num,) = _numbers(common, "NumberOfFrames", 1, where)
     groups = data.get("PerFrameFunctionalGroupsSequence") or []
     if not 0 < num <= MAX_FRAMES or len(groups) != num:
@@ -263,7 +258,7 @@ def _frames(data: FileDataset, common: Fields, where: str | Path) -> list[Fields
 
 
 def _grouped(group: Dataset) -> Fields:
-    """Return the fields in the functional groups of a frame, or of all."""
+    """Return the fields in the functional groups of one frame, or of those shared by all."""
     fields: Fields = {}
     for element in group:
         if element.VR == "SQ" and element.value:
@@ -279,9 +274,9 @@ def slices_of(header: Header, where: str | Path) -> list[Slice]:
     Raises
     ------
     LeftOut
-        If it holds no axial slice in HU: of what kind it is.
+        If it holds no axial slice in HU.
     InputError
-        Naming the file: a field that is needed is missing, or cannot be.
+        If a field that is needed is missing or impossible.
     """
     fields = header.fields
     if fields.get("Modality") != ["CT"]:
@@ -314,7 +309,7 @@ def slices_of(header: Header, where: str | Path) -> list[Slice]:
 
 
 def _slice(fields: Fields, frame: int, where: str | Path) -> Slice:
-    """Read one slice's fields."""
+    """Return the slice that these fields describe; errors as `slices_of`."""
     kind = set(fields.get("ImageType", []))
     if views := sorted(kind & OTHER_VIEWS):
         raise LeftOut("localiser" if "LOCALIZER" in views else f"{views[0].lower()} view")
@@ -366,7 +361,7 @@ def _normal(cosines: list[float], where: str | Path) -> tuple[float, float, floa
 
 
 def _numbers(fields: Fields, name: str, num: int, where: str | Path) -> list[float]:
-    """Return the finite numbers of a field."""
+    """Return the `num` finite numbers of a field; `InputError` if it has others."""
     given = fields.get(name, [])
     try:
         values = [float(value) for value in given]

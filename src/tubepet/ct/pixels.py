@@ -1,8 +1,8 @@
-"""Pixels of a DICOM file as they are stored: plain, RLE, or coded as JPEG (stage 04).
+"""Read the stored pixel values of a DICOM file: uncompressed, RLE, or coded as JPEG (stage 04).
 
-JPEG, JPEG-LS and JPEG 2000 are decoded by GDCM, which is in SimpleITK, in a process of its own
-(`tubepet.ct.decoder`). It gets a file of one frame that is written here: nothing of what comes from
-elsewhere reaches it but the frame, whose size is compared with the header's before.
+GDCM, a part of SimpleITK, decodes JPEG, JPEG-LS and JPEG 2000 in a process of its own
+(`tubepet.ct.decoder`). That process gets a new file, in which only the coded frame is foreign. The
+size that the frame states must be the header's.
 
 References
 ----------
@@ -46,18 +46,18 @@ CODED = frozenset({*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, JPEG2000Lossl
 MAX_DECODING_S = 60  # a frame takes a fraction of a second
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 SIZ = b"\xff\x4f\xff\x51"
-START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # and of JPEG-LS
+START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # F7: JPEG-LS
 
 
 def check(header: Header, path: Path) -> None:
-    """Refuse pixels that nothing here decodes, or that are cut, before any are read.
+    """Refuse unknown codings and incomplete pixels, without reading any.
 
     Raises
     ------
     LeftOut
-        If there are none.
+        If there are no pixels.
     InputError
-        Naming the file.
+        If the coding is unknown, or uncompressed pixels are incomplete.
     """
     syntax = header.syntax
     if syntax not in PLAIN and syntax not in CODED:
@@ -79,7 +79,7 @@ def check(header: Header, path: Path) -> None:
 
 
 def _wanted_bytes(header: Header) -> int:
-    """Bytes of uncompressed pixels."""
+    """Return the number of bytes of uncompressed pixels."""
     num_pixels = math.prod(_shape(header)) * header.number("NumberOfFrames", 1)
     return num_pixels * header.number("BitsAllocated", 16) // 8
 
@@ -89,12 +89,12 @@ def _shape(header: Header) -> tuple[int, int]:
 
 
 def read_stored(header: Header, path: Path, frame: int) -> NDArray[np.int64]:
-    """Read one frame as stored.
+    """Read the stored values of one frame.
 
     Parameters
     ----------
     header : Header
-        Of the file, its sides within bounds (`tubepet.ct.headers`).
+        Of the file, checked by `tubepet.ct.headers.slices_of`.
     path : Path
     frame : int
         From 0.
@@ -106,7 +106,7 @@ def read_stored(header: Header, path: Path, frame: int) -> NDArray[np.int64]:
     Raises
     ------
     InputError
-        If the frame is of another size than the header says.
+        If the frame is damaged, or of another size than the header says.
     """
     shape = _shape(header)
     if header.syntax in PLAIN:
@@ -149,7 +149,7 @@ def _decoded(header: Header, path: Path, frame: int) -> NDArray[np.integer]:
 
 
 def _ask(path: Path) -> str:
-    """Return the decoder's answer to one file; a file that ends it costs a new start."""
+    """Return the decoder's answer to one file; if it dies or takes too long, start a new one."""
     process = _decoder()
     assert process.stdin and process.stdout
     process.stdin.write(f"{path}\n")
@@ -185,7 +185,7 @@ def _at_exit() -> None:
 
 
 def _coded_shape(coded: bytes) -> tuple[int, int] | None:
-    """Rows and columns that the head of a coded frame names."""
+    """Return rows and columns from the head of a coded frame; None if it has none."""
     if (start := coded.find(SIZ, 0, 4096)) >= 0:
         right, low, left, top = (
             int.from_bytes(coded[start + i : start + i + 4], "big") for i in (8, 12, 16, 20)

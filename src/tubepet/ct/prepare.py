@@ -1,8 +1,8 @@
-"""From indexed CT slices to one windowed, resized stack with its table (stage 04).
+"""Make one stack of windowed and resized CT slices, with its table (stage 04).
 
-Patients, never slices, are assigned to train, val and test: neighbouring slices are almost equal.
-Three steps: choose the slices, window and resize them part by part (a job each), join the parts.
-Stacks are written slice by slice, since DeepLesion's does not fit in memory.
+There are three steps. `choose` draws the slices, `prepare` windows and resizes a part of them (one
+job per part), and `join` joins the parts. Train, val and test share no patient, since neighbouring
+slices are almost equal. Stacks are written slice by slice: DeepLesion's does not fit in memory.
 """
 
 import os
@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test")
 
 
 def _quotas(sizes: list[int], total: int) -> list[int]:
-    """Share `total` in proportion to `sizes` (largest remainder), at least 1 where there is any."""
+    """Divide `total` in proportion to `sizes` (largest remainder); sizes above 0 get at least 1."""
     total = min(total, sum(sizes))
     exact = np.asarray(sizes) * total / max(sum(sizes), 1)
     quotas = np.maximum(np.floor(exact).astype(int), np.minimum(sizes, 1))
@@ -54,8 +54,8 @@ def split_patients(
     Returns
     -------
     dict
-        Split of each patient. A split with a positive fraction gets at least one patient as long
-        as there are enough; train comes first, then val.
+        Split of each patient. A split with a positive fraction gets at least one patient. If there
+        are too few, train comes first, then val.
     """
     shuffled = [sorted(patients)[i] for i in rng.permutation(len(patients))]
     wanted = [name for name in SPLITS if split[name] > 0][: len(patients)]
@@ -72,15 +72,15 @@ def draw_slices(index: pd.DataFrame, num_slices: int, rng: np.random.Generator) 
     index : DataFrame
         Columns patient and split (and any others).
     num_slices : int
-        How many rows to keep at most.
+        Most rows to keep.
     rng : Generator
         Orders patients and slices.
 
     Returns
     -------
     DataFrame
-        The chosen rows in their old order. Each split keeps its share of the rows; within a split
-        patients take turns, so that one long scan does not crowd out the others.
+        The chosen rows in their order in `index`. Each split keeps its share of the rows. Within a
+        split patients take turns, so that one long scan does not crowd out the others.
     """
     shuffled = index.iloc[rng.permutation(len(index))]
     turn = shuffled.groupby("patient", sort=False).cumcount()
@@ -102,7 +102,8 @@ def window_and_resize(
     ----------
     hu : int array, shape (H, W)
     window_hu : tuple of float
-        Lowest and highest HU. Clipping first keeps metal and padding from bleeding into tissue.
+        Lowest and highest HU. Clipping comes first, so that metal and padding do not bleed into
+        tissue.
     num_pixels : int
         Side of the result.
 
@@ -128,7 +129,7 @@ def _prepared(
     num_pixels: int,
     ranges_hu: list[tuple[int, int]],
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the prepared slices in the order of the table; note each one's range in HU."""
+    """Yield the prepared slices, in the order of the table; append their ranges to `ranges_hu`."""
     places = list(zip(table["source_file"], table["frame"], strict=True))
     for name, frame in Bar(places, desc="CT slices", unit="slice"):
         path = source_dir / name
@@ -161,13 +162,13 @@ def choose(
     drop_noisy : bool
         Leave out DeepLesion's rows with Possibly_noisy = 1.
     split : dict
-        Fractions of the patients, used where the data bring no split of their own.
+        Fractions of the patients, for data without a split of their own.
     rng : Generator
         Splits the patients and draws the slices.
     patient : str
         What tells DICOM's patients apart, see `tubepet.ct.dicom.index_slices`.
     allow_partial : bool
-        Leave out DeepLesion's rows whose images are not there.
+        Leave out DeepLesion's rows without an image.
 
     Returns
     -------
@@ -180,7 +181,7 @@ def choose(
     Raises
     ------
     InputError
-        From the readers; or if there is no patient for train or none for val.
+        From the readers, or if there is no slice, no patient for train, or none for val.
     """
     source_dir = Path(source_dir)
     index, counts = (
@@ -227,7 +228,7 @@ def prepare(
     window_hu: tuple[float, float],
     num_pixels: int,
 ) -> pd.DataFrame:
-    """Read, window and resize slices; write the stack as it grows.
+    """Read, window and resize slices, and write them one by one.
 
     Parameters
     ----------
@@ -246,7 +247,7 @@ def prepare(
     Returns
     -------
     DataFrame
-        Row i describes image i: the columns of `table`, hu_min and hu_max (before the window).
+        Row i describes image i: the columns of `table`, and hu_min and hu_max before windowing.
 
     Raises
     ------
@@ -261,7 +262,7 @@ def prepare(
 
 
 def join(images_path: str | os.PathLike[str], part_paths: Sequence[str]) -> int:
-    """Join stacks into one and return its number of slices; one slice at a time is in memory."""
+    """Join stacks into one, slice by slice, and return its number of slices."""
     parts = [io.read_array(path) for path in part_paths]
     num = sum(len(part) for part in parts)
     slices = (image for part in parts for image in part)

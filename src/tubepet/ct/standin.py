@@ -1,13 +1,13 @@
-"""A procedural stand-in for DeepLesion, written in DeepLesion's layout (stage 04).
+"""Write procedural CT slices in DeepLesion's layout, as a stand-in for DeepLesion (stage 04).
 
-Used when `ct.source_dir` is empty, so that the real reader runs on a machine without DeepLesion's
-220 GB. Slices run from the chest (level 0) to the pelvis (level 1) of invented patients: a body of
-fat and muscle with lungs, heart, liver, spleen, kidneys, bowel gas, vessels, spine, ribs and hip
-bones, on a table, with tissue values from the literature and correlated noise. It is no model of
-anatomy: it shows the encoder soft shapes at CT contrast, and what is made from it says "stand-in".
+A run without `ct.source_dir` uses them, so that it needs none of DeepLesion's 220 GB. Slices run
+from the chest (level 0) to the pelvis (level 1) of invented patients. A body of fat and muscle lies
+on a table; it has lungs, heart, liver, spleen, kidneys, bowel gas, vessels, spine, ribs and hip
+bones. Tissue values are from the literature, noise is correlated. This is no model of anatomy: it
+shows the encoder soft shapes at CT contrast. Results made from it say "stand-in".
 
-The traps of the real thing are kept: padding below -1024 HU, missing neighbours, NaN ages, possibly
-noisy rows, several kernels.
+The stand-in has the difficulties of the original: padding below -1024 HU, missing neighbours, NaN
+ages, rows marked as noisy, several kernels.
 
 References
 ----------
@@ -39,7 +39,7 @@ COLUMNS = (  # DL_info.csv, in its order
 )  # fmt: skip
 
 NUM_PIXELS = 256  # side of a stand-in slice; half of a scanner's, four times the default network's
-SERIES_PER_PATIENT = 2  # two kernels of one scan region each
+SERIES_PER_PATIENT = 2  # each with its own region and kernel
 SPLIT_OF_TEN = (1, 1, 1, 1, 1, 1, 1, 1, 2, 3)  # Train_Val_Test of ten patients in a row
 NOISY_EVERY = 10  # every tenth patient has a row marked Possibly_noisy beside its clean one
 GAP_EVERY = 4  # of every fourth patient, Slice_range names one slice that is not on disk
@@ -56,7 +56,7 @@ EVERYWHERE = (slice(None), slice(None))
 
 @dataclass(frozen=True)
 class Body:
-    """What stays the same along one patient. Lengths in mm."""
+    """The properties of one patient, the same in all slices. Lengths in mm."""
 
     half_width_mm: float
     half_depth_mm: float
@@ -72,7 +72,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Organ:
-    """An organ; centre and half axes as fractions of the cavity's, levels where it begins, ends."""
+    """An organ: centre and half axes as fractions of the cavity's, first and last level, HU."""
 
     centre: tuple[float, float]
     half: tuple[float, float]
@@ -92,7 +92,7 @@ ORGANS = (  # liver, spleen, stomach, right and left kidney
 
 
 def draw_body(rng: np.random.Generator) -> Body:
-    """Draw a patient: adult outlines, fat layer 8 to 35 mm, field of view with some air around."""
+    """Draw a patient: adult outline, fat layer of 8 to 35 mm, field of view with air around it."""
     half_width_mm = rng.uniform(140, 195)
     return Body(
         half_width_mm=half_width_mm,
@@ -109,13 +109,13 @@ def draw_body(rng: np.random.Generator) -> Body:
 
 
 def _ramp(level: float, first: float, last: float, soft: float = 0.06) -> float:
-    """Size in 0..1 of an organ that spans the levels first..last and tapers at both ends."""
+    """Return the size (0 to 1) of an organ that spans first..last and tapers at both ends."""
     rise, fall = (level - first) / soft, (last - level) / soft
     return float(np.sqrt(np.clip(min(rise, fall, 1.0), 0.0, 1.0)))
 
 
 class _Canvas:
-    """A slice being painted: HU on a grid of (x, y) mm, y towards the back."""
+    """A slice that is being painted: HU on a grid of (x, y) in mm, y towards the back."""
 
     def __init__(self, body: Body, num_pixels: int) -> None:
         self.pixel_mm = body.field_mm / num_pixels
@@ -130,7 +130,7 @@ class _Canvas:
         self, centre: tuple[float, float], half: tuple[float, float],
         bumps: tuple[float, ...] = (), box: tuple[slice, slice] = EVERYWHERE,
     ) -> Array:  # fmt: skip
-        """Coverage 0..1 of a bumpy ellipse, with edges one pixel wide (partial volume)."""
+        """Return the coverage (0 to 1) of a bumpy ellipse; edges are one pixel wide."""
         u, v = (self.x[box] - centre[0]) / half[0], (self.y[box] - centre[1]) / half[1]
         r = np.hypot(u, v)
         if bumps:
@@ -142,7 +142,7 @@ class _Canvas:
         self, centre: tuple[float, float], half: tuple[float, float], hu: float,
         bumps: tuple[float, ...] = (), within: Array | None = None,
     ) -> None:  # fmt: skip
-        """Paint an ellipse of one value, `within` a coverage map if there is one."""
+        """Paint an ellipse of one value, inside the coverage map `within` if it is given."""
         if min(half) < self.pixel_mm / 2:
             return
         reach = 1.5 * max(half) + 2 * self.pixel_mm  # bumps add up to a third
@@ -155,7 +155,7 @@ class _Canvas:
         self.blend(cover if within is None else cover * within[box], hu, box)
 
     def turned(self, x: float, y: float) -> tuple[float, float]:
-        """Row and column position in mm of a point of the patient."""
+        """Return the position along rows and columns, in mm, of a point of the patient."""
         return self.cos * y - self.sin * x, self.cos * x + self.sin * y
 
     def blend(self, cover: Array, hu: float | Array, box: tuple[slice, slice] = EVERYWHERE) -> None:
@@ -164,7 +164,7 @@ class _Canvas:
 
 
 def _fields(rng: np.random.Generator, num_pixels: int, num: int) -> Array:
-    """Smooth random fields of unit variance, shape (num, H, W): tissue texture."""
+    """Return smooth random fields of unit variance, (num, H, W), for the texture of tissue."""
     scale = num_pixels / 32
     white = rng.standard_normal((num, num_pixels, num_pixels))
     smooth = gaussian_filter(white, (0, scale, scale), mode="wrap")
@@ -172,7 +172,7 @@ def _fields(rng: np.random.Generator, num_pixels: int, num: int) -> Array:
 
 
 def _paint_chest(canvas: _Canvas, body: Body, level: float, wall: tuple[float, float]) -> None:
-    """Lungs with vessels, heart and ribs."""
+    """Paint lungs with vessels, heart and ribs."""
     w, d = wall
     size, shift, s = _ramp(level, -0.3, 0.42, 0.25), body.shifts, body.sizes
     if size > 0:
@@ -198,7 +198,7 @@ def _paint_chest(canvas: _Canvas, body: Body, level: float, wall: tuple[float, f
 
 
 def _paint_abdomen(canvas: _Canvas, body: Body, level: float, wall: tuple[float, float]) -> None:
-    """Liver, spleen, stomach, kidneys and bowel, in mesenteric fat."""
+    """Paint liver, spleen, stomach, kidneys and bowel."""
     w, d = wall
     shift, s = body.shifts, body.sizes
     for i, organ in enumerate(ORGANS, start=3):
@@ -220,7 +220,7 @@ def _paint_abdomen(canvas: _Canvas, body: Body, level: float, wall: tuple[float,
 
 
 def _paint_bones(canvas: _Canvas, body: Body, level: float, wall: tuple[float, float]) -> None:
-    """Aorta, spine with its canal, and hip bones."""
+    """Paint aorta, spine with its canal, and hip bones."""
     w, d = wall
     mm = 11 * body.sizes[8]
     canvas.paint((0.1 * w + body.shifts[8, 0], 0.3 * d), (mm, mm),
@@ -255,11 +255,11 @@ def draw_slice(
     noise_hu : float
         Standard deviation of the noise.
     kernel_pixels : float
-        Smoothing of image and noise by the reconstruction kernel.
+        Standard deviation of the Gaussian that smooths image and noise, in pixels.
     padding_hu : int
         Value outside the round field of view.
     texture : float array, shape (2, H, W)
-        Smooth fields; they rotate into each other along z, so neighbours look alike.
+        Two smooth fields. Their mixture turns slowly with the level, so neighbours look alike.
     rng : Generator
         Noise.
 
@@ -296,7 +296,7 @@ def draw_slice(
 def _info_row(
     name: SliceName, last: int, is_noisy: bool, pixel_mm: float, age: str, split: int
 ) -> dict[str, object]:
-    """One row of DL_info.csv; the lesion is a placeholder, as nothing here reads it."""
+    """Return one row of DL_info.csv; the lesion is a placeholder, which tubepet does not read."""
     side = NUM_PIXELS // 2
     box = f"{side - 8}.0, {side - 8}.0, {side + 8}.0, {side + 8}.0"
     return dict(zip(COLUMNS, (
@@ -326,7 +326,7 @@ def _write_series(
 def _write_patient(
     folder: Path, patient: int, num_slices: int, seed: int
 ) -> list[dict[str, object]]:
-    """Write all series of a patient and return its rows; only (seed, patient) decide the result."""
+    """Write all series of a patient and return its rows of DL_info.csv."""
     rng = stream(seed, "ct", "standin", patient)
     body, texture = draw_body(rng), _fields(rng, NUM_PIXELS, 2)
     last = num_slices + (patient % GAP_EVERY == 0)
@@ -346,7 +346,7 @@ def _write_patient(
 def write_standin(
     folder: str | os.PathLike[str], num_patients: int, num_slices: int, seed: int
 ) -> dict[str, int]:
-    """Write the stand-in data set; the folder appears only when it is whole.
+    """Write the stand-in data set; the folder appears when it is complete.
 
     Parameters
     ----------
@@ -355,9 +355,10 @@ def write_standin(
     num_patients : int
         Patients, numbered from 800001: numbers that DeepLesion does not use.
     num_slices : int
-        Slices wanted in all; each of the two series of a patient gets its share, rounded up.
+        Slices wanted in all; every series gets an equal share, rounded up.
     seed : int
-        The run's seed. A patient depends on it, on its own number and on its number of slices.
+        The run's seed. It decides a patient together with the patient's number and number of
+        slices.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""The slices of all tubes: collected, drawn, labelled, split, read."""
+"""The data set: slices of the images of all tubes, with splits, drawings and labels."""

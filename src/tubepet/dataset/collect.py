@@ -1,6 +1,6 @@
-"""Slices of all tubes as one dataset, split by tube (never by slice).
+"""Collect the slices of all tubes in one data set, split by tube (never by slice).
 
-One image is in memory at a time: the slices of thousands of tubes do not fit.
+Slices are written image by image, because those of thousands of tubes do not fit in memory.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from tubepet.phantom.spec import Tube
 from tubepet.types import Grid, Volume
 
 SPLITS = ("train", "val", "test")
-MOST_VOLUMES = 50  # of training tubes; a fit looks at 40 of them
+MOST_VOLUMES = 50  # training tubes; the fit of the surrogate uses 40 of them
 
 
 def split_tubes(
@@ -64,22 +64,22 @@ def collect_slices(
     scale_quantile: float,
     rng: np.random.Generator,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Cut the images of all tubes into slices, tube by tube into a file.
+    """Cut the images of all tubes into slices and write them to a file, tube by tube.
 
     Parameters
     ----------
     slices_path : path
         `.npy` file to write: float32, shape (num_slices, ny, nx), Bq/mm3.
     images : iterable of Volume
-        Bq/mm3, all on one grid; asked for one by one.
+        Bq/mm3, all on one grid; read one by one.
     truths : sequence of dict
         ``truth.json`` of the same tubes; tubes are centred on z = 0.
     shares : mapping
         See `split_tubes`.
     margin_mm : float
-        A slice counts if its centre is at least this far inside the tube's ends.
+        A slice is kept if its centre is at least this far inside the tube's ends.
     scale_quantile : float
-        Quantile of the pixels of the training slices that becomes the scale.
+        The scale is this quantile of the pixels of the training slices.
 
     Returns
     -------
@@ -138,8 +138,8 @@ def collect_volumes(
     Parameters
     ----------
     paths : mapping
-        `.npy` files to write, float32, shape (T, nz, ny, nx): `volumes` in Bq/mm3, `fluid`
-        fractions.
+        `.npy` files to write, float32, shape (T, nz, ny, nx): `volumes` (Bq/mm3) and `fluid`
+        (volume fractions).
     table : DataFrame
         ``slices.parquet``.
     read : function
@@ -151,7 +151,8 @@ def collect_volumes(
     Returns
     -------
     DataFrame
-        tube, num_slices: how many training slices it has. At most `MOST_VOLUMES`, evenly taken.
+        One row per tube, at most `MOST_VOLUMES`, evenly taken: tube, num_slices (its training
+        slices).
     """
     train = table[table["split"] == "train"]
     held = train.groupby("tube", sort=False).size().rename("num_slices").reset_index()
@@ -165,13 +166,13 @@ def collect_volumes(
 
 
 def _levels(truth: dict[str, Any], grid: Grid, margin_mm: float) -> NDArray[np.intp]:
-    """Return the indices along z of the slices that count of a tube."""
+    """Return the indices along z of the slices of a tube that are kept."""
     z_mm = grid.axes_mm()[0]
     return np.flatnonzero(np.abs(z_mm) <= truth["length_mm"] / 2 - margin_mm)
 
 
 def _rows_of(truth: dict[str, Any], split: str, grid: Grid, margin_mm: float) -> pd.DataFrame:
-    """One tube's rows of the table."""
+    """Return one tube's rows of the table."""
     z_mm = grid.axes_mm()[0][_levels(truth, grid, margin_mm)]
     low_mm, high_mm = z_mm - grid.voxel_mm[0] / 2, z_mm + grid.voxel_mm[0] / 2
     has_defect = np.zeros(len(z_mm), bool)
@@ -192,7 +193,11 @@ def _cut(
 
 
 def scale_of(slices: NDArray[np.float32], rows: NDArray[np.intp], quantile: float) -> float:
-    """Intensity (Bq/mm3) that becomes +1 for the networks, from the training slices."""
+    """Return the scale in Bq/mm3: the intensity that networks see as +1.
+
+    It is a quantile of the pixels of the training slices (`rows` of `slices`). If that is 0, it is
+    their maximum; if that is 0 too, it is 1.
+    """
     scale, highest = _highest(slices, rows, quantile)
     if scale > 0:
         return scale
@@ -210,7 +215,10 @@ def scale_of(slices: NDArray[np.float32], rows: NDArray[np.intp], quantile: floa
 def _highest(
     slices: NDArray[np.float32], rows: NDArray[np.intp], quantile: float
 ) -> tuple[float, float]:
-    """Quantile and maximum of the pixels, as `np.quantile`; only those above it are in memory."""
+    """Return quantile and maximum of the pixels, as `np.quantile` and `np.max` do.
+
+    Only pixels above the quantile stay in memory.
+    """
     place = (len(rows) * slices[0].size - 1) * quantile  # among the sorted pixels
     num_kept = len(rows) * slices[0].size - int(place)
     kept = np.empty(0, slices.dtype)

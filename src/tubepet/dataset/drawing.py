@@ -1,7 +1,8 @@
-"""Drawings of single slices on the image grid, with their labels; no volume, no simulation.
+"""Draw cross sections of tubes on the pixels of the image, with labels of their defects.
 
-A drawing costs milliseconds, so tubes can be drawn wherever one is needed: to say what is true in
-a reconstructed slice, and to ask a generator for new ones.
+A drawing follows from the geometry alone, without a simulation, and takes milliseconds. It tells
+what is true in a reconstructed slice, and it is the input of generators that make images of given
+tubes.
 """
 
 import math
@@ -22,18 +23,18 @@ from tubepet.errors import InputError
 from tubepet.phantom.geometry import FLUID, Sampled, defect_half_length_mm, materials
 from tubepet.phantom.spec import Tube, draw_tube
 
-# Sample points per voxel across and along. Across, 3 give a pixel on an edge 18 levels; the
-# blurred image is to a per cent that of 6 and 4 (test_drawing.py).
+# Sample points per voxel across and along: 3 x 3 x 2 make 18. The blurred image differs by at most
+# a per cent from that with 6 and 4 (test_drawing.py).
 SAMPLES_ACROSS, SAMPLES_ALONG = 3, 2
-REACH = 2.0  # standard deviations of the resolution along z that a slice sees
-MAX_INDEX = 10**6  # of the random names that spread new tubes over families and defects
+REACH = 2.0  # standard deviations of the resolution; what lies farther along z is neglected
+MAX_INDEX = 10**6  # a tube's family and defect follow from the number in its name: it is random
 MOST_OF_GRID = 4096  # pixels, slices and mm, larger than any image here
 CHUNK = 8  # planes sampled at once, which bounds the memory
 
 
 @dataclass(frozen=True)
 class SliceGrid:
-    """The slices of an image: square, the tube's axis in the middle.
+    """The pixels of the slices of an image. Slices are square, with the tube's axis in the middle.
 
     Attributes
     ----------
@@ -42,9 +43,9 @@ class SliceGrid:
     pixel_mm, slice_mm : float
         Size of a voxel across and along.
     fwhm_mm : float
-        Resolution of the image, the same in all directions; not finer than a pixel.
+        Resolution of the image, the same in all directions. Below `pixel_mm` it counts as that.
     filter_fwhm_mm : float
-        Of that, the Gaussian filter that the reconstruction ends with.
+        FWHM of the Gaussian filter at the end of the reconstruction; `fwhm_mm` includes it.
     """
 
     num_pixels: int
@@ -55,25 +56,26 @@ class SliceGrid:
 
     @property
     def filter_px(self) -> float:
-        """Standard deviation of the last filter in pixels."""
+        """Standard deviation of the reconstruction's last filter, in pixels."""
         return self.filter_fwhm_mm / FWHM_PER_SIGMA / self.pixel_mm
 
 
 @dataclass(frozen=True)
 class Drawings:
-    """Slices of one tube as they are.
+    """What is true in slices of one tube.
 
     Attributes
     ----------
     fluid : float32 array, shape (n, H, W)
-        Volume fraction of each voxel that is fluid; times the concentration: its activity.
+        Volume fraction of fluid in each voxel. Activity is this times the concentration.
     expected : float32 array, shape (n, H, W)
         `fluid` at the resolution of the image, without noise.
     defect : uint8 array, shape (n, H, W)
-        1 where the defect changes a sample point of the voxel, whatever it changes it to.
+        1 where the defect changes the material of a sample point of the voxel.
     fluid_change_mm3 : float64 array, shape (n,)
-        Volume of fluid that the defect adds to (pit, groove, crack, inner thinning) or takes from
-        (inclusion, bubble: negative) the slice; 0 where an image cannot show it (outer thinning).
+        Volume of fluid that the defect adds to the slice. It is positive for pit, groove, crack and
+        inner thinning, negative for inclusion and bubble, and 0 for outer thinning, which no image
+        shows.
     end_mm : float64 array, shape (n,)
         Distance of the slice's middle from the nearer end of the fluid; negative beyond it.
     """
@@ -131,7 +133,11 @@ def draw_slices(tube: Tube | Sampled, z_mm: NDArray[np.float64], grid: SliceGrid
 def _planes(
     tube: Tube | Sampled, planes_mm: NDArray[np.float64], grid: SliceGrid
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
-    """Per plane: share of fluid (p, H, W), where the defect changes it, fluid gained in pixels."""
+    """Return, for each of p planes, what `Drawings` averages over the planes of a slice.
+
+    These are the share of fluid (p, H, W), where the defect changes the material (p, H, W), and the
+    fluid that it adds (p,), in pixels.
+    """
     num, size = grid.num_pixels, grid.num_pixels * SAMPLES_ACROSS
     place = (np.arange(size) - (size - 1) / 2) * grid.pixel_mm / SAMPLES_ACROSS
     fluid = np.empty((len(planes_mm), num, num), np.float32)
@@ -155,7 +161,7 @@ def _planes(
 def boxes_px(defect: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the box of each mask (n, H, W): x low, y low, x high, y high, shape (n, 4).
 
-    Pixel edges: a single pixel i reaches from i to i + 1. All zero where the mask is empty.
+    Numbers are edges of pixels: pixel i reaches from i to i + 1. All are 0 for an empty mask.
     """
     boxes = np.zeros((len(defect), 4), np.int64)
     for i, mask in enumerate(defect):
@@ -171,9 +177,9 @@ def label_table(drawings: Drawings, grid: SliceGrid) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        is_cut: the defect reaches the slice; x_low_px, y_low_px, x_high_px, y_high_px: its box as
-        pixel edges, 0 where there is none; x_low_mm .. y_high_mm: the same in mm from the middle
-        of the image; fluid_change_mm3, end_mm: see `Drawings`.
+        is_cut: whether the defect reaches the slice; x_low_px, y_low_px, x_high_px, y_high_px: its
+        box, see `boxes_px`; x_low_mm .. y_high_mm: the same in mm from the middle of the image;
+        fluid_change_mm3, end_mm: see `Drawings`.
     """
     boxes = boxes_px(drawings.defect)
     is_cut = np.asarray(drawings.defect.any(axis=(1, 2)))
@@ -196,8 +202,8 @@ def draw_dataset(
     Parameters
     ----------
     paths : mapping
-        `.npy` files to write, row by row those of `table`: fluid and expected (float32), defect
-        (uint8), all of shape (N, H, W); see `Drawings`.
+        `.npy` files to write: fluid and expected (float32), defect (uint8), all of shape (N, H, W),
+        with one image per row of `table`; see `Drawings`.
     table : DataFrame
         ``slices.parquet``: the slices of a tube in consecutive rows.
     tubes : mapping of Tube or Sampled
@@ -224,7 +230,7 @@ def draw_dataset(
 
 @dataclass(frozen=True)
 class Population:
-    """Where the slices of a dataset come from, and new ones like them.
+    """The tubes and slices that a data set is drawn from; new ones can be drawn from it too.
 
     Attributes
     ----------
@@ -232,7 +238,7 @@ class Population:
         Config section `phantom`: families, defects, ranges.
     grid : SliceGrid
     num_slices : int
-        Slices of an image along z, its middle at z = 0.
+        Slices of an image along z; the middle of the image is at z = 0.
     margin_mm : float
         Slices are at least this far inside the ends of a tube.
     """
@@ -249,7 +255,7 @@ class Population:
         return np.asarray(place * self.grid.slice_mm, np.float64)
 
     def places_mm(self, tube: Tube) -> NDArray[np.float64]:
-        """Return z of the slices that a dataset would have of this tube."""
+        """Return z of the slices that a data set takes from this tube."""
         return self.all_mm[np.abs(self.all_mm) <= tube.length_mm / 2 - self.margin_mm]
 
     def draw_volume(self, tube: Tube) -> NDArray[np.float32]:
@@ -258,7 +264,7 @@ class Population:
 
 
 def read_population(facts: Mapping[str, Any]) -> Population:
-    """Return the population of its JSON (`dataclasses.asdict`); other keys do not count.
+    """Return the population that JSON describes (`dataclasses.asdict`); other keys are ignored.
 
     Raises
     ------
@@ -292,9 +298,9 @@ def draw_new(
         At least 1.
     rng : numpy Generator
     wanted : mapping
-        Fields of `Tube` to fix: family, defect, defect_size_mm, defect_z_mm, defect_deg, ..; the
-        rest is drawn from the ranges. Where a defect is asked for, every slice crosses it;
-        otherwise slices are anywhere along the tube, as in the dataset.
+        Fields of `Tube` to fix: family, defect, defect_size_mm, defect_z_mm, defect_deg, .. The
+        rest is drawn from the ranges. If a defect is asked for, every slice crosses it. Otherwise
+        slices are anywhere along the tube, as in the data set.
 
     Returns
     -------
@@ -303,7 +309,7 @@ def draw_new(
     DataFrame
         family, defect, z_mm, defect_size_mm, and the columns of `label_table`.
     list of Tube
-        The tubes, for whoever needs more of them than a slice.
+        The tubes.
 
     Raises
     ------
@@ -331,7 +337,7 @@ def draw_new(
 def _draw_one(
     tube: Tube, population: Population, rng: np.random.Generator, is_defect_wanted: bool
 ) -> tuple[Drawings, float]:
-    """Draw a slice of the tube at a random place; one that the defect cuts, if it is wanted."""
+    """Draw a slice of the tube at a random place; it crosses the defect if one is wanted."""
     places_mm = rng.permutation(population.places_mm(tube))
     must_cut = is_defect_wanted and tube.defect != "none"
     if must_cut:

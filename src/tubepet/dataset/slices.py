@@ -1,4 +1,4 @@
-"""The slices of the data set as every later stage reads them: by split, or as a tube's volume."""
+"""Read the slices of the data set, by split or as the volume of a tube."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,18 +18,18 @@ TOLERANCE = 1e-3  # of slice_mm: places are sums of steps that NIfTI rounds
 
 @dataclass(frozen=True)
 class Slices:
-    """Real slices, one row of the table each, and what belongs to them all.
+    """Reconstructed slices, with one row of the table for each, their scale and voxel size.
 
     Attributes
     ----------
     images : float32 array, shape (N, H, W)
         Bq/mm3; may be mapped from a file.
     table : DataFrame
-        tube, split, z_mm, ..; the slices of a tube are consecutive rows, upwards along z.
+        tube, split, z_mm, ..; the slices of a tube are consecutive rows, with rising z.
     scale_bq_mm3 : float
-        What becomes 1.
+        The activity that becomes 1.
     pixel_mm, slice_mm : float
-        From one pixel, one slice of a tube, to the next.
+        Distance of neighbouring pixels, and of neighbouring slices of a tube.
     """
 
     images: NDArray[np.float32]
@@ -86,25 +86,25 @@ class Slices:
         return {str(name): np.asarray(rows) for name, rows in by_tube.items()}
 
     def of(self, split: str, is_clipped: bool = True) -> Stack:
-        """Return the slices of a split in units of the scale, clipped to it as for training."""
+        """Return the slices of a split in units of the scale; for training clip them to [0, 1]."""
         rows = np.flatnonzero(self.split == split)
         return Stack(self.images, rows, 0.0, self.scale_bq_mm3, is_clipped)
 
     def volume(self, tube: str) -> tuple[Stack, NDArray[np.float64]]:
-        """Return a tube's slices, units as in `of`, as a volume (n, H, W), and their z in mm."""
+        """Return a tube's slices as a volume (n, H, W), clipped as in `of`, and their z in mm."""
         rows = self.tubes[tube]
         stack = Stack(self.images, rows, 0.0, self.scale_bq_mm3)
         return stack, self.table["z_mm"].to_numpy(float)[rows]
 
     def drawn(self, path: PathLike) -> NDArray[Any]:
-        """Map what was drawn of each slice (fluid, expected, defect), row by row as `images`."""
+        """Map a file of `draw_dataset` (fluid, expected or defect): one drawing per image."""
         array = io.read_array(path)
         if array.shape != self.images.shape:
             raise InputError(f"{path}: got shape {array.shape}, expected {self.images.shape}")
         return array
 
     def labels(self, path: PathLike) -> pd.DataFrame:
-        """Read the labels of each slice (``labels.parquet``), row by row as `table`."""
+        """Read the labels (``labels.parquet``), one row per row of `table`."""
         labels = io.read_table(path)
         if not np.array_equal(labels["tube"].to_numpy(str), self.tube):
             raise InputError(f"{path}: got other tubes, expected those of the slices row by row")

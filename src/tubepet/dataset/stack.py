@@ -1,4 +1,4 @@
-"""Images of a file in units of a range, read when asked for: sets may be larger than the memory."""
+"""Sets of images that stay in their file until they are used, so they may exceed the memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,18 +14,18 @@ PIECE = 256  # images looked at at once, which bounds the memory
 
 @dataclass(frozen=True)
 class Stack:
-    """Some images of an array in units of a range; an index gives a float32 array of them.
+    """Some images of an array, scaled from a range to [0, 1]. Indexing reads them as float32.
 
     Attributes
     ----------
     array : array, shape (N, H, W)
         Bq/mm3 (or HU); mapped or not.
     rows : int array, shape (M,)
-        Which of them, in this order.
+        The images of the set, in this order.
     low, high : float
-        What becomes 0 and 1: 0 and the data set's scale (or a window of HU).
+        The values that become 0 and 1: 0 and the data set's scale, or a window of HU.
     is_clipped : bool
-        Whether what lies outside becomes 0 or 1, as for training; not where activity must add up.
+        Whether values outside become 0 or 1, as for training. Clipping changes the total activity.
     """
 
     array: NDArray[Any]
@@ -46,7 +46,7 @@ class Stack:
         return self._unit(io.take(self.array, self.rows[chosen]), np.float32)
 
     def pieces(self) -> Iterator[NDArray[np.float64]]:
-        """Yield the images in float64, in pieces of bounded size: for fits, which sum over many."""
+        """Yield the images as float64 in pieces of bounded size, for fits that sum over many."""
         for piece in io.pieces(self.array, self.rows):
             yield self._unit(piece, np.float64)
 
@@ -59,11 +59,11 @@ class Stack:
         return np.clip(unit, 0, 1) if self.is_clipped else unit
 
     def of(self, chosen: NDArray[Any]) -> "Stack":
-        """Return a stack of some of the images, which reads nothing yet."""
+        """Return a stack of some of the images, without reading them."""
         return replace(self, rows=self.rows[chosen])
 
     def evenly(self, most: int) -> "Stack":
-        """Return all images, or every second, third, .. of them, for at most `most`."""
+        """Return at most `most` images: all, or every second, third, .. one."""
         return replace(self, rows=io.evenly(self.rows, most))
 
 
@@ -71,14 +71,18 @@ Images = NDArray[np.float32] | Stack
 
 
 def whole(array: NDArray[Any], scale_bq_mm3: float) -> Stack:
-    """Return all images of an array (N, H, W) in Bq/mm3 in units of the scale, clipped to it."""
+    """Return a stack of all images (N, H, W) in Bq/mm3; 0 and the scale become 0 and 1, clipped."""
     return Stack(array, np.arange(len(array)), 0.0, scale_bq_mm3)
 
 
 def by_pieces(
     functions: Sequence[Callable[[NDArray[np.float32]], NDArray[np.float64]]], images: Images
 ) -> list[NDArray[np.float64]]:
-    """Return what each function says of each image; every image is read once."""
+    """Apply each function to all images, in pieces; every image is read once.
+
+    Functions take images (n, H, W) and return arrays of n rows. The result has one array per
+    function, with N rows.
+    """
     pieces = (images[start : start + PIECE] for start in range(0, len(images), PIECE))
     said = [[function(piece) for function in functions] for piece in pieces]
     return [np.concatenate(column) for column in zip(*said, strict=True)]

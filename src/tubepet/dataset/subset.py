@@ -1,4 +1,4 @@
-"""Fewer training slices, for the learning curve and the detector."""
+"""Choose fewer training slices, for the study's learning curve and its defect detector."""
 
 import numpy as np
 import pandas as pd
@@ -7,15 +7,15 @@ from tubepet.errors import InputError
 
 
 def take_slices(table: pd.DataFrame, num_images: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Keep some training slices; the others get the split "unused".
+    """Keep some training slices; return the table in which the others have the split "unused".
 
-    The smaller of two sets of one stream is part of the larger, and each holds slices with a
-    defect in the same share as all training slices do.
+    The share of slices with a defect stays that of all training slices. With equal random numbers
+    a smaller set is part of a larger one.
 
     Parameters
     ----------
     table : DataFrame
-        The rows of the slice dataset: split, has_defect.
+        The rows of the data set: split, has_defect.
     num_images : int
         Training slices to keep.
     rng : numpy.random.Generator
@@ -23,7 +23,7 @@ def take_slices(table: pd.DataFrame, num_images: int, rng: np.random.Generator) 
     Raises
     ------
     InputError
-        If there are fewer.
+        If there are fewer training slices.
     """
     train = table.index[table["split"] == "train"].to_numpy()
     if num_images > len(train):

@@ -1,4 +1,4 @@
-"""The symmetries of a square slice: a tube may lie in any of them."""
+"""Rotations and mirror images of square slices: tubes lie in every direction alike."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""Side chain: from the image of a short acquisition to that of a long one."""
+"""Networks that make, of the image of a short acquisition, that of a long one (stage 09)."""

@@ -1,4 +1,4 @@
-"""Networks beside filters, on test tubes; every choice is made on validation tubes."""
+"""Compare networks with classical filters on test tubes; validation tubes choose the settings."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,9 +17,9 @@ from tubepet.errors import InputError
 from tubepet.logs import log
 
 Slice = NDArray[np.float32]
-NUM_DRAWS = 2000  # of tubes: 50 lie beyond each end of a 95 % interval
+NUM_DRAWS = 2000  # of tubes; 50 lie beyond each end of a 95 % interval
 METRICS = ("psnr", "ssim", "ms_ssim", "activity_bias")
-# What the total of a tube may be off, on average over tubes, and still count as preserved: chosen.
+# Largest mean bias of a tube's total activity that counts as preserved (our choice).
 ACTIVITY_TOLERANCE = 0.01
 
 
@@ -71,7 +71,7 @@ def tune(name: str, val: Pairs) -> float:
 
 
 def interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:
-    """Return mean, and 95 % bootstrap interval, of one value per tube."""
+    """Return mean and 95 % bootstrap interval of values, one per tube."""
     draws = values[rng.integers(len(values), size=(NUM_DRAWS, len(values)))].mean(1)
     low, high = np.quantile(draws, (0.025, 0.975))
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
@@ -80,19 +80,20 @@ def interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str,
 def compare(
     networks: Mapping[str, nn.Module], val: Pairs, test: Pairs, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Slice]]:
-    """Judge networks and filters.
+    """Compare networks and filters with the long images.
 
     Parameters
     ----------
     networks : mapping
         Trained networks by name; one is "plain".
     val, test : Pairs
-        To choose strengths, the best filter and the best network; to judge.
+        `val` chooses strengths, best filter and best network. All numbers come from `test`.
 
     Returns
     -------
     DataFrame
-        One row per method: method, strength, is_chosen, and mean, `_low`, `_high` of each metric.
+        One row per method: method, strength, val_psnr, is_chosen, and for each metric mean, `_low`
+        and `_high`.
     dict
         For metrics.json.
     dict
@@ -101,7 +102,7 @@ def compare(
     Raises
     ------
     InputError
-        If there is nothing to choose on.
+        If there is no validation tube.
     """
     if len(val) == 0:
         raise InputError(

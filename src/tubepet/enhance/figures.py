@@ -1,4 +1,4 @@
-"""Test slices by every method, beside the short and the long image; and one to one."""
+"""Figures of enhanced images: slices of every method, and the rows of `one_to_one`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,15 +15,15 @@ from tubepet.enhance.quality import DATA_RANGE
 from tubepet.evaluate import similarity
 
 NUM_ROWS = 4
-LEAST_Z = 5.0  # at the end of the scale: chance makes z of 3
+LEAST_Z = 5.0  # least end of the colour scale; z of 3 is common by chance
 MARGIN_MM = 2.0  # around the largest part
-BRIGHTEST = 1.3  # of the activity as drawn: above it is noise
+BRIGHTEST = 1.3  # end of the grey scale over the activity as drawn; brighter voxels are noise
 
 
 def draw_methods(
     images: Mapping[str, NDArray[np.float32]], test: Pairs, scale_bq_mm3: float
 ) -> Figure:
-    """Draw slices of different tubes; one column per method, the long image last."""
+    """Draw the middle slices of some tubes: one column per method, the long image last."""
     _, first = np.unique(test.tubes, return_index=True)
     tubes = test.tubes[np.sort(first)][:NUM_ROWS]
     rows = [int(np.flatnonzero(test.tubes == tube)[len(test.tubes[test.tubes == tube]) // 2])
@@ -45,12 +45,12 @@ def draw_methods(
 
 
 def draw_one_to_one(rows: Sequence[Row], short_s: float, long_s: float) -> Figure:
-    """Draw the rows: drawing, three images, and what the inspection found.
+    """Draw a line per row: drawing, three images, and the map of z with indications.
 
     Parameters
     ----------
     rows : sequence of Row
-        `one_to_one.rows`.
+        From `one_to_one.rows`.
     short_s, long_s : float
         Durations of the acquisitions.
     """
@@ -62,7 +62,7 @@ def draw_one_to_one(rows: Sequence[Row], short_s: float, long_s: float) -> Figur
         "short": f"short: {short_s:g} s", "enhanced": "enhanced: short, by network",
         "long": f"long: {long_s:g} s",
     }  # fmt: skip
-    heights = [*[1.0] * len(rows), 0.05]  # the colour bars lie in a line of their own
+    heights = [*[1.0] * len(rows), 0.05]  # the last line has the colour bars
     figure = Figure(figsize=(12.4, 2.95 * len(rows) + 0.9), layout="constrained")
     axes = figure.subplots(len(rows) + 1, 5, squeeze=False, height_ratios=heights)
     titles = ["drawing, true defect in red", *names.values(), "indications"]
@@ -91,7 +91,7 @@ def draw_one_to_one(rows: Sequence[Row], short_s: float, long_s: float) -> Figur
 
 
 def _reach_mm(row: Row) -> float:
-    """Half of the square around the axis that holds the part."""
+    """Return half the side of the square around the axis that holds the part."""
     across = np.argwhere(row.wall + row.drawn_bq_mm3 > 0) + 0.5 - len(row.wall) / 2
     return float(np.abs(across).max()) * row.pixel_mm
 

@@ -1,10 +1,9 @@
-"""The network: a small U-Net on single slices.
+"""The network that enhances single slices: a small U-Net.
 
-It works on the four pixels of each 2x2 as channels (FFDNet, Zhang et al. 2018,
-doi:10.1109/TIP.2018.2839891): pixels are finer than the resolution, and this costs a quarter.
-
-Where `use_memory` is set, each block of the image looks up the features of all its blocks (the
-paper's eq. 6 with a bank of one image: docs/model.md A4, A18).
+The four pixels of each 2x2 square enter as channels (FFDNet, Zhang et al. 2018,
+doi:10.1109/TIP.2018.2839891). This costs a quarter and loses nothing, as pixels are finer than the
+resolution. With `use_memory` each block of the image attends to the features of all its blocks (the
+paper's eq. 6 with a memory of one image: docs/model.md A4, A18).
 """
 
 import torch
@@ -36,7 +35,7 @@ class BlockMemory(nn.Module):
         super().__init__()
         self.alignment = nn.Linear(channels, channels, bias=False)  # W_a
         self.fuse = nn.Linear(2 * channels, channels)  # W_c
-        nn.init.zeros_(self.fuse.weight)  # begins without a word
+        nn.init.zeros_(self.fuse.weight)  # starts as the identity
         nn.init.zeros_(self.fuse.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,9 +52,10 @@ class Enhancer(nn.Module):
     Parameters
     ----------
     channels : int
-        At half the size, a multiple of 4; twice at a quarter, four times at an eighth.
+        Channels at half the size, a multiple of 4. A quarter has twice, an eighth four times as
+        many.
     use_memory : bool
-        Whether a `BlockMemory` stands at the coarsest maps.
+        Whether the coarsest maps pass a `BlockMemory`.
     """
 
     def __init__(self, channels: int, use_memory: bool) -> None:
@@ -68,7 +68,7 @@ class Enhancer(nn.Module):
         self.middle_up = _convolutions(wider + wide, wide)
         self.fine_up = _convolutions(wide + channels, channels)
         self.change = nn.Conv2d(channels, PATCH**2, 3, padding=1, bias=False)
-        nn.init.zeros_(self.change.weight)  # begins as the identity
+        nn.init.zeros_(self.change.weight)  # starts as the identity
 
     def forward(self, short: Tensor) -> Tensor:
         """(B, 1, H, W) >= 0, H and W multiples of 8, in units of the scale -> the same."""

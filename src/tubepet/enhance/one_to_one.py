@@ -1,4 +1,4 @@
-"""One to one: drawing, short, enhanced and long image, and indications, side by side."""
+"""Compare each test tube's short, enhanced and long images, and choose tubes for a figure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ QUALITY = ("psnr", "ssim", "ms_ssim")
 
 @dataclass(frozen=True)
 class Inspected:
-    """What the inspection found in one slice.
+    """The result of the inspection in one slice.
 
     Attributes
     ----------
     z : float array, shape (H, W)
-        Map of the likeliest defect.
+        z of the likeliest defect.
     crosses_mm : list of (x, y)
         Indications within `NEAR_MM` of the slice.
     words : str
@@ -43,22 +43,22 @@ class Inspected:
 
 @dataclass(frozen=True)
 class Row:
-    """One slice of one tube, all of it.
+    """One slice of one tube: drawing, images and inspection.
 
     Attributes
     ----------
     words : str
-        Which tube, which defect, where.
+        Caption: tube, family, defect, z.
     drawn_bq_mm3 : float array, shape (H, W)
         Activity as drawn, without the defect.
     wall : float array, shape (H, W)
         Volume fraction of the wall as drawn.
     defect : uint8 array, shape (H, W)
-        1 where the defect changes something.
+        1 where the defect changes the material.
     images_bq_mm3 : dict of float32 array, shape (H, W)
         short, enhanced, long.
     quality : dict of dict
-        By image: `QUALITY` of this slice against the long one.
+        `QUALITY` of the short and the enhanced slice against the long one.
     inspected : Inspected
     pixel_mm : float
     """
@@ -75,12 +75,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the inspection says of tubes.
+    """The results of the inspection of all tubes.
 
     Attributes
     ----------
     table : DataFrame
-        `tubepet.inspect.judge.judged`.
+        From `tubepet.inspect.judge.judged`.
     verdicts : mapping of dict
         ``verdict.json`` by tube.
     maps : mapping of path
@@ -99,11 +99,11 @@ class Compared:
     Attributes
     ----------
     tubes : DataFrame
-        One row per test tube: tube, family, defect, defect_mm, verdict, is_right_place (both empty
-        where no inspection was made); psnr (dB), ssim and ms_ssim, means over its slices, with
-        `_short` and `_enhanced`; activity_bias, which both have.
+        One row per test tube: tube, family, defect, defect_mm; verdict and is_right_place, empty
+        without an inspection; psnr (dB), ssim and ms_ssim with `_short` and `_enhanced`, means over
+        its slices; activity_bias, which is the same for both images.
     slices : DataFrame
-        One row per test slice: i_slice, and the same three with `_short` and `_enhanced`.
+        One row per test slice: i_slice, and psnr, ssim and ms_ssim with `_short` and `_enhanced`.
     images_bq_mm3 : dict of float32 array, shape (N, H, W)
         Test slices by name: short, enhanced, long.
     """
@@ -155,10 +155,11 @@ def _facts(truth: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chosen(table: pd.DataFrame) -> list[str]:
-    """Say which tubes are shown: by a rule, not by their looks.
+    """Return the tubes to show, by a fixed rule.
 
-    Of each class of defect the first that was found in the right place, then the first whose
-    defect was missed or called elsewhere; the first tube of all where there is none of these.
+    For each class of defect it is the first tube whose defect was found in the right place. The
+    first tube whose defect was missed or called elsewhere follows. If there are none of these, it
+    is the first tube of all.
     """
     has_verdict = (table["defect"] != "none") & table["verdict"].notna()
     is_found = has_verdict & table["is_right_place"].eq(True)
@@ -171,9 +172,9 @@ def rows(
     compared: Compared, dataset: Slices, defect: NDArray[np.uint8],
     truths: Sequence[dict[str, Any]], phantom: Mapping[str, Any], found: Findings,
 ) -> list[Row]:  # fmt: skip
-    """Return the slice through the defect of the chosen tubes.
+    """Return, for each of the chosen tubes, the slice in which the defect changes most pixels.
 
-    It is the one in which the defect changes most pixels; without a defect the middle one.
+    Without a defect it is the middle slice.
 
     Parameters
     ----------
@@ -181,7 +182,7 @@ def rows(
     dataset : Slices
         Short or long.
     defect : uint8 array, shape (N, H, W)
-        Of all slices of the dataset, see `tubepet.dataset.drawing`.
+        `Drawings.defect` of all slices of the data set, see `tubepet.dataset.drawing`.
     truths, found
         As for `compare`.
     phantom : mapping

@@ -1,4 +1,4 @@
-"""Slices of the short and of the long acquisition of each tube, row by row the same."""
+"""Pairs of slices at the same place, from the short and the long acquisition of each tube."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,12 +18,13 @@ from tubepet.types import Volume
 
 @dataclass(frozen=True)
 class Pairs:
-    """Slices in the unit of the scale: 1 is `scale_bq_mm3`.
+    """Pairs of slices in units of the scale.
 
     Attributes
     ----------
     short, long : float32 array, shape (N, H, W)
     tubes : str array, shape (N,)
+        The tube of each pair.
     """
 
     short: NDArray[np.float32]
@@ -46,13 +47,13 @@ def collect_long(
     Parameters
     ----------
     path : path
-        `.npy` file to write: float32, shape (N, ny, nx), Bq/mm3, row by row those of `table`.
+        `.npy` file to write: float32, shape (N, ny, nx), Bq/mm3, one slice per row of `table`.
     longs : iterable of Volume
-        Bq/mm3, in the order of the tubes in `table`; asked for one by one.
+        Bq/mm3, in the order of the tubes in `table`; read one by one.
     table, info
-        Of the short images, by `tubepet.dataset.collect.collect_slices`.
+        Results of `tubepet.dataset.collect.collect_slices` for the short images.
     scale_quantile : float
-        Quantile of the pixels of the long training slices that becomes the scale.
+        The scale is this quantile of the pixels of the long training slices.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def collect_long(
     Raises
     ------
     InputError
-        If a long image has no slice where the table has one.
+        If a long image has no slice at a place of the table.
     """
     tubes = [(str(tube), rows) for tube, rows in table.groupby("tube", sort=False)]
     images = iter(longs)
@@ -90,6 +91,6 @@ def _at(image: Volume, tube: str, z_mm: NDArray[np.float64]) -> NDArray[np.float
 
 
 def select(short: Slices, long: Slices, split: str) -> Pairs:
-    """Return the pairs of one split; not clipped, so that a tube keeps its activity."""
+    """Return the pairs of one split, not clipped, so that each tube keeps its total activity."""
     images = [slices.of(split, is_clipped=False)[:] for slices in (short, long)]
     return Pairs(images[0], images[1], short.tube[short.split == split])

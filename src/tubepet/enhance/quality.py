@@ -1,4 +1,7 @@
-"""How near an image is to the long one: PSNR, SSIM, MS-SSIM, total; per slice, then per tube."""
+"""Compare images with the long ones by PSNR, SSIM, MS-SSIM and total, per slice and per tube.
+
+`rescaled` applies a network such that each tube keeps the total activity of its short image.
+"""
 
 import math
 import os
@@ -19,11 +22,11 @@ from tubepet.training.folder import load_network
 
 CHUNK = 64  # slices at once
 DATA_RANGE = 1.0  # the scale of the long training slices
-MAX_PSNR_DB = 120.0  # of equal images, for instance two without a count
+MAX_PSNR_DB = 120.0  # for equal images, for instance two without a count
 
 
 def load_enhancer(path: str | os.PathLike[str], arguments: Mapping[str, Any]) -> Enhancer:
-    """Rebuild a trained network; `InputError` if the file is damaged or of another one."""
+    """Rebuild a trained network; `InputError` if the file is damaged or of another network."""
     what = f"a network with {dict(arguments)}"
     return load_network(lambda: Enhancer(**arguments), path, what)
 
@@ -37,7 +40,7 @@ def enhanced(network: nn.Module, short: NDArray[np.float32]) -> NDArray[np.float
 
 
 def rescaled(network: nn.Module, pairs: Pairs) -> NDArray[np.float32]:
-    """Apply a network to the short slices; each tube keeps its measured total."""
+    """Apply a network to the short slices; each tube keeps its total activity."""
     return with_measured_total(enhanced(network, pairs.short), pairs.short, pairs.tubes)
 
 
@@ -46,8 +49,8 @@ def with_measured_total(
 ) -> NDArray[np.float32]:
     """Scale the slices (N, H, W) of each tube to the total activity of its short slices.
 
-    The total of a tube is measured well, that of a slice is not: activity may move along the tube,
-    none is added. A tube without activity stays as it is.
+    The total of a tube is measured well, that of a single slice is not. So activity may move along
+    the tube, but none is added. A tube without activity is not changed.
     """
     scaled = images.copy()
     for tube in np.unique(tubes):
@@ -59,7 +62,7 @@ def with_measured_total(
 
 
 def psnr(image: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Peak signal-to-noise ratio in dB: 10 log10(range^2 / mean square difference)."""
+    """Return the peak signal-to-noise ratio in dB: 10 log10(range^2 / mean square difference)."""
     mean_square = float(np.square(image - reference, dtype=np.float64).mean())
     if mean_square == 0:
         return MAX_PSNR_DB
@@ -72,9 +75,9 @@ def score(images: NDArray[np.float32], pairs: Pairs) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per slice: tube, psnr (dB; of the scale), ssim (Wang et al. 2004,
-        doi:10.1109/TIP.2003.819861, Gaussian window of 1.5 pixels), ms_ssim (`similarity.ms_ssim`),
-        total and long_total (sums of the slices in units of the scale).
+        One row per slice: tube; psnr (dB, with the scale as peak); ssim (Wang et al. 2004,
+        doi:10.1109/TIP.2003.819861, Gaussian window of 1.5 pixels); ms_ssim (`similarity.ms_ssim`);
+        total and long_total, sums of the slices in units of the scale.
     """
     cuts = [slice(i, i + similarity.CHUNK) for i in range(0, len(images), similarity.CHUNK)]
     multiscale = np.concatenate([similarity.ms_ssim(images[c], pairs.long[c]) for c in cuts])
@@ -97,7 +100,7 @@ def score(images: NDArray[np.float32], pairs: Pairs) -> pd.DataFrame:
 
 
 def tube_means(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return psnr, ssim and ms_ssim (means of slices) and activity_bias (of the total), by tube."""
+    """Return by tube the means of psnr, ssim and ms_ssim, and activity_bias of the total."""
     by_tube = scores.groupby("tube")
     means = by_tube[["psnr", "ssim", "ms_ssim"]].mean()
     totals = by_tube[["total", "long_total"]].sum()

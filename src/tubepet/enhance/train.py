@@ -1,8 +1,8 @@
 """Train a network on pairs of slices: L = L1 + adversarial_weight (L_GAN + L_APG).
 
-L_APG compares the discriminator's hidden layers of each output with those of its own long slice
-(pairing "self": docs/model.md A12, A18). Every network gets the operations of the plain one: what
-costs more per step takes fewer steps.
+L_APG compares the discriminator's hidden layers for each output with those for its own long slice
+(docs/model.md A12, A18). All networks get as many floating point operations as the plain one. If a
+step costs more, there are fewer steps.
 """
 
 from collections.abc import Mapping
@@ -30,12 +30,12 @@ from tubepet.rng import derived_seed
 from tubepet.training.devices import make_fabric
 
 NUM_LOG_ROWS = 15
-ADAM_BETAS = (0.5, 0.999)  # of the adversarial pair, as generate.paper
+ADAM_BETAS = (0.5, 0.999)  # of the critic, as in generate.paper
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What sets a network apart from the plain one."""
+    """How a network differs from the plain one."""
 
     use_memory: bool = False
     is_adversarial: bool = False
@@ -89,7 +89,7 @@ class Trainer:
         return distance.detach()
 
     def _adversarial(self, made: Tensor, long: Tensor) -> Tensor:
-        """Take the critic's step; return L_GAN + L_APG of the network's."""
+        """Take a step of the critic; return L_GAN + L_APG for the network's step."""
         loss = ADVERSARIAL["bce"]
         real_logits, real_layers = self.critic(long)
         critic_loss = loss.critic(real_logits, self.critic(made.detach())[0])
@@ -131,14 +131,15 @@ def train(
     config : mapping
         channels, num_steps, batch_size, learning_rate, adversarial_weight of section `enhance`.
     train_pairs, val_pairs : Pairs
-        To fit on; to log the progress on (may be empty), which decides nothing.
+        Pairs to train on, and pairs for the log, which may be empty.
     seed : int
         The run's seed.
 
     Raises
     ------
     InputError
-        Fewer pairs than the batch, slices of odd size, a loss that is not finite.
+        If there are fewer pairs than a batch, the size of slices is no multiple of 8, or the loss
+        is not finite.
     """
     batch_size, size = config["batch_size"], train_pairs.short.shape[-1]
     if len(train_pairs) < batch_size:

@@ -1,7 +1,8 @@
-"""A trained network away from its run: what it was trained on, and images that it may be given.
+"""Read a trained network from its folder, check that an image suits it, and apply it.
 
-The folder `results/enhance/<network>` is enough: `network.safetensors` and `network.json`, whose
-`trained_on` says scanner, voxels, dose, families and reconstruction of the training images.
+The folder `results/enhance/<network>` holds `network.safetensors` and `network.json`. The latter's
+`trained_on` says scanner, voxels, activity, durations, families and reconstruction of the training
+images.
 """
 
 from collections.abc import Mapping
@@ -22,31 +23,31 @@ from tubepet.training.folder import checked_sizes, read_facts
 from tubepet.types import Scanner, Volume
 
 FORMAT = 1  # of network.json
-# Noise goes with the root of the dose; chosen: 1.5 makes 22 %.
+# Of the dose (activity times duration). Noise goes with its root, so this is 22 % (our choice).
 MOST_DOSE_RATIO = 1.5
-SMOOTHING_MM = 3.0  # before the object is told from its surroundings
+SMOOTHING_MM = 3.0  # FWHM, before the object is separated from its surroundings
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What the training images were.
+    """The properties of the training images.
 
     Attributes
     ----------
     scale_bq_mm3 : float
-        What is 1 for the network.
+        The activity that is 1 for the network.
     num_pixels, pixel_mm, slice_mm
-        Of its slices.
+        Of the slices.
     scanner : str
-        `fingerprint.scanner_hash`.
+        From `fingerprint.scanner_hash`.
     activity_bq_mm3 : float or None
-        Of the fluid; None: as given for whole tubes, so of each another.
+        Of the fluid. None if it is given per tube, so that concentrations differ.
     short_s, long_s : float
-        Lengths of the acquisitions that it takes and gives.
+        Durations of the acquisitions that the network takes and imitates.
     families : list of str
         Of the training tubes.
     image : dict
-        Keys of the config section `reconstruct` that images are made with.
+        Settings of the reconstruction (config section `reconstruct`).
     """
 
     scale_bq_mm3: float
@@ -63,18 +64,18 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of an image that a network is to be given; None: not known.
+    """What is known of an image to be enhanced; None is unknown.
 
     Attributes
     ----------
     name : str
         Of the file.
     scanner : str or None
-        `fingerprint.scanner_hash`.
+        From `fingerprint.scanner_hash`.
     duration_s : float or None
     family : str or None
     settings : dict
-        What was written beside the image, or in it.
+        Settings that stand beside the image, or in it.
     """
 
     name: str
@@ -97,18 +98,18 @@ def trained_on(
     table: pd.DataFrame, info: Mapping[str, Any], scanner: Mapping[str, Any],
     protocol: Mapping[str, Any], image: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what `network.json` keeps of the training images.
+    """Return the fields of `TrainedOn`, for `network.json`.
 
     Parameters
     ----------
     table, info
-        Of the pairs: `split` and `family` of each slice; scale and voxels.
+        `split` and `family` of each slice; scale and voxels.
     scanner : mapping
         Config section `scanner`.
     protocol : mapping
         Config section `protocol`.
     image : mapping
-        Of the reconstruction: num_pixels and settings.
+        num_pixels, and settings of the reconstruction.
     """
     is_train = table["split"] == "train"
     return asdict(
@@ -133,7 +134,7 @@ def read_trained(folder: Path) -> Trained:
     Raises
     ------
     InputError
-        If a file is missing or damaged, or is of a version that did not say what it was trained on.
+        If a file is missing or damaged, or lacks `trained_on`.
     """
     path = folder / "network.json"
     facts = read_facts(path, FORMAT, "results/enhance/plain")
@@ -155,13 +156,13 @@ def read_trained(folder: Path) -> Trained:
 
 
 def check(trained: Trained, image: Volume, origin: Origin) -> list[str]:
-    """Refuse an image of another scanner or of other voxels; say what else differs.
+    """Refuse an image of another scanner or other voxels; list other differences.
 
     Returns
     -------
     list of str
-        One sentence for each thing that differs, or is not known, and that the network was not
-        trained for.
+        A sentence for each of scanner, dose, family and settings that is unknown or differs from
+        those of training.
 
     Raises
     ------
@@ -227,9 +228,9 @@ def _settings(told: TrainedOn, origin: Origin) -> list[str]:
 
 
 def concentration_bq_mm3(image: Volume) -> float:
-    """Return the activity that fills the object: median of the voxels above half of the largest.
+    """Return the concentration in the object: the median of voxels above half of the largest.
 
-    Both are looked up in the image after a blur of `SMOOTHING_MM`.
+    Both are taken after a blur of `SMOOTHING_MM`.
     """
     smooth = blurred(np.maximum(image.array, 0), image.grid, gaussian(SMOOTHING_MM))
     return float(np.median(smooth[smooth >= smooth.max() / 2]))
@@ -241,7 +242,7 @@ def apply(trained: Trained, image: Volume) -> Volume:
     Parameters
     ----------
     image : Volume
-        Bq/mm3, checked.
+        Bq/mm3, accepted by `check`.
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     short = np.ascontiguousarray(image.array, np.float32) / np.float32(

@@ -1,1 +1,1 @@
-"""Stage 08: how good the generated images are."""
+"""Measure how good the generated images are (stage 08)."""

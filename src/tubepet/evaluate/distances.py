@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors (n, d), each checked against its definition.
+"""Distances between two sets of feature vectors (n, d), and nearest training images.
 
 Frechet: Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X. MMD: Gretton et al. 2012, with
 the kernel of KID (Binkowski et al. 2018, arXiv:1801.01401). Precision and recall: Kynkaanniemi et
@@ -18,13 +18,13 @@ Array = NDArray[np.float64]
 
 CHUNK = 512  # images compared at once by blocks, which bounds the memory
 NUM_PAIRS = 64  # images compared at once pixel by pixel
-BLOCKS = 64  # at least so many along each side of an image
-NUM_KEPT = 8  # pairs that are looked at pixel by pixel, at most, at the first attempt
-ROUNDING = 1e-4  # of the squares' sum, by which float32 may be wrong in 64 x 64 products
+BLOCKS = 64  # least number along each side of an image
+NUM_KEPT = 8  # most pairs compared pixel by pixel, for each image, at the first attempt
+ROUNDING = 1e-4  # of the sum of squares; bound on the error of 64 x 64 products in float32
 
 
 def frechet(x: Array, y: Array) -> float:
-    """Return |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)); fine with singular covariances."""
+    """Return |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)); covariances may be singular."""
     cov_x, cov_y = (np.atleast_2d(np.cov(a, rowvar=False)) for a in (x, y))
     # C_x C_y is similar to a positive semidefinite matrix: its eigenvalues are real and >= 0
     root_trace = np.sqrt(np.clip(np.linalg.eigvals(cov_x @ cov_y).real, 0, None)).sum()
@@ -33,7 +33,7 @@ def frechet(x: Array, y: Array) -> float:
 
 
 def mmd_cubic(x: Array, y: Array) -> float:
-    """Return the unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3; may be negative."""
+    """Return the unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3, which may be negative."""
     d = x.shape[1]
     kxx, kyy, kxy = ((a @ b.T / d + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
     n, m = len(x), len(y)
@@ -43,7 +43,7 @@ def mmd_cubic(x: Array, y: Array) -> float:
 
 
 def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
-    """Return precision, recall, density and coverage with balls to the k-th neighbour."""
+    """Return precision, recall, density and coverage; balls reach to the k-th neighbour."""
     real_radius, fake_radius = (np.partition(cdist(a, a), k, axis=1)[:, k] for a in (real, fake))
     distance = cdist(real, fake)  # (real, fake)
     in_real_ball = distance < real_radius[:, None]
@@ -56,9 +56,9 @@ def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
 
 
 class Seen(NamedTuple):
-    """Images, and the means of their square blocks: those lie no farther apart than the images.
+    """Images and their means over square blocks, which bound the distances of images from below.
 
-    `rest` is the length of what the blocks do not hold, `square` that of the image, squared.
+    `rest` is the norm of an image less its blocks, `square` the squared norm of the image.
     """
 
     images: Images  # (N, H, W)
@@ -72,7 +72,7 @@ class Seen(NamedTuple):
 
 
 def seen(images: Images) -> Seen:
-    """Look at images (N, H, W) by blocks, which `nearest_training` else does for itself."""
+    """Compute the blocks of images (N, H, W), once for several calls of `nearest_training`."""
     sizes = images.shape[1:]
     fits = [b for b in (2, 4, 8) if all(n % b == 0 and n // b >= BLOCKS for n in sizes)]
     side = max(fits, default=1)
@@ -94,23 +94,23 @@ def nearest_training(
 ) -> tuple[Array, NDArray[np.intp]]:
     """Return the distance (root mean square, units of the images) to the nearest training image.
 
-    Rotations by 90 degrees and mirror images of the training set count as copies too. The answer is
-    exact: pairs are compared by blocks of pixels first, and pixel by pixel until the blocks exclude
-    that another one is nearer.
+    Training images also count rotated by 90 degrees and mirrored. The answer is exact. Blocks of
+    pixels give a lower bound for each pair. Pairs are compared pixel by pixel, in the order of
+    their bounds, until the next bound exceeds the smallest distance.
 
     Parameters
     ----------
     images, training : array or Stack, shape (N, H, W) and (M, H, W)
-        `seen` of the training images serves several calls.
+        For several calls with the same training images give the result of `seen`.
     tubes : tuple of two str arrays, shape (N,) and (M,), optional
-        The tube of each image and of each training image; those of the same tube do not count.
+        The tubes of images and training images; pairs of the same tube do not count.
 
     Returns
     -------
     distance : float64 array, shape (N,)
         inf where no training image counts.
     index : int array, shape (N,)
-        Which training image it is, the first of equals.
+        Index of the training image, the first of equals.
     """
     theirs = training if isinstance(training, Seen) else seen(training)
     parts = []
@@ -124,7 +124,7 @@ def nearest_training(
 def _nearest(
     own: Seen, theirs: Seen, is_own: NDArray[np.bool_] | None, num_kept: int
 ) -> tuple[Array, NDArray[np.intp]]:
-    """Look at the pairs in the order of their bounds, as long as one may be nearer."""
+    """Compare pairs in the order of their bounds, while one may be nearer."""
     bounds, pairs = _closest_bounds(own, theirs, is_own, num_kept)
     best, found = np.full(len(bounds), np.inf), np.zeros(len(bounds), np.intp)
     for k in range(num_kept):
@@ -145,16 +145,17 @@ def _nearest(
 
 
 def _may_be_nearer(bounds: NDArray[np.float32], best: Array) -> NDArray[np.intp]:
-    """Return the rows whose pair counts and may be as near as the nearest so far."""
+    """Return the rows whose pair counts and may be as near as the nearest found."""
     return np.flatnonzero(np.isfinite(bounds) & (bounds <= best))
 
 
 def _closest_bounds(
     own: Seen, theirs: Seen, is_own: NDArray[np.bool_] | None, num_kept: int
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Return the lowest bounds of squared distances, in order, and the pairs: index, turn in one.
+    """Return the `num_kept` + 1 lowest bounds of squared distances, sorted, and their pairs.
 
-    One more than `num_kept`: what is not among the kept lies no lower than it.
+    A pair is 8 * index + symmetry of the training image. All other pairs have at least the last
+    bound.
     """
     flat = own.blocks.reshape(len(own.blocks), -1)
     bounds = np.full((len(flat), num_kept + 1), np.inf, np.float32)

@@ -25,7 +25,7 @@ BARS = {
 
 
 def _rows_of_images(rows: Samples, top_bq_mm3: float, title: str) -> Figure:
-    """One labelled row of images each, on the grey scale 0 .. top_bq_mm3."""
+    """Draw one labelled row per set of images, on the grey scale 0 .. top_bq_mm3."""
     figure = Figure(figsize=(NUM_COLUMNS + 2.2, len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), NUM_COLUMNS, squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
@@ -47,9 +47,9 @@ def draw_samples(test: Images, samples: Samples, top_bq_mm3: float) -> Figure:
     Parameters
     ----------
     test : array or Stack, shape (N, H, W)
-        Units of the scale; taken at even steps.
+        Units of the scale; shown at even steps.
     samples : mapping of array, shape (N, H, W)
-        Bq/mm3; taken from the front.
+        Bq/mm3; the first ones are shown.
     top_bq_mm3 : float
         The scale.
     """
@@ -60,7 +60,7 @@ def draw_samples(test: Images, samples: Samples, top_bq_mm3: float) -> Figure:
 
 
 def draw_neighbours(train: Images, samples: Samples, top_bq_mm3: float) -> Figure:
-    """Draw, per model, the samples nearest to a training slice above those training slices.
+    """Draw, for each model, the samples nearest to training slices, above these slices.
 
     Units as in `draw_samples`.
     """
@@ -76,7 +76,7 @@ def draw_neighbours(train: Images, samples: Samples, top_bq_mm3: float) -> Figur
 
 
 def draw_table(table: pd.DataFrame) -> Figure:
-    """Draw the main metrics with their 95 % intervals; the dashed line is the real floor."""
+    """Draw the main metrics with 95 % intervals; the dashed line is that of real training tubes."""
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     rows = table.set_index("model")
     for axis, (metric, title) in zip(figure.subplots(2, 3).ravel(), BARS.items(), strict=True):

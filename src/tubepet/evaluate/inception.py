@@ -1,4 +1,4 @@
-"""FID under its own name: only with the Inception network that the name stands for."""
+"""Features for FID. That name stands for one Inception network, which a user must supply."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ BATCH = 50
 def load_inception(path: str | os.PathLike[str]) -> torch.jit.ScriptModule:
     """Load the network.
 
-    TorchScript is a program: the checksum is what makes running it safe.
+    A TorchScript file is a program, so only a file with the known checksum is run.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def inception_features(
 ) -> NDArray[np.float64]:
     """Return pool features (N, 2048) of images (N, H, W) in units of the scale.
 
-    The one channel is repeated three times and becomes 8 bit; the network resizes by itself.
+    The channel is converted to 8 bits and repeated three times; the network resizes images.
     """
     levels = np.clip(np.asarray(images) * 255 + 0.5, 0, 255).astype(np.uint8)
     batches = torch.from_numpy(levels).unsqueeze(1).expand(-1, 3, -1, -1).split(BATCH)

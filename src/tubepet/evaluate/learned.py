@@ -1,8 +1,8 @@
 """A feature space learned on simulated tubes that are in no split of the data set.
 
-A small network learns from slices of these other tubes where fluid and defects are, which class a
-defect is, and how large and how long the bore is; its last hidden layer is the space. Generators
-never see it.
+A small network learns from slices of these other tubes. It predicts where fluid and defect are, the
+class of the defect and its change of fluid, and shape, radius and elongation of the bore. The last
+hidden layer gives the features. Generators do not use them.
 """
 
 import os
@@ -25,11 +25,11 @@ from tubepet.phantom.spec import DEFECTS
 from tubepet.rng import derived_seed
 
 LEARNED = "learned"  # the name of the space
-# Shapes that a slice can show: the other families have a round bore wherever they are cut.
+# Shapes that a slice can show: all other families have round cross sections.
 SHAPES = ("elliptical", "rounded_square", "other")
-NUM_SIZES = 3  # radius, elongation, what a defect adds or takes
+NUM_SIZES = 3  # radius, elongation, fluid that the defect adds or takes
 NUM_OUTPUTS = len(DEFECTS) + len(SHAPES) + NUM_SIZES
-NUM_MAPS = 2  # where the fluid is, where the defect is
+NUM_MAPS = 2  # of fluid and of defect
 CELL_PX = 8
 DEFECT_WEIGHT = 5.0  # of a cell with a defect: most have none
 
@@ -49,7 +49,7 @@ class LearnedSpace:
 
 @dataclass(frozen=True)
 class Lessons:
-    """Slices of the other tubes and what is true in them.
+    """Slices of the other tubes, with drawings and labels.
 
     Attributes
     ----------
@@ -58,9 +58,9 @@ class Lessons:
     masks : array, shape (N, H, W)
         1 where the defect is.
     change_mm3 : float64 array, shape (N,)
-        Volume of fluid that the defect adds or takes.
+        Volume of fluid that the defect adds (> 0) or takes (< 0).
     table : DataFrame
-        tube, split, family, defect. Rows of split test only check.
+        tube, split, family, defect. Rows of split test are for checks only.
     """
 
     images: NDArray[np.float32]
@@ -96,7 +96,7 @@ def train_space(
     ----------
     lessons : Lessons
     visible_mm3 : float
-        A defect counts from this change on.
+        Least change of fluid with which a defect counts.
     num_steps : int
     seed : int
         The run's seed.
@@ -105,8 +105,9 @@ def train_space(
     -------
     LearnedSpace
     dict
-        What it learned, on the tubes of split test: AUC of a visible defect, accuracy of the shape,
-        error of the radius in pixels.
+        For JSON. On the tubes of split test: defect_auc of a visible defect (None if there is one
+        class only), shape_accuracy, radius_error_px. Numbers of slices, tubes, and mean and std of
+        the features.
     """
     table, is_visible = lessons.table, np.abs(lessons.change_mm3) >= visible_mm3
     defect = np.where(is_visible, table["defect"], "none")
@@ -171,7 +172,7 @@ def _loss(net: network.SliceNet, batch: Tensor, targets: Tensor) -> Tensor:
 
 
 def load_space(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> LearnedSpace:
-    """Read the network again (safetensors) with the facts that `train_space` gave.
+    """Read the network (safetensors); `facts` are those of `train_space`.
 
     Raises
     ------

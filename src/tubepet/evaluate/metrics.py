@@ -1,7 +1,7 @@
-"""The registry of metrics, each with the sentence that says what its number is.
+"""The metrics of Table 1, each with a sentence that says what its number is.
 
-A metric compares n images of one set with all held-out test slices. It returns None where it is
-undefined (constant images, too few of them); the caller says so.
+A metric compares n images of one set with all held-out test slices. It is None where it is
+undefined, for constant or too few images.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,14 +24,14 @@ Space = Callable[[NDArray[np.float32]], Array]
 
 STATISTICS = "statistics"  # the feature space that needs no network
 
-NUM_NEIGHBOURS = 5  # of precision .. coverage; Naeem et al. 2020, section 4
+NUM_NEIGHBOURS = 5  # k of precision .. coverage; Naeem et al. 2020, section 4
 NUM_FOLDS = 5
 CLOSE_QUANTILE = 0.05
 
 
 @dataclass(frozen=True)
 class Described:
-    """A set of images in the numbers that metrics compare; one row per image everywhere.
+    """The numbers of a set of images that metrics compare, one row per image.
 
     Attributes
     ----------
@@ -42,13 +42,13 @@ class Described:
     nearest : float64 array, shape (N,)
         Distance to the nearest training slice.
     total : float64 array, shape (N,)
-        Sum of an image (activity in the slice), any unit.
+        Sum of each image, in units of the scale.
     radius : float64 array, shape (N,)
         Radius of the bore in pixels.
     histogram : float64 array, shape (N, NUM_BINS)
         Shares of intensities.
     noise : float64 array, shape (N, NUM_BANDS)
-        Noise power in the fluid.
+        Noise power in the fluid, see `physics.noise_power`.
     """
 
     features: dict[str, Array]
@@ -79,7 +79,7 @@ def describe(
     images : float32 array or Stack, shape (N, H, W)
         Units of the scale.
     nearest : float64 array, shape (N,)
-        Their distances to where copies would come from (`distances.nearest_training`).
+        Their distances to the nearest training slice (`distances.nearest_training`).
     spaces : mapping of function
         From images to features (N, k), by the name of the space.
     rng : numpy.random.Generator
@@ -108,10 +108,10 @@ Values = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Metric:
-    """A number or some, from the images and the real slices, and what each of them is.
+    """A function of generated and real images that returns named numbers, and what these are.
 
-    `compute` gets two `Described` or, with `is_in_space`, the features of both in one space; then
-    its columns come once per space.
+    `compute` gets two `Described`. With `is_in_space` it gets features of both instead, once for
+    each feature space; every space has columns of its own.
     """
 
     compute: Callable[[Any, Any], Values]
@@ -120,7 +120,7 @@ class Metric:
 
 
 def partner_similarity(images: Images, rng: np.random.Generator) -> Array:
-    """Return the MS-SSIM of each image (N, H, W) with another one, drawn at random, shape (N,)."""
+    """Return the MS-SSIM (N,) of each image (N, H, W) with a random other one."""
     order = rng.permutation(len(images))
     values = np.empty(len(images))
     for rows, partners in zip(*(_chunks(o) for o in (order, np.roll(order, 1))), strict=True):
@@ -161,7 +161,7 @@ def _c2st(fake: Array, real: Array) -> Values:
     is_real = np.repeat([0, 1], [len(fake), len(real)])
     folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
     line = cross_val_predict(LogisticRegression(class_weight="balanced"), x, is_real, cv=folds)
-    # neighbours vote by number: with unequal sets the larger one would win ties everywhere
+    # neighbours are counted, so the larger of two unequal sets would win most votes
     even = np.r_[:n, len(fake) : len(fake) + n]
     judge = KNeighborsClassifier(min(NUM_NEIGHBOURS, n // 2))
     vote = cross_val_predict(judge, x[even], is_real[even], cv=folds)
@@ -201,7 +201,7 @@ def _physics(fake: Described, real: Described) -> Values:
 
 
 def _mean_noise(noise: Array) -> Array:
-    """Mean over the images that have fluid; 0 if none has."""
+    """Return the mean over the images that have fluid; 0 if none has."""
     has_fluid = np.isfinite(noise).all(1)
     return noise[has_fluid].mean(0) if has_fluid.any() else np.zeros(noise.shape[1])
 
@@ -270,12 +270,12 @@ METRICS = (
 
 
 def column(name: str, space: str) -> str:
-    """Return the column of a metric in a feature space: the first space has the plain name."""
+    """Return the column of a metric in a feature space; statistics features have the plain name."""
     return name if space == STATISTICS else f"{name}_{space}"
 
 
 def descriptions(spaces: Iterable[str]) -> dict[str, str]:
-    """Return what each column is."""
+    """Return the description of each column."""
     texts = {}
     for metric in METRICS:
         for space in spaces if metric.is_in_space else (STATISTICS,):
@@ -288,7 +288,7 @@ QUICK = tuple(metric for metric in METRICS if metric.compute not in (_c2st, _div
 
 
 def measure(fake: Described, real: Described, chosen: Sequence[Metric] = METRICS) -> Values:
-    """Return the metrics of one comparison; `QUICK` leaves out classifiers."""
+    """Return the metrics of one comparison; `QUICK` omits classifiers and MS-SSIM."""
     values: Values = {}
     for metric in chosen:
         if not metric.is_in_space:

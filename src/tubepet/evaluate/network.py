@@ -1,6 +1,6 @@
-"""Small convolutional networks that look at slices, and their training.
+"""A small convolutional network of slices, and the training of such networks.
 
-For the learned feature space and the defect detector of the study.
+The learned feature space and the study's defect detector use them.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 NUM_FEATURES = 32
 WIDTHS = (16, 32, 64)  # channels at 1/2, 1/4, 1/8 of the size
-GROUP = 8  # channels normalised together: no statistics of a batch, so small sets are fine
+GROUP = 8  # channels per normalisation group; needs no statistics of a batch
 MAX_SHIFT_PX = 2
 BATCH = 32
 LEARNING_RATE = 3e-3
@@ -37,9 +37,9 @@ def block(narrow: int, wide: int, stride: int) -> list[nn.Module]:
 
 
 class SliceNet(nn.Module):
-    """Slices -> 32 features -> outputs, and a map of what is where; any size of at least 16 pixels.
+    """Slices (at least 16 pixels) -> 32 features -> outputs, and maps in cells of 8 x 8 pixels.
 
-    The map (cells of 8 x 8 pixels) keeps the trunk from learning single tubes by heart.
+    Learning the maps keeps the network from memorising single tubes.
     """
 
     def __init__(self, num_outputs: int, num_maps: int) -> None:
@@ -67,7 +67,7 @@ class SliceNet(nn.Module):
 
 
 def augmented(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Turn, mirror and shift each image (B, C, H, W) at random; what is shifted in is empty."""
+    """Turn, mirror and shift each image (B, C, H, W) at random; zeros fill the edge."""
     elements = torch.randint(NUM_SYMMETRIES, (len(images),), generator=rng)
     shifts = torch.randint(-MAX_SHIFT_PX, MAX_SHIFT_PX + 1, (len(images), 2), generator=rng)
     padded = nn.functional.pad(images, (MAX_SHIFT_PX,) * 4)
@@ -96,15 +96,15 @@ def fit(
     make : function
         Returns a fresh network.
     images : float32 array, shape (N, C, H, W)
-        Units of a scale; further channels (a mask) are turned and shifted with the first.
+        Any unit; further channels, for instance a mask, are turned and shifted with the first.
     loss : function
-        From the network, an augmented batch (B, C, H, W) and its rows (B,) to a scalar.
+        (network, augmented batch (B, C, H, W), its rows (B,)) -> scalar.
     num_steps : int
         Batches of 32, drawn with replacement.
     seed : int
-        Of weights, batches and augmentation.
+        Decides weights, batches and augmentation.
     weights : float64 array, shape (N,), optional
-        How often each image is drawn; equally if not given.
+        Relative probability of each image to be drawn; equal if not given.
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     with torch.random.fork_rng():
@@ -127,6 +127,6 @@ def fit(
 
 @torch.no_grad()
 def apply(function: Callable[[Tensor], Tensor], images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return a network's (or its features') answer for images (N, H, W) in pieces."""
+    """Apply a function of tensors (B, 1, H, W) to images (N, H, W) in pieces; return N rows."""
     parts = torch.from_numpy(np.ascontiguousarray(images, np.float32)).unsqueeze(1).split(CHUNK)
     return torch.cat([function(part) for part in parts]).double().numpy()

@@ -1,6 +1,6 @@
-"""What a physicist measures in a slice: the bore's size, the intensities, the noise in the fluid.
+"""Physical quantities of a slice: radius of the bore, intensities, noise power in the fluid.
 
-The wall does not emit, so its thickness cannot be seen in an emission image; only the bore can.
+The thickness of the wall is none of them: the wall emits nothing, so images do not show it.
 """
 
 import numpy as np
@@ -11,22 +11,22 @@ from skimage.measure import find_contours
 Array = NDArray[np.float64]
 
 NUM_BINS = 125  # of intensity
-TOP = 1.25  # of the scale; what is brighter counts in the last bin
+TOP = 1.25  # of the scale; brighter pixels count in the last bin
 NUM_BANDS = 8  # of spatial frequency up to Nyquist
 SMOOTHING_PX = 2.0  # standard deviation that separates shape from noise
-EDGE_PX = 4  # of the fluid left out at the wall, where the shape would count as noise
+EDGE_PX = 4  # width of the fluid's edge that is left out, where shape would count as noise
 
 
 def _half_level(image: Array) -> float:
-    """Half of the fluid's plateau: the mean of what is brighter than half of the 99 % quantile."""
+    """Return half of the mean of pixels that are brighter than half of the 99 % quantile."""
     bright = image[image > 0.5 * np.quantile(image, 0.99)]
     return 0.5 * float(bright.mean()) if bright.size else 0.0
 
 
 def bore_radius_px(images: NDArray[np.float32]) -> Array:
-    """Return the radius of the circle with the bore's area, from its edge at half height.
+    """Return the radius of the circle with the bore's area inside the contour at half height.
 
-    The contour runs between pixels (linear interpolation), so the radius is finer than a pixel.
+    The contour is interpolated linearly between pixels.
 
     Parameters
     ----------
@@ -50,20 +50,23 @@ def _radius_px(image: Array) -> float:
 
 
 def _area(contour: Array) -> float:
-    """Area of a closed polygon (shoelace formula)."""
+    """Return the area of a closed polygon (shoelace formula)."""
     y, x = contour.T
     return abs(float(np.dot(y, np.roll(x, 1)) - np.dot(x, np.roll(y, 1)))) / 2
 
 
 def intensity_histogram(images: NDArray[np.float32]) -> Array:
-    """Return the share of the pixels in bins of 1 % of the scale, (N, H, W) -> (N, NUM_BINS)."""
+    """Return shares of pixels in bins of 1 % of the scale, (N, H, W) -> (N, NUM_BINS)."""
     bins = np.clip(np.asarray(images) * (NUM_BINS / TOP), 0, NUM_BINS - 1).astype(int)
     counts = [np.bincount(b.ravel(), minlength=NUM_BINS) for b in bins]
     return np.array(counts, np.float64) / bins[0].size
 
 
 def histogram_w1(first: Array, second: Array) -> float | None:
-    """Wasserstein-1 distance of two histograms, in standard deviations of the second."""
+    """Return the Wasserstein-1 distance of two histograms, in standard deviations of the second.
+
+    None if the second has one bin only.
+    """
     centres = (np.arange(NUM_BINS) + 0.5) * TOP / NUM_BINS
     mean = (second * centres).sum()
     spread = float(np.sqrt((second * (centres - mean) ** 2).sum()))
@@ -75,8 +78,8 @@ def histogram_w1(first: Array, second: Array) -> float | None:
 def noise_power(images: NDArray[np.float32]) -> Array:
     """Return the noise power per pixel of fluid in rings of spatial frequency.
 
-    Noise is what smoothing takes away, inside the bore and away from its edge; the smoothing looks
-    at nothing else either.
+    Noise is the difference of an image from its smoothed self. It is taken inside the bore, away
+    from its edge, and so is the smoothing.
 
     Parameters
     ----------

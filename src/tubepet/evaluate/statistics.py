@@ -1,8 +1,8 @@
-"""Statistics features: what a positron slice looks like, in numbers that need no network.
+"""Statistics features: numbers that describe a slice without a network.
 
-Per image: quantiles of the intensity, the strength of its gradients, and the radial power spectrum.
-In a toy check the only cheap space that saw weak noise, blur and loss of modes alike.
-Standardised and projected on principal components fitted on the training slices.
+They are quantiles of the intensity, quantiles of the gradient, and the radial power spectrum. Of
+all cheap features in a test, only these react to weak noise, to blur, and to loss of modes. They
+are standardised and projected on principal components, both fitted to the training slices.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ Array = NDArray[np.float64]
 
 QUANTILES = (0.5, 0.75, 0.85, 0.9, 0.95, 0.98, 0.99, 1.0)  # most of a slice is empty
 NUM_RADII = 12  # bands of spatial frequency up to Nyquist
-# Differences below these do not count: MLEM noise is tens of per cent, and a filtered image has
-# next to no power at high frequencies, where any generator would be infinitely wrong.
+# Smaller differences do not count. Noise of MLEM is tens of per cent. A filtered image has hardly
+# any power at high frequencies, so the ratio to a generator's power could be of any size.
 INTENSITY_FLOOR = 0.01  # of the scale
 POWER_FLOOR = INTENSITY_FLOOR**2  # the power of white noise of that strength
 LOG_POWER_FLOOR = 0.1  # of log10, a quarter of the power
-SAMPLES_PER_DIMENSION = 10  # the covariance of k components needs many more than k images
+SAMPLES_PER_DIMENSION = 10  # least images per component, for its covariance
 
 
 def image_statistics(images: Images) -> Array:
@@ -35,7 +35,7 @@ def image_statistics(images: Images) -> Array:
     Returns
     -------
     float64 array, shape (N, 30)
-        8 quantiles, mean, standard deviation, 8 quantiles of the gradient's size, 12 log10 powers.
+        8 quantiles, mean, standard deviation, 8 quantiles of the gradient's norm, 12 log10 powers.
     """
     (statistics,) = by_pieces([_statistics], images)
     return statistics
@@ -97,7 +97,7 @@ def fit_space(statistics: Array, num_compared: int) -> FeatureSpace:
     statistics : float64 array, shape (N, d)
         `image_statistics` of the training slices.
     num_compared : int
-        Size of the smaller set of any comparison; at least ten images per component.
+        Size of the smallest set that is compared; there is one component per ten images.
     """
     mean, std = statistics.mean(0), statistics.std(0)
     floor = np.full(len(std), INTENSITY_FLOOR)

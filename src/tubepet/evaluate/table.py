@@ -1,4 +1,4 @@
-"""Table 1: every generator against slices of held-out tubes, and the floor that no one beats."""
+"""Table 1: generated slices, and real training slices, compared with slices of held-out tubes."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,9 +22,9 @@ from tubepet.rng import stream
 PAPER_MS_SSIM = {"vae": 0.0485, "dcgan": 0.0522, "wgan": 0.0567, "paper": 0.0694}
 PAPER_FID = {"dcgan": 15.2, "wgan": 27.5, "paper": 52.8}
 MIN_IMAGES = 2
-MOST_TEST = 2000  # slices, evenly taken from more: comparisons grow with the square
-MOST_FLOOR = 5000  # training slices taken for the floor, likewise
-NUM_CLOSEST = 8  # samples named, those nearest to a training slice
+MOST_TEST = 2000  # slices, evenly taken from more, as the work grows with the square
+MOST_FLOOR = 5000  # training slices in the row `FLOOR`, likewise
+NUM_CLOSEST = 8  # samples nearest to a training slice, by index
 
 
 def evaluate(
@@ -36,22 +36,22 @@ def evaluate(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compare every set of samples, and the real training slices, with the test slices.
 
-    Each number is the median over `num_bootstrap` draws of n images without replacement from the
-    set, and the interval runs from the 2.5 to the 97.5 percentile: an m-out-of-n bootstrap, since
-    copies of one image would bias distances between sets. n is the same in all rows. The test
-    slices are fixed: the interval is about the generator's draws, not the choice of test tubes. Of
-    more than `MOST_TEST` test slices every second, third, .. one is compared; so it is with the
-    training slices that make the floor (`MOST_FLOOR`), but copies are looked for in all of them.
+    Each number is the median over `num_bootstrap` draws of n images from the set. Its interval runs
+    from the 2.5 to the 97.5 percentile. Draws are without replacement (m-out-of-n bootstrap), since
+    repeated images would bias distances between sets. n is the same in all rows. Test slices are
+    fixed, so the interval does not cover the choice of test tubes. At most `MOST_TEST` test slices
+    and `MOST_FLOOR` training slices (row `FLOOR`) are compared, evenly taken. Copies are searched
+    among all training slices.
 
     Parameters
     ----------
     samples : mapping of float32 array, shape (N, H, W)
-        Generated images in Bq/mm3 by model name.
+        Generated images in Bq/mm3, by name of the model.
     real : Slices
     num_bootstrap : int
         Draws per row.
     inception_path : str
-        The published network, or "".
+        File of the published network; "" for no FID.
     seed : int
         The run's seed.
 
@@ -60,12 +60,12 @@ def evaluate(
     table : DataFrame
         One row per set: value, `_low` and `_high` of each metric, sizes, the paper's figures.
     facts : dict
-        The same as JSON, with descriptions, and statements on what could not be computed.
+        The same as JSON, with descriptions, and statements on numbers that are undefined.
 
     Raises
     ------
     InputError
-        Fewer than two test or training slices; a wrong Inception file.
+        If there are fewer than two test or training slices, or the Inception file is a wrong one.
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     train, test = real.of("train"), real.of("test").evenly(MOST_TEST)
@@ -81,14 +81,14 @@ def evaluate(
     sets = {name: whole(images, real.scale_bq_mm3) for name, images in samples.items()}
     floor = io.evenly(np.arange(len(train)), MOST_FLOOR)
     sets |= {FLOOR: train.of(floor), COPY: train.of(redrawn)}
-    # half of the smallest set, so that draws from it differ too
+    # at most half of the smallest set, so that draws from it differ
     n = max(MIN_IMAGES, min(len(test), min(len(images) for images in sets.values()) // 2))
 
     train_statistics = statistics.image_statistics(train)
     space = statistics.fit_space(train_statistics, min(n, len(test)))
     spaces = {metrics.STATISTICS: space.features}
     size, k = test.shape[-1], len(space.components)
-    originals = distances.seen(train)  # where copies would come from
+    originals = distances.seen(train)
     nearest, _ = distances.nearest_training(test, originals)
     real_side = metrics.describe(test, nearest, spaces, stream(seed, "evaluate", "test"))
     if network is not None:
@@ -137,7 +137,7 @@ def evaluate(
 
 
 def _intervals(draws: pd.DataFrame) -> tuple[dict[str, float | None], list[str]]:
-    """Median and 95 % interval of each metric, and the names of those that are undefined."""
+    """Return median and 95 % interval of each metric, and the names of undefined metrics."""
     row: dict[str, float | None] = {}
     missing = []
     for name in draws:

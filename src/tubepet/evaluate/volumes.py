@@ -1,7 +1,7 @@
-"""Volumes against volumes: what no single slice shows, power and correlation along the axis.
+"""Compare volumes with those of test tubes: power and correlation along the axis, a classifier.
 
 A volume is a stack of slices of one tube. Slices of a generator that makes no volumes are stacked
-as they come: each may be good, and the stack is white noise along z.
+in any order. They may be good one by one, but the stack is white noise along z.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,14 +24,14 @@ from tubepet.rng import stream
 Array = NDArray[np.float64]
 Volumes = NDArray[np.float32]
 
-FLOOR = 0.02  # of the scale: what is darker nobody sees, and it would decide every test
-NUM_BANDS = 9  # of transaxial frequency up to a quarter of the sampling
+FLOOR = 0.02  # of the scale; darker voxels are invisible, but classifiers would use them
+NUM_BANDS = 9  # of transaxial frequency up to 0.25 per pixel
 LAGS = (1, 2, 3, 4)  # slices
-QUANTILES = (0.7, 0.8, 0.85, 0.9, 0.95, 0.99)  # of all voxels: most of them are empty
+QUANTILES = (0.7, 0.8, 0.85, 0.9, 0.95, 0.99)  # of all voxels, most of which are empty
 NUM_FOLDS = 5
-NUM_REPEATS = 10  # of the folds
-NUM_HALVES = 20  # of the real tubes
-MOST_PER_MM = 0.25  # the axial frequencies that count: the resolution leaves little above
+NUM_REPEATS = 10  # divisions into folds
+NUM_HALVES = 20  # divisions of the real tubes
+MOST_PER_MM = 0.25  # the largest axial frequency compared; the resolution leaves little above
 HALVES = "real (halves of the test tubes)"
 COLUMNS = {
     "model": f"'{HALVES}': one half of the test tubes against the other, mean of {NUM_HALVES}",
@@ -45,7 +45,7 @@ COLUMNS = {
 
 
 def axial_power(volumes: Volumes, slice_mm: float) -> tuple[Array, Array]:
-    """Return the power along z, mean over the columns of each volume.
+    """Return the power spectrum along z, a mean over the columns of each volume.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ def axial_power(volumes: Volumes, slice_mm: float) -> tuple[Array, Array]:
     Returns
     -------
     frequency : float64 array, shape (nz,)
-        Per mm, from 0 to below the half of a slice's.
+        Per mm, from 0 to below 1 / (2 slice_mm).
     power : float64 array, shape (N, nz)
-        Mean square of the coefficients of the cosine transform (DCT-II): ends make no step.
+        Mean square of the coefficients of the cosine transform (DCT-II), which mirrors the ends.
     """
     num = volumes.shape[1]
     spectra = (dct(v.astype(np.float64), axis=0, norm="ortho") for v in volumes)
@@ -66,9 +66,9 @@ def axial_power(volumes: Volumes, slice_mm: float) -> tuple[Array, Array]:
 
 
 def axial_correlation(volumes: Volumes) -> Array:
-    """Return how the noise of slices 1, 2, .. apart correlates, shape (N, len(LAGS)).
+    """Return the correlation of the noise of slices 1, 2, .. apart, shape (N, len(LAGS)).
 
-    Noise is what differs from the mean along z of a column. NaN without any.
+    Noise is the difference of a voxel from the mean of its column along z. NaN without noise.
     """
     found = np.full((len(volumes), len(LAGS)), np.nan)
     for row, volume in zip(found, volumes, strict=True):
@@ -80,10 +80,10 @@ def axial_correlation(volumes: Volumes) -> Array:
 
 
 def features(volumes: Volumes) -> Array:
-    """Return what a classifier sees of volumes in units of the scale, shape (N, k).
+    """Return the features (N, k) that a classifier sees of volumes in units of the scale.
 
-    Logarithms of the power along z and, in bands, across; correlations along z; quantiles of the
-    voxels. What is darker than `FLOOR` counts as 0.
+    They are logarithms of the power along z and, in bands, across; correlations along z; and
+    quantiles of the voxels. Voxels darker than `FLOOR` count as 0.
     """
     seen = np.where(volumes < FLOOR, np.float32(0), volumes)
     tiny = FLOOR**4
@@ -105,21 +105,21 @@ def features(volumes: Volumes) -> Array:
 def two_sample(
     fake: Array, real: Array, fake_tubes: NDArray[Any], real_tubes: NDArray[Any], seed: int
 ) -> float:
-    """Return how often a classifier tells fake from real; volumes of a tube are in one fold.
+    """Return the accuracy with which a classifier tells fake from real volumes.
 
     Parameters
     ----------
     fake, real : float64 array, shape (N, k) and (M, k)
-        `features`.
+        From `features`.
     fake_tubes, real_tubes : array, shape (N,) and (M,)
-        The tube of each; a tube may be in both, with the same drawing.
+        The tube of each volume. Volumes of one tube, fake and real, are in one fold.
     seed : int
-        Of the folds.
+        Decides the folds.
 
     Returns
     -------
     float
-        Balanced accuracy, mean of `NUM_REPEATS` divisions into folds. 0.5: cannot tell.
+        Balanced accuracy, mean of `NUM_REPEATS` divisions into folds; 0.5 is that of guessing.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def table(
     stacks : mapping of float32 array, shape (N, H, W)
         Slices of the models that make no volumes, Bq/mm3.
     volumes : mapping of float32 array, shape (N, nz, H, W)
-        Of the others, Bq/mm3, their middle that of the tube.
+        Volumes of the other models, Bq/mm3, with the tube in their middle.
     real : Slices
     seed : int
         The run's seed.
@@ -166,8 +166,8 @@ def table(
     Returns
     -------
     DataFrame
-        One row per model, and one for real halves, with `COLUMNS`. Empty where there are too few
-        volumes for a figure.
+        Columns `COLUMNS`, a row per model, and a row for halves of the real tubes. Numbers for
+        which there are too few volumes are NaN.
     """
     names = np.unique(real.tube[real.split == "test"])
     depth = min(len(real.tubes[str(name)]) for name in names)
@@ -199,7 +199,10 @@ def _compared(fake: Volumes, real: Volumes, slice_mm: float, seed: int) -> dict[
 
 
 def axial_factor(fake: Volumes, real: Volumes, slice_mm: float) -> float:
-    """Return by what factor the mean power along z differs, worst frequency; inf without power."""
+    """Return the factor by which mean power along z differs, at the worst frequency.
+
+    inf if either has no power at a frequency.
+    """
     frequency, made = axial_power(fake, slice_mm)
     _, wanted = axial_power(real, slice_mm)
     is_low = frequency <= MOST_PER_MM

@@ -1,8 +1,8 @@
 """The memory bank: one feature vector per positron training slice (stage 06).
 
 A vector is [whitened PCA scores ; PCA scores of the PCANet histograms], each dimension standardised
-over the bank (docs/model.md A3, A4). Everything here is fitted on training slices, evenly taken
-from all if there are many, and frozen later.
+over the bank (docs/model.md A3, A4). The features are fitted to training slices, evenly taken if
+there are many. The generator's training does not change them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ from tubepet.logs import Bar
 Array = NDArray[np.float64]
 Tensors = dict[str, NDArray[np.float32]]
 
-MAX_FITTED = 2000  # slices: some dozen components need no more, and memory holds no more
+MAX_FITTED = 2000  # slices, which bounds the memory and suffices for some dozen components
 
 
 def _histograms(fractions: Iterable[Array], first: Array, second: Array, num_blocks: int) -> Array:
@@ -27,18 +27,17 @@ def _histograms(fractions: Iterable[Array], first: Array, second: Array, num_blo
 
 
 def make_bank(train: Stack, settings: Mapping[str, Any]) -> tuple[Tensors, Pca]:
-    """Fit to at most `MAX_FITTED` training slices, and make a bank with one slot for each of all.
+    """Fit the features to at most `MAX_FITTED` training slices, and describe all slices by them.
 
-    Where not all are fitted, all are described afterwards piece by piece: memory does not grow
-    with their number.
+    If there are more slices, they are described piece by piece, which bounds the memory.
 
     Parameters
     ----------
     train : Stack, shape (S, H, W)
-        The training slices in units of the scale, clipped to it. The network's x = 2 f - 1 is an
-        affine map of this f: its PCA is the same up to the factor 2.
+        The training slices in units of the scale, clipped to it. PCA of the network's x = 2 f - 1
+        is that of these f up to the factor 2.
     settings : mapping
-        See `fit_bank`, as for what is returned and raised.
+        Parameters, results and errors are those of `fit_bank`; the bank has S rows.
     """
     some = train.evenly(MAX_FITTED)
     tensors, pca = fit_bank(some.exact(), settings)
@@ -66,11 +65,11 @@ def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pc
     Returns
     -------
     tensors : dict of float32 arrays
-        bank (S, d_y), standardised; and what `transform` needs: pca_mean (H W,), pca_components
-        (K, H W), pca_variance (K,), pcanet_first and pcanet_second (L, k, k), pcanet_mean (n,),
+        bank (S, d_y), standardised. For `transform`: pca_mean (H W,), pca_components (K, H W),
+        pca_variance (K,), pcanet_first and pcanet_second (L, k, k), pcanet_mean (n,),
         pcanet_components (K', n), feature_mean and feature_std (d_y,).
     pca : Pca
-        Of the pixels, for the figures.
+        The PCA of the pixels, for the figures.
 
     Raises
     ------
@@ -99,12 +98,12 @@ def fit_bank(fractions: Array, settings: Mapping[str, Any]) -> tuple[Tensors, Pc
         "feature_mean": mean,
         "feature_std": std,
     }
-    # safetensors keeps the buffer of an array, so a transposed view would be scrambled
+    # safetensors writes the buffer of an array, which would scramble a transposed view
     return {k: np.ascontiguousarray(v, np.float32) for k, v in tensors.items()}, pca
 
 
 def facts(tensors: Mapping[str, NDArray[np.float32]], pca: Pca) -> dict[str, Any]:
-    """Return what features.json says: sizes, and the share of variance of each component."""
+    """Return the content of features.json: sizes, and the share of variance of each component."""
     num_slots, num_features = tensors["bank"].shape
     return {
         "num_slots": num_slots,

@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 
 
 def draw_scree(pca: Pca, num_slices: int) -> Figure:
-    """Draw the share of variance of each component, and the sum."""
+    """Draw the share of variance of each component, and the cumulative sum."""
     shares = 100 * pca.ratio[pca.ratio > 0]
     kept = min(len(pca.components), len(shares))
     figure = Figure(figsize=(7, 4), layout="constrained")

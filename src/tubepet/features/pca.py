@@ -1,9 +1,9 @@
-"""Principal components by a thin SVD (stage 06).
+"""Principal component analysis by a thin SVD (stage 06).
 
-The paper's eqs. 4 and 5 with the sign of the Lagrangian corrected (docs/model.md, A1):
-C u = lambda u with C = Yc^T Yc / m. Yc = U S V^T gives u = rows of V^T and lambda = S^2 / m without
-ever forming the n x n covariance, n = H W >> m. Variances are divided by m - 1 here, as
-scikit-learn does.
+The paper's eqs. 4 and 5, with the sign of the Lagrangian corrected (docs/model.md, A1), ask for
+C u = lambda u with C = Yc^T Yc / m. From Yc = U S V^T follow u = rows of V^T and lambda = S^2 / m,
+without the large n x n covariance (n = H W >> m). Variances here are S^2 / (m - 1), as in
+scikit-learn.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Pca:
     ----------
     mean : float64 array, shape (n,)
     components : float64 array, shape (K, n)
-        Orthonormal rows, largest variance first; of each row the largest entry by magnitude is
-        positive, which settles the sign.
+        Orthonormal rows, largest variance first. To fix the sign, the largest entry of a row by
+        magnitude is positive.
     variance : float64 array, shape (K,)
         Variance of the scores.
     ratio : float64 array, shape (min(m, n),)
@@ -39,17 +39,17 @@ class Pca:
 
 
 def fit_pca(y: Array, num_components: int, what: str) -> Pca:
-    """Fit K = `num_components` components, or as many as the data carry.
+    """Fit K = `num_components` components, or fewer if the rank of the data is lower.
 
     Parameters
     ----------
     y : float array, shape (m, n)
         One observation per row, m >= 1. If all are equal (images without a single count), there is
-        one component of zeros, so that scores exist and are 0.
+        one component of zeros, and all scores are 0.
     num_components : int
         Wanted K.
     what : str
-        What is analysed, for the log.
+        Name of the data, for the log.
 
     Raises
     ------
@@ -87,5 +87,5 @@ def whitened(y: Array, pca: Pca) -> Array:
 
 
 def positive_std(variance: Array) -> Array:
-    """Return the square root of variances; 1 where there is none, so that 0 / std stays 0."""
+    """Return the square root of variances; 1 for a variance of 0, so that 0 / std stays 0."""
     return np.sqrt(np.where(variance > 0, variance, 1.0))

@@ -1,7 +1,7 @@
 """PCANet: two stages of PCA filters, binary hashing, block histograms (stage 06).
 
-Images are activity fractions in [0, 1]: the air around a tube is exactly 0, as is the zero padding,
-so that empty regions hash to 0 and no edge appears at the border.
+Images are activity in units of the scale, in [0, 1]. The air around a tube is 0 like the zero
+padding, so the border makes no edge, and empty regions hash to 0.
 
 Shapes: N images of H x W; k x k filters; L1 and L2 filters in stages 1 and 2; B x B blocks.
 
@@ -52,7 +52,7 @@ def fit_filters(images: Iterable[Array], filter_size: int, num_filters: int) -> 
     Returns
     -------
     float64 array, shape (L, k, k)
-        Orthonormal; of each filter the largest entry by magnitude is positive.
+        Orthonormal; the largest entry of a filter by magnitude is positive.
     """
     scatter = np.zeros((filter_size**2, filter_size**2))
     for image in images:
@@ -85,7 +85,7 @@ def block_histograms(codes: NDArray[np.int64], num_blocks: int, num_bins: int) -
     codes : int array, shape (H, W)
         Values 0 .. num_bins - 1.
     num_blocks : int
-        Blocks along each side; H and W need not be multiples, blocks then differ by one pixel.
+        Blocks along each side. If H or W is no multiple of it, blocks differ by one pixel.
     num_bins : int
 
     Returns
@@ -102,7 +102,7 @@ def block_histograms(codes: NDArray[np.int64], num_blocks: int, num_bins: int) -
 
 
 def fit_pcanet(images: Array, filter_size: int, num_filters: int) -> tuple[Array, Array]:
-    """Fit the filters of both stages on images (N, H, W); both have `num_filters` filters."""
+    """Fit `num_filters` filters (L, k, k) for each of the two stages on images (N, H, W)."""
     first = fit_filters(images, filter_size, num_filters)
     maps = (one for image in images for one in respond(image, first))
     return first, fit_filters(maps, filter_size, num_filters)

@@ -1,1 +1,1 @@
-"""Stage 07: generators of slices, the paper's and its rivals, and the loop that trains them."""
+"""Generators of slices, the paper's and its rivals, and the loop that trains them (stage 07)."""

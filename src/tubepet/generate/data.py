@@ -1,6 +1,6 @@
-"""Images as the networks see them: one channel, [-1, 1], drawn batch by batch.
+"""Training data of the generators: images in [-1, 1] with one channel, drawn batch by batch.
 
-Only training rows ever come here; the scripts choose them by the `split` column.
+They are training slices only; the readers choose them by the column `split`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tubepet.pretrain.vae import ConvVAE
 
 
 class Images(Stack):
-    """Slices of which `low` becomes -1 and `high` +1; what lies outside is clipped."""
+    """Slices as networks see them: `low` becomes -1, `high` +1; values outside are clipped."""
 
     @property
     def image_size(self) -> int:
@@ -24,7 +24,7 @@ class Images(Stack):
         return int(self.array.shape[-1])
 
     def batch(self, positions: Tensor) -> Tensor:
-        """Return the slices at these positions among `rows`, shape (B, 1, H, W), in [-1, 1]."""
+        """Return the slices at positions (B,) of `rows`: shape (B, 1, H, W), in [-1, 1]."""
         return torch.from_numpy(2 * self[positions.numpy()] - 1).unsqueeze(1)
 
 
@@ -39,9 +39,9 @@ class Volumes:
     fluid : float32 array, shape (T, nz, ny, nx)
         Fluid fraction of each voxel.
     population : Population
-        What new tubes are drawn from.
+        The tubes and slices that new ones are drawn from.
     model_mm : (float, float)
-        FWHM across and along the axis of the resolution that the reconstruction models.
+        FWHM, across and along the axis, of the resolution model of the reconstruction.
     """
 
     images: NDArray[np.float32]
@@ -52,7 +52,7 @@ class Volumes:
 
 @dataclass(frozen=True)
 class Data:
-    """What a model may learn from; all but `real` for the models that need it.
+    """What a model may learn from. Every model has `real`; a part that it does not need is None.
 
     Attributes
     ----------
@@ -61,13 +61,13 @@ class Data:
     ct : Images or None
         CT slices of the training patients.
     vae : ConvVAE or None
-        The encoder pretrained on them.
+        The VAE pretrained on CT slices.
     bank : float32 tensor, shape (S, d_y), or None
-        Features of the positron slices; row s describes row s of `real`.
+        The memory bank: features of the positron slices. Row s describes slice s of `real`.
     num_pca : int
-        How many of them, the first, are PCA scores; the others come from PCANet.
+        The first `num_pca` features are PCA scores; the others come from PCANet.
     volumes : Volumes or None
-        Of training tubes.
+        Volumes of training tubes.
     """
 
     real: Images
@@ -79,21 +79,21 @@ class Data:
 
 
 def positron_images(slices: NDArray[np.float32], is_used: NDArray, scale_bq_mm3: float) -> Images:
-    """Return the chosen positron slices, scaled as the dataset says (Bq/mm3 in)."""
+    """Return the chosen slices (N, H, W) in Bq/mm3, where the scale becomes +1."""
     return Images(slices, np.flatnonzero(is_used), 0.0, scale_bq_mm3)
 
 
 def ct_images(
     slices: NDArray[np.float32], is_used: NDArray, window_hu: tuple[float, float]
 ) -> Images:
-    """Return the chosen CT slices, scaled by their window (HU in)."""
+    """Return the chosen CT slices (N, H, W) in HU, where the ends of the window become -1 and 1."""
     return Images(slices, np.flatnonzero(is_used), window_hu[0], window_hu[1])
 
 
 def take(queue: Tensor, size: int, num_rows: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Take the next `size` positions of an endless shuffle; return them and the rest.
+    """Take the next `size` positions from a shuffled queue; return them and the rest of the queue.
 
-    Each pass over the rows is a new permutation; a rest too short for a batch is dropped.
+    A queue shorter than `size` is dropped, and a new permutation of all rows takes its place.
     """
     if len(queue) < size:
         queue = torch.randperm(num_rows, generator=rng)

@@ -1,7 +1,7 @@
-"""A trained generator as one ONNX graph, for programs that have neither torch nor tubepet.
+"""Write a trained generator as an ONNX graph, for programs without torch and tubepet.
 
-Chance stays outside: random numbers are inputs, so the same numbers give the same images. The
-output is in Bq/mm3. https://onnx.ai
+Random numbers are inputs of the graph, so the same numbers give the same images. The output is in
+Bq/mm3. https://onnx.ai
 """
 
 import json
@@ -20,12 +20,12 @@ from tubepet.generate.models.catalogue import MODELS
 from tubepet.generate.run import Inputs
 from tubepet.generate.sample import Generator
 
-OPSET = 20  # the first whose DFT serves both directions of the output filter
+OPSET = 20  # the first with a DFT for both directions of the output filter
 OUTPUT = "image_bq_mm3"
 
 
 class Physical(nn.Module):
-    """Inputs of the graph -> activity in Bq/mm3, (B, H, W)."""
+    """The graph: random inputs -> activity in Bq/mm3, (B, H, W)."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -40,12 +40,12 @@ class Physical(nn.Module):
 
 
 def example(generator: Generator, num: int, rng: torch.Generator) -> Inputs:
-    """Return inputs of the graph for `num` images, by name.
+    """Return random inputs of the graph for `num` images, by name.
 
     Raises
     ------
     InputError
-        If no plain graph can carry the model.
+        If the model cannot be one graph.
     """
     model = generator.model
     if model.why_no_graph:
@@ -58,7 +58,7 @@ def example(generator: Generator, num: int, rng: torch.Generator) -> Inputs:
 
 
 def write_onnx(path: str | os.PathLike[str], generator: Generator) -> dict[str, str]:
-    """Write the graph, its weights and what must be known of them into one file.
+    """Write the graph, its weights and its metadata into one file.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ def write_onnx(path: str | os.PathLike[str], generator: Generator) -> dict[str, 
     Returns
     -------
     dict
-        The metadata of the file; `inputs` is JSON: the shape of each and what it holds.
+        The metadata. Their `inputs` is JSON, with shape and content of each input.
 
     Raises
     ------
     InputError
-        If no plain graph can carry the model.
+        If the model cannot be one graph.
     """
     inputs = example(generator, 2, torch.Generator().manual_seed(0))
     batch = torch.export.Dim("batch")
@@ -101,7 +101,7 @@ def write_onnx(path: str | os.PathLike[str], generator: Generator) -> dict[str, 
         logging.ERROR
     )  # it misses torchvision, which is unused
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's, about itself
+        warnings.simplefilter("ignore")  # of the exporter, about its own code
         program: Any = torch.onnx.export(
             Physical(generator).eval(),
             tuple(inputs.values()),

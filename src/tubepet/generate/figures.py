@@ -1,4 +1,4 @@
-"""Pictures of a training: sample grid and curves."""
+"""Figures of a training: a grid of samples, and curves of what was logged."""
 
 import numpy as np
 import pandas as pd

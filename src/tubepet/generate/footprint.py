@@ -1,4 +1,4 @@
-"""The memory that a training will take, estimated before it is asked for."""
+"""Estimate the memory of a training before it starts."""
 
 import warnings
 from collections import Counter
@@ -15,12 +15,12 @@ from tubepet.generate.run import Model, Networks, Run, Task, start
 from tubepet.logs import log
 
 PARAMETER_COPIES = 4  # weights, gradients and Adam's two moments
-PROBE_IMAGES = 2  # in the step that is measured
+PROBE_IMAGES = 2  # in the measured step
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of weights, gradients and moments, and of what a batch leaves for the backward pass."""
+    """Bytes of weights, gradients and moments, and of what a batch keeps for the backward pass."""
 
     weights: int
     activations: int = 0
@@ -32,7 +32,7 @@ class Footprint:
 
 
 def weight_bytes(networks: Networks) -> int:
-    """Return the bytes that networks take in training; fine with networks that hold no numbers."""
+    """Return the bytes that networks take in training. They may be on the device "meta"."""
     parameters = sum(_size(p) for net in networks.values() for p in net.parameters())
     buffers = sum(_size(b) for net in networks.values() for b in net.buffers())
     average = sum(_size(t) for t in networks["generator"].state_dict().values())
@@ -40,9 +40,9 @@ def weight_bytes(networks: Networks) -> int:
 
 
 def activation_bytes(model: Model, run: Run) -> int:
-    """Take one step and return the most bytes that it held at once for its backward passes."""
+    """Take one step and return the largest number of bytes kept at once for backward passes."""
     weights = {p.data_ptr() for net in run.networks.values() for p in net.parameters()}
-    holders: Counter[int] = Counter()  # of each storage, while a graph needs it
+    holders: Counter[int] = Counter()  # by storage: saved tensors that use it
     held = peak = 0
 
     def hold(tensor: Tensor) -> list[Tensor]:
@@ -67,7 +67,7 @@ def activation_bytes(model: Model, run: Run) -> int:
 
 
 class _Kept(list[Tensor]):
-    """A list of one tensor that can be watched: plain lists cannot be referred to weakly."""
+    """A list of one tensor. Unlike a plain list it can be weakly referenced."""
 
 
 def _size(tensor: Tensor) -> int:
@@ -75,17 +75,17 @@ def _size(tensor: Tensor) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return what the device's memory has left."""
+    """Return the free memory of the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 
 
 def estimate(task: Task, fabric: Fabric) -> Footprint:
-    """Estimate a training's memory without allocating it.
+    """Estimate the memory of a training from its networks and from a step of two images.
 
-    The weights are counted on networks that hold no numbers; what a batch keeps is that of a step
-    of two images, times the batch.
+    Weights are counted on the device "meta", where they take no memory. Only if they fit, the step
+    is taken; what it keeps per image is multiplied by the size of the batch.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def estimate(task: Task, fabric: Fabric) -> Footprint:
         If the weights alone do not fit.
     """
     with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # loading a pretrained encoder into nothing is a no-op
+        warnings.simplefilter("ignore")  # loading the encoder's weights does nothing there
         weights = Footprint(weight_bytes(task.model.make_networks(task.config, task.data)))
     _check(task, weights, fabric)
     few = {"batch_size": PROBE_IMAGES * fabric.world_size, "precision": "full"}
@@ -104,7 +104,7 @@ def estimate(task: Task, fabric: Fabric) -> Footprint:
 
 
 def stop_if_too_large(task: Task, fabric: Fabric) -> None:
-    """Log the estimate, or refuse.
+    """Log the estimate, or refuse the training.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""The one training loop of all generators.
+"""The training loop of all generators.
 
-A model file says what a step is; the loop adds what they share: exponential moving average,
-checkpoints and resuming, logs, sample grids with fixed noise, and the guard against NaN.
+A model defines a training step. The loop adds what all models share: the exponential moving average
+of the generator, checkpoints, logs, grids of samples of fixed noise, and a stop at NaN.
 """
 
 import os
@@ -37,7 +37,7 @@ from tubepet.training.processes import stop_if_not_shared
 MAX_LOG_ROWS = 1000  # a longer training logs every second, third, .. step
 GRID_IMAGES = 32  # in the sample grid
 EMA_RAMPUP = 0.05  # the half life of the average is at most this share of the images seen
-CHUNK_ROWS = 256  # slices looked at together
+CHUNK_ROWS = 256  # slices compared at once
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Trained:
     weights : dict of tensor
         State of the averaged generator: parameters, normalisation statistics, memory.
     arguments : dict
-        What rebuilds the generator (JSON).
+        Constructor arguments of the generator (JSON).
     curves : DataFrame
         One row per logged step.
     grid : float32 array, shape (n, H, W)
@@ -63,13 +63,13 @@ class Trained:
 
 
 class Diverged(InputError):
-    """A loss or a weight is no longer a finite number."""
+    """A loss or a weight is not finite."""
 
 
 def train(
     task: Task, code: str, progress_dir: str | os.PathLike[str], num_processes: int = 1
 ) -> Trained:
-    """Train one generator, or go on where a killed job stopped, with any number of processes.
+    """Train one generator, or continue a training that was killed.
 
     Parameters
     ----------
@@ -80,15 +80,17 @@ def train(
     progress_dir : path
         Folder of checkpoint, grids and TensorBoard events.
     num_processes : int
-        Processes that share each batch, a divisor of its size (`training.processes`). The training
-        is that of one process but for rounding; of the paper's model, queries and real images are
-        paired within the rows of a process.
+        Processes that share each batch, a divisor of its size (`training.processes`). Their number
+        changes the result by rounding only, except for the paper's model: it pairs queries and real
+        images among the rows of one process.
 
     Raises
     ------
     InputError
-        Fewer training slices than the batch, or a batch that processes cannot share; as `Diverged`
-        (of several processes: as it is), a loss that is no longer finite.
+        If training slices are fewer than a batch or all constant, if processes cannot share the
+        batch, or if memory is too small.
+    Diverged
+        If a loss or weight is not finite; a plain `InputError` with several processes.
     """
     data, batch_size = task.data, task.config["batch_size"]
     for what, images in (("positron", data.real), ("CT", data.ct)):
@@ -113,7 +115,7 @@ def train(
 
 
 def _fitted(task: Task) -> Trained:
-    """Return a model that takes no steps: no loss, no checkpoint, no average."""
+    """Return a model that is fitted, without steps, checkpoints and average."""
     network, rounds = task.model.fit(task.config, task.data)
     arguments = task.model.generator_arguments(task.config, task.data)
     return Trained(network.state_dict(), arguments, rounds, _grid(task, network))
@@ -129,7 +131,7 @@ def _grid(task: Task, network: nn.Module) -> NDArray[np.float32]:
 def _take_steps(
     fabric: Fabric, task: Task, digest: str, begun: State | None, progress_dir: Path
 ) -> State:
-    """Train in one process, or in one of several; weights, rows of the log, and the last grid."""
+    """Train in one process or one of several; return weights, rows of the log, and last grid."""
     model, config, data, name = task.model, task.config, task.data, task.model.name
     num_steps = config["num_steps"]
     stop_if_too_large(task, fabric)
@@ -146,9 +148,9 @@ def _take_steps(
         rows = begun["rows"]
         _resume(begun, run, average)
     elif fabric.is_global_zero:
-        shutil.rmtree(progress_dir, ignore_errors=True)  # of another run
+        shutil.rmtree(progress_dir, ignore_errors=True)  # left by another training
     first_step = run.step
-    board = TensorBoardLogger(  # which writes in the first process only, as all below
+    board = TensorBoardLogger(  # writes in the first process only
         progress_dir, name="tensorboard", version="", purge_step=first_step + 1
     )
     log.info("%s: %s", name, _parameter_counts(run))
@@ -187,9 +189,9 @@ def _take_steps(
 
 
 def average_of_images(half_life_images: float, batch_size: int) -> Callable[..., None]:
-    """Return the update of the average: exponential, with a half life that grows with the training.
+    """Return the update rule of the exponential moving average.
 
-    Until the training is long enough, the half life is the last twentieth of it.
+    Its half life is `half_life_images`, but at most a twentieth of the images seen.
 
     References
     ----------
@@ -204,13 +206,7 @@ def average_of_images(half_life_images: float, batch_size: int) -> Callable[...,
 
 
 def stop_if_constant(data: Data) -> None:
-    """Refuse a training set without a single difference between two pixels.
-
-    Raises
-    ------
-    InputError
-        If all positron training slices are one constant.
-    """
+    """Raise `InputError` if all pixels of all positron training slices are equal."""
     first = data.real.batch(torch.tensor([0]))
     for positions in torch.arange(len(data.real)).split(CHUNK_ROWS):
         if (data.real.batch(positions) != first.flatten()[0]).any():
@@ -223,7 +219,7 @@ def stop_if_constant(data: Data) -> None:
 
 
 def _digest(task: Task, code: str) -> str:
-    """Hash what the run is made of; when to save and draw does not count."""
+    """Hash data, settings and code, but not when checkpoints are saved and grids drawn."""
     data, when = task.data, ("checkpoint_every", "sample_every")
     decides = {key: value for key, value in task.config.items() if key not in when}
     arrays: list[NDArray[Any]] = [data.real.array, data.real.rows]
@@ -250,7 +246,7 @@ def _state(run: Run, average: AveragedModel, step: int, rows: list[Any]) -> dict
 
 
 def _resume(state: State, run: Run, average: AveragedModel) -> None:
-    """Put the run where its checkpoint was."""
+    """Restore run and average from a checkpoint."""
     for key, network in run.networks.items():
         network.load_state_dict(state["networks"][key])
     for key, optimizer in run.optimizers.items():

@@ -1,4 +1,4 @@
-"""From the files that a rule names to what a model learns from: the reader of this stage."""
+"""Read the training data of a generator from the files that its rule names."""
 
 from collections.abc import Mapping
 
@@ -17,20 +17,20 @@ from tubepet.reconstruct.read import read_kernel
 
 
 def read_data(paths: Mapping[str, str]) -> Data:
-    """Read the training rows of every image set, and what else a model asks for.
+    """Read the training slices, and the other data that a model needs.
 
     Parameters
     ----------
     paths : mapping
         Paths by the names of the rules' inputs: `images`, `table` and `info` of the positron
-        slices; `ct_images`, `ct_table`, `ct_info`, `vae`, `vae_info`, `bank`, `volumes`, `fluid`,
-        `volume_table`, `population` and `resolution` as far as the model needs them
-        (`plan.models.MODELS`).
+        slices. If the model needs them (`plan.models.MODELS`), also `ct_images`, `ct_table`,
+        `ct_info`, `vae`, `vae_info`, `bank`, `volumes`, `fluid`, `volume_table`, `population` and
+        `resolution`.
 
     Raises
     ------
     InputError
-        If a file is damaged or belongs to something else.
+        If a file is damaged, or files do not belong together.
     """
     slices = Slices.read(paths["images"], paths["table"], paths["info"])
     real = positron_images(slices.images, slices.split == "train", slices.scale_bq_mm3)
@@ -50,7 +50,7 @@ def read_data(paths: Mapping[str, str]) -> Data:
 
 
 def _read_volumes(paths: Mapping[str, str], num_slices: int) -> Volumes:
-    """Read as many volumes as hold that many training slices: of fewer slices, fewer tubes."""
+    """Read the first volumes that together hold `num_slices` training slices, or all."""
     images, fluid = io.read_array(paths["volumes"]), io.read_array(paths["fluid"])
     held = io.read_table(paths["volume_table"])["num_slices"].to_numpy().cumsum()
     if images.shape != fluid.shape or len(images) != len(held):

@@ -1,4 +1,7 @@
-"""What a training step may use, what a model must supply, and step 0. The loop: loop.py."""
+"""The interface of generators (`Model`), and the state of their training (`Run`).
+
+`start` makes the state at step 0; `tubepet.generate.loop` takes the steps.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,19 +34,19 @@ ANCHOR_DECAY = 0.99  # per step, of the mean logits; Tseng et al. 2021, section 
 R1_EVERY = 16  # steps; lazy regularisation, Karras et al. 2020, arXiv:1912.04958, section 3.1
 
 Config = Mapping[str, Any]
-Networks = dict[str, Any]  # modules, later in Fabric's wrapper, which hides their types
+Networks = dict[str, Any]  # modules, or Fabric's wrappers, which hide their types
 Inputs = dict[str, Tensor]  # of images, by name; on the CPU
 Part = TypeVar("Part")
 
 
 @dataclass
 class Run:
-    """A training in progress: everything that a checkpoint must hold, and the fixed inputs.
+    """A training in progress: its fixed inputs, and the state that a checkpoint must hold.
 
     Attributes
     ----------
     config : mapping
-        See `tubepet.generate.loop.train`.
+        Settings of the model, see `Task`.
     data : Data
         Training images.
     fabric : Fabric
@@ -52,10 +55,10 @@ class Run:
         "generator", and "critic" where there is one.
     optimizers : dict of optimizer
     rng : torch.Generator
-        The only source of chance of the training, on the CPU whatever the device; the same in all
-        processes, which draw for the whole batch and use what belongs to their rows.
+        The only source of random numbers, always on the CPU. It is the same in all processes: they
+        draw for the whole batch and use the numbers of their rows.
     queues : dict of int64 tensor
-        What is left of the current shuffle of each image set (the position of the samplers).
+        The rest of the current permutation of each image set.
     step : int
         Steps done.
     anchors : dict of scalar tensor
@@ -80,7 +83,7 @@ class Run:
         return self.fabric.to_device(images.batch(positions)), positions
 
     def own(self, drawn: Tensor) -> Tensor:
-        """Return what was drawn for the process's rows of the batch, on its device."""
+        """Return the process's rows of what was drawn for the whole batch, on its device."""
         return self.fabric.to_device(share(self.fabric, drawn))
 
     def noise(self, *shape: int) -> Tensor:
@@ -88,10 +91,10 @@ class Run:
         return self.own(torch.randn(self.config["batch_size"], *shape, generator=self.rng))
 
     def transform(self, symmetries_only: bool = False) -> Transform:
-        """Draw the augmentation of one batch; use it for the real and the generated images.
+        """Draw the augmentation of one batch, for its real and its generated images.
 
-        A model without a critic learns what it is shown: no shifts and no cut squares for it, only
-        the symmetries, which the distribution of the slices really has.
+        A model without a critic would learn to generate shifts and cut squares. It gets
+        `symmetries_only`, which the distribution of the slices has.
         """
         augment = self.config["augment"]
         if symmetries_only and augment == "diffaug":
@@ -108,17 +111,17 @@ class Run:
         real_logits: Tensor,
         fake_logits: Tensor,
     ) -> Tensor:
-        """Return what `lecam_weight` and `r1_weight` add to the critic's loss of this step.
+        """Return the LeCam and R1 penalties of this step, weighted, for the critic's loss.
 
         Parameters
         ----------
         critic : callable
-            Images (B, 1, H, W) -> logits, the bare module (`bare`): a compiled one has no second
-            derivative, which R1 needs.
+            Images (B, 1, H, W) -> logits. It is the module from `bare`: a compiled one lacks the
+            second derivative that R1 needs.
         real : tensor, shape (B, 1, H, W)
             Augmented real images.
         real_logits, fake_logits : tensor
-            What the critic said of this step's images.
+            The critic's logits of this step's images.
         """
         total = torch.zeros((), device=real.device)
         if self.config["lecam_weight"] > 0:
@@ -146,37 +149,37 @@ def bare(network: Any) -> Any:
 
 
 def needed(part: Part | None) -> Part:
-    """Return a part of `Data` that the model cannot do without: the rules supply it."""
+    """Return a part of `Data` that the model needs; `ValueError` if the rules did not supply it."""
     if part is None:
         raise ValueError("data: got None, expected what tubepet.plan.models says the model needs")
     return part
 
 
 class Model:
-    """A kind of generator; its file in `models` has one subclass, `models.catalogue` lists them.
+    """A kind of generator. Each file in `models` has a subclass; `models.catalogue` lists them.
 
-    What is the same for most stands here. What a model reads besides the positron slices is said
-    in `tubepet.plan.models`, for the rules too.
+    This class has the methods that most generators share. `tubepet.plan.models` lists what a model
+    reads besides the positron slices.
 
     Attributes
     ----------
     name : str
-        As config, folders and random streams have it.
+        Name in config, folders and random streams.
     network : type
         The generator's module.
     argument_keys : tuple of str
-        Settings that rebuild the generator, beside the size of the images.
+        Settings that are constructor arguments of the generator, besides the size of the images.
     adam_betas : (float, float)
         Of both optimisers.
     is_fitted : bool
-        Whether it is fitted at step 0 and takes no step after that.
+        Whether the model is fitted, without training steps.
     is_labelled : bool
-        Whether images come with labels, and tubes can be asked for; the network then has a
+        Whether images come with labels and for tubes that a user asks for. The network then has a
         `population`, see `tubepet.dataset.drawing`.
     why_no_graph : str
-        Why one ONNX graph cannot carry the generator; "": it can.
+        Why the generator cannot be one ONNX graph; "" if it can.
     holds : mapping
-        What the inputs of the graph hold that are not N(0, 1).
+        Content of the inputs of the graph, for those that are not N(0, 1).
     """
 
     name: ClassVar[str]
@@ -189,7 +192,7 @@ class Model:
     holds: ClassVar[Mapping[str, str]] = {}
 
     def generator_arguments(self, config: Config, data: Data) -> dict[str, Any]:
-        """Return what rebuilds the generator, as JSON."""
+        """Return the constructor arguments of the generator, as JSON."""
         return {
             "image_size": data.real.image_size,
             **{key: config[key] for key in self.argument_keys},
@@ -200,7 +203,7 @@ class Model:
         return self.network(**arguments)
 
     def make_critic(self, config: Config, data: Data) -> nn.Module | None:
-        """Return a fresh critic; here none."""
+        """Return a fresh critic; None for a model without one."""
         return None
 
     def make_networks(self, config: Config, data: Data) -> Networks:
@@ -221,15 +224,15 @@ class Model:
         raise NotImplementedError(f"{self.name}: is_fitted, expected no step")
 
     def fit(self, config: Config, data: Data) -> tuple[Any, pd.DataFrame]:
-        """Return the generator of a model that `is_fitted`, and a row per round of the fit."""
+        """Fit the generator (if `is_fitted`); return it, and a row per round of the fit."""
         raise NotImplementedError(f"{self.name}: expected steps, not a fit")
 
     def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
-        """Return what `num` images are made of; here z ~ N(0, I)."""
+        """Return the random inputs of `num` images; by default z ~ N(0, I)."""
         return {"z": torch.randn(num, network.latent_size, generator=rng)}
 
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
-        """Return images (B, 1, H, W), in [-1, 1], of inputs that were drawn."""
+        """Return the images (B, 1, H, W), in [-1, 1], of inputs from `draw_inputs`."""
         return network(*inputs)
 
     def sample(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Tensor:
@@ -245,14 +248,14 @@ class Model:
     def sample_labelled(
         self, network: Any, num: int, data: Data, rng: torch.Generator, wanted: Mapping[str, Any]
     ) -> tuple[Tensor, pd.DataFrame, NDArray[np.uint8]]:
-        """Generate images with what is known of them: here nothing.
+        """Generate images with labels; by default there are none.
 
         Parameters
         ----------
         network, num, data, rng
             See `sample`.
         wanted : mapping
-            What to fix of the tubes; {} takes what comes.
+            Properties of the tubes to fix, for instance family and defect; the rest is drawn.
 
         Returns
         -------
@@ -266,7 +269,7 @@ class Model:
         Raises
         ------
         InputError
-            If something is wanted that the model cannot be asked for.
+            If `wanted` has a property that the model cannot fix.
         """
         if wanted:
             raise InputError(
@@ -280,7 +283,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be trained.
+    """A training: model, settings, data and seed.
 
     Attributes
     ----------
@@ -303,8 +306,8 @@ class Task:
 def start(task: Task, fabric: "Fabric") -> Run:
     """Return the training at step 0: seeded weights, on the device, channels last.
 
-    In bfloat16 on a GPU the networks are compiled too. Penalties with second derivatives, which
-    compiled code does not have, use the modules inside (`bare`), in float32.
+    In bfloat16 on a GPU networks are compiled. Compiled code has no second derivatives, so
+    penalties that need them use the modules inside (`bare`), in float32.
     """
     model, config = task.model, task.config
     with torch.random.fork_rng():
@@ -314,7 +317,7 @@ def start(task: Task, fabric: "Fabric") -> Run:
     for key, network in networks.items():
         share_batch_norms(network)
         network.to(memory_format=torch.channels_last)
-        # compiled before, not after: Fabric's wrapper hands `compile` on to the module it calls
+        # compiled first: Fabric's wrapper passes `compile` on to the module that it calls
         whole = torch.compile(network) if _is_compiled(config, fabric) else network
         networks[key], optimizers[key] = fabric.setup(whole, optimizers[key])
     rng = torch.Generator().manual_seed(derived_seed(task.seed, "generate", model.name, "steps"))

@@ -1,4 +1,4 @@
-"""Images from a trained generator, in Bq/mm3."""
+"""Draw images from a trained generator, in Bq/mm3."""
 
 import os
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Generator:
-    """A trained generator that was read from its folder.
+    """A trained generator, read from its folder.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Generator:
     network : nn.Module
         In evaluation mode.
     data : Data
-        What sampling needs of a data set: the scale, and queries. It holds no positron slices.
+        The scale, and for the paper's model the CT slices; no positron slices.
     pixel_mm, slice_mm : float
     facts : mapping
         The whole `generator.json`.
@@ -60,7 +60,7 @@ class Generator:
 
     @property
     def scale_bq_mm3(self) -> float:
-        """Return what 1 of the network's [-1, 1] means."""
+        """Return the activity that is 1 for the network."""
         return self.data.real.high
 
 
@@ -97,18 +97,18 @@ def sample_images(
     Parameters
     ----------
     model, network
-        Of `tubepet.generate.models.catalogue`, and a generator of it in evaluation mode.
+        A model of `tubepet.generate.models.catalogue`, and its generator in evaluation mode.
     num : int
-        How many.
+        Number of images.
     data : Data
-        `real` gives the scale, `ct` the queries of the paper's model.
+        `real` has the scale, `ct` the queries of the paper's model.
     rng : torch.Generator
         On the CPU; the same state gives the same images.
 
     Returns
     -------
     float32 array, shape (num, H, W)
-        Bq/mm3, the inverse of the scaling of `Images`.
+        Bq/mm3.
     """
     return _physical(model.sample(network, num, data, rng), data)
 
@@ -129,18 +129,18 @@ def sample_batch(
     model, network, num, data, rng
         See `sample_images`.
     wanted : mapping
-        What to fix of the tubes, for instance family and defect; {} takes what comes.
+        Properties of the tubes to fix, for instance family and defect; the rest is drawn.
 
     Raises
     ------
     InputError
-        If a wish is unknown or impossible, or the model cannot be asked.
+        If a property is unknown or impossible, or the model cannot fix any.
     """
     images, labels, masks = model.sample_labelled(network, num, data, rng, wanted)
     return Batch(_physical(images, data), labels, masks)
 
 
 def _physical(images: Tensor, data: Data) -> NDArray[np.float32]:
-    """From (n, 1, H, W) in [-1, 1] to (n, H, W) in Bq/mm3."""
+    """Scale images (n, 1, H, W) in [-1, 1] to (n, H, W) in Bq/mm3."""
     unit = (images.float().squeeze(1).numpy() + 1) / 2
     return (unit * (data.real.high - data.real.low) + data.real.low).astype(np.float32)

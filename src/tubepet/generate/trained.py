@@ -1,8 +1,8 @@
-"""A trained generator away from its run: what its folder must hold, and images of it.
+"""Read a trained generator from its folder, and make images with it.
 
-The folder `results/generate/<model>` is enough: weights, and a JSON with architecture, scale and
-pixel size. Only the paper's model needs more: the CT slices that it is queried with, which may not
-be free to go with it, so they stay in the folder that the run made of them.
+The folder `results/generate/<model>` holds the weights and a JSON with architecture, scale and
+pixel size. The paper's model also needs CT slices as queries. They are not in its folder, because
+their licence may forbid passing them on; `with_queries` reads them from `results/ct`.
 """
 
 import os
@@ -27,7 +27,7 @@ from tubepet.rng import derived_seed
 from tubepet.training.folder import checked_sizes, read_facts
 
 FORMAT = 1  # of generator.json
-CHUNK = 20  # images at once, a part of the recipe: another size would give other images
+CHUNK = 20  # images at once; another number would give other images from the same seed
 
 
 def read_generator(folder: str | os.PathLike[str]) -> Generator:
@@ -64,14 +64,14 @@ def read_generator(folder: str | os.PathLike[str]) -> Generator:
 
 
 def with_queries(generator: Generator, folder: str | os.PathLike[str]) -> Generator:
-    """Give a generator that needs them its queries: the CT slices of training patients.
+    """Return the generator with its queries, the CT slices of training patients.
 
     Parameters
     ----------
     generator : Generator
-        Of a model that needs CT slices for sampling, see `tubepet.plan.models`.
+        Its model needs CT slices for sampling, see `tubepet.plan.models`.
     folder : path
-        With `slices.npy`, `slices.parquet` and `slices.json`, as `results/ct`.
+        A folder like `results/ct`, with `slices.npy`, `slices.parquet` and `slices.json`.
 
     Raises
     ------
@@ -98,17 +98,17 @@ def with_queries(generator: Generator, folder: str | os.PathLike[str]) -> Genera
 def volumes_of(
     generator: Generator, fluids: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Make the volumes of drawings, defects and all: for whatever learns from many parts.
+    """Make the volumes of drawings, for programs that learn from many parts.
 
     Parameters
     ----------
     generator : Generator
-        Of a model that makes volumes (`tubepet.plan.models.VOLUMETRIC`).
+        Its model makes volumes (`tubepet.plan.models.VOLUMETRIC`).
     fluids : float32 array, shape (n, nz, ny, nx)
-        Fluid fraction of each voxel on the generator's grid (`Population.draw_volume`), of the
-        part as it was made.
+        Fluid fraction of each voxel on the generator's grid, with the defect of the part
+        (`Population.draw_volume`).
     rng : numpy Generator
-        Of the counts.
+        Draws the counts.
 
     Returns
     -------
@@ -148,22 +148,22 @@ def _check_volumetric(generator: Generator) -> None:
 def generate(
     generator: Generator, num: int, wanted: Mapping[str, Any], seed: int
 ) -> Iterator[Batch]:
-    """Yield `num` images in batches; the same seed gives the same image i, however many are made.
+    """Yield `num` images in batches. Seed and i alone decide image i, whatever `num` is.
 
-    Every batch is made whole, from a stream of its own, and cut.
+    So every batch is made in full, from its own random numbers, and then cut.
 
     Parameters
     ----------
     generator : Generator
     num : int
     wanted : mapping
-        What to fix of the tubes, for instance family and defect; {} takes what comes.
+        Properties of the tubes to fix, for instance family and defect; the rest is drawn.
     seed : int
 
     Raises
     ------
     InputError
-        If a wish is unknown or impossible, or the model cannot be asked.
+        If a property is unknown or impossible, or the model cannot fix any.
     """
     torch.set_num_threads(1)  # the same sums in the same order on every machine
     model, network, data = generator.model, generator.network, generator.data

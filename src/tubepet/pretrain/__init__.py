@@ -1,1 +1,1 @@
-"""The variational autoencoder of CT slices, whose encoder queries the attention memory."""
+"""The variational autoencoder of CT slices; its encoder makes the queries of the paper's model."""

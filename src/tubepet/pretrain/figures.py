@@ -48,7 +48,7 @@ def draw_curves(curves: pd.DataFrame, source: str) -> Figure:
 
 
 def _grid(rows: list[tuple[str, Images]], window_hu: Window, title: str) -> Figure:
-    """Rows of equally many images (HU) with one colour bar."""
+    """Draw rows of equally many images (HU) with one colour bar."""
     num = len(rows[0][1])
     figure = Figure(figsize=(1.15 * num + 1.6, 1.15 * len(rows) + 0.7), layout="compressed")
     axes = figure.subplots(len(rows), num, squeeze=False)
@@ -76,14 +76,14 @@ def draw_reconstructions(
     num_shown: int,
     source: str,
 ) -> Figure:
-    """Draw held-out slices over their reconstructions from the posterior mean.
+    """Draw held-out slices above their reconstructions from the posterior mean.
 
     Parameters
     ----------
     model : ConvVAE
     images_hu : float32 array, shape (N, H, W)
     rows : int array
-        Validation slices; at most `num_shown` of them, evenly taken, are drawn.
+        Validation slices; at most `num_shown`, evenly taken, are drawn.
     window_hu : tuple of float
     num_shown : int
     source : str
@@ -100,7 +100,7 @@ def draw_reconstructions(
 def draw_samples(
     model: ConvVAE, window_hu: Window, num_rows: int, num_columns: int, seed: int, source: str
 ) -> Figure:
-    """Draw decoded codes z from N(0, I).
+    """Draw images decoded from codes z ~ N(0, I).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The VAE's loss and the measure of how far its codes are from the prior (stage 05)."""
+"""The VAE's loss, and how far the distribution of its codes is from the prior (stage 05)."""
 
 import torch
 from torch import Tensor
@@ -31,8 +31,8 @@ def negative_elbo(reconstruction_nll: Tensor, kl: Tensor, weight: float) -> Tens
 def aggregate_gap(mu: Tensor, log_var: Tensor) -> dict[str, float]:
     """Compare the aggregate posterior q(z) = mean over images of q(z|x) with N(0, I).
 
-    The paper's eq. 3 takes the two as equal (docs/model.md A2); prior sampling is only as good
-    as that.
+    The paper's eq. 3 takes them as equal (docs/model.md A2). The farther they differ, the less
+    codes drawn from the prior look like codes of images.
 
     Parameters
     ----------
@@ -43,9 +43,10 @@ def aggregate_gap(mu: Tensor, log_var: Tensor) -> dict[str, float]:
     -------
     dict
         aggregate_gap_nats: KL(N(m, C) || N(0, I)) with the mean m and covariance C of q(z), from
-        the law of total variance; 0 if equal, too large if N is not well above D.
+        the law of total variance. It is 0 if they are equal, and biased upwards if N is not well
+        above D.
         aggregate_mean_norm: |m|.
-        num_active_dimensions: how many posterior means vary, Var(mu) > 0.01.
+        num_active_dimensions: dimensions in which posterior means vary, Var(mu) > 0.01.
 
     References
     ----------

@@ -1,7 +1,7 @@
-"""Training of the VAE (stage 05): an explicit loop on Lightning Fabric.
+"""Train the VAE of CT slices (stage 05): a loop on Lightning Fabric.
 
-Batches and noise are functions of (seed, step), so that a run which was killed and resumed is the
-run that was not, bit for bit (on one kind of machine), and a checkpoint needs no sampler state.
+Batches and noise depend on seed and step alone. So a killed and resumed training gives the same
+result, bit for bit on one kind of machine, and checkpoints need no state of random generators.
 """
 
 import os
@@ -27,13 +27,12 @@ from tubepet.training.checkpoint import load_checkpoint, save_checkpoint
 from tubepet.training.devices import State, launch, make_fabric
 from tubepet.training.processes import average_gradients, share, stop_if_not_shared
 
-# nats per image; the terms sum over thousands of pixels, so this bites in the first steps only
-MAX_GRADIENT_NORM = 1e4
+MAX_GRADIENT_NORM = 1e4  # of nats per image; only the first steps exceed it
 EVALUATION_BATCH = 64
 MAX_VALIDATION = (
     512  # slices at most, evenly taken from the validation patients: enough for a curve
 )
-MAX_CODES = 10_000  # of training slices, for q(z): leaves D^2 / 4e4 nats of bias, 0.4 at D = 128
+MAX_CODES = 10_000  # training slices that q(z) is fitted to: bias D^2 / 4e4 nats, 0.4 at D = 128
 CURVE_COLUMNS = ["step", "split", "kl_weight", "reconstruction_nats", "kl_nats"]
 
 Images = NDArray[np.float32]
@@ -60,7 +59,7 @@ def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> NDA
     Parameters
     ----------
     num_images, batch_size : int
-        Every image is seen once before any is seen again; small sets fill a batch by more rounds.
+        Every image is seen once before any is seen again. A batch may take several permutations.
     step : int
         Counted from 0.
     seed : int
@@ -76,14 +75,14 @@ def batch_indices(num_images: int, batch_size: int, step: int, seed: int) -> NDA
 
 
 def _generator(model: nn.Module, seed: int, *items: str | int) -> torch.Generator:
-    """On the model's device."""
+    """Return a generator on the model's device."""
     generator = torch.Generator(next(model.parameters()).device)
     generator.manual_seed(derived_seed(seed, "pretrain", *items))
     return generator
 
 
 def _noise(model: ConvVAE, num: int, generator: torch.Generator) -> Tensor:
-    """N(0, 1) numbers for the codes of some images."""
+    """Return N(0, 1) numbers for the codes of some images, (num, D)."""
     return torch.randn(num, model.latent_size, generator=generator, device=generator.device)
 
 
@@ -113,7 +112,7 @@ def _validate(
     sigma_x: float,
     seed: int,
 ) -> tuple[float, float]:
-    """Both terms of the ELBO over all validation images, with the same noise at every call."""
+    """Return both terms of the ELBO on all validation images; the noise is the same every time."""
     generator = _generator(model, seed, "validation")
     sums = np.zeros(2)
     for i in range(0, len(images), EVALUATION_BATCH):
@@ -149,27 +148,27 @@ def train_vae(
     seed : int
         The run's seed.
     checkpoint_path : path
-        Where an unfinished run is taken up again and kept.
+        The checkpoint of this training; if it exists, training continues from it.
     digest : str
-        What the run is made of; a checkpoint with another digest is ignored.
+        `training_digest` of settings, data and code; a checkpoint with another digest is ignored.
     num_processes : int
-        Processes that share each batch, a divisor of its size (`training.processes`); the training
-        is that of one process but for rounding.
+        Processes that share each batch, a divisor of its size (`training.processes`). Their number
+        changes the result by rounding only.
 
     Returns
     -------
     Trained
-        Model on the CPU; curves with one row per step and split (step, split, kl_weight,
-        reconstruction_nats, kl_nats); facts.
+        Model on the CPU; curves with a row per training step and per validation (step, split,
+        kl_weight, reconstruction_nats, kl_nats); facts.
 
     Raises
     ------
     InputError
-        If the loss is not finite, or processes cannot share the batch.
+        If the loss is not finite, or the number of processes does not divide the batch.
     """
     stop_if_not_shared("pretrain", settings["batch_size"], num_processes)
     torch.set_num_threads(1)  # the same sums in the same order, however many cores there are
-    torch.use_deterministic_algorithms(True, warn_only=True)  # not all GPU kernels have such a form
+    torch.use_deterministic_algorithms(True, warn_only=True)  # some GPU kernels have no such form
     i_train, i_val = np.flatnonzero(split == "train"), np.flatnonzero(split == "val")
     begun = load_checkpoint(checkpoint_path, digest)
     val_hu = io.take(images_hu, io.evenly(i_val, MAX_VALIDATION))
@@ -180,7 +179,7 @@ def train_vae(
     trained = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"]).eval()
     trained.load_state_dict(state["model"])
     curves = pd.DataFrame(state["rows"], columns=CURVE_COLUMNS)
-    # over the training slices: the codes that the GAN draws, and the only set much larger than D
+    # on training slices, whose codes the GAN draws; the validation set is not much larger than D
     i_coded = io.evenly(i_train, MAX_CODES)
     gap = aggregate_gap(*encode_all(trained, images_hu, i_coded, window_hu))
     facts = {
@@ -215,7 +214,7 @@ def _take_steps(
     begun: State | None,
     checkpoint_path: str | os.PathLike[str],
 ) -> State:
-    """Train in one process, or in one of several; the weights, and the rows of the curves."""
+    """Train in one process or one of several; return the weights and the rows of the curves."""
     torch.manual_seed(derived_seed(seed, "pretrain", "weights"))
     plain = ConvVAE(images_hu.shape[-1], settings["latent_size"], settings["channels"])
     model, optimiser = fabric.setup(
@@ -277,7 +276,7 @@ def _check_finite(loss: float, step: int, learning_rate: float) -> None:
 def _last_validation(
     curves: pd.DataFrame, sigma_x: float, image_size: int, window_hu: tuple[float, float]
 ) -> dict[str, float]:
-    """Both terms after the last step, and the pixel error in HU behind the first."""
+    """Return both terms after the last step, and the pixel error in HU from the first."""
     last = curves[curves["split"] == "val"].iloc[-1]
     mean_square = last["reconstruction_nats"] * 2 * sigma_x**2 / image_size**2  # of x
     return {

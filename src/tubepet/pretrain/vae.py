@@ -1,9 +1,9 @@
 """The convolutional variational autoencoder of CT slices (stage 05).
 
-Its encoder makes the query z of the attention memory and is trained further inside the GAN; its
-decoder stays for the joint regulariser (docs/model.md, joint training). GroupNorm, not
-BatchNorm: there are no running statistics to go stale when the encoder moves, and one image's code
-does not depend on the rest of the batch.
+Its encoder makes the query z of the attention memory. The GAN trains the encoder further, and uses
+the decoder in a regularising loss (docs/model.md, joint training). Layers have GroupNorm instead
+of BatchNorm: an image's code does not depend on the rest of its batch, and there are no running
+statistics that lag behind the weights.
 
 Shapes: B images, H = W = image_size, D = latent_size.
 """
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from tubepet.training.folder import load_network
 
-SMALLEST_MAP = 4  # pixels; where strided convolutions end and the linear heads begin
+SMALLEST_MAP = 4  # pixels, between the strided convolutions and the linear layers
 GROUP_CHANNELS = 8  # channels per normalisation group
 MAX_WIDENING = 8  # the widest map has this many times `channels`
-MAX_LOG_VAR = 10.0  # |log variance|; a guard against overflow, ten times what training reaches
+MAX_LOG_VAR = 10.0  # |log variance|, against overflow; ten times what training reaches
 
 
 def _norm(channels: int) -> nn.GroupNorm:
@@ -36,7 +36,8 @@ class ConvVAE(nn.Module):
     latent_size : int
         Length D of the code.
     channels : int
-        Width of the first map, a multiple of 8; it doubles with each halving up to 8 times.
+        Width of the first map, a multiple of 8. It doubles at each halving of the size, up to 8
+        times `channels`.
 
     Raises
     ------
@@ -70,7 +71,7 @@ class ConvVAE(nn.Module):
         self.expand = nn.Linear(latent_size, widths[-1] * SMALLEST_MAP**2)
         up: list[nn.Module] = []
         for c_in, c_out in zip(widths[:0:-1], widths[-2::-1], strict=True):
-            # kernel 4 at stride 2 covers every pixel equally often: no checkerboard
+            # kernel 4 at stride 2 covers all pixels equally often, which avoids checkerboards
             up += [nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1), _norm(c_out), nn.SiLU()]
         up += [nn.ConvTranspose2d(widths[0], 1, 4, stride=2, padding=1), nn.Tanh()]
         self.generate = nn.Sequential(*up)
@@ -119,7 +120,7 @@ class ConvVAE(nn.Module):
 
 
 def gaussian_kl(mu: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mu, sigma^2) || N(0, I)) of each image in nats, shape (B,).
+    """Return KL(N(mu, sigma^2) || N(0, I)) of each image in nats, shape (B,).
 
     References
     ----------

@@ -1,1 +1,1 @@
-"""Stage 09: what the user reads."""
+"""The report of a run, and other pages for readers (stage 11)."""

@@ -1,7 +1,7 @@
-"""Model cards: what a generator was trained on, how good it is, and what it must not be used for.
+"""Write model cards: what a generator was trained on, how good it is, and its limits of use.
 
-After Mitchell et al., Model Cards for Model Reporting, 2019, doi:10.1145/3287560.3287596. Every
-number comes from the files of the run.
+They follow Mitchell et al., Model Cards for Model Reporting, 2019, doi:10.1145/3287560.3287596. All
+numbers come from files of the run.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import tubepet
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.report.tables import with_intervals
 
-UNDEFINED = "undefined"  # as in Table 1, where a cell is empty
+UNDEFINED = "undefined"  # for an empty cell of Table 1
 WHAT = {
     "paper": "generator with an attention memory, queried with CT slices (the paper's model)",
     "vae": "variational autoencoder",
@@ -47,7 +47,7 @@ def model_card(
     table1 : DataFrame
         `table1.csv`.
     sentences : list of str
-        `facts.json` of the report: what is missing or substituted, and the counts.
+        From `facts.json` of the report: what is missing or substituted, and the counts.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Interactive charts of the report; each carries the numbers that it shows.
+"""Draw the interactive charts of the report, each with a table of its numbers.
 
-Colours are Okabe and Ito's, which the colour-blind can tell apart; every axis has its unit.
+The colours of Okabe and Ito can be told apart by colour-blind readers.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from tubepet.report import columns
 COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"]
 GRID = "rgba(128, 128, 128, 0.35)"  # on a light and on a dark page
 GREY = "#808080"  # likewise
-MAX_POINTS = 300  # per curve: what a screen can show
+MAX_POINTS = 300  # per curve; a screen shows no more
 HEIGHT_PX = 380
-MAX_RATIO = 50  # of the values of a metric on one linear axis
+MAX_RATIO = 50  # of largest to smallest value; beyond it an axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure: what it shows, what would be suspicious, the drawing and its numbers."""
+    """One figure; the caption says what it shows and what would be suspicious."""
 
     name: str
     title: str
@@ -55,7 +55,7 @@ def _style(figure: go.Figure, **layout: Any) -> None:
 
 
 def draw_found(verdicts: pd.DataFrame) -> Chart:
-    """Draw which sizes of defects were found, a line per class (`verdicts.csv`)."""
+    """Draw which sizes of defects were found, in a line per class (`verdicts.csv`)."""
     table = verdicts[verdicts["defect"] != "none"]
     right, called = table["is_right_place"], table["is_called"]
     looks = (
@@ -102,7 +102,7 @@ def draw_counts(counts: pd.DataFrame) -> Chart:
 
 
 def draw_agreement(verdict: Mapping[str, Any]) -> Chart:
-    """Draw by how much the fast engine differs from GATE (`validate.transport.judge`)."""
+    """Draw the difference of the fast engine from GATE (`validate.transport.judge`)."""
     keys = ("percent", "percent_sigma", "tolerance")
     rows = [
         {"count": name, **{key: row[key] for key in keys}}
@@ -132,7 +132,7 @@ def draw_agreement(verdict: Mapping[str, Any]) -> Chart:
 
 
 def draw_convergence(traces: Mapping[str, pd.DataFrame]) -> Chart:
-    """Draw how far each tube's log-likelihood is from its last value (`trace.csv` by tube)."""
+    """Draw the distance of each tube's log-likelihood from its last value (`trace.csv` by tube)."""
     figure = _figure("iteration", "nats below the last iteration", showlegend=False)
     tables = []
     for tube, trace in traces.items():
@@ -200,7 +200,7 @@ def draw_pretraining(curves: pd.DataFrame) -> Chart:
 
 
 def draw_training(model: str, log: pd.DataFrame) -> Chart:
-    """Draw everything that a generator's training logged (`generate/<model>/log.csv`)."""
+    """Draw all quantities that a generator's training logged (`generate/<model>/log.csv`)."""
     names = [str(name) for name in log.columns if name != "step" and (log[name] != 0).any()]
     num_rows = -(-len(names) // 3)
     titles = [name.replace("_", " ") for name in names]
@@ -233,7 +233,7 @@ def _thinned(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_table(table: pd.DataFrame, descriptions: Mapping[str, str]) -> Chart:
-    """Draw the metrics of Table 1 that matter, a panel each, with their intervals."""
+    """Draw the main metrics of Table 1 with intervals, one panel each."""
     metrics = [
         name for name in columns.MAIN if f"{name}_low" in table and table[name].notna().any()
     ]

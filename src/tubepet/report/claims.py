@@ -1,4 +1,4 @@
-"""Sentences of the summary: each says no more than its interval carries."""
+"""Write the sentences of the summary; none claims more than its interval supports."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,19 +11,19 @@ from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.report.columns import ROWS
 from tubepet.report.tables import with_intervals
 
-WANTED = 60  # parts of a class (MIL-HDBK-1823A)
+WANTED = 60  # parts per class (MIL-HDBK-1823A)
 TRAINED_ONCE = "Each generator was trained once: no claim about a method, only about these images."
 
 
 def found(verdicts: pd.DataFrame, classes: pd.DataFrame, false_call_rate: float) -> list[str]:
-    """Say what the inspection found, and what it called falsely.
+    """Say what the inspection found, and its false calls.
 
     Parameters
     ----------
     verdicts, classes : DataFrame
         `verdicts.csv` and `classes.csv`.
     false_call_rate : float
-        Asked for.
+        The rate that the threshold is set for.
     """
     has_defect = verdicts["defect"] != "none"
     num, right = int(has_defect.sum()), int(verdicts["is_right_place"].sum())
@@ -48,7 +48,7 @@ def found(verdicts: pd.DataFrame, classes: pd.DataFrame, false_call_rate: float)
 
 
 def doubts(classes: pd.DataFrame, false_call_rate: float) -> list[str]:
-    """Say what so few parts cannot tell."""
+    """Say what cannot be concluded from so few parts."""
     num_clean = int(classes.loc[classes["class"] == "none", "parts"].sum())
     most = int(classes.loc[classes["class"] != "none", "parts"].max()) if len(classes) else 0
     sentences = ["Parts and measurements are simulated, and every drawing is known exactly."]
@@ -86,7 +86,7 @@ def enhancement(one_to_one: pd.DataFrame) -> str:
 
 
 def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % interval of a mean by Student's t; without an end for one value."""
+    """Return the 95 % interval of a mean by Student's t; for one value it is infinite."""
     if len(values) < 2:
         return -np.inf, np.inf
     half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
@@ -100,7 +100,7 @@ def _mean(values: NDArray[np.float64]) -> str:
 
 
 def generators(table1: pd.DataFrame) -> list[str]:
-    """Say which generator is nearest to held-out slices, if an interval parts it from the others.
+    """Say which generators are nearest to held-out slices; those with overlapping intervals tie.
 
     Parameters
     ----------
@@ -138,8 +138,9 @@ def generators(table1: pd.DataFrame) -> list[str]:
 def broken(table1: pd.DataFrame) -> list[str]:
     """Return the models whose images are like no held-out slice.
 
-    Not one image of any draw lies among the held-out slices (precision 0), and none of these has
-    an image beside it (coverage 0). Where either is undefined, nothing is said.
+    The intervals of both precision (share of images among held-out slices) and coverage (share of
+    held-out slices with an image near) end at 0. A model for which either is undefined is not
+    returned.
     """
     ends = ["precision_high", "coverage_high"]
     if not set(ends) <= set(table1.columns):
@@ -149,13 +150,13 @@ def broken(table1: pd.DataFrame) -> list[str]:
 
 
 def for_readers(models: Sequence[str], table1: pd.DataFrame) -> list[str]:
-    """Return the models that the Turing test shows: not the broken ones, unless all are."""
+    """Return the models for the Turing test: those that are not broken, or all if all are."""
     unlike = broken(table1)
     return [model for model in models if model not in unlike] or list(models)
 
 
 def about_broken(names: Sequence[str], left_out: bool) -> str:
-    """Say what broken means, and of which models it is so."""
+    """Say which models are broken, and what that means."""
     is_one = len(names) == 1
     ending = "; the Turing test leaves " + ("it" if is_one else "them") + " out" if left_out else ""
     return (
@@ -165,7 +166,7 @@ def about_broken(names: Sequence[str], left_out: bool) -> str:
 
 
 def gathered(statements: Sequence[str], models: Sequence[str]) -> list[str]:
-    """Join statements on what cannot be computed of which model (`metrics.json`)."""
+    """Join equal statements of `metrics.json` on numbers that cannot be computed."""
     said: dict[str, list[str]] = {}
     for statement in statements:
         name, _, text = statement.partition(": ")
@@ -184,7 +185,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def where(verdicts: pd.DataFrame) -> Mapping[str, str]:
-    """Return in which parts a defect was found, by class (`none`: called falsely)."""
+    """Return the parts in which a defect was found, by class (`none`: false calls)."""
     is_found = verdicts["is_right_place"] | (verdicts["is_called"] & (verdicts["defect"] == "none"))
     by_class = verdicts[is_found].groupby("defect", sort=False)["tube"]
     return {str(name): ", ".join(tubes) for name, tubes in by_class}

@@ -1,7 +1,7 @@
-"""Names of the tables' columns as a reader sees them: words, unit, and what is better.
+"""Names of table columns for readers: words, unit, and an arrow for what is better.
 
-Files keep short names without spaces, and downloads too. ↑ more is better, ↓ less is better, → near
-this value is better.
+↑ more is better, ↓ less is better, → near this value is better. Files and downloads keep short
+names without spaces.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ import pandas as pd
 
 from tubepet.evaluate.row_names import COPY, FLOOR
 
-# The five of Table 1 that answer: how near, told apart, like real ones, how many of them, copied?
+# The main five of Table 1. How near are images, are they told apart, are they like real ones, how
+# many real ones do they cover, are they copies?
 MAIN = ("frechet", "c2st", "precision", "coverage", "nearest_ratio")
 ROWS = {FLOOR: "simulated, training tubes", COPY: "perfect copier"}
 
@@ -69,9 +70,9 @@ NAMES: dict[str, Mapping[str, str]] = {
 
 
 def named(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the names of columns and rows that readers see.
+    """Return a table with names of columns and rows for readers.
 
-    What has no name, for instance a metric of your own, is called as in the file.
+    A column without such a name, for instance a new metric, keeps its name.
     """
     shown = table.rename(columns=dict(NAMES[name]))
     if name == "table1":
@@ -80,7 +81,7 @@ def named(name: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def main_and_rest(table1: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Split Table 1 into the columns that matter and the others, the model in both."""
+    """Split Table 1 into its main columns and the others; both have the model."""
     main = [f"{name}{end}" for name in MAIN for end in ("", "_low", "_high")]
     main = [column for column in main if column in table1]
     return table1[["model", *main]], table1.drop(columns=main)

@@ -1,8 +1,8 @@
-"""A finished run as a Workflow Run RO-Crate: what was run, on what, by which software, and when.
+"""Describe a finished run as a Workflow Run RO-Crate: workflow, inputs, results, software, times.
 
-Profile Workflow Run Crate 0.5 (doi:10.1371/journal.pone.0309210) on RO-Crate 1.1. Every file is
-named with its size and SHA-256; no person and no machine is. Paths of own data are as the config
-has them.
+The profile is Workflow Run Crate 0.5 (doi:10.1371/journal.pone.0309210) on RO-Crate 1.1. Every file
+has its size and SHA-256. Neither person nor machine is named; paths of own data are those of the
+config.
 """
 
 import json
@@ -52,18 +52,18 @@ def write(
     given: Mapping[str, str],
     results: Mapping[str, Sequence[str]],
 ) -> None:
-    """Copy workflow and config into the folder of results, and describe the run there.
+    """Copy workflow and config into the folder of results, and write the description there.
 
     Parameters
     ----------
     folder : Path
-        Of the results; its `benchmarks` say when jobs ran.
+        Of the results; its `benchmarks` tell when jobs ran.
     config : mapping
         The whole config.
     given : mapping
         Paths of the user's own data, by config key.
     results : mapping
-        Paths of the main results, by what they are.
+        Paths of the main results, by kind.
     """
     shutil.copytree(
         ROOT / "workflow", folder / WORKFLOW, dirs_exist_ok=True,
@@ -85,12 +85,13 @@ def write(
         *files,
         *software,
     ]
-    # no line end: a sealed file (tubepet.checksums) has a key beside @graph, which would name it
+    # without a line end the file is not sealed: the key of a seal (tubepet.checksums) beside @graph
+    # would make a named graph of it
     io.write_text(folder / NAME, json.dumps({"@context": CONTEXT, "@graph": graph}, indent=2))
 
 
 def _crate(files: Sequence[Entity], when: tuple[str, str]) -> Iterator[Entity]:
-    """Yield the description of the description, and the crate itself."""
+    """Yield the entities of the metadata file, the crate, its licence and its profiles."""
     yield _entity(
         NAME, "CreativeWork", about=_ref("./"), conformsTo=_refs([RO_CRATE, WORKFLOW_CRATE])
     )
@@ -141,7 +142,7 @@ def _workflow(folder: Path, results: Iterable[str], software: Sequence[Entity]) 
 def _run(
     inputs: Sequence[Entity], files: Sequence[Entity], when: tuple[str, str]
 ) -> Iterator[Entity]:
-    """Yield the run, and who made it as far as that may be said."""
+    """Yield the run, and its maker, who is not named."""
     yield _entity(
         "#run",
         "CreateAction",
@@ -159,7 +160,7 @@ def _run(
 
 
 def _parameter(what: str, files: Sequence[Entity]) -> Entity:
-    """Return a kind of files that the workflow takes or makes, with those of this run."""
+    """Return a kind of files that the workflow reads or writes, with its files in this run."""
     examples = [file["@id"] for file in files if file["exampleOfWork"] == _ref(f"#{what}")]
     return _entity(
         f"#{what}", "FormalParameter", name=what, additionalType="File",
@@ -168,7 +169,7 @@ def _parameter(what: str, files: Sequence[Entity]) -> Entity:
 
 
 def _file(folder: Path, path: Path, what: str = "") -> Entity:
-    """Return a file of the crate, by its path from there."""
+    """Return a file of the crate, named by its path in the folder."""
     name = str(path.relative_to(folder))
     guessed = mimetypes.guess_type(path.with_suffix(path.suffix.lower()))[0]
     return _entity(
@@ -183,13 +184,13 @@ def _file(folder: Path, path: Path, what: str = "") -> Entity:
 
 
 def _own_data(key: str, path: str) -> Entity:
-    """Return data of the user, which are named and not copied."""
+    """Return data of the user, which are not copied."""
     found = _entity(f"#{key}", "PropertyValue", name=key, value=path)
     return found | ({"sha256": checksums.of_file(path)} if Path(path).is_file() else {})
 
 
 def _software() -> Iterator[Entity]:
-    """Yield Python and the packages that tubepet asks for, as they are installed here."""
+    """Yield Python and the packages that tubepet requires, in their installed versions."""
     version = platform.python_version()
     yield _entity(
         f"pkg:generic/python@{version}", "SoftwareApplication", name="Python", version=version,
@@ -216,14 +217,14 @@ def _ref(name: str) -> Entity:
 
 
 def _refs(names: Iterable[str]) -> Entity | list[Entity]:
-    """Return references; one alone is no list, as RO-Crate asks."""
+    """Return references; a single one is no list, as RO-Crate requires."""
     found = [_ref(name) for name in names]
     return found[0] if len(found) == 1 else found
 
 
 def commit(root: Path) -> str:
     """Return the commit of a checkout, with `-dirty` if files differ from it; "" for a wheel."""
-    if not (root / ".git").exists():  # a wheel may lie in somebody else's repository
+    if not (root / ".git").exists():  # a wheel may be installed inside another repository
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
     done = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, check=False)
@@ -236,7 +237,7 @@ def period(folder: Path) -> tuple[str, str]:
     Parameters
     ----------
     folder : Path
-        Of the benchmark files: each was written when its job ended, and says how long that took.
+        Of the benchmark files. Each is written at the end of its job, and has the job's duration.
     """
     ends_s = {path: path.stat().st_mtime for path in folder.rglob("*.tsv")}
     begins_s = (ends_s[path] - pd.read_csv(path, sep="\t")["s"].iloc[0] for path in ends_s)

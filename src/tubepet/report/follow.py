@@ -1,4 +1,4 @@
-"""One part followed from its drawing over its images to its indication, in one figure."""
+"""Draw one part in one figure: drawing, images and indications."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,24 +20,24 @@ from tubepet.report.viewer import LEAST_Z, MARGIN_MM, brightest
 from tubepet.types import Grid, Volume
 
 LABEL_COLOURS = ListedColormap(["#f7f7f7", "#4393c3", "#878787"])  # air, fluid, wall
-PLANES = {"xy": 0, "xz": 1}  # the axis of (z, y, x) that a cut is perpendicular to
+PLANES = {"xy": 0, "xz": 1}  # cuts, with the index in (z, y, x) of the perpendicular axis
 AXES = "zyx"
 
 
 @dataclass(frozen=True)
 class Followed:
-    """A part, what was measured of it, and what was found.
+    """A part: drawing, images, truth, and result of the inspection.
 
     Attributes
     ----------
     labels : Volume of uint8
-        As drawn, without the defect: 0 air, 1 fluid, others the wall.
+        The part without the defect: 0 air, 1 fluid, others the wall.
     images : dict of Volume, Bq/mm3
         short, enhanced, long; see `images_of`.
     score_map : Volume
         z of the likeliest defect.
     defect : uint8 array
-        1 where the defect changes something, on the grid of the images.
+        1 where the defect changes the material, on the grid of the images.
     truth, found : mapping
         `truth.json` and `verdict.json`.
     """
@@ -57,7 +57,7 @@ def images_of(tube: str, network: nn.Module, short: Slices, long: Slices) -> dic
     ----------
     tube : str
     network : Module
-        Makes long slices of short ones.
+        Makes enhanced slices of short ones.
     short, long : Slices
         Row by row the same, with one scale.
     """
@@ -73,10 +73,10 @@ def images_of(tube: str, network: nn.Module, short: Slices, long: Slices) -> dic
 
 
 def place_mm(part: Followed) -> tuple[float, float, float]:
-    """Return where the cuts go, (z, y, x) in mm: where they meet most of the defect.
+    """Return the position of the cuts, (z, y, x) in mm, that meet most voxels of the defect.
 
-    Without a defect, or if it changes no voxel by half, through the middle of its box or of the
-    part.
+    If the defect is in no slice, they go through the middle of its box; without a defect, through
+    the middle of the part.
     """
     axes = part.images["long"].grid.axes_mm()
     if part.defect.any():
@@ -89,7 +89,7 @@ def place_mm(part: Followed) -> tuple[float, float, float]:
 
 
 def _bounds_mm(labels: Volume) -> list[tuple[float, float]]:
-    """Return from where to where a part goes along z, y and x."""
+    """Return the first and last position of a part along z, y and x."""
     places = np.argwhere(labels.array > 0)
     return [
         (float(axis[first] - step / 2), float(axis[last] + step / 2))
@@ -100,7 +100,7 @@ def _bounds_mm(labels: Volume) -> list[tuple[float, float]]:
 
 
 def draw_follow(part: Followed, short_s: float, long_s: float) -> Figure:
-    """Draw drawing, images and map of z in two cuts through the defect, whose box is outlined."""
+    """Draw drawing, images and map of z in two cuts; the box of the defect is outlined."""
     middle = dict(zip(AXES, place_mm(part), strict=True))
     top = brightest(part.images["long"])
     top_z = max(LEAST_Z, float(part.score_map.array.max()))
@@ -144,7 +144,7 @@ def _frame(axis: Axes, part: Followed, plane: str) -> None:
 def _draw_cut(
     axis: Axes, volume: Volume, plane: str, middle: Mapping[str, float], style: dict[str, Any]
 ) -> AxesImage:
-    """Draw one cut through a volume; beyond it nothing is drawn."""
+    """Draw one cut through a volume."""
     normal = PLANES[plane]
     along = volume.grid.axes_mm()[normal]
     shown = np.take(volume.array, int(np.abs(along - middle[AXES[normal]]).argmin()), normal)
@@ -173,7 +173,7 @@ def _colour_bar(figure: Figure, place: Axes, shown: AxesImage, title: str) -> No
 
 
 def facts(part: Followed) -> dict[str, Any]:
-    """Return what the page says of the part: where it is cut, what is there, what was found."""
+    """Return the facts of the part for the report: cuts, true defects, and the verdict."""
     z_mm, y_mm, _ = place_mm(part)
     keys = ("verdict", "largest_z", "threshold_z", "p_value", "indications")
     return {

@@ -1,6 +1,6 @@
-"""The report: one HTML file with everything in it, for reading offline and for printing.
+"""Write the report: one HTML file that needs no other, for reading offline and for printing.
 
-Last stage of the flow: it shows what the others wrote and computes no science.
+It shows results of the other stages and computes none of its own.
 """
 
 import base64
@@ -17,7 +17,7 @@ from tubepet.errors import reading
 from tubepet.report import claims, columns, sections, viewer
 from tubepet.report.sections import Run
 
-STAGES = {  # by what their rule files are called, whose numbers are the order
+STAGES = {  # by the names of their rule files, without the number
     "phantom": "tubes with defects, drawn from the config",
     "simulate": "decays to coincidences, by GATE or the fast engine",
     "reconstruct": "list-mode MLEM, images in Bq/mm³",
@@ -33,7 +33,7 @@ STAGES = {  # by what their rule files are called, whose numbers are the order
 
 
 def flow(run: Run, stage_of_rule: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return a row per stage: name, what it does, what it made, jobs, summed seconds."""
+    """Return a row per stage: name, purpose, result, jobs, sum of seconds."""
     cost, made = run.tables["cost"], _made(run)
     stages = cost["rule"].map(dict(stage_of_rule))
     rows = []
@@ -54,7 +54,7 @@ def flow(run: Run, stage_of_rule: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _made(run: Run) -> dict[str, str]:
-    """Say what came out, by stage."""
+    """Return a phrase on the result of each stage."""
     counts, slices, ct = run.tables["counts"], run.records["slices"], run.records["ct"]
     numbers = ", ".join(f"{number} {split}" for split, number in slices["num_slices"].items())
     return {
@@ -84,11 +84,11 @@ def make_page(
     template : str
         `workflow/report/page.html` (Jinja2).
     paths : mapping
-        Inputs of the rule `make_report` by name; `logs` by model; labels, images, references, maps,
-        truths, found and traces by tube, in the order of `models` and `tubes`.
+        Inputs of the rule `make_report` by name. `logs` are in the order of `models`; labels,
+        images, references, maps, truths, found and traces in that of `tubes`.
     models, tubes : list of str
     false_call_rate : float
-        Of the inspection, asked for.
+        The rate that the inspection's threshold is set for.
     stage_of_rule : mapping
         The rule file (without suffix) of every rule.
 
@@ -117,7 +117,7 @@ def make_page(
 
 
 def in_short(run: Run) -> list[str]:
-    """Return what else came out, a sentence each."""
+    """Return sentences on activity, enhanced images and generators."""
     return [
         claims.activity(run.recovery),
         claims.enhancement(run.tables["one_to_one"]),

@@ -1,4 +1,4 @@
-"""The reference of the config keys, config/README.md, from the schema (`make reference`)."""
+"""Write the reference of config keys, config/README.md, from the schema (`make reference`)."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import yaml
 
 from tubepet.root import ROOT
 
-# The public catalogue of workflows shows this page below a heading of its own.
+# The Snakemake workflow catalogue shows this page below a heading of its own.
 START = """## Workflow overview
 
 tubepet is a [Snakemake](https://snakemake.readthedocs.io) workflow that inspects metal tubes with
@@ -74,7 +74,7 @@ def _escaped(text: str) -> str:
 
 
 def _rows(key: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield the cells of a key and of all below it; `NAME` stands for any name."""
+    """Yield the row of a key, or those of all keys below it; `NAME` stands for any name."""
     for name, inner in schema.get("properties", {}).items():
         yield from _rows(f"{key}.{name}", inner)
     if isinstance(each := schema.get("additionalProperties"), dict):

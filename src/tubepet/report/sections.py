@@ -1,4 +1,4 @@
-"""Chapters of the report, one function each: what is shown, and what would be suspicious."""
+"""Compose the chapters of the report, one function each, from the results of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from tubepet.report.charts import Chart
 from tubepet.report.viewer import Seen
 
 NO_STUDY = "The study over seeds has not run; the target study runs it."
-MAPS = {  # by what the image's note says of it (`tubepet.reconstruct.read.image_note`)
+MAPS = {  # attenuation maps, by the image's note (`tubepet.reconstruct.read.image_note`)
     "nominal": "that of the drawing without its defect",
     "truth": "the truth's, which knows the defect",
     "file": "the user's own",
@@ -33,7 +33,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure that is a picture: title, what would be suspicious, and file."""
+    """A picture from a file; the caption says what would be suspicious."""
 
     title: str
     caption: str
@@ -42,7 +42,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its name (`columns.NAMES`), title, numbers; folded away or not."""
+    """A table; its name is a key of `columns.NAMES`."""
 
     name: str
     title: str
@@ -52,13 +52,13 @@ class Table:
 
     @property
     def shown(self) -> pd.DataFrame:
-        """The table as readers see it."""
+        """The table with intervals in cells and names for readers."""
         return columns.named(self.name, tables.with_intervals(self.numbers))
 
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter of the report; of one that is folded only title and text are seen at first."""
+    """A chapter of the report; if it is folded, readers first see title and text only."""
 
     name: str
     label: str  # in the list of contents
@@ -74,23 +74,23 @@ class Section:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run made, as far as the report shows it."""
+    """The results of a run that the report shows."""
 
     records: dict[str, Any]  # JSON, by `RECORDS`
     tables: dict[str, pd.DataFrame]  # by `TABLES`
-    seen: dict[str, Callable[[], Seen]]  # of each tube, read when asked for
+    seen: dict[str, Callable[[], Seen]]  # reads a tube, by name
     note: str  # of an image
-    logs: dict[str, pd.DataFrame]  # of each model's training
-    traces: dict[str, pd.DataFrame]  # of each tube's reconstruction
+    logs: dict[str, pd.DataFrame]  # of trainings, by model
+    traces: dict[str, pd.DataFrame]  # of reconstructions, by tube
     recovery: pd.DataFrame  # tube, true_bq, reconstructed_bq
-    false_call_rate: float  # asked for
-    paths: Mapping[str, Any]  # of pictures; `study`, `pod`: theirs, empty before they ran
+    false_call_rate: float  # that the threshold is set for
+    paths: Mapping[str, Any]  # of pictures; `study` and `pod` are empty if these have not run
 
 
 def read_run(
     paths: Mapping[str, Any], models: Sequence[str], tubes: Sequence[str], false_call_rate: float
 ) -> Run:
-    """Read what the report shows; see `tubepet.report.page.make_page` for the parameters."""
+    """Read the results of a run; for the parameters see `tubepet.report.page.make_page`."""
     of_tube = {
         kind: dict(zip(tubes, paths[kind], strict=True))
         for kind in ("labels", "images", "references", "maps", "truths", "found", "traces")
@@ -220,7 +220,7 @@ def part(run: Run) -> Section:
 
 
 def viewer(run: Run) -> Section:
-    """Let readers look at any part; the page has the viewer."""
+    """Let readers look at any part, in the viewer of the page."""
     return Section(
         "viewer",
         "Any part",
@@ -311,13 +311,13 @@ def generators(run: Run) -> Section:
 
 
 def _draws(notes: Mapping[str, str]) -> str:
-    """Return what the notes of the metrics end with, all alike: of what they are medians."""
+    """Return a sentence on what the numbers are medians of, from the common end of their notes."""
     ends = {text.partition("; median of")[2] for text in notes.values()} - {""}
     return f"Each number is the median of{min(ends)}, with its 95 % interval." if ends else ""
 
 
 def images(run: Run) -> Section:
-    """Compare activity with the truth; show convergence and the literal 60 decays."""
+    """Compare activity with the truth; show convergence, and the image of 60 decays."""
     kind = run.note.rpartition("attenuation: ")[2]
     return Section(
         "images",
@@ -339,7 +339,7 @@ def images(run: Run) -> Section:
 
 
 def physics(run: Run) -> Section:
-    """Show both engines, counts, calibration."""
+    """Compare both engines; show counts and calibration."""
     return Section(
         "physics",
         "Simulation",
@@ -370,12 +370,12 @@ def physics(run: Run) -> Section:
 
 
 def study(run: Run) -> Section:
-    """Show conclusions as the study's own page gives them, or say that it has not run."""
+    """Show the study's page of conclusions, or say that it has not run."""
     title = "Study", "What the study over seeds shows"
     if not run.paths["study"]:
         return Section("study", *title, NO_STUDY)
     conclusions, *pictures = run.paths["study"]
-    # the page is ours, yet no HTML in it is let through
+    # the page is ours; even so, HTML in it is escaped
     shown = MarkdownIt("commonmark", {"html": False}).enable("table")
     text = Path(conclusions).read_text(encoding="utf-8").partition("\n")[2]
     return Section(
@@ -402,7 +402,7 @@ def provenance(run: Run) -> Section:
 
 
 def learning(run: Run) -> Section:
-    """Draw what the encoder and every generator logged."""
+    """Draw the logs of the CT encoder and of every generator."""
     return Section(
         "learning",
         "Loss curves",

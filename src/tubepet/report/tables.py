@@ -1,6 +1,6 @@
-"""Tables of the report: facts and caveats, provenance, cost, and their HTML pages.
+"""Make the tables of the report: facts and caveats, provenance, cost, and their HTML pages.
 
-Last stage of the flow: it reads what the others wrote and computes no science.
+It reads results of the other stages and computes none of its own.
 """
 
 import html
@@ -52,7 +52,7 @@ def facts(
     slices: dict[str, Any],
     ct: dict[str, Any],
 ) -> dict[str, Any]:
-    """Gather what a reader must know first: which tables, which CT, how many counts.
+    """Gather what a reader must know first: physics tables, CT, counts.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def facts(
     literal : dict
         ``stats.json`` of the first tube with the paper's activity taken literally.
     sources : dict
-        ``sources.json`` of the same.
+        ``sources.json`` of the same tube.
     verdict : dict
         ``run.json``: GATE against the fast engine (`validate.transport.judge`).
     slices, ct : dict
@@ -70,8 +70,7 @@ def facts(
     Returns
     -------
     dict
-        ``sentences``, ``caveats`` by the chapter of the report where they apply, and the values
-        behind them.
+        ``sentences``, ``caveats`` by chapter of the report, ``tables``, ``is_ct_standin``.
     """
     tables = sorted({s["tables"] for s in stats})
     prompts = [s["prompts"] for s in stats]
@@ -149,7 +148,7 @@ def cost(folder: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        rule, jobs, wall_s (sum), longest_s, cpu_s (sum), peak_mb (of one job).
+        rule, jobs, wall_s and cpu_s (sums over jobs), longest_s and peak_mb (largest job).
     """
     rows = []
     for path in sorted(folder.rglob("*.tsv")):
@@ -188,7 +187,7 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def page(name: str, table: pd.DataFrame, notes: dict[str, str]) -> str:
-    """Return a table as a self-contained HTML page, with a note on each column that needs one."""
+    """Return a table as a self-contained HTML page, with notes on columns below it."""
     title, words = html.escape(TITLES[name]), columns.NAMES[name]
     body = columns.named(name, table).to_html(
         index=False, border=0, na_rep="", float_format=lambda v: f"{v:.4g}"

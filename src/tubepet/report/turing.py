@@ -1,13 +1,13 @@
-"""Visual Turing test: real or generated? A page for one reader, and the score of many.
+"""The visual Turing test: a page on which readers tell generated from real images, and its score.
 
-Half of the images are slices of held-out tubes, half are samples, as many of each model as goes.
-All are made in the same way: clipped to the scale of the training slices, 8 bits, PNG. The page
-shows the answers only at the end; they are in it, disguised, so that neither its source nor the
-order tells them at a glance. Who wants to cheat can: the page must be able to score itself.
+Half of the images are slices of held-out tubes. Half are samples, from all models as evenly as
+possible. All are clipped to the scale of the training slices and are PNG of 8 bits. The page shows
+answers only at the end. It must contain them in order to score itself, so they are disguised; that
+does not stop a reader who wants to cheat.
 
-A reader's file carries a CRC-32. It shows that the file is whole and was not changed by hand; it
-cannot show that a person answered, or that nobody computed the checksum anew. `score` compares the
-truth in the files with each other and, if given, with the key that was written beside the page.
+A reader's file has a CRC-32. It detects damage and changes by hand, but a new one is easily
+computed, and it does not prove that a person answered. `pool` compares the truth in the files with
+each other and, if given, with the key that was written beside the page.
 """
 
 import base64
@@ -64,8 +64,8 @@ def choose_trials(
     Returns
     -------
     DataFrame
-        One row per trial, in the order shown: source (`real` or a model) and i_image, the image's
-        place in its set. As many real as generated, no image twice, models as even as possible.
+        One row per trial, in the order shown: source (`real` or a model) and i_image, the index in
+        its set. Half are real, no image comes twice, and models are as even as possible.
     """
     models = list(num_samples)
     num_each = min(NUM_TRIALS // 2, num_real, min(num_samples.values()) * len(models))
@@ -148,13 +148,13 @@ def read_answers(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        page, reader, session, started, sources, and trials: rows of (source number, 0 for "real" or
-        1 for "generated", milliseconds).
+        format, page, reader, session, started, sources, trials and checksum. Trials are rows of
+        (number of the source, answer, milliseconds); the answer is 0 for real, 1 for generated.
 
     Raises
     ------
     InputError
-        If it is no such file, or was changed.
+        If the file is no result of the test, or was changed.
     """
     check_bytes(path, MAX_BYTES)
     result = io.read_json(path)
@@ -197,12 +197,14 @@ def pool(results: Mapping[Path, dict[str, Any]], key: pd.DataFrame | None) -> pd
     Returns
     -------
     DataFrame
-        One row per answer: reader, trial, source, is_generated, said_generated, is_right, time_s.
+        One row per answer: session, reader, trial, source, is_generated, said_generated, is_right,
+        time_s.
 
     Raises
     ------
     InputError
-        If files belong to different pages, contradict each other or the key, or one is there twice.
+        If files belong to different pages, contradict each other or the key, or if two have the
+        same session.
     """
     first_path, first = next(iter(results.items()))
     truth = [first["sources"][row[0]] for row in first["trials"]]
@@ -261,9 +263,9 @@ def score(answers: pd.DataFrame, seed: int) -> dict[str, Any]:
     -------
     dict
         `all`, and lists `readers` and `sources`, each with counts, accuracy, its Wilson interval
-        (as if all answers were independent) and the median time. With several readers, who saw the
-        same images, `both_low` and `both_high` of `all` are the 95 % interval when readers and
-        images are drawn anew together.
+        and the median time. The Wilson interval takes answers as independent. With several readers,
+        `all` also has `both_low` and `both_high`, the 95 % interval of a bootstrap over readers and
+        images.
 
     References
     ----------
@@ -287,7 +289,7 @@ def score(answers: pd.DataFrame, seed: int) -> dict[str, Any]:
 
 
 def as_text(scores: Mapping[str, Any]) -> str:
-    """Return the scores as a table to read."""
+    """Return the scores as a text table, with a conclusion."""
     total: Mapping[str, Any] = scores["all"]
     groups: Sequence[Mapping[str, Any]] = [*scores["readers"], *scores["sources"], total]
     lines = [

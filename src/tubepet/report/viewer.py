@@ -1,8 +1,8 @@
-"""Data of the viewer: every tube as drawing, images and map of z, small enough for one page.
+"""Pack the data of the report's viewer: drawing, images and map of z of every tube.
 
-Volumes travel as bytes, each voxel as its difference from the one before it along x, deflated:
-noise that a filter has smoothed then takes half of its bits. Where all tubes would be too heavy,
-blocks of voxels are averaged.
+A voxel is one byte, stored as its difference from the voxel before it along x. Deflated differences
+take half of the space, since neighbouring voxels are similar. If all tubes together are too large
+for the page, blocks of voxels are averaged.
 """
 
 import base64
@@ -19,25 +19,24 @@ from scipy.ndimage import map_coordinates
 from tubepet.types import Grid, Volume
 
 COLOUR_MAPS = ("viridis", "cividis", "magma", "gray")  # perceptually uniform
-MOST_BYTES = 5_500_000  # of all tubes together: with charts and pictures the page stays below 15 MB
-NUM_PROBES = 5  # tubes that tell how heavy all are
-MOST_TIMES = 10  # the finest voxel
+MOST_BYTES = 5_500_000  # of all tubes; with charts and pictures the page stays below 15 MB
+NUM_PROBES = 5  # tubes whose sizes estimate that of all
+MOST_TIMES = 10  # largest voxel over the finest
 MARGIN_MM = 2.0  # around the part
-LEAST_Z = 5.0  # at the end of the scale: chance makes z of 3
+LEAST_Z = 5.0  # least end of the colour scale; z of 3 is common by chance
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One tube, as it was drawn, measured and inspected.
+    """One tube: labels, images, truth, and result of the inspection.
 
     Attributes
     ----------
     labels : Volume of uint8
-        As made, with its defect: 0 air, 1 fluid, others the wall.
+        The part with its defect: 0 air, 1 fluid, others the wall.
     short, long : Volume, Bq/mm3
-        On one grid.
     score_map : Volume
-        z of the likeliest defect, likewise.
+        z of the likeliest defect, on the grid of the images.
     truth, found : mapping
         `truth.json` and `verdict.json`.
     """
@@ -51,7 +50,7 @@ class Seen:
 
 
 def nearest(labels: Volume, grid: Grid) -> NDArray[np.uint8]:
-    """Return the labels of `labels` at the voxel centres of `grid`; 0 outside."""
+    """Return the labels at the voxel centres of `grid`; 0 outside."""
     index = [
         (axis - origin) / step
         for axis, origin, step in zip(
@@ -78,7 +77,7 @@ def cropped(volume: Volume, labels: Volume) -> Volume:
 
 
 def coarser(volume: Volume, voxel_mm: float) -> Volume:
-    """Average blocks of voxels, as many along each axis as fit into `voxel_mm`, one at least."""
+    """Average blocks of voxels whose sides are at most `voxel_mm`, or one voxel if that is more."""
     grid, array = volume.grid, volume.array
     steps = [max(1, int(voxel_mm / size + 1e-6)) for size in grid.voxel_mm]
     num = [max(1, n // step) for n, step in zip(grid.shape, steps, strict=True)]
@@ -97,24 +96,24 @@ def coarser(volume: Volume, voxel_mm: float) -> Volume:
 
 
 def brightest(long: Volume) -> float:
-    """Return the end of the grey scale that a long image asks for, Bq/mm3."""
+    """Return the end of the grey scale for a long image, its 99.9 % quantile, in Bq/mm3."""
     return max(float(np.quantile(long.array, 0.999)), 1e-9)
 
 
 def packed(values: NDArray[np.uint8]) -> str:
-    """Deflate bytes, each as its difference from the one before it along the last axis."""
+    """Deflate the differences of bytes along the last axis; return base64."""
     steps = np.diff(values, axis=-1, prepend=np.zeros_like(values[..., :1]))  # modulo 256
     return base64.b64encode(zlib.compress(steps.tobytes(), 9)).decode()
 
 
 def tube_data(tube: Seen, voxel_mm: float) -> dict[str, Any]:
-    """Return what the viewer reads of one tube, as JSON.
+    """Return the viewer's data of one tube, as JSON.
 
     Parameters
     ----------
     tube : Seen
     voxel_mm : float
-        Voxels are at least so large as far as blocks of them are not larger.
+        See `coarser`.
     """
     volumes = {
         name: coarser(cropped(volume, tube.labels), voxel_mm)
@@ -152,12 +151,12 @@ def _words(tube: Seen) -> str:
 
 
 def viewer_data(tubes: Mapping[str, Callable[[], Seen]]) -> dict[str, dict[str, Any]]:
-    """Return what the viewer reads of all tubes, on the finest voxels that are light enough.
+    """Return the viewer's data of all tubes, with the finest voxels that fit into `MOST_BYTES`.
 
     Parameters
     ----------
     tubes : mapping of function
-        By name; they are read one by one.
+        Functions that read a tube, by name.
     """
     probes = [read() for read in list(tubes.values())[:: max(1, len(tubes) // NUM_PROBES)]]
     finest_mm = min(min(probe.short.grid.voxel_mm) for probe in probes)

@@ -1,1 +1,1 @@
-"""Stage 10: many trainings at equal compute, and what can be concluded from them."""
+"""The study: many trainings of all generators at equal compute, compared (stage 12)."""

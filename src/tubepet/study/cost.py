@@ -1,7 +1,8 @@
-"""What a training costs, so that all get the same compute.
+"""Measure the cost of training steps, so that all variants get the same compute.
 
-The unit is a step of the reference model (DCGAN), measured in turn with the variant in one process:
-a busy machine slows both. CPU: seconds of one thread; GPU: seconds of the clock.
+The unit is a step of the reference model (DCGAN). Steps of reference and variant are timed in turn
+in one process, because a busy machine slows both. On a CPU the times are CPU-seconds of one thread,
+on a GPU wall time.
 """
 
 import tempfile
@@ -27,11 +28,11 @@ from tubepet.training.devices import make_fabric
 NUM_ROUNDS = 5
 ROUND_S = 0.6  # of each side in a round
 COLUMNS = ("variant", "num_steps", "step_s", "preparation_s", "is_charged")
-VAE_STEPS = (5, 25)  # two short trainings; their difference is the cost of a step
+VAE_STEPS = (5, 25)  # of two short trainings, whose difference gives the cost of a step
 
 
 def clock_s() -> float:
-    """Return CPU-seconds of this process, or on a GPU the time when it has finished its work."""
+    """Return CPU-seconds of this process; with a GPU the wall time after all its work is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         return time.perf_counter()
@@ -48,7 +49,7 @@ def spent_s(work: Callable[[], Any]) -> float:
 class _FlopCounter(TorchDispatchMode):
     """Sums the FLOPs of every operation that has a formula.
 
-    torch's own FlopCounterMode also follows modules, which fails on second derivatives (R1).
+    PyTorch's FlopCounterMode also tracks modules, which fails on the second derivatives of R1.
     """
 
     def __init__(self) -> None:
@@ -64,14 +65,14 @@ class _FlopCounter(TorchDispatchMode):
 
 
 def count_flops(work: Callable[[], Any]) -> int:
-    """Return the FLOPs of a call, backward passes included (2 for a multiply-add)."""
+    """Return the FLOPs of a call with its backward passes; a multiply-add counts 2."""
     with _FlopCounter() as counter:
         work()
     return counter.total
 
 
 def _stepper(task: Task) -> tuple[Callable[[int], None], dict[str, int], float]:
-    """Return a function that takes steps, the size of the networks, and the seconds to start."""
+    """Return a function that takes steps, the networks' parameters, and the seconds to start."""
     begin_s = clock_s()
     run = start(task, make_fabric(task.config["precision"]))
     start_s = clock_s() - begin_s
@@ -88,7 +89,7 @@ def _stepper(task: Task) -> tuple[Callable[[int], None], dict[str, int], float]:
 
 
 def measure(variant: Task, reference: Task) -> dict[str, Any]:
-    """Measure a step of a variant and of the reference, and what the variant does before the first.
+    """Measure a step of variant and reference, and the preparation of the variant.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def measure(variant: Task, reference: Task) -> dict[str, Any]:
     return {
         "step_s": float(np.median(rounds[:, 0] / rounds[:, 1])) * reference_s,
         "reference_step_s": reference_s,
-        # a model may fit something when it starts; what DCGAN takes for it is the same for all
+        # a model may fit something when it starts; all share the time that DCGAN takes to start
         "preparation_s": max(start_s - plain_s, 0.0),
         "flops_per_step": flops,
         "parameters": parameters,
@@ -131,7 +132,7 @@ def measure(variant: Task, reference: Task) -> dict[str, Any]:
 
 
 def _of_fit(variant: Task, take_reference: Callable[[int], None]) -> dict[str, Any]:
-    """Return what `measure` does, of a model that is fitted and takes no step."""
+    """Return the results of `measure` for a model that is fitted, without steps."""
     take_reference(1)
     num = int(np.clip(NUM_ROUNDS * ROUND_S / max(spent_s(lambda: take_reference(1)), 1e-6), 1, 200))
     return {
@@ -146,7 +147,7 @@ def _of_fit(variant: Task, take_reference: Callable[[int], None]) -> dict[str, A
 def preparation_s(
     data: Data, pretrain: Mapping[str, Any], features: Mapping[str, Any], seed: int
 ) -> float:
-    """Measure the seconds to pretrain the VAE and to fit the bank, as far as the model has them.
+    """Measure the seconds to pretrain the VAE and to make the memory bank, if the model has them.
 
     Parameters
     ----------
@@ -160,7 +161,7 @@ def preparation_s(
     if data.vae is not None and data.ct is not None:
         ct = data.ct
         split = np.full(len(ct.array), "val", "U5")
-        split[ct.rows[:-1]] = "train"  # one is left where no patient is for validation
+        split[ct.rows[:-1]] = "train"  # at least one slice stays for validation
         with tempfile.TemporaryDirectory() as folder:
             times = [
                 spent_s(
@@ -179,7 +180,7 @@ def preparation_s(
 
 
 def estimate(costs: Sequence[Mapping[str, Any]], num_runs: Mapping[str, int]) -> pd.DataFrame:
-    """Return, per variant, its runs, the steps of each, and the minutes of all on one thread."""
+    """Return, per variant, its trainings, the steps of each, and the minutes of all their steps."""
     rows = [
         {
             "variant": cost["variant"],
@@ -194,7 +195,7 @@ def estimate(costs: Sequence[Mapping[str, Any]], num_runs: Mapping[str, int]) ->
 
 
 def table(costs: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return one row per variant: what was granted, and what the runs on all slices really took."""
+    """Return one row per variant: its budget, and what its runs on all training slices took."""
     rows = []
     for cost in costs:
         own = [r for r in runs if (r["variant"], str(r["num_train"])) == (cost["variant"], "all")]
@@ -215,23 +216,23 @@ def table(costs: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]])
 def num_steps(
     cost: Mapping[str, Any], budget_steps: int, charge_preparation: bool, variant: str
 ) -> int:
-    """Return how many steps a variant may take; 0 for one that is fitted.
+    """Return the number of steps that a variant may take; 0 for one that is fitted.
 
     Parameters
     ----------
     cost : mapping
         From `measure`.
     budget_steps : int
-        What every training may cost, in steps of the reference.
+        Cost of every training, in steps of the reference.
     charge_preparation : bool
-        Whether the preparation is part of that.
+        Whether that includes the preparation.
     variant : str
-        For the message.
+        Its name, for the message.
 
     Raises
     ------
     InputError
-        If the preparation alone costs more.
+        If the budget does not cover the preparation and one step.
     """
     charged_s = cost["preparation_s"] if charge_preparation else 0.0
     left_s = budget_steps * cost["reference_step_s"] - charged_s

@@ -1,7 +1,7 @@
-"""What an inspector gains: a defect detector trained with and without generated slices.
+"""Train a detector of defects with and without generated slices, and compare their AUC.
 
-All arms get the same number of steps, the same classical augmentation and batches with as many
-slices with a defect as without; only the slices differ.
+Number of steps and augmentation are the same in all arms, and half of a batch has a defect on
+average. Only the slices differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,15 @@ Images = NDArray[np.float32]
 
 REAL, BOTH, SYNTHETIC = "real", "real + generated", "generated"
 
-CELL_PX = 4  # side of the cells that are judged
+CELL_PX = 4  # side of a cell
 WIDTHS = (16, 32, 32, 32)
-DEFECT_WEIGHT = 5.0  # of a cell with a defect: most cells of a slice with a defect have none
+DEFECT_WEIGHT = 5.0  # of cells with a defect, which are few
 PRIOR_LOGIT = -3.0  # of every cell at the start
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Slices, and where their defects are.
+    """Slices with masks of their defects.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Labelled:
         Units of the scale.
     has_defect : bool array, shape (N,)
     masks : array, shape (N, H, W)
-        1 where the defect is; empty in slices without.
+        1 where the defect is; all 0 in slices without.
     """
 
     images: Images
@@ -45,9 +45,9 @@ class Labelled:
 
 
 class DefectNet(nn.Module):
-    """Slices -> a logit per cell of 4 x 4 pixels that there is a defect.
+    """Slices -> a logit per cell of 4 x 4 pixels that the cell has a defect.
 
-    Told where the defects are, it learns from far fewer slices than told only whether there is one.
+    With labels per cell it learns from far fewer slices than with labels per slice.
     """
 
     def __init__(self) -> None:
@@ -68,9 +68,10 @@ class DefectNet(nn.Module):
 def labelled(
     images: Images, masks: NDArray[Any], change_mm3: NDArray[np.float64], visible_mm3: float
 ) -> Labelled:
-    """Label slices by the volume of fluid that a defect changes in them.
+    """Label slices by the absolute volume of fluid that the defect changes, `change_mm3` (N,).
 
-    Slices with less than `visible_mm3`, which no image can show, are left out; 0 is no defect.
+    A change of 0 is no defect. Slices with a change below `visible_mm3` are left out, as no image
+    shows it.
     """
     is_clear = (change_mm3 == 0) | (change_mm3 >= visible_mm3)
     has_defect = change_mm3[is_clear] >= visible_mm3
@@ -78,7 +79,7 @@ def labelled(
 
 
 def joined(sets: Sequence[Labelled]) -> tuple[Labelled, NDArray[np.float64]]:
-    """Put sets together; return them and weights that draw every set and class equally often."""
+    """Join sets; return them, and weights that draw every set, and each class in it, as often."""
     weights = []
     for s in sets:
         present = [c for c in (s.has_defect, ~s.has_defect) if c.any()]
@@ -93,9 +94,10 @@ def joined(sets: Sequence[Labelled]) -> tuple[Labelled, NDArray[np.float64]]:
 def detector_auc(
     sets: Sequence[Labelled], test: Labelled, num_steps: int, seed: int
 ) -> float | None:
-    """Train a detector on some sets and return its AUC on the test slices, by their worst cell.
+    """Train a detector on some sets and return its AUC on the test slices.
 
-    None if a class is missing in the training or the test slices.
+    The score of a slice is the largest logit of its cells. None if a class is missing in training
+    or test slices.
     """
     train, weights = joined(sets)
     if any(len(np.unique(s.has_defect)) < 2 for s in (train, test)):
@@ -116,7 +118,7 @@ def _loss(net: nn.Module, batch: Tensor, rows: Tensor) -> Tensor:
 def compare(
     real: Labelled, generated: Labelled | None, test: Labelled, num_steps: int, seed: int
 ) -> Mapping[str, float | None]:
-    """Return the AUC of each arm: real slices alone, with generated ones, generated alone."""
+    """Return the AUC of each arm: real slices, real and generated slices, generated slices."""
     arms = {REAL: [real]}
     if generated is not None:
         arms |= {BOTH: [real, generated], SYNTHETIC: [generated]}

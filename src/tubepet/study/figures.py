@@ -12,7 +12,7 @@ from tubepet.study.scores import ALL, KEY, Scores, label
 
 
 def draw_variants(names: Sequence[str], scores: Scores) -> Figure:
-    """Draw the key metrics of every variant with intervals and single seeds, and the real floor."""
+    """Draw the key metrics of all variants with intervals and seeds, and those of real slices."""
     figure = Figure(figsize=(12, 2.2 + 0.5 * len(names)), layout="constrained")
     for axis, metric in zip(figure.subplots(2, 3, sharey=True).ravel(), KEY, strict=True):
         for i, name in enumerate(names):
@@ -37,7 +37,7 @@ def draw_variants(names: Sequence[str], scores: Scores) -> Figure:
 
 
 def _smallest(names: Sequence[str], metric: str, scores: Scores) -> float:
-    """Where the axis begins, a tenth of the smallest positive mean: what lies below is cut."""
+    """Return the lower end of an axis: a tenth of the smallest positive mean."""
     means = [e.mean for n in names if (e := scores.mean(n, metric)) is not None and e.mean > 0]
     return max(min(means, default=1.0) / 10, 1e-4)
 

@@ -1,4 +1,4 @@
-"""What few seeds and few tubes allow to say: paired differences with intervals and tests."""
+"""Intervals and tests of means and paired differences over few seeds and few test tubes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ NUM_SIGNS = 4096
 def half_splits(tubes: NDArray[np.str_], num: int, rng: np.random.Generator) -> list[NDArray]:
     """Return masks (N,) of the slices of a random half of the tubes.
 
-    The spread of a mean over halves drawn without replacement is that of the mean over as many
-    tubes as there are (1/m - 1/n = 1/n for m = n/2), and no slice comes twice, which would spoil
+    The mean over half of n tubes, drawn without replacement, has the variance of the mean over n
+    independent tubes (1/m - 1/n = 1/n for m = n/2). No slice is drawn twice, which would disturb
     distances between neighbours.
     """
     names = np.unique(tubes)
@@ -30,7 +30,7 @@ def half_splits(tubes: NDArray[np.str_], num: int, rng: np.random.Generator) -> 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, its spread, and the 95 % interval; `p` belongs to "the mean is 0"."""
+    """A mean over seeds, its standard deviation and 95 % interval, and p for "the mean is 0"."""
 
     mean: float
     sd: float
@@ -48,17 +48,17 @@ def estimate(values: Array, draws: Array, num_bootstrap: int, rng: np.random.Gen
     values : float64 array, shape (S,)
         One per seed, on all test tubes.
     draws : float64 array, shape (S, H)
-        The same on H halves of the test tubes, the same halves for all seeds; H may be 0.
+        The same on H halves of the test tubes, which all seeds share; H may be 0.
     num_bootstrap : int
-        Resamplings of seeds (and, with them, of halves).
+        Number of resamplings of seeds and halves.
     rng : numpy.random.Generator
 
     Notes
     -----
-    The percentile interval of a bootstrap of few values is too narrow; the deviations are stretched
-    by t / 1.96 x sqrt(S / (S - 1)), which for a mean of normal values gives the t interval
-    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3). One seed has no spread of
-    its own: then the interval is about tubes alone.
+    The percentile interval of a bootstrap of few values is too narrow. So deviations are stretched
+    by t / 1.96 x sqrt(S / (S - 1)), which gives the t interval for a mean of normal values
+    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3). With one seed the interval
+    covers tubes alone.
     """
     num_seeds = len(values)
     mean = float(values.mean())
@@ -92,7 +92,7 @@ def sign_flip_p(differences: Array, rng: np.random.Generator) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected for their number (Holm 1979, Scand. J. Statist. 6, 65)."""
+    """Return p values corrected for multiple tests (Holm 1979, Scand. J. Statist. 6, 65)."""
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")
     corrected = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
@@ -105,7 +105,7 @@ HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 
 
 def verdict(low: float, high: float, threshold: float = 0.0) -> str:
-    """Say whether a quantity is above a threshold, given its interval."""
+    """Return whether a quantity is above a threshold, by its interval: `HOLDS`, `FAILS`, `OPEN`."""
     if low > threshold:
         return HOLDS
     return FAILS if high < threshold else OPEN

@@ -1,4 +1,4 @@
-"""One training of one variant, and the images that come of it."""
+"""Train one variant with one seed, and generate images with it."""
 
 import os
 from collections.abc import Mapping
@@ -23,21 +23,21 @@ from tubepet.study.cost import clock_s
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training gave; without images if it diverged.
+    """The results of a training.
 
     Attributes
     ----------
     images : float32 array, shape (num, H, W)
         Bq/mm3; num is 0 if the training diverged.
     labelled : Batch
-        More images, for the detector: half drawn as the others, half with a defect of each class
-        in turn; none if the model gives no labels.
+        More images, for the detector. Half are drawn like the others; half have a defect, as many
+        of each class. None if the model gives no labels.
     weights, arguments, curves
         See `tubepet.generate.loop.Trained`.
     cpu_s : float or None
-        CPU-seconds (on a GPU: seconds) of the training; None if it was taken up again.
+        CPU-seconds (on a GPU: wall time) of the training. None if it was resumed or diverged.
     diverged : str
-        "", or the sentence that says when a loss ceased to be finite.
+        "", or a sentence on the loss that is not finite.
     """
 
     images: NDArray[np.float32]
@@ -50,14 +50,14 @@ class Outcome:
 
 
 def tuned(settings: Config, own: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the chosen keys, unless the variant fixes them itself (`own`)."""
+    """Return settings with the chosen keys; keys that the variant sets itself (`own`) prevail."""
     return {**settings, **choice["set"], **own}
 
 
 def train_and_sample(
     task: Task, num_samples: int, code: str, progress_dir: str | os.PathLike[str]
 ) -> Outcome:
-    """Train and sample; a training that diverges is a result, not an error.
+    """Train and sample; a training that diverges is a result, too.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The page of conclusions, written from the scores of all runs: intervals become sentences."""
+"""Write the page of conclusions of the study from the scores of all runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from tubepet.study.scores import (
     label,
 )
 
-MIN_NEAREST_RATIO = 0.9  # figures asked of our generator
+MIN_NEAREST_RATIO = 0.9  # this and the next two: goals for our generator
 MAX_OVER_FLOOR = 3.0
 DETECTOR_IMAGES = 50
 PHYSICAL = [
@@ -60,7 +60,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def claim_text(claim: Claim) -> str:
-    """Return a claim as an item of a list: verdict, sentence, differences with intervals."""
+    """Return a claim as an item of a Markdown list: verdict, sentence, differences."""
     parts = [
         f"{label(m)} {interval(e)}" + (f", p = {e.p:.3g}" if e else "")
         for m, e in claim.estimates.items()
@@ -77,7 +77,7 @@ def claim_text(claim: Claim) -> str:
 def asked_figures(
     candidate: str, rivals: Sequence[str], scores: Scores, detector: pd.DataFrame
 ) -> list[list[str]]:
-    """Return what was asked of our generator, what was measured, and whether it is met."""
+    """Return a row per goal for our generator: name, goal, measured number, whether it is met."""
     lines = [_first_in(metric, candidate, rivals, scores) for metric in KEY]
     ratio = scores.mean(candidate, "nearest_ratio")
     lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO))
@@ -134,7 +134,7 @@ def _over_floor(candidate: str, metric: str, scores: Scores) -> list[str]:
 
 
 def memorisation_text(names: Sequence[str], scores: Scores) -> str:
-    """Say of each variant whether its images are copies."""
+    """Return a table that says of each variant whether its images are copies."""
     lines = []
     for name in names:
         ratio, close = (scores.mean(name, m) for m in ("nearest_ratio", "share_close"))
@@ -153,7 +153,7 @@ def memorisation_text(names: Sequence[str], scores: Scores) -> str:
 
 
 def detector_text(detector: pd.DataFrame, seed: int) -> str:
-    """Return the detector's AUC by arm and number of real slices, and the paired gains."""
+    """Return a table of the detector's AUC by arm and number of real slices, with paired gains."""
     lines = []
     for num_real, rows in detector.groupby("num_real"):
         cells = [str(num_real)]
@@ -169,7 +169,7 @@ def detector_text(detector: pd.DataFrame, seed: int) -> str:
 
 
 def curve_text(variants: Sequence[str], nums: Sequence[str], scores: Scores) -> str:
-    """Return the key metrics of some variants against the number of training slices."""
+    """Return a table of key metrics of some variants by number of training slices."""
     lines = [
         [f"`{name}`", num, *(interval(scores.mean(name, m, num)) for m in KEY)]
         for name in variants
@@ -180,7 +180,7 @@ def curve_text(variants: Sequence[str], nums: Sequence[str], scores: Scores) -> 
 
 
 def tuning_text(tuning_steps: int, tuning: pd.DataFrame) -> str:
-    """Return every candidate of every variant, how near it came, and which was chosen."""
+    """Return a table of all candidates of settings, with distances, and which was chosen."""
     if not len(tuning):
         return "None: every variant trained as configured.\n"
     text = (
@@ -204,7 +204,7 @@ def tuning_text(tuning_steps: int, tuning: pd.DataFrame) -> str:
 
 
 def costs_text(costs: pd.DataFrame) -> str:
-    """Return steps, seconds, FLOPs and parameters of every variant."""
+    """Return a table of steps, seconds, FLOPs and parameters of every variant."""
     lines = [
         [
             f"`{row['variant']}`",
@@ -245,8 +245,8 @@ def make_page(
     detector : DataFrame
         num_real, seed and one column of AUC per arm.
     facts : mapping
-        num_tubes, num_train, num_test, num_test_tubes, num_images; `features`: what the learned
-        space can do.
+        num_train, num_test, num_test_tubes, num_images, and `features`, the facts of the learned
+        space.
     """
     variants, candidate = study["variants"], study["candidate"]
     claims = claims_of(variants, scores)
@@ -324,7 +324,7 @@ def _means(
     scores: Scores,
     more: Mapping[str, list[str]] | None = None,
 ) -> list[list[str]]:
-    """Return rows of a table: name, `more` of it, and each metric with its interval."""
+    """Return rows of a table: name, its cells in `more`, and each metric with its interval."""
     more = more or {}
     return [
         [f"`{n}`", *more.get(n, []), *(interval(scores.mean(n, m)) for m in metrics)] for n in names

@@ -1,4 +1,4 @@
-"""The numbers of one set of images: all test slices, and halves of the tubes."""
+"""Score one set of images against all test slices, and against halves of the test tubes."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ NEAREST_SIMILARITY = (
 
 @dataclass(frozen=True)
 class Real:
-    """The held-out slices, described once for all runs.
+    """The held-out slices, which all runs share.
 
     Attributes
     ----------
@@ -62,8 +62,8 @@ def score(images: Images, described: Described, real: Real) -> Score:
     Returns
     -------
     dict
-        values: one number per metric, against all test slices; draws: lists, on halves of the test
-        tubes, for the metrics that are quick.
+        values: one number per metric, against all test slices. draws: for quick metrics, a list of
+        numbers, one per half of the test tubes. num_images.
     """
     values = _finite(metrics.measure(described, real.described))
     values["ms_ssim_nearest"] = nearest_similarity(images, real.images)
@@ -76,7 +76,7 @@ def score(images: Images, described: Described, real: Real) -> Score:
 
 
 def _finite(values: metrics.Values) -> metrics.Values:
-    """Replace what is infinite, as the distance to another tube where there is one only."""
+    """Replace numbers that are not finite by None; with one tube, distances to others are inf."""
     return {n: v if v is not None and np.isfinite(v) else None for n, v in values.items()}
 
 
@@ -89,10 +89,9 @@ def score_real(
     num_seeds: int,
     seed: int,
 ) -> list[Score]:
-    """Score training slices as if generated: the floor, and a generator that only copies.
+    """Score training slices like generated ones: as real images (`FLOOR`) and as copies (`COPY`).
 
-    The floor's slices are as far from the others as their tubes are: their own tube does not count
-    for the memorisation metrics.
+    For `FLOOR`, slices of the same tube do not count as nearest training slices.
     """
     originals = distances.seen(train)
     alone, _ = distances.nearest_training(train, originals, (train_tubes, train_tubes))
@@ -118,7 +117,7 @@ def test_halves(tubes: NDArray[np.str_], num: int, seed: int) -> list[NDArray[np
 
 
 def write_described(path: str | os.PathLike[str], described: Described) -> None:
-    """Write a description as safetensors."""
+    """Write a `Described` as safetensors."""
     arrays = {f.name: getattr(described, f.name) for f in fields(described) if f.name != "features"}
     arrays |= {f"features.{space}": array for space, array in described.features.items()}
     with io.atomic(path) as part:

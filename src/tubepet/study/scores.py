@@ -1,7 +1,7 @@
-"""The scores of all runs, by variant, training slices and seed; their tables and claims.
+"""Compare variants by the scores of all runs: estimates, claims with verdicts, tables.
 
-A comparison is paired by seed: both variants of a pair start from the same seed, learn from the
-same slices and are scored against the same halves of the test tubes.
+Comparisons are paired by seed. Both variants have the same seed, learn from the same slices and are
+scored against the same halves of the test tubes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from tubepet.study.score import NEAREST_SIMILARITY
 SPACES = (STATISTICS, LEARNED)
 ALL = "all"  # training slices
 MIXED = "mixed"
-# what a claim "better" is judged by, and whether more is better (1) or less (-1)
+# the metrics by which a claim "better" is judged, and whether more (1) or less (-1) is better
 KEY = {
     column(name, space): sign
     for space in SPACES
@@ -34,14 +34,14 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def label(metric: str) -> str:
-    """Return the name of a key metric with its space, as the page prints it."""
+    """Return the name of a metric for readers; a key metric's with its feature space."""
     base = metric.removesuffix(f"_{LEARNED}")
     space = LEARNED if metric != base else STATISTICS
     return f"{LABELS[base]}, {space} features" if base in LABELS else metric
 
 
 def all_descriptions() -> dict[str, str]:
-    """Return what each metric is."""
+    """Return the description of each metric."""
     return descriptions(SPACES) | {"ms_ssim_nearest": NEAREST_SIMILARITY}
 
 
@@ -63,7 +63,7 @@ class Scores:
     def get(
         self, variant: str, metric: str, num_train: str, seeds: Iterable[int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return values (S,) and draws (S, H) of a metric; NaN where it is undefined."""
+        """Return values (S,) of a metric, and draws (S, H) on halves of tubes; NaN if undefined."""
         rows = [self.rows[variant, num_train, seed] for seed in seeds]
         values = np.array([row["values"].get(metric) for row in rows], np.float64)
         draws = np.array([row["draws"].get(metric, []) for row in rows], np.float64)
@@ -93,7 +93,7 @@ class Scores:
         first, second = (self.get(v, metric, num_train, seeds) for v in (better, worse))
         if not seeds or not min(first[0].min(), second[0].min()) > 0:
             return None
-        with np.errstate(divide="ignore", invalid="ignore"):  # draws that are not are left out
+        with np.errstate(divide="ignore", invalid="ignore"):  # such draws are left out below
             values, draws = (np.log(b) - np.log(a) for a, b in zip(first, second, strict=True))
         return self._estimate(values, draws, better, worse, metric, "factor")
 
@@ -109,7 +109,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence and how each key metric speaks of it."""
+    """A sentence, with estimated differences and log factors of key metrics; > 0 supports it."""
 
     text: str
     estimates: Mapping[str, Estimate | None]
@@ -117,12 +117,12 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """One word on the differences."""
+        """The verdict by differences, see `one_word`."""
         return one_word(self.estimates)
 
     @property
     def verdict_of_factors(self) -> str:
-        """One word with positive distances as factors, the rest as differences."""
+        """The verdict by factors of positive distances, and differences of the other metrics."""
         known = {metric: found for metric, found in self.factors.items() if found is not None}
         return one_word({**self.estimates, **known})
 
@@ -134,9 +134,11 @@ def counts(estimates: Mapping[str, Estimate | None]) -> tuple[int, int]:
 
 
 def one_word(estimates: Mapping[str, Estimate | None]) -> str:
-    """Return "holds" if every interval is above 0, "does not hold" if half are below, none above.
+    """Return the verdict on a claim by the intervals of its estimates.
 
-    Asking for half, not for one: of six intervals of 95 % one misses 0 by chance now and then.
+    It is "holds" if all are above 0, "mixed" if some are above and some below, "does not hold" if
+    at least half are below and none above, else "undecided". Half are asked for because one of six
+    95 % intervals may miss 0 by chance.
     """
     above, below = counts(estimates)
     if above == len(estimates):
@@ -147,7 +149,7 @@ def one_word(estimates: Mapping[str, Estimate | None]) -> str:
 
 
 def claims_of(variants: Mapping[str, Mapping[str, Any]], scores: Scores) -> dict[str, list[Claim]]:
-    """Return every claim that the config makes, by the variant that it is about."""
+    """Return the claims of the config, by the variant that they are about."""
     found: dict[str, list[Claim]] = {}
     for name, variant in variants.items():
         for rival in variant["beats"]:
@@ -187,7 +189,7 @@ def runs_table(rows: Rows) -> pd.DataFrame:
 
 
 def detector_gain(detector: pd.DataFrame, num_real: int, arm: str, seed: int) -> Estimate | None:
-    """Estimate the gain in AUC of an arm over real slices with classical augmentation."""
+    """Estimate the gain in AUC of an arm over real slices alone, paired by seed."""
     rows = detector[detector["num_real"] == num_real] if len(detector) else detector
     if not len(rows) or arm not in rows or not rows[[arm, REAL]].notna().to_numpy().all():
         return None

@@ -1,4 +1,4 @@
-"""The same tuning for all: each candidate is trained once and judged on the validation slices."""
+"""Tune all variants in the same way: train each candidate once, judge it on validation slices."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from tubepet.rng import stream
 
 
 def judge(images: NDArray[np.float32], real: Slices, seed: int) -> dict[str, float | None]:
-    """Return the distance of generated images, and of training slices, to the validation slices.
+    """Return the distances of generated images and of training slices to the validation slices.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ def judge(images: NDArray[np.float32], real: Slices, seed: int) -> dict[str, flo
 
 
 def choose(variant: str, candidates: Sequence[Mapping[str, Any]]) -> int:
-    """Return which candidate is nearest to the validation slices, the first of equals.
+    """Return the index of the candidate nearest to the validation slices, the first of equals.
 
     Parameters
     ----------
     variant : str
-        For the message.
+        Its name, for the message.
     candidates : sequence of mapping
-        `frechet` of each, see `judge`.
+        Results of `judge`.
 
     Raises
     ------

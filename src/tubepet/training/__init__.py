@@ -1,1 +1,1 @@
-"""What every training shares: devices, processes, checkpoints."""
+"""Parts that all trainings share: devices, processes, checkpoints, files of trained networks."""

@@ -1,8 +1,8 @@
-"""Checkpoints that survive a killed job and are never taken up by another one.
+"""Checkpoints that let a killed training continue, and only the same training.
 
 A checkpoint lies in a folder that no rule declares, so Snakemake does not remove it when a job
-fails. It carries a digest of everything that decides the result (config, data, code); with another
-digest it is ignored.
+fails. It carries a digest of all that decides the result: config, data and code. A training with
+another digest ignores it.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def training_digest(config: Mapping[str, Any], *arrays: NDArray[Any]) -> str:
     Parameters
     ----------
     config : mapping
-        JSON-like settings: everything that decides the result, the seed and `code_digest` included.
+        All settings that decide the result, as JSON, with the seed and `code_digest`.
     arrays : arrays
         Training data; memory-mapped ones are read in pieces.
 
@@ -51,28 +51,29 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any], digest:
     path : path
         File to write; its folder is made.
     state : dict
-        Tensors, numbers, strings, and dicts, lists and tuples of them (state dicts are such).
+        Tensors, numbers, strings, and dicts, lists and tuples of them; state dicts, for instance.
     digest : str
-        What the run is made of, see `training_digest`.
+        See `training_digest`.
     """
     with io.atomic(path) as part:
         torch.save({"digest": digest, "state": state}, part)
 
 
 def load_checkpoint(path: str | os.PathLike[str], digest: str) -> dict[str, Any] | None:
-    """Read the state back, on the CPU, or return None (and log why) if it is not this run's.
+    """Read the state of a training that is to continue.
 
     Parameters
     ----------
     path : path
         File that `save_checkpoint` wrote; it need not exist.
     digest : str
-        Digest of the run that wants to go on.
+        Digest of the training that is to continue.
 
     Returns
     -------
     dict or None
-        None if there is no file, if it is damaged, or if it belongs to other settings or data.
+        The state, on the CPU. None if there is no file, if it is damaged, or if it has another
+        digest; the log says why.
     """
     if not Path(path).is_file():
         return None

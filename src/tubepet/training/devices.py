@@ -1,7 +1,7 @@
-"""The devices that a training runs on (Lightning Fabric): one, or one for each of its processes.
+"""Start a training on a device, or in several processes with a device each (Lightning Fabric).
 
-What a step says to the others: `tubepet.training.processes`. This is a module of its own, for
-importing Fabric takes seconds, and who has a trained network trains none.
+How the processes exchange data stands in `tubepet.training.processes`. The modules are separate
+because importing Fabric takes seconds, and programs that only use trained networks do not need it.
 """
 
 import tempfile
@@ -22,23 +22,23 @@ State = dict[str, Any]
 
 
 class Together(DDPStrategy):
-    """Processes whose gradients `average_gradients` averages, not a wrapper around each network.
+    """Processes that average gradients by `average_gradients`, without DistributedDataParallel.
 
-    A GAN's step calls a network several times, freezes it, and differentiates its gradients, none
-    of which DistributedDataParallel takes (as in the code of Karras et al. 2020, arXiv:2006.06676).
+    A GAN's step calls a network several times, freezes it, and differentiates its gradients.
+    DistributedDataParallel allows none of it. The code of Karras et al. 2020 (arXiv:2006.06676)
+    does the same.
     """
 
     def setup_module(self, module: nn.Module) -> nn.Module:
-        """Return the module as it is."""
+        """Return the module, not wrapped."""
         return module
 
 
 def make_fabric(precision: str = "full", num_processes: int = 1) -> Fabric:
-    """Return the runtime: GPUs if there are any, and only there another precision than float32.
+    """Return Fabric on GPUs if there are any, else on the CPU, which always has float32.
 
-    The processes are those of this machine, whoever started the training: without the environment
-    given here, Fabric would take a job of SLURM, or a machine that merely has it, for a training on
-    many nodes.
+    `LightningEnvironment` keeps all processes on this machine. Without it, Fabric would take a
+    machine with Slurm for a training on many nodes.
     """
     strategy: Any = "auto" if num_processes == 1 else Together(start_method="fork")
     settings = {"devices": num_processes, "strategy": strategy, "plugins": [LightningEnvironment()]}
@@ -54,25 +54,24 @@ def make_fabric(precision: str = "full", num_processes: int = 1) -> Fabric:
 
 
 def launch(fabric: Fabric, training: Callable[..., State], *args: Any) -> State:
-    """Call ``training(fabric, *args)`` in every process; return what the first one returns.
+    """Call ``training(fabric, *args)`` in every process; return the result of the first one.
 
     Parameters
     ----------
     fabric : Fabric
         From `make_fabric`.
     training : function
-        Returns a dict of what PyTorch saves without code: tensors, numbers, strings, and dicts,
-        lists and tuples of them.
+        Returns a dict of tensors, numbers, strings, and dicts, lists and tuples of them.
 
     Raises
     ------
     InputError
-        If the training does, in all processes alike.
+        If `training` raises it, which must then happen in all processes.
     """
     if fabric.world_size == 1:
         return training(fabric, *args)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "state.pt"  # a pipe holds 64 KiB, and nobody reads it meanwhile
+        path = Path(folder) / "state.pt"  # Fabric's pipe holds 64 KiB and is not read meanwhile
         fabric.launch(_keep, path, training, *args)
         state: State = torch.load(path, weights_only=True)
     if "refused" in state:

@@ -1,4 +1,4 @@
-"""The folder of a trained network away from its run: weights, and the JSON that describes them."""
+"""Read the folder of a trained network: its weights, and the JSON that describes them."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from tubepet import io
 from tubepet.errors import InputError
 
 Net = TypeVar("Net", bound=nn.Module)
-# What numbers of a trained network are at most: lengths beyond any scanner, activities beyond any.
+# The largest credible numbers in the JSON: lengths beyond any scanner, activity beyond any source.
 MOST = {"pixel_mm": 1e3, "slice_mm": 1e3, "scale_bq_mm3": 1e12}
 
 
@@ -41,17 +41,18 @@ def load_network(make: Callable[[], Net], path: str | os.PathLike[str], what: st
     Parameters
     ----------
     make : callable
-        Make it with any weights. It is called without memory first: its arguments come from a file
-        and may say anything.
+        Returns the network with any weights. The first call is on PyTorch's device "meta", which
+        takes no memory: sizes that come from a damaged file may be huge.
     path : path
-        Its weights, safetensors.
+        The weights, a safetensors file.
     what : str
-        Named by errors, for instance "a VAE with 16 channels".
+        Name of the network in errors, for instance "a VAE with 16 channels".
 
     Raises
     ------
     InputError
-        If the file is damaged, belongs to another architecture, or holds what is not finite.
+        If the file is damaged, belongs to another architecture, or holds weights that are not
+        finite.
     """
     try:
         tensors = load_file(io.checked(path))
@@ -71,16 +72,16 @@ def load_network(make: Callable[[], Net], path: str | os.PathLike[str], what: st
 
 
 def read_facts(path: Path, number: int, example: str) -> dict[str, Any]:
-    """Read the JSON of a trained network, beside which its weights lie.
+    """Read the JSON of a trained network.
 
     Parameters
     ----------
     path : Path
-        ``NAME.json``; the weights are ``NAME.safetensors``.
+        ``NAME.json``; the weights ``NAME.safetensors`` lie beside it.
     number : int
-        Format that this version of tubepet writes.
+        Version of the format that this version of tubepet writes.
     example : str
-        A folder that a run makes of this kind.
+        Name of such a folder, for the message.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""What the processes of one training tell each other (devices and start: `training.devices`).
+"""Share the batches of one training among processes (`training.devices` starts them).
 
-Several processes share each batch: all draw the whole of it from the same stream, each works on its
-rows, and means over the batch are means over the processes' means. So the training is that of one
-process but for rounding, on any number of them.
+Every process draws the whole batch from the same random numbers and works on its own rows. Means
+over the batch are means of the processes' means. So the number of processes changes the result by
+rounding only.
 """
 
 from collections.abc import Iterable
@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 
 def stop_if_not_shared(section: str, batch_size: int, num_processes: int) -> None:
-    """Refuse a number of processes that does not cut the batch into equal shares.
-
-    Raises
-    ------
-    InputError
-        If it is no divisor.
-    """
+    """Raise `InputError` if the number of processes is no divisor of the size of the batch."""
     if batch_size % num_processes:
         raise InputError(
             f"{section}.num_processes: got {num_processes}, expected a divisor of "
@@ -35,12 +29,12 @@ def stop_if_not_shared(section: str, batch_size: int, num_processes: int) -> Non
 
 
 def share(fabric: "Fabric", batch: Tensor) -> Tensor:
-    """Return the rows of a batch that are this process's: every second one of two."""
+    """Return this process's rows of a batch: of n processes, every n-th row."""
     return batch[fabric.global_rank :: fabric.world_size]
 
 
 class _MeanOfProcesses(torch.autograd.Function):
-    """The mean over the processes of a tensor of each; so is its derivative, and that one's."""
+    """The mean of a tensor over the processes. Derivatives of any order are such means too."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
@@ -54,7 +48,7 @@ class _MeanOfProcesses(torch.autograd.Function):
 
 
 def mean_of_processes(x: Tensor) -> Tensor:
-    """Return the mean of a tensor over the processes, differentiable; alone, the tensor."""
+    """Return the differentiable mean of a tensor over the processes; of one, the tensor itself."""
     if not dist.is_initialized():
         return x
     mean: Tensor = _MeanOfProcesses.apply(x)
@@ -74,11 +68,11 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation by the statistics of all processes.
 
-    `nn.SyncBatchNorm` is for GPUs alone and has no second derivative, which R1 needs.
+    `nn.SyncBatchNorm` works on GPUs only and has no second derivative, which the R1 penalty needs.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
-        pass  # the layer that it was has checked
+        pass  # BatchNorm1d and BatchNorm2d differ in this check alone
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> (B, C, ...)."""
@@ -104,10 +98,10 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def share_batch_norms(network: nn.Module) -> None:
-    """Make every batch normalisation of a network one over all processes; alone, do nothing."""
+    """Make every batch normalisation of a network use all processes; with one, change nothing."""
     if not dist.is_initialized():
         return
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            # the same parameters, statistics and names
+            # keeps parameters, statistics and names
             module.__class__ = SharedBatchNorm  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""The command that reads the numbers of a picture."""
+"""`tubepet numbers` prints the numbers of a figure."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What `tubepet reconstruct --scanner` says of a config that holds no scanner."""
+"""Messages of `tubepet reconstruct --scanner` for a config without a scanner."""
 
 import pytest
 import yaml

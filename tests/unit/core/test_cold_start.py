@@ -1,4 +1,4 @@
-"""A process that compiles the kernels gives the numbers of one that finds them in numba's cache."""
+"""A process that compiles the kernels gives the same numbers as one with numba's cache."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The changes that docs/extend.md shows, applied to a copy of the sources and used."""
+"""The changes in docs/extend.md work, applied to a copy of the sources."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""How large the rooms are at most: entries, floors of imports, parameters, lines."""
+"""Limits on subpackages: entries, length of chains of imports, parameters, lines."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""Crystals of rings and of modules: where they are, and what has no room."""
+"""Crystals of rings and of modules: their positions, and layouts that do not fit."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""MetaImage headers that cannot be; what can be is compared with ITK in `test_io`."""
+"""Impossible MetaImage headers; `test_io` compares possible ones with ITK."""
 
 import zlib
 

@@ -1,4 +1,4 @@
-"""Where files go that nobody asked for: compiled kernels, temporary files."""
+"""The places of files that no user asks for: compiled kernels, temporary files."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Which room may import which, and that every module that is named somewhere exists."""
+"""Which subpackage may import which, and that every module that is named somewhere exists."""
 
 import re
 from graphlib import TopologicalSorter

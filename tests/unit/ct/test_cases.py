@@ -1,4 +1,4 @@
-"""Folders as people have them, made by the scripts beside the repository, if they are there."""
+"""Realistic folders of CT, made by scripts outside of the repository, if these exist."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The DICOM reader: HU by hand, order, padding, what is left out, and refusals."""
+"""The DICOM reader: HU by hand, order, padding, files that are left out, and refused files."""
 
 import os
 import subprocess

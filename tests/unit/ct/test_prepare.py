@@ -1,4 +1,4 @@
-"""Window, resize, split and draw."""
+"""CT slices are windowed, resized, split and drawn."""
 
 import numpy as np
 import pandas as pd

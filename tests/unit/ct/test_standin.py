@@ -1,4 +1,4 @@
-"""The stand-in: DeepLesion's layout to the letter, plausible HU, a function of the seed."""
+"""The stand-in for DeepLesion: its exact layout, plausible HU, dependence on the seed."""
 
 import hashlib
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Drawings of slices: areas by hand, agreement with the voxelised tube, what can be asked for."""
+"""Drawings of slices: areas by hand, agreement with the voxelised tube, requested tubes."""
 
 from dataclasses import replace
 from typing import Any

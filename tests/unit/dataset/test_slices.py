@@ -1,4 +1,4 @@
-"""The data set as it is read: units, splits, volumes of tubes, and files that do not fit."""
+"""Reading the data set: units, splits, volumes of tubes, and files that do not match."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The side chain: pairs, the network's total, scores by hand, filters, failures."""
+"""Enhancement: pairs, total activity, scores by hand, filters, errors."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""One to one: which tubes are shown, which slice, and what stands beside them."""
+"""The figure of short, enhanced and long images: chosen tubes, chosen slices, and numbers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A network away from its run: what it says it was trained on, and the images it takes."""
+"""Trained networks: what they say of their training images, and the images that they accept."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Distances between sets, against closed forms, hand counts and other implementations."""
+"""Distances between sets, against closed forms, counts by hand and other implementations."""
 
 import numpy as np
 import prdc as reference_prdc

@@ -1,4 +1,4 @@
-"""The learned feature space: what it learns, that it is written and read whole, and its tubes."""
+"""The learned feature space: what it learns, writing and reading it, and its tubes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Volumes against volumes: power and correlation by hand, folds by tube, stacks given away."""
+"""Comparison of volumes: power and correlation by hand, folds by tube, stacked slices are told."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The bank: standardised, reproducible by `transform`, small data, files."""
+"""The memory bank: standardised, equal to the result of `transform`, small data, files."""
 
 from io import BytesIO
 

@@ -1,4 +1,4 @@
-"""PCA: by hand, against scikit-learn, invariants, too few data."""
+"""PCA: by hand, against scikit-learn, invariances, too few data."""
 
 import logging
 

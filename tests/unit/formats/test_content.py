@@ -1,4 +1,4 @@
-"""What a file is, is told by its content: every format under every name."""
+"""The format of a file is told by its content: every format under every name."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""What viewers get: indications, picture and report beside the map of z."""
+"""DICOM objects for viewers: indications, picture and report beside the map of z."""
 
 import datetime
 import json

@@ -1,4 +1,4 @@
-"""One acquisition in every format: the same crystals of the scanner come out."""
+"""One acquisition in every format gives the same crystals of the scanner."""
 
 import os
 from pathlib import Path

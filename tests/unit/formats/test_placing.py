@@ -1,4 +1,4 @@
-"""Singles of this scanner are taken wherever in their crystals they lie; others are recognised."""
+"""Singles anywhere in crystals of the scanner are accepted; those of others are recognised."""
 
 from dataclasses import replace
 

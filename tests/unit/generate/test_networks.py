@@ -1,4 +1,4 @@
-"""Memory, generator and discriminator."""
+"""Attention memory, generator and discriminator of the paper's model."""
 
 import pytest
 import torch

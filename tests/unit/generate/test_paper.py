@@ -1,4 +1,4 @@
-"""The switches of the paper's model: each changes what it should, and only that."""
+"""The settings of the paper's model: each changes what it should, and nothing else."""
 
 from pathlib import Path
 

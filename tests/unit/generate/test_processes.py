@@ -1,4 +1,4 @@
-"""Several processes train as one does, but for rounding, and one goes on for others."""
+"""Several processes train like one but for rounding, and one continues what several began."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Volumes of training tubes, from the images of a run to what the surrogate is fitted to."""
+"""Volumes of training tubes, from the images of a run to the input of the surrogate's fit."""
 
 from dataclasses import asdict
 

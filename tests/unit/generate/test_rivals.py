@@ -1,4 +1,4 @@
-"""Rivals and their last layer against their formulas."""
+"""Rivals of the paper's model, and the last layer of generators, against their formulas."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The scanner in image space: counts, MLEM, filters, and what a fit finds again."""
+"""The scanner in image space: counts, MLEM, filters, and recovery of numbers by the fit."""
 
 import numpy as np
 import pytest

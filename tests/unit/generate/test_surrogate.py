@@ -1,4 +1,4 @@
-"""The surrogate: slices with labels, whole volumes of drawings, requests, its folder."""
+"""The surrogate: slices with labels, volumes of drawings, requested tubes, its folder."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The loop: gradients, averages, resuming, clipping, sampling, and what stops it."""
+"""The training loop: gradients, averages, resuming, clipping, sampling, errors that stop it."""
 
 from contextlib import nullcontext
 from dataclasses import replace

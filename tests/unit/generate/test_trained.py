@@ -1,4 +1,4 @@
-"""Every model leaves its run: images from its folder alone, and one ONNX graph where one can be."""
+"""Every model makes images from its folder alone, and as one ONNX graph if it can be one."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The score test: blobs by hand and against voxels, and whole inspections of simulated tubes."""
+"""The score test: Gaussian blobs by hand and against voxels, and inspections of tubes."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""AUC and thresholds: by hand, against scipy and scikit-learn, and what must not change them."""
+"""AUC and thresholds: by hand, against scipy and scikit-learn, and invariances."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Which parts are for what, and on which voxels they are seen."""
+"""The purpose of each part (training, threshold, test), and the voxels of its images."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Hotelling template, where the best observer is known."""
+"""The Hotelling template, in cases with a known best observer."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Materials: composition and attenuation against NIST, and what no material is."""
+"""Materials: composition and attenuation against NIST, and impossible materials."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Meshes: what they hold by hand and against other counts, and what is no part."""
+"""Meshes: their volume by hand and against other counts, and meshes that are refused."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Own parts: by hand, against tubes, and every part that cannot be with its sentence."""
+"""Own parts: by hand, against tubes, and the message for every impossible part."""
 
 import importlib.util
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the rules and the package must agree on about the generators."""
+"""Rules and package agree on the generators."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Files that no rule makes are seen when they come, go or change."""
+"""Changes of files that no rule makes are detected: new, removed, changed."""
 
 import os
 from pathlib import Path

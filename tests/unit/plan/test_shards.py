@@ -1,4 +1,4 @@
-"""Shards: every tube once, a digest that moves with what counts."""
+"""Shards: every tube is in one, and the digest changes with every relevant input."""
 
 import hashlib
 

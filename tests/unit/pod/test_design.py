@@ -1,4 +1,4 @@
-"""Which parts: all drawn by name, sizes evenly spread."""
+"""The parts of the POD study: drawn by name, with evenly spread sizes."""
 
 from pathlib import Path
 from typing import Any

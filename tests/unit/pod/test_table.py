@@ -1,4 +1,4 @@
-"""From rows to figures: what is a hit, false calls, and what a picture shows."""
+"""From results of inspections to numbers of POD: hits, false calls, figures."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The training loop: it learns, it is repeatable, it resumes bit for bit, it stops on NaN."""
+"""The VAE's training learns, is repeatable, resumes bit for bit, and stops on NaN."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""What the reader of an acquisition makes of dead time."""
+"""Reading an acquisition: dead time, note on the attenuation map, resolution kernel."""
 
 import numpy as np
 import pytest

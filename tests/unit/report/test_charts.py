@@ -1,4 +1,4 @@
-"""Charts show the numbers that they carry, and no more than these say."""
+"""Charts show the numbers that their tables have, and claim no more."""
 
 import numpy as np
 import pandas as pd

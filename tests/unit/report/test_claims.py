@@ -1,4 +1,4 @@
-"""The summary says no more than its intervals carry, and "broken" is decided by numbers."""
+"""The summary claims no more than its intervals support, and numbers decide "broken"."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Every column that the report shows has a name with its unit; rows are called what they are."""
+"""Every column of the report has a name with its unit, and rows have names for readers."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The viewer's volumes: cropped to the part, light enough, and unpacked as the page does it."""
+"""The viewer's volumes: cropped to the part, small enough, and unpacked as by the page."""
 
 import base64
 import zlib

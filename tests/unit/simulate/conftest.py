@@ -1,4 +1,4 @@
-"""GATE runs, small, shared by all tests of this folder (a few seconds each)."""
+"""Small GATE runs (a few seconds each) that all tests of this folder share."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,6 +1,7 @@
-"""Follow a few slices on a GPU, real or simulated by numba, and write its singles.
+"""Simulate a few time slices on a GPU, real or simulated by numba, and write the singles.
 
-A process of its own: numba reads its switches once. The test makes the same slices on the CPU.
+This is a process of its own, because numba reads its settings once. The test makes the same slices
+on the CPU.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The delayed window: GATE's pairs are those of a plain sorter, and as many as the randoms."""
+"""The delayed window: GATE's pairs are those of a simple sorter, and as many as the randoms."""
 
 from pathlib import Path
 from typing import Any

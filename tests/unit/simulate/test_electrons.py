@@ -1,4 +1,4 @@
-"""Electrons and X-rays in the crystals: tables, the library of tracks, and where energy goes."""
+"""Electrons and X-rays in the crystals: tables, the library of tracks, deposited energy."""
 
 import math
 

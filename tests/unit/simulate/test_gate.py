@@ -1,4 +1,4 @@
-"""Real GATE runs: place, scatter truth, crystals, seeds, and how a run dies."""
+"""Real GATE runs: positions, truth of scatter, crystals, seeds, and failures."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Scanners of modules in both engines, and crystals that do not report all they see."""
+"""Scanners of modules in both engines, and crystals with an efficiency below 1."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""176Lu in the crystals: what decays emit, by hand; and what the fast engine makes of them."""
+"""176Lu in the crystals: emissions by hand, and singles and pairs of the fast engine."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Materials of own parts in both engines: what they let through, and the same of each other."""
+"""Materials of own parts in both engines: their transmission, and agreement of the engines."""
 
 from typing import Any
 

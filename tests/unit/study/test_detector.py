@@ -1,4 +1,4 @@
-"""The detector on a problem that has an answer, and on one that has none."""
+"""The detector on separable slices, and with shuffled labels; how sets are labelled and drawn."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the study asks of every model: its cost, and an outcome even if it diverges."""
+"""The study's measurements of every model: its cost, and an outcome even if it diverges."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Statements from fabricated scores, in both directions."""
+"""Statements of the page from invented scores, for and against a claim."""
 
 import re
 from pathlib import Path

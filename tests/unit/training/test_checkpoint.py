@@ -1,4 +1,4 @@
-"""Checkpoints: whole, this run's, or ignored."""
+"""Checkpoints are ignored if they are damaged or of another training."""
 
 import logging
 

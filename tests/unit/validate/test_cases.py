@@ -1,4 +1,4 @@
-"""The cases on which the engines are compared: drawn by the seed, of every kind, as stated."""
+"""The cases on which engines are compared: drawn by the seed, of every kind, as documented."""
 
 import dataclasses
 

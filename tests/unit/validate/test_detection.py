@@ -1,4 +1,4 @@
-"""Figures of the comparison, by hand; the measurements themselves are rule validate_detection."""
+"""Numbers of the detection comparison, by hand; rule validate_detection makes the measurements."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The expectations of the physics report, by hand, and the figures."""
+"""The expected values of the physics report, by hand, and its figures."""
 
 import dataclasses
 import math

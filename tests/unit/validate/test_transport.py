@@ -1,4 +1,4 @@
-"""The judge of the two engines, on made-up acquisitions with and without a bias."""
+"""The comparison of the two engines, on invented acquisitions with and without a bias."""
 
 import json
 

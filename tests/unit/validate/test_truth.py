@@ -1,4 +1,4 @@
-"""Independent truth: typed tables, mixtures, bremsstrahlung, official tables, a real scanner."""
+"""Independent references: published and official tables, mixtures, bremsstrahlung, a scanner."""
 
 from pathlib import Path
 

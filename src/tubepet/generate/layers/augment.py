@@ -1,10 +1,9 @@
-"""Augmentation of real and generated images alike: the tube's exact symmetries, shifts, cutout.
+"""Augmentation of real and generated images: symmetries of the square, shifts, cut squares.
 
-The draw of a step is applied row by row to the real batch, to the generated batch of the
-discriminator's step and to the generated batch of the generator's: augmenting in one of them only
-makes the generator collapse (docs/model.md, prototypes). Everything is a rearrangement of pixels,
-so gradients pass through. Intensities are activities and are never touched: unlike in the source
-there is no brightness, saturation or contrast.
+Each step draws one transform per row. It is applied to the real batch and to the generated batches
+of both the discriminator's and the generator's step. With augmentation in one of them alone the
+generator collapses (docs/model.md, prototypes). Transforms rearrange pixels, so gradients pass.
+Unlike the source, they leave brightness and contrast alone, because intensities are activities.
 
 References
 ----------
@@ -21,19 +20,19 @@ from tubepet.dataset.symmetries import NUM_SYMMETRIES, dihedral
 MAX_SHIFT = 1 / 8  # of the image's side
 CUTOUT = 1 / 2  # of the image's side
 EMPTY = -1.0  # no activity
-HALF_SCALE = 0.0  # fills the cut square: no slice is half bright in a whole square
+HALF_SCALE = 0.0  # fills the cut square; no slice has a square of this one value
 
 
 @dataclass(frozen=True)
 class Transform:
-    """One draw for each of B images; call it with every batch of the step.
+    """One random transform for each of B images. A step calls it with each of its batches.
 
     Attributes
     ----------
     source : int64 tensor, shape (B, H * W), or None
         The pixel that each output pixel shows; None changes nothing.
     is_outside, is_cut : bool tensor, shape (B, 1, H, W), or None
-        Output pixels that come from beyond the edge, and those of the cut square.
+        Output pixels from beyond the edge, and those of the cut square.
     """
 
     source: Tensor | None = None
@@ -41,7 +40,7 @@ class Transform:
     is_cut: Tensor | None = None
 
     def __call__(self, images: Tensor, empty: float = EMPTY) -> Tensor:
-        """Transform images, drawings or a stack of both, (B, C, H, W); `empty` fills the edge."""
+        """Transform images (B, C, H, W); `empty` fills pixels from beyond the edge."""
         if self.source is None:
             return images
         source = self.source[:, None].expand(-1, images.shape[1], -1)
@@ -57,7 +56,7 @@ def draw_transform(augment: str, num: int, size: int, rng: torch.Generator) -> T
     Parameters
     ----------
     augment : {"none", "dihedral", "diffaug"}
-        Nothing; a symmetry of the square; that, a shift by whole pixels and a cut square.
+        Nothing; a symmetry of the square; a symmetry, a shift by whole pixels and a cut square.
     num, size : int
         Images of a batch, and their side in pixels.
     rng : torch.Generator

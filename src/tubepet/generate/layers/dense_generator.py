@@ -1,8 +1,9 @@
-"""The generator: a DenseNet turned round, from a vector to an image (eq. 7).
+"""The generator of the paper's model: dense blocks from a vector to an image (eq. 7).
 
-The paper copies the classifier's transition (1x1 convolution, 2x2 average pooling), which cannot
-make an image out of a vector. Two readings (docs/model.md A7): the transitions go up, or the vector
-becomes a map of full size, which goes down as written and up again.
+The paper copies the transition of DenseNet, a classifier: 1x1 convolution and 2x2 average pooling.
+That cannot make an image out of a vector. There are two readings (docs/model.md A7). In
+`DenseGenerator` the transitions double the size instead. In `TiramisuGenerator` the vector becomes
+a map of full size, which is pooled as written and then enlarged again.
 """
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 START_SIZE = 4  # pixels
 COMPRESSION = 0.5  # theta of DenseNet-BC, Huang et al. 2017, doi:10.1109/CVPR.2017.243
-MIN_CHANNELS = 16  # a transition leaves at least these (docs/model.md, prototypes)
+MIN_CHANNELS = 16  # that a transition leaves at least (docs/model.md, prototypes)
 
 
 class DenseLayer(nn.Module):
@@ -35,29 +36,29 @@ def dense_block(channels: int, growth: int, num_layers: int) -> nn.Sequential:
 
 
 def transition(channels_in: int, channels_out: int, resize: nn.Module) -> nn.Sequential:
-    """BN, ReLU, 1x1 convolution, then twice or half the side."""
+    """Return BN, ReLU and 1x1 convolution, followed by `resize`."""
     convolution = nn.Conv2d(channels_in, channels_out, 1, bias=False)
     return nn.Sequential(nn.BatchNorm2d(channels_in), nn.ReLU(), convolution, resize)
 
 
 def transition_up(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Each pixel becomes 2x2."""
+    """Return a transition that doubles the side; each pixel becomes 2x2."""
     return transition(channels_in, channels_out, nn.Upsample(scale_factor=2, mode="nearest"))
 
 
 def transition_down(channels_in: int, channels_out: int) -> nn.Sequential:
-    """Each 2x2 pixels become one: DenseNet's own, and the paper's."""
+    """Return a transition that halves the side by 2x2 means, as in DenseNet and the paper."""
     return transition(channels_in, channels_out, nn.AvgPool2d(2))
 
 
 def to_image(channels: int, output: nn.Module) -> nn.Sequential:
-    """BN, ReLU, 3x3 convolution, and `output` (docs/model.md A8)."""
+    """Return the last layers: BN, ReLU, 3x3 convolution and `output` (docs/model.md A8)."""
     convolution = nn.Conv2d(channels, 1, 3, padding=1)
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), convolution, output)
 
 
 def narrowed(channels: int) -> int:
-    """Return the channels that a transition leaves."""
+    """Return the number of channels behind a transition."""
     return max(MIN_CHANNELS, int(COMPRESSION * channels))
 
 

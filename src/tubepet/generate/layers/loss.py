@@ -1,4 +1,4 @@
-"""The losses, each on logits of any shape (B, ...)."""
+"""Losses and penalties of adversarial training, on logits of any shape (B, ...)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,7 +83,7 @@ def gradient_penalty(
         Images (B, 1, H, W) -> logits.
     real, fake : tensor, shape (B, 1, H, W)
     share : tensor, shape (B, 1, 1, 1)
-        How much of the real image each point has: evenly distributed between 0 and 1.
+        Share of the real image in each point, uniform between 0 and 1.
 
     References
     ----------
@@ -95,7 +95,7 @@ def gradient_penalty(
 
 
 def lecam(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:
-    """E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2: logits stay near the other side's past mean.
+    """E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2: keep logits near past means of the other side.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def lecam(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) 
 
 
 def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
-    """E || grad D(x) ||^2 / 2 at real images; of a patch critic, grad of the mean logit.
+    """E || grad D(x) ||^2 / 2 at real images; for a patch critic D(x) is its mean logit.
 
     References
     ----------
@@ -126,7 +126,7 @@ def r1_penalty(critic: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a module, but not into its parameters."""
+    """Within the context, gradients pass through a module, but not into its parameters."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)

@@ -1,7 +1,8 @@
-"""The paper's attention memory: medical queries look up features of positron slices (eq. 6).
+"""The paper's attention memory: codes of CT slices query features of positron slices (eq. 6).
 
-The features are frozen; what learns is the alignment `W_a`, the query (through the encoder that
-made it) and everything after the context.
+A query is compared with every slot of the memory. The answer, called context, is the mean of the
+slots, weighted by the softmax of these scores. Training changes the alignment `W_a` and the encoder
+that makes the query, but not the features.
 """
 
 import math
@@ -21,7 +22,7 @@ def _components(features: Tensor) -> Tensor:
 
 
 # What a slot is (docs/model.md A4): a training slice, (S, d_y) -> (S, d_y), or a principal axis of
-# their features, as long as their spread along it, (S, d_y) -> (min(S, d_y), d_y).
+# the features of all slices, (S, d_y) -> (min(S, d_y), d_y), times the standard deviation along it.
 SLOTS = {"image": _slices, "component": _components}
 
 
@@ -31,10 +32,10 @@ def memory_bank(bank: Tensor, num_pca: int, features: str, slots: str) -> Tensor
     Parameters
     ----------
     bank : tensor, shape (S, d)
-        Features of the training slices, of which the first `num_pca` are PCA scores and the others
-        come from PCANet.
+        Features of the training slices. The first `num_pca` are PCA scores, the others come from
+        PCANet.
     features : {"both", "pca", "pcanet", "projected"}
-        Which of them a slot holds (docs/model.md A3).
+        Features that a slot holds (docs/model.md A3): with "projected" both.
     slots : {"image", "component"}
         See `SLOTS`.
     """
@@ -54,9 +55,10 @@ def _scaled_bilinear(aligned: Tensor, bank: Tensor, kappa: float) -> Tensor:
     return aligned @ bank.mT / math.sqrt(bank.shape[-1])
 
 
-# score(z, y_s) from W_a^T z (.., B, d_y) and the slots (.., S, d_y) (docs/model.md A5): kappa times
-# a cosine, whose logits stay in [-kappa, kappa] whatever the scale of z and W_a; the paper's eq. 6;
-# eq. 6 divided by the root of d_y (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
+# score(z, y_s) from W_a^T z (.., B, d_y) and the slots (.., S, d_y), see docs/model.md A5.
+# cosine: kappa times a cosine, so in [-kappa, kappa] whatever the scale of z and W_a;
+# bilinear: the paper's eq. 6;
+# scaled_bilinear: eq. 6 over the root of d_y (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 SCORES = {"cosine": _cosine, "bilinear": _bilinear, "scaled_bilinear": _scaled_bilinear}
 
 
@@ -74,9 +76,9 @@ class AttentionMemory(nn.Module):
     kappa : float
         Concentration of the cosine score.
     logit_std : float
-        Spread of z^T W_a y over the slots at the start, for z and y of unit variance.
+        Standard deviation of z^T W_a y at the start, for z and y of unit variance.
     is_projected : bool
-        Whether a learned linear map, at the start the identity, stands before the slots.
+        Whether the slots pass a learned linear map, which starts as the identity.
 
     References
     ----------
@@ -127,5 +129,5 @@ class AttentionMemory(nn.Module):
 
 
 def mean_entropy(log_attention: Tensor) -> Tensor:
-    """Return the mean entropy of the attention in nats; its exp is how many slots a query uses."""
+    """Return the mean entropy of the attention in nats; its exp is the number of slots in use."""
     return -(log_attention.exp() * log_attention).sum(dim=1).mean()

@@ -1,7 +1,8 @@
-"""Filters of images, mirrored at their borders as those of the reconstruction (`reconstruct.psf`).
+"""Filters of images with mirrored borders, like those of `reconstruct.projection.blur`.
 
-They are products in the cosine transform (DCT-II). A filter on a torus leaves no step between
-opposite borders, and a classifier sees that in the power at high frequencies.
+A filter is a product with the cosine transform (DCT-II). The Fourier transform would continue
+images periodically instead. Then opposite borders join without a step, and a classifier sees that
+in the power at high frequencies.
 """
 
 import numpy as np
@@ -18,26 +19,28 @@ Array = NDArray[np.float64]
 
 
 def gaussian_transfer(size: int, sigma_px: float) -> Array:
-    """Return the transfer function of a Gaussian, (size, size), for the cosine transform."""
+    """Return the transfer function (size, size) of a Gaussian, for the cosine transform."""
     along = gaussian_along(size, sigma_px)
     return np.asarray(np.outer(along, along))
 
 
 def gaussian_along(size: int, sigma_px: float) -> Array:
-    """Return the transfer function of a Gaussian along one axis, (size,)."""
+    """Return the transfer function (size,) of a Gaussian along one axis."""
     frequency = np.arange(size) / (2 * size)  # per pixel
     return np.asarray(np.exp(-2 * (np.pi * sigma_px * frequency) ** 2))
 
 
 def filter_transfer(size: int, sigma_px: float) -> Array:
-    """Return the transfer function of the filter as it is applied, its kernel cut at 4 sigma.
+    """Return the transfer function (size, size) of a Gaussian whose kernel is cut at 4 sigma.
 
-    The cut leaves a millionth of the power at high frequencies, which a classifier sees.
+    The reconstruction's filter has that cut. It leaves a millionth of the power at high
+    frequencies, which a classifier sees.
 
     Raises
     ------
     InputError
-        If the image is larger than any here, or the filter wider than it: a file may say anything.
+        If the image is larger than `MAX_SIDE_PX`, or the filter wider than the image: both numbers
+        come from files.
     """
     if not (0 < size <= MAX_SIDE_PX and 0 <= sigma_px <= size):
         raise InputError(
@@ -49,9 +52,9 @@ def filter_transfer(size: int, sigma_px: float) -> Array:
 
 
 def filter_along(size: int, sigma_px: float) -> Array:
-    """Return the same along one axis, (size,); without its checks."""
+    """Return the transfer function (size,) of `filter_transfer` along one axis, unchecked."""
     mirrored = gaussian_filter1d(np.eye(size), sigma_px, axis=0, mode="reflect")
-    return np.diag(cosines(size) @ mirrored @ cosines(size).T).copy()  # the rest is zero
+    return np.diag(cosines(size) @ mirrored @ cosines(size).T).copy()  # off the diagonal: zeros
 
 
 def cosines(size: int) -> Array:
@@ -80,7 +83,7 @@ def noise_std(transfer: Array) -> Array:
     Parameters
     ----------
     transfer : array, shape (H, H)
-        Separable, 1 at rest.
+        Separable, 1 at frequency 0.
     """
     basis = cosines(len(transfer))
     kernel = basis.T * transfer[0] @ basis  # along one axis
@@ -89,12 +92,12 @@ def noise_std(transfer: Array) -> Array:
 
 
 def buffer(values: Array | NDArray[np.bool_]) -> Tensor:
-    """Return an array as networks keep it, in float32."""
+    """Return an array as a float32 tensor."""
     return torch.as_tensor(values.astype(np.float32))
 
 
 def apply(images: Tensor, transfer: Tensor, basis: Tensor) -> Tensor:
-    """Filter the channels of images and add them up.
+    """Filter the channels of images and return their sum.
 
     Parameters
     ----------

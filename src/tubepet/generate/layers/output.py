@@ -1,18 +1,18 @@
-"""The last layer of the generators: from any numbers to an image in [-1, 1]."""
+"""The last layer of generators: it makes images in [-1, 1] of any numbers."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tubepet.generate.layers import mirror_filter as mirrored
 
-DARK = -2.0  # an image starts at softplus(-2) = 0.13 of the scale: most of a slice is empty
+DARK = -2.0  # untrained images are near softplus(-2) = 0.13 of the scale: slices are mostly empty
 
 
 class ActivityOutput(nn.Module):
-    """Activity that is never negative, seen through the filter that the reconstruction ends with.
+    """Activity >= 0, smoothed by the last filter of the reconstruction.
 
-    No slice has spatial frequencies that the filter removes. A classifier easily recognises
-    generated images that have any. Above the scale images are clipped, as the slices are.
+    No slice has spatial frequencies that this filter removes. A classifier easily recognises
+    generated images that have any. Values above the scale are clipped, as in the slices.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The 70 x 70 PatchGAN: judges patches, and shows its hidden layers to the perceptual loss."""
+"""The 70 x 70 PatchGAN, a discriminator of patches whose hidden layers the loss L_APG compares."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ LEAK = 0.2
 
 
 def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
-    """Return the side in input pixels that one output sees.
+    """Return the side, in input pixels, of the square that one output sees.
 
     The paper's eq. 8, from the output back to the input: r <- (r - 1) stride + kernel.
     """
@@ -21,10 +21,10 @@ def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
 
 
 class PatchDiscriminator(nn.Module):
-    """Four hidden convolutions (c, 2c, 4c, 8c channels) and one that gives a logit per patch.
+    """Four hidden convolutions (c, 2c, 4c, 8c channels), and one that gives a logit per patch.
 
-    Images smaller than the receptive field are fine: what lies outside is zero padding.
-    Real and fake images pass in separate batches, so that each has its own batch statistics.
+    Images may be smaller than the receptive field; zeros surround them. Real and fake images pass
+    in separate batches, with their own batch statistics.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,12 +1,12 @@
-"""A scanner and its MLEM in image space: volumes from drawings, without a network.
+"""A model of scanner and MLEM in image space: it makes volumes from drawings, without a network.
 
     drawing -> blur -> counts (Poisson) -> MLEM of the same blur -> gain, filter -> volume
 
-An event is known to lie on a line. Back-projected, lines blur as 1 / r^2, in frequency as 1 / k.
-Half of that, k^-1/2, stands for the projector: an event falls into a voxel instead of on a line.
-MLEM with the same kernel then makes what it makes of lines: noise that grows with the image and is
-coloured in three dimensions, edges and ends that overshoot. What the picture leaves out is smooth;
-it is measured on training volumes and put right by a gain and a filter.
+An event is known to lie on a line. Back-projected lines blur an image by 1 / r^2, which is 1 / k in
+frequency k. Here each event falls into a voxel instead of on a line, and a kernel of k^-1/2, half
+of that blur, stands for the projector. MLEM with this kernel has the features of MLEM with lines:
+noise grows with the image and is coloured in three dimensions, edges and ends overshoot. The
+remaining differences are smooth. A gain and a filter, fitted to training volumes, correct them.
 
 References
 ----------
@@ -35,28 +35,28 @@ from tubepet.logs import log
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-LEVELS = np.geomspace(1e-3, 1.05, 15)  # of the blurred fluid fraction: where the gain is tabulated
-BRIGHT = 11  # from this level on, inside the fluid: there the noise gives the counts
-DARKEST = 1e-6  # of the fluid's activity: the ratio of MLEM stays finite
+LEVELS = np.geomspace(1e-3, 1.05, 15)  # of the blurred fluid fraction; the gain has a value at each
+BRIGHT = 11  # levels from this one on are inside the fluid, where the noise tells the counts
+DARKEST = 1e-6  # of the fluid's activity; keeps the ratio of MLEM finite
 MOST_COUNTS = 500  # in a voxel
 MAX_ITERATIONS = 10_000
 AXIAL_EDGES = (0, 1e-9, 0.04, 0.08, 0.12, 0.17, 0.22, 0.28, 0.36)  # per mm, of the bands of power
 ACROSS_EDGES = (0, 1e-9, 0.05, 0.1, 0.15, 0.2, 0.26, 0.33, 0.42, 0.55, 0.75)
-NUM_BLUR, NUM_CORRECTED = 10, 40  # volumes that the two fits take; evenly from more
+NUM_BLUR, NUM_CORRECTED = 10, 40  # most volumes that the two fits use
 MAX_EVALUATIONS, STEP = 6, 0.12  # of the least squares: Jacobians, relative step of a difference
 BOUNDS = (0.25, 4.0)  # of each number, relative to its start
-SPREAD = 0.1  # of a logarithm: what differs less between tubes counts as this much
+SPREAD = 0.1  # least standard deviation, between tubes, of the logarithm of a moment
 NUM_ROUNDS = 10  # of corrections
-SHARE = 0.35  # of a deviation of power that a round puts right, in amplitude
-SMOOTHNESS = 1.0  # coefficients: corrections are smooth, so that they make no ripples
-LEVEL_SMOOTHNESS = 0.7  # levels: the gain has no ripples either
-PASSED = 0.05  # of the amplitude: where the last filter leaves less, corrections end
+SHARE = 0.35  # of the log ratio of powers that a round adds to the log of the amplitude
+SMOOTHNESS = 1.0  # coefficients; standard deviation of a Gaussian that keeps corrections smooth
+LEVEL_SMOOTHNESS = 0.7  # levels; the same for the gain
+PASSED = 0.05  # of the amplitude; corrections end where the last filter leaves less
 TINY = 1e-5  # of the scale
 
 
 @dataclass(frozen=True)
 class Blur:
-    """What is fitted of the scanner.
+    """The nine numbers of the scanner that are fitted.
 
     Attributes
     ----------
@@ -65,13 +65,13 @@ class Blur:
     counts : float
         Events of a voxel full of fluid, at scale 1.
     corner_per_mm : float
-        Below this frequency the lines of an object blur no further.
+        Frequency below which the kernel of lines is flat.
     power : float
-        Of the frequency in the kernel of lines; 0.5 for a ring that takes all lines.
+        Exponent of the frequency in the kernel of lines; 0.5 for a ring that takes all lines.
     stretch : float
-        What an axial frequency counts of a transaxial one: most lines run across the axis.
+        Factor of axial frequencies in that kernel. It is below 1 as most lines run across the axis.
     tail, tail_mm : float
-        Share and FWHM of the wide part of the response.
+        Share and FWHM of the wide part of the scanner's response.
     across_mm, along_mm : float
         FWHM of its core.
     """
@@ -88,27 +88,27 @@ class Blur:
 
 
 class ScannerTwin(nn.Module):
-    """The fitted scanner as a module without parameters; it computes in NumPy, on the CPU.
+    """The fitted scanner, as a module without trained parameters. It computes in NumPy on the CPU.
 
     Parameters
     ----------
     shape : sequence of int
         nz, ny, nx of the volumes.
     voxel_mm : sequence of float
-        Likewise.
+        Size of a voxel, in the same order.
     level_fwhm_mm : float
-        Resolution at which the drawing says how bright a voxel is.
+        Resolution of the blurred drawing that the gain depends on.
     filter_fwhm_mm : float
-        Of the Gaussian that the reconstruction ends with.
+        FWHM of the Gaussian filter at the end of the reconstruction.
     model_mm : sequence of float
-        FWHM across and along the axis of the resolution that the reconstruction models.
+        FWHM, across and along the axis, of the resolution model of the reconstruction.
     num_iterations : int
-        Of the reconstruction, its subsets counted one by one.
+        Iterations of the reconstruction, times its subsets.
 
     Raises
     ------
     InputError
-        If one of them is beyond any image: a file may say anything.
+        If a width or the number of iterations is out of bounds: they may come from a file.
     """
 
     blur: Tensor
@@ -150,11 +150,11 @@ class ScannerTwin(nn.Module):
         self.register_buffer("across", torch.zeros(rings, dtype=torch.float64))
 
     def fitted(self) -> Blur:
-        """Return what was fitted of the scanner."""
+        """Return the present numbers of the scanner."""
         return Blur(*self.blur.tolist())
 
     def take(self, blur: Blur) -> None:
-        """Use other numbers of the scanner."""
+        """Replace the numbers of the scanner."""
         self.blur.copy_(torch.tensor(astuple(blur), dtype=torch.float64))
 
     def volume(self, fluid: Image, uniform: Image) -> Image:
@@ -186,13 +186,13 @@ class ScannerTwin(nn.Module):
         return image
 
     def finished(self, image: Image, fluid: Image) -> Image:
-        """Apply gain and filters to what `reconstructed` gave of a drawing."""
+        """Apply gain and filters to the image that `reconstructed` made of a drawing."""
         level = np.log(np.maximum(self.level(fluid), LEVELS[0]))
         gain = np.exp(np.interp(level, np.log(LEVELS), self.gain.numpy())).astype(np.float32)
         return np.maximum(_filtered(image * gain, self._last()), 0)
 
     def level(self, fluid: Image) -> Image:
-        """Return how bright a drawing says that each voxel is, 0 to 1."""
+        """Return the blurred drawing, 0 to 1, as a measure of brightness."""
         return _filtered(fluid, self._gaussian(self.level_fwhm_mm, self.level_fwhm_mm))
 
     def _gaussian(self, across_mm: float, along_mm: float) -> Image:
@@ -203,7 +203,7 @@ class ScannerTwin(nn.Module):
         )
 
     def _transfers(self) -> tuple[Image, Image]:
-        """Kernels of MLEM's model and of the response to a drawing, in frequency."""
+        """Return the transfer functions of MLEM's model, and of the response to a drawing."""
         blur, corner2 = self.fitted(), self.fitted().corner_per_mm ** 2
         z, y, x = np.ix_(*self.frequencies_per_mm())
         square = y**2 + x**2 + (blur.stretch * z) ** 2 + corner2
@@ -215,14 +215,14 @@ class ScannerTwin(nn.Module):
         )
 
     def _last(self) -> Image:
-        """Return the last filter of the reconstruction, and the corrections."""
+        """Return the product of the reconstruction's last filter and the corrections."""
         corrections = (
             np.exp(self.along.numpy())[:, None, None] * np.exp(self.across.numpy())[self.rings()]
         )
         return self.last_filter() * corrections.astype(np.float32)
 
     def last_filter(self) -> Image:
-        """Return the filter that the reconstruction ends with, its kernel cut as there."""
+        """Return the transfer function of the reconstruction's last filter, with its cut kernel."""
         return _product(
             filter_along(n, self.filter_fwhm_mm / FWHM_PER_SIGMA / size)
             for n, size in zip(self.shape, self.voxel_mm, strict=True)
@@ -235,18 +235,19 @@ class ScannerTwin(nn.Module):
         ]
 
     def rings(self) -> NDArray[np.intp]:
-        """Return the ring of transaxial frequency of each coefficient, (ny, nx)."""
+        """Return the index (ny, nx) of each coefficient's ring of transaxial frequency."""
         y, x = np.ogrid[: self.shape[1], : self.shape[2]]
         return np.asarray(np.hypot(y, x).round().astype(np.intp))
 
 
 def fit(twin: ScannerTwin, images: Image, fluids: Image) -> pd.DataFrame:
-    """Fit a twin to volumes of known drawings.
+    """Fit the scanner to volumes of known drawings.
 
-    First the scanner, by its moments (McFadden 1989, Econometrica 57, 995): power in bands of
-    frequency, mean and spread at levels of brightness, with the same random numbers throughout.
-    Then what is left, in rounds: the gain at each level, the noise, and smooth filters across and
-    along the axis, until volumes of these drawings have the power of the real ones.
+    The first fit finds the numbers of `Blur` by simulated moments (McFadden 1989, Econometrica 57,
+    995). The moments are power in bands of frequency, and mean and spread at levels of brightness.
+    All simulations use the same random numbers. The second fit takes `NUM_ROUNDS` rounds. Each
+    corrects the gain at each level, the counts, and smooth filters across and along the axis, which
+    brings the power of made volumes nearer to that of the real ones.
 
     Parameters
     ----------
@@ -259,9 +260,9 @@ def fit(twin: ScannerTwin, images: Image, fluids: Image) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        step: the round; what it found too large (above 1) or too small: noise_ratio, made over
-        real variance inside the fluid; axial_deviation and transaxial_deviation, root mean square
-        of the logarithm of made over real power.
+        One row per round, with what it found before its correction: step, the round; noise_ratio,
+        made over real variance inside the fluid; axial_deviation and transaxial_deviation, root
+        mean square of the logarithm of made over real power.
     """
     uniforms = np.random.default_rng(0).random(images.shape, np.float32)
     few = np.unique(np.linspace(0, len(images) - 1, NUM_BLUR).round().astype(int))
@@ -275,7 +276,7 @@ def _fit_blur(twin: ScannerTwin, images: Image, fluids: Image, uniforms: Image) 
     bands = _bands(twin)
     wanted = np.array([_moments(i, z, bands) for i, z in zip(images, zones, strict=True)])
     spread = np.maximum(wanted.std(0), SPREAD) / np.sqrt(len(images))
-    is_bright = np.tile(LEVELS >= LEVELS[BRIGHT // 2], 2)  # the gain looks after the dark
+    is_bright = np.tile(LEVELS >= LEVELS[BRIGHT // 2], 2)  # the gain corrects dark levels
     weight = np.r_[np.ones(len(spread) - len(is_bright)), np.where(is_bright, 1.0, 0.1)] / spread
     start = _with_counts(twin, images, fluids, uniforms)
 
@@ -295,7 +296,7 @@ def _fit_blur(twin: ScannerTwin, images: Image, fluids: Image, uniforms: Image) 
 
 
 def _with_counts(twin: ScannerTwin, images: Image, fluids: Image, uniforms: Image) -> Blur:
-    """Return the start of the fit: level and noise inside the fluid are about right."""
+    """Return the start of the fit, with about the right mean and noise inside the fluid."""
     for _ in range(2):
         blur = twin.fitted()
         made = np.stack([twin.volume(f, u) for f, u in zip(fluids, uniforms, strict=True)])
@@ -331,7 +332,7 @@ def _fit_corrections(
             "axial_deviation": _rms(np.log(got.along / wanted.along)[: ends[0]]),
             "transaxial_deviation": _rms(np.log(got.across / wanted.across)[: ends[1]]),
         })  # fmt: skip
-        if i_round == 0:  # the level first: it changes all powers
+        if i_round == 0:  # gain and counts first: they change all powers
             continue
         for correction, ratio, end in (
             (twin.along, wanted.along / got.along, ends[0]),
@@ -339,7 +340,7 @@ def _fit_corrections(
         ):
             step = SHARE * gaussian_filter1d(np.log(ratio), SMOOTHNESS, mode="nearest")
             step[end:] = step[end]
-            correction.add_(torch.from_numpy(step - step[0]))  # the gain looks after the level
+            correction.add_(torch.from_numpy(step - step[0]))  # the gain corrects the mean
     if rows[-1]["axial_deviation"] > rows[0]["axial_deviation"]:
         log.warning(
             "the fit of the surrogate grew worse (power along z off by a factor of %.3g, at first "
@@ -355,7 +356,7 @@ def _rms(values: Array) -> float:
 
 @dataclass(frozen=True)
 class _Summary:
-    """Sums over volumes: of values and squares by level, of power by frequency."""
+    """Sums over volumes: values and their squares by level, power by frequency."""
 
     mean: Array
     square: Array
@@ -385,13 +386,13 @@ def _summary(twin: ScannerTwin, volumes: Image, zones: Sequence[NDArray[np.intp]
 
 
 def _zone(level: Image) -> NDArray[np.intp]:
-    """Return the nearest of `LEVELS` of each voxel, flat."""
+    """Return the index of the nearest of `LEVELS` for each voxel, flat."""
     place = np.log(np.maximum(level, LEVELS[0]) / LEVELS[0]) / np.log(LEVELS[1] / LEVELS[0])
     return np.asarray(place.round().clip(0, len(LEVELS) - 1).astype(np.intp).ravel())
 
 
 def _bands(twin: ScannerTwin) -> NDArray[np.intp]:
-    """Return the band of frequency, along and across, of each coefficient, flat."""
+    """Return the index of each coefficient's band of axial and transaxial frequency, flat."""
     z, y, x = twin.frequencies_per_mm()
     along = np.digitize(z, AXIAL_EDGES)
     across = np.digitize(np.hypot(y[:, None], x), ACROSS_EDGES)
@@ -400,7 +401,7 @@ def _bands(twin: ScannerTwin) -> NDArray[np.intp]:
 
 
 def _moments(volume: Image, zone: NDArray[np.intp], bands: NDArray[np.intp]) -> Array:
-    """Return logarithms: power in each band, mean and spread at each level."""
+    """Return the moments: logarithms of power in each band, of mean and spread at each level."""
     power = np.bincount(bands, np.square(_spectrum(volume), dtype=np.float64).ravel())
     flat, num = volume.ravel().astype(np.float64), len(LEVELS)
     size = np.maximum(np.bincount(zone, minlength=num), 1)
@@ -410,7 +411,7 @@ def _moments(volume: Image, zone: NDArray[np.intp], bands: NDArray[np.intp]) -> 
 
 
 def _poisson(rate: NDArray[Any], uniform: Image) -> Image:
-    """Return Poisson numbers by inversion: near rates give near numbers, which a fit needs."""
+    """Return Poisson numbers by inversion: a small change of the rate changes few, as fits need."""
     counts = np.zeros(rate.shape, np.float32)
     share = np.exp(-rate.astype(np.float64))
     below = share.copy()

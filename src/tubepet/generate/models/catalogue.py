@@ -1,4 +1,4 @@
-"""The generators that can be trained, by the name that the config and the wildcards use."""
+"""The generators that can be trained, by their names in config and wildcards."""
 
 from tubepet.generate.models.dcgan import DCGAN
 from tubepet.generate.models.edm import EDM

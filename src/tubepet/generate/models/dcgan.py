@@ -1,4 +1,4 @@
-"""Rival: DCGAN (Radford, Metz, Chintala 2016, arXiv:1511.06434)."""
+"""DCGAN, a rival of the paper's model (Radford, Metz, Chintala 2016, arXiv:1511.06434)."""
 
 from itertools import pairwise
 
@@ -78,13 +78,13 @@ class DCCritic(nn.Module):
 
 
 def _widths(image_size: int, channels: int) -> list[int]:
-    """Channels at image_size / 2, image_size / 4, .. down to 4x4."""
+    """Return the channels at image_size / 2, image_size / 4, .. down to 4x4."""
     num_levels = (image_size // START_SIZE).bit_length() - 1
     return [channels * min(2**i, MAX_WIDENING) for i in range(num_levels)]
 
 
 def initialise(layer: nn.Module) -> None:
-    """N(0, 0.02) for convolutions, N(1, 0.02) for normalisation gains."""
+    """Draw weights of convolutions from N(0, 0.02), normalisation gains from N(1, 0.02)."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(layer.weight, 0.0, INITIAL_STD)
     elif isinstance(layer, nn.BatchNorm2d):
@@ -92,7 +92,7 @@ def initialise(layer: nn.Module) -> None:
 
 
 class DCGAN(Model):
-    """Generator and discriminator, a step of each in turn."""
+    """DCGAN: generator and discriminator take steps in turn."""
 
     name = "dcgan"
     network = DCGenerator
@@ -103,7 +103,7 @@ class DCGAN(Model):
         return DCCritic(data.real.image_size, config["disc_channels"], is_normalised=True)
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
-        """One step of the discriminator, then one of the generator, on the same generated batch."""
+        """Take a step of the discriminator, then of the generator, on the same generated batch."""
         generator, critic = run.networks["generator"], run.networks["critic"]
         loss = ADVERSARIAL[run.config["loss"]]
         transform = run.transform()

@@ -1,10 +1,10 @@
-"""Rival: a small diffusion model, EDM (Karras et al. 2022, arXiv:2206.00364).
+"""EDM, a small diffusion model, a rival of the paper's (Karras et al. 2022, arXiv:2206.00364).
 
-As published: preconditioned denoiser, log-normal noise levels in training, deterministic sampling
-with Heun's method (over a shorter range of levels). Scaled to small images and one CPU: each 2 x 2
-square of pixels enters as four channels, a U-Net of three levels, and few sampling steps. Of the
-augmentations only the symmetries are used: the slices really have them, so nothing that leaks into
-the samples is wrong.
+As published, it has a preconditioned denoiser, log-normal noise levels in training, and
+deterministic sampling by Heun's method. Three choices suit small images and one CPU: each 2 x 2
+square of pixels enters as four channels, the U-Net has three levels, and samples take few steps
+over a shorter range of noise levels. Augmentation is by symmetries alone, because samples show all
+augmentations, and slices have the symmetries.
 
 Noise levels are standard deviations in units of [-1, 1]. Equations are numbered as in table 1 and
 algorithm 1 of the source.
@@ -25,14 +25,14 @@ from tubepet.generate.layers import mirror_filter as mirrored
 from tubepet.generate.run import Config, Inputs, Model, Run
 
 LOG_SIGMA_MEAN, LOG_SIGMA_STD = -1.2, 1.2  # of ln sigma in training; table 1
-# Of the sampling levels, eq. 5. Table 1 has 0.002 to 80; half of the way is spared at either end,
-# where one channel of slices has neither detail nor contrast, so that few steps are fine ones.
+# Of the sampling levels, eq. 5. Table 1 has 0.002 to 80. Slices have too little detail and contrast
+# for both ends of that range; without them few steps are still fine ones.
 SIGMA_MIN, SIGMA_MAX, RHO = 0.01, 40.0, 7.0
-REMOVED = 0.03  # of the amplitude: the reconstruction's filter leaves less of these frequencies
+REMOVED = 0.03  # of the amplitude; frequencies of which the reconstruction's filter leaves less
 PATCH = 2  # pixels
 WIDENING = (1, 2, 2)  # channels of the levels
 GROUP_CHANNELS = 8  # channels per normalisation group
-STATISTICS_ROWS = 2048  # evenly spaced slices behind mean and standard deviation of the data
+STATISTICS_ROWS = 2048  # most slices, evenly spaced, for mean and standard deviation of the data
 
 
 def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -56,7 +56,7 @@ def heun(
     Parameters
     ----------
     denoise : callable
-        D(x; sigma): noisy images, their noise level -> the expected clean images.
+        D(x; sigma): noisy images and their noise level -> expected clean images.
     noise : tensor, shape (B, ...)
         N(0, 1).
     levels : sequence of float
@@ -74,7 +74,7 @@ def heun(
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside the identity; scale and shift between them tell the noise level."""
+    """Two convolutions beside the identity. The noise level sets scale and shift between them."""
 
     def __init__(self, channels_in: int, channels_out: int, embedding_size: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """F(x; c_noise): patches in, a residual block per level and side, skips between them."""
+    """F(x; c_noise): a U-Net of patches, with a residual block per level on the way down and up."""
 
     frequencies: Tensor
 
@@ -147,11 +147,11 @@ class Denoiser(nn.Module):
     channels : int
         Channels of the first level, a multiple of 8.
     mean, sigma_data : float
-        Of the training slices' pixels, in [-1, 1].
+        Mean and standard deviation of the training slices' pixels, in [-1, 1].
     num_sampling_steps : int
         N of algorithm 1; a sample costs 2 N - 1 evaluations.
     output, filter_px
-        See `layers.output`; "activity": samples lose the frequencies that no slice has.
+        See `layers.output`. With "activity" samples lose the frequencies that no slice has.
     """
 
     band: Tensor
@@ -179,7 +179,7 @@ class Denoiser(nn.Module):
         self.register_buffer("cosines", mirrored.buffer(mirrored.cosines(image_size)))
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """Noisy centred images (B, 1, H, W), levels (B,) -> expected clean centred images."""
+        """Noisy images (B, 1, H, W) less the mean, levels (B,) -> expected clean ones."""
         c_skip, c_out, c_in, c_noise = preconditioning(sigma, self.sigma_data)
         c_skip, c_out, c_in = (c[:, None, None, None] for c in (c_skip, c_out, c_in))
         return c_skip * noisy + c_out * self.net(c_in * noisy, c_noise)
@@ -190,7 +190,7 @@ class Denoiser(nn.Module):
 
 
 def data_statistics(images: Images) -> tuple[float, float]:
-    """Return mean and standard deviation of the pixels as the networks see them."""
+    """Return mean and standard deviation of the pixels in [-1, 1]."""
     num = min(STATISTICS_ROWS, len(images))
     positions = np.linspace(0, len(images) - 1, num).astype(np.int64)
     batch = images.batch(torch.from_numpy(positions)).double()
@@ -198,7 +198,7 @@ def data_statistics(images: Images) -> tuple[float, float]:
 
 
 class EDM(Model):
-    """The denoiser is the generator; nothing here is adversarial."""
+    """EDM: the generator is the denoiser, and there is no critic."""
 
     name = "edm"
     network = Denoiser
@@ -212,7 +212,7 @@ class EDM(Model):
         return arguments | {"mean": mean, "sigma_data": sigma_data}
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
-        """One step down E lambda(sigma) || D(y + n; sigma) - y ||^2, a mean over pixels (eq. 8)."""
+        """Step down E lambda(sigma) || D(y + n; sigma) - y ||^2, a mean over pixels (eq. 8)."""
         denoiser = run.networks["generator"]
         real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
         clean = real - denoiser.mean
@@ -230,7 +230,7 @@ class EDM(Model):
         return {"noise": torch.randn(num, 1, side, side, generator=rng)}
 
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
-        """Solve the ODE from the noise, and keep to the band and the range of the data."""
+        """Solve the ODE from the noise; limit the result to frequencies and range of the data."""
         (noise,) = inputs
 
         def denoise(x: Tensor, sigma: float) -> Tensor:

@@ -1,11 +1,12 @@
-"""Rival: FastGAN, a GAN for few images (Liu et al. 2021, arXiv:2101.04775).
+"""FastGAN, a GAN for few images, a rival of the paper's (Liu et al. 2021, arXiv:2101.04775).
 
-As published: skip-layer excitation, noise injection and gated linear units in the generator; a
-residual discriminator with spectral norm that must also reconstruct its real images from its
-features; hinge loss; DiffAugment (`generate.augment`). Scaled to small images of one channel:
-levels from 4 x 4 up, excitation over a factor of eight. Two departures: the reconstruction error is
-an absolute difference, because the published perceptual distance needs a network trained on
-photographs; no spectral norm in the generator, whose average would not keep it.
+As published, the generator has skip-layer excitation, noise injection and gated linear units. The
+discriminator is residual, has spectral norm, and must reconstruct real images from its features.
+The loss is the hinge loss, with DiffAugment (`generate.augment`). For small images of one channel,
+levels start at 4 x 4, and excitation spans a factor of eight. There are two departures. The
+reconstruction error is an absolute difference, because the published perceptual distance needs a
+network trained on photographs. The generator has no spectral norm, because the average of its
+weights would lose it.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from tubepet.generate.run import Config, Inputs, Model, Run, bare
 START_SIZE = 4  # pixels
 MIN_SIZE = 32  # pixels
 MAX_WIDENING = 16  # the narrowest maps have this many times the channels of the widest
-EXCITATION = 8  # how many times larger the excited map is
+EXCITATION = 8  # side of the excited map over that of the map that gates it
 NUM_QUADRANTS = 4
 
 
@@ -84,7 +85,7 @@ class SkipLayerExcitation(nn.Module):
 
 
 class FastGenerator(nn.Module):
-    """z -> 4x4 -> up blocks, every second one noisy and of two convolutions -> image.
+    """z -> 4x4 -> up blocks -> image; every second block has two convolutions with noise.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ class FastGenerator(nn.Module):
         )
 
     def draw_noise(self, num: int, rng: torch.Generator) -> list[Tensor]:
-        """Return z (num, latent_size) and the two noise maps of each noisy block, on the CPU."""
+        """Return z (num, latent_size) and two noise maps for each noisy block, on the CPU."""
         sides = [side for side in self.sizes[1::2] for _ in range(2)]
         z = torch.randn(num, self.latent_size, generator=rng)
         return [z, *(torch.randn(num, 1, side, side, generator=rng) for side in sides)]
@@ -142,14 +143,14 @@ class FastGenerator(nn.Module):
 
 
 def _normed(channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
-    """Convolution with spectral norm, batch norm, leaky ReLU."""
+    """Return a convolution with spectral norm, batch norm and leaky ReLU."""
     padding = 0 if kernel == 1 else 1
     convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False)
     return [spectral_norm(convolution), nn.BatchNorm2d(channels_out), nn.LeakyReLU(0.2)]
 
 
 class DownBlock(nn.Module):
-    """Halve the size on two ways, and take their mean."""
+    """Halve the size on two paths, and take their mean."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -164,17 +165,18 @@ class DownBlock(nn.Module):
 
 
 class Judged(NamedTuple):
-    """Logits (B, 1, 5, 5); if asked for, image at half size and quadrant, (B, 1, H/2, W/2) each."""
+    """Logits (B, 1, 5, 5), and reconstructions (B, 1, H/2, W/2) of image and quadrant, if made."""
 
     logits: Tensor
     reconstructed: tuple[Tensor, ...] = ()
 
 
 class ReconstructingCritic(nn.Module):
-    """Down to 8x8, logits of patches; two decoders that train on real images alone.
+    """A discriminator of patches, with two decoders that train on real images alone.
 
-    One decoder makes the half-sized image out of the 8x8 map, the other one a quadrant at full size
-    out of that quadrant of the 16x16 map (Liu et al. 2021, section 3.2).
+    Logits come from a map of 8x8. One decoder reconstructs the image at half size from that map.
+    The other reconstructs a quadrant at full size from the same quadrant of the 16x16 map (Liu et
+    al. 2021, section 3.2).
     """
 
     def __init__(self, image_size: int, channels: int) -> None:
@@ -205,7 +207,7 @@ class ReconstructingCritic(nn.Module):
 
 
 def _decoder(channels_in: int, channels: int, size: int) -> nn.Sequential:
-    """Up blocks from 8x8 to `size`, then tanh."""
+    """Return up blocks from 8x8 to `size`, then tanh."""
     num_levels = (size // 8).bit_length() - 1
     widths = [channels_in, *(max(channels, channels_in // 2**i) for i in range(1, num_levels + 1))]
     blocks = [UpBlock(wide, narrow, 1, is_noisy=False) for wide, narrow in pairwise(widths)]
@@ -219,14 +221,14 @@ def take_quadrant(x: Tensor, quadrant: int) -> Tensor:
 
 
 def reconstruction_error(judged: Judged, image: Tensor, quadrant: int) -> Tensor:
-    """Mean absolute error of both reconstructions (Liu et al. 2021, eq. 4, with this distance)."""
+    """Return the sum of both mean absolute errors (Liu et al. 2021, eq. 4, with this distance)."""
     whole, part = judged.reconstructed
     error = (whole - functional.avg_pool2d(image, 2)).abs().mean()
     return error + (part - take_quadrant(image, quadrant)).abs().mean()
 
 
 class FastGAN(Model):
-    """A step of the discriminator with its reconstructions, then one of the generator."""
+    """FastGAN: generator and discriminator take steps in turn."""
 
     name = "fastgan"
     network = FastGenerator
@@ -238,7 +240,7 @@ class FastGAN(Model):
         Raises
         ------
         InputError
-            If the slices are smaller than the discriminator's levels allow.
+            If the slices are too small for the discriminator's levels.
         """
         if data.real.image_size < MIN_SIZE:
             raise InputError(
@@ -252,7 +254,7 @@ class FastGAN(Model):
         return ReconstructingCritic(data.real.image_size, config["disc_channels"])
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
-        """One step of the discriminator with its reconstructions, then one of the generator."""
+        """Take a step of the discriminator with its reconstructions, then of the generator."""
         generator, critic = run.networks["generator"], run.networks["critic"]
         loss = ADVERSARIAL[run.config["loss"]]
         transform = run.transform()

@@ -1,12 +1,11 @@
-"""The paper's model: a medical query, an attention memory of positron features, and a GAN.
+"""The paper's model: a query from a CT slice, an attention memory of positron features, and a GAN.
 
 x_ct -> encoder -> z -> attention over the bank -> context c -> v = [BN(c); z; noise] -> generator.
 
-Where the paper is silent or contradicts itself, docs/model.md decides, and each decision is a key
-of `generate.paper`, whose values are the names of a table: `QUERIES`, `FUSIONS`, `REAL`, `REDUCE`
-and `PAIRINGS` here, `SLOTS` and `SCORES` in layers/memory.py, `LAYOUTS` in
-layers/dense_generator.py. The defaults are our choices, config/paper_literal.yaml is the letter of
-the text.
+Where the paper is silent or contradicts itself, docs/model.md decides. Each decision is a key of
+`generate.paper`. Its values are the names in a table: `QUERIES`, `FUSIONS`, `REAL`, `REDUCE` and
+`PAIRINGS` here, `SLOTS` and `SCORES` in layers/memory.py, `LAYOUTS` in layers/dense_generator.py.
+Defaults are our choices; config/paper_literal.yaml follows the text to the letter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +32,7 @@ Layers = Sequence[Tensor]
 
 
 class Code(NamedTuple):
-    """What a query can be made of, each (B, d_z): codes of CT slices, their means, N(0, I)."""
+    """Queries to choose from, each (B, d_z): codes of CT slices, their means, and N(0, I)."""
 
     posterior: Tensor
     mean: Tensor
@@ -45,7 +44,7 @@ def _mixed(code: Code, prior_fraction: float) -> Tensor:
     return torch.cat([code.prior[:num_prior], code.posterior[num_prior:]])
 
 
-# Where queries come from (docs/model.md A17): training always mixes, sampling has the choice.
+# Where queries come from (docs/model.md A17). Training always mixes; sampling has the choice.
 QUERIES: dict[str, Callable[[Code, float], Tensor]] = {
     "mixed": _mixed,
     "prior": lambda code, _: code.prior,
@@ -53,8 +52,8 @@ QUERIES: dict[str, Callable[[Code, float], Tensor]] = {
     "ct_mean": lambda code, _: code.mean,
 }
 
-# What the generator's vector v is made of (docs/model.md A6): the parts that are put together.
-# "attentional" is Luong's tanh(W_c [c; z]); "query" leaves the memory out.
+# Parts of the generator's vector v (docs/model.md A6). The part "attentional" is Luong's
+# tanh(W_c [c; z]); the fusion "query" leaves the memory out.
 FUSIONS = {
     "normalised_concat": ("normalised_context", "query", "noise"),
     "concat": ("context", "query"),
@@ -63,7 +62,7 @@ FUSIONS = {
     "query": ("query", "noise"),
 }
 
-# What the discriminator is shown as real, from a positron and a CT batch (docs/model.md A10).
+# Images that the discriminator gets as real, from a positron and a CT batch (docs/model.md A10).
 REAL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "positron": lambda positron, ct: positron,
     "medical": lambda positron, ct: ct,
@@ -90,12 +89,12 @@ class Generated(NamedTuple):
 
 @dataclass(frozen=True)
 class Architecture:
-    """What rebuilds the generator.
+    """Constructor arguments of the generator.
 
     Attributes
     ----------
     image_size, latent_size, vae_channels : int
-        The encoder's.
+        Of the encoder, see `ConvVAE`.
     bank_shape : (int, int)
         Slots and features of the memory.
     attention, kappa, logit_std, is_projected
@@ -107,14 +106,14 @@ class Architecture:
     stem_channels, growth, layers_per_block
         See `DenseGenerator`.
     noise_size : int
-        Length of the fresh noise in v.
+        Length of the noise in v.
     prior_fraction : float
-        Share of a mixed batch whose query is N(0, I) instead of an encoded CT slice.
+        Share of a mixed batch whose query is drawn from N(0, I), not encoded from a CT slice.
     normalise_query : bool
-        Whether encoded slices pass a batch normalisation.
+        Whether codes of slices pass a batch normalisation.
     shuffle_contexts : bool
-        Whether each query gets the context of its neighbour in the batch: an ablation, which leaves
-        everything but the tie between query and context.
+        Whether each query gets the context of its neighbour in the batch. This ablation removes
+        only the relation between query and context.
     sample_query : str
         A name of `QUERIES`, for sampling.
     output, filter_px
@@ -144,7 +143,7 @@ class Architecture:
 
 
 class AttentionMemoryGenerator(nn.Module):
-    """Encoder, memory and dense generator: all that sampling needs, and all that the EMA covers."""
+    """Encoder, memory and dense generator. All are averaged in training, and used in sampling."""
 
     def __init__(self, its: Architecture) -> None:
         super().__init__()
@@ -191,9 +190,9 @@ class AttentionMemoryGenerator(nn.Module):
         ct : tensor, shape (B, 1, H, W)
             In [-1, 1].
         code_noise, prior : tensor, shape (B, d_z)
-            N(0, 1): for the reparametrisation, and instead of the code.
+            N(0, 1), for the reparametrisation and in place of the code.
         noise : tensor, shape (B, noise_size)
-            N(0, 1), goes into v.
+            N(0, 1), a part of v.
         source : str
             A name of `QUERIES`.
         """
@@ -226,21 +225,21 @@ class AttentionMemoryGenerator(nn.Module):
 
 
 class Batch(NamedTuple):
-    """What a pairing may use: the joint p(x, a) of L_APG, which eq. 9 does not say (A12).
+    """The data of a pairing: which real image L_APG compares with which generated one.
 
-    docs/model.md, prototypes: a partner that has nothing to do with the query pulls the generator
-    to the median image.
+    Eq. 9 leaves this joint distribution p(x, a) open (docs/model.md A12). With partners unrelated
+    to the query, the generator tends to the median image (docs/model.md, prototypes).
 
     Attributes
     ----------
     real_layers : sequence of tensor, each (B, ...)
         Hidden layers of the discriminator for the real positron batch.
     positions : int64 tensor, shape (B,)
-        Which training slices these are: slot s of the memory is slice s.
+        Numbers of these training slices; slot s of the memory is slice s.
     log_attention : tensor, shape (B, S)
         Of the generated batch.
     look : function
-        From positions of training slices to their hidden layers.
+        Positions of training slices -> their hidden layers.
     rng : torch.Generator
         On the CPU.
     """
@@ -253,10 +252,9 @@ class Batch(NamedTuple):
 
 
 def assign(log_attention: Tensor) -> Tensor:
-    """Pair every query with one real image so that the summed log attention is largest.
+    """Pair every query with one real image so that the sum of log attention is largest.
 
-    The real images stay a uniform batch (each is used once), and each query gets the one that it
-    attends to (docs/model.md, prototypes).
+    Each real image is used once, so they stay a uniform batch (docs/model.md, prototypes).
 
     Parameters
     ----------
@@ -304,10 +302,12 @@ def _batch_mean(batch: Batch, fake_layers: Layers) -> Tensor:
     return attention_perceptual(*means)
 
 
-# assignment: see `assign`; attention_sample: slice s with probability a(s), one more pass of the
-# discriminator; attention_weighted: the mean over the real batch, weighted by attention; random:
-# the real batch as it comes; batch_mean: only the means of the two batches (feature matching,
-# Salimans et al. 2016, arXiv:1606.03498, section 3.1).
+# assignment: see `assign`;
+# attention_sample: slice s with probability a(s), by one more pass of the discriminator;
+# attention_weighted: mean over the real batch, weighted by attention;
+# random: the real batch in its random order;
+# batch_mean: means of the two batches (feature matching, Salimans et al. 2016, arXiv:1606.03498,
+# section 3.1).
 PAIRINGS: dict[str, Callable[[Batch, Layers], Tensor]] = {
     "assignment": _assignment,
     "attention_sample": _attention_sample,
@@ -316,7 +316,7 @@ PAIRINGS: dict[str, Callable[[Batch, Layers], Tensor]] = {
     "batch_mean": _batch_mean,
 }
 
-# these read the attention as one over training slices
+# pairings that need one slot per training slice
 ATTENTIVE = ("assignment", "attention_sample", "attention_weighted")
 
 
@@ -339,7 +339,7 @@ class Paper(Model):
         Raises
         ------
         InputError
-            If the bank or the encoder does not belong to the image sets.
+            If bank or encoder do not belong to the image sets, or slots and pairing not together.
         """
         vae, num_slots = needed(data.vae), len(needed(data.bank))
         if num_slots != len(data.real):
@@ -376,14 +376,14 @@ class Paper(Model):
         return PatchDiscriminator(config["disc_channels"])
 
     def make_networks(self, config: Config, data: Data) -> Networks:
-        """Return both, the pretrained encoder and the bank in place."""
+        """Return generator and critic, with the pretrained encoder and the bank."""
         networks = super().make_networks(config, data)
         networks["generator"].vae.load_state_dict(needed(data.vae).state_dict())
         networks["generator"].memory.bank.copy_(_slots(config, data))
         return networks
 
     def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:
-        """Adam for both sides; the pretrained encoder learns ten times more slowly."""
+        """Return Adam for both networks; the encoder has `encoder_learning_rate`."""
         named = dict(networks["generator"].named_parameters())
         encoder = [p for name, p in named.items() if name.startswith("vae.")]
         others = [p for name, p in named.items() if not name.startswith("vae.")]
@@ -395,10 +395,10 @@ class Paper(Model):
         return super().make_optimizers(config, networks) | {"generator": generator}
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
-        """One step of the discriminator, then one of generator, attention and encoder (eq. 10).
+        """Take a step of the discriminator, then of generator, attention and encoder (eq. 10).
 
-        L = L_GAN + apg_weight L_APG + vae_weight L_VAE - entropy_weight H(a). The discriminator's
-        features of the real batch serve both its own loss and L_APG.
+        L = L_GAN + apg_weight L_APG + vae_weight L_VAE - entropy_weight H(a). L_APG uses the hidden
+        layers of the discriminator's step on the real batch.
         """
         config, data = run.config, run.data
         generator, critic = run.networks["generator"], run.networks["critic"]
@@ -457,17 +457,17 @@ class Paper(Model):
         }
 
     def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
-        """Return random training CT slices as queries, and what goes with them."""
+        """Return random training CT slices as queries, and the noise of `draw_noise`."""
         ct = needed(data.ct)
         slices = ct.batch(torch.randint(len(ct), (num,), generator=rng))
         code_noise, prior, noise = network.draw_noise(num, rng)
         return {"ct": slices, "code_noise": code_noise, "prior": prior, "noise": noise}
 
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
-        """Generate with queries from where `sample_query` says."""
+        """Generate images with the queries that `sample_query` names."""
         return network(*inputs, source=network.sample_query).image
 
 
 def _slots(config: Config, data: Data) -> Tensor:
-    """Return the slots that the memory holds, shape (S, d_y)."""
+    """Return the slots of the memory, shape (S, d_y)."""
     return memory_bank(needed(data.bank), data.num_pca, config["features"], config["slots"])

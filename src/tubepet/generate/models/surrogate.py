@@ -1,10 +1,9 @@
-"""From the drawing of a part to the volume that scanner and reconstruction would make of it.
+"""Make, of the drawing of a part, the volume that scanner and reconstruction would make of it.
 
     drawing -> a scanner and its MLEM in image space, fitted to training volumes -> volume
 
-The shape of a part is free: a drawing costs milliseconds. What is scarce is its image. There is no
-network, and nothing is trained: `tubepet.generate.layers.scanner_twin` is fitted once. Single
-slices are cut from volumes of new tubes.
+Drawings cost milliseconds, images are scarce. There is no network and no training:
+`tubepet.generate.layers.scanner_twin` is fitted once. Slices are cut from volumes of new tubes.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from tubepet.generate.run import Config, Model, needed
 
 
 class DrawnVolumes(nn.Module):
-    """The twin of scanner and reconstruction, and what new tubes are drawn from.
+    """The model of scanner and reconstruction, and the population of new tubes.
 
     Parameters
     ----------
@@ -33,9 +32,9 @@ class DrawnVolumes(nn.Module):
     population : mapping
         JSON of the `Population` that new tubes are drawn from.
     model_mm : sequence of float
-        Resolution that the reconstruction models, see `ScannerTwin`.
+        See `ScannerTwin`.
     num_iterations : int
-        Of the reconstruction.
+        See `ScannerTwin`.
     """
 
     def __init__(
@@ -60,21 +59,21 @@ class DrawnVolumes(nn.Module):
         Parameters
         ----------
         fluids : float32 array, shape (n, nz, ny, nx)
-            Fluid fractions, as `Population.draw_volume` gives them.
+            Fluid fractions, as from `Population.draw_volume`.
         rng : numpy Generator
-            Of the counts.
+            Draws the counts.
 
         Returns
         -------
         float32 array, shape (n, nz, ny, nx)
-            Units of the data set's scale, not clipped to it.
+            Units of the data set's scale, at least 0, may exceed 1.
         """
         made = (self.twin.volume(f, rng.random(f.shape, np.float32)) for f in fluids)
         return np.stack(list(made))
 
 
 class Surrogate(Model):
-    """The only one whose images have labels: it can be asked for a tube, and for its volume."""
+    """The model that makes images of given tubes, so with labels, and whole volumes."""
 
     name = "surrogate"
     network = DrawnVolumes
@@ -100,16 +99,16 @@ class Surrogate(Model):
         return network.eval(), rounds
 
     def sample(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Tensor:
-        """Generate slices of new tubes, drawn as those of the dataset."""
+        """Generate slices of new tubes, drawn like those of the data set."""
         return self.sample_labelled(network, num, data, rng, {})[0]
 
     def sample_labelled(
         self, network: Any, num: int, data: Data, rng: torch.Generator, wanted: Mapping[str, Any]
     ) -> tuple[Tensor, pd.DataFrame, NDArray[np.uint8]]:
-        """Generate images of new tubes, each with its labels.
+        """Generate images of new tubes, with the labels of their drawings.
 
-        A tube is drawn, its volume made, and one slice cut. What is true of the drawing is true of
-        the image. `wanted` is what `tubepet.dataset.drawing.draw_new` can be asked for.
+        For each image a tube is drawn, its volume made, and one slice cut. For `wanted` see
+        `tubepet.dataset.drawing.draw_new`.
         """
         chance = np.random.default_rng(int(torch.randint(2**31, (1,), generator=rng)))
         drawings, labels, tubes = draw_new(network.population, num, chance, wanted)

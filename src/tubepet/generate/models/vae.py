@@ -1,9 +1,9 @@
-"""Rival: a variational autoencoder of the positron slices (Kingma & Welling 2014).
+"""A variational autoencoder of slices, a rival of the paper's model (Kingma & Welling 2014).
 
-Its decoder is a Gaussian with a learned mean and a learned spread per pixel, and a sample is a draw
-from it: the mean alone is smoother than any slice. The likelihood takes pixels as independent,
-the draw gives the noise the correlations of the reconstruction's filter; `beta` makes up for what
-the likelihood counts several times (docs/model.md, rivals).
+The decoder gives a mean and a standard deviation (spread) for each pixel. A sample adds noise of
+that spread, because the mean alone is smoother than any slice. The noise has the correlations of
+the reconstruction's filter. The likelihood takes pixels as independent and so counts correlated
+ones several times; `beta` makes up for it (docs/model.md, rivals).
 """
 
 from typing import Any
@@ -18,11 +18,11 @@ from tubepet.generate.layers.output import output_layer
 from tubepet.generate.run import Inputs, Model, Run
 from tubepet.pretrain.vae import ConvVAE, gaussian_kl
 
-MIN_SPREAD = 0.02  # of [-1, 1], a hundredth of the scale: the empty part of a slice has no noise
+MIN_SPREAD = 0.02  # in [-1, 1], a hundredth of the scale; empty parts of slices have no noise
 
 
 class SliceVAE(ConvVAE):
-    """A VAE of slices whose decoder tells mean and spread.
+    """A VAE of slices whose decoder gives mean and spread of each pixel.
 
     Parameters
     ----------
@@ -55,20 +55,20 @@ class SliceVAE(ConvVAE):
         return torch.cat([self.out(mean), MIN_SPREAD + functional.softplus(spread)], dim=1)
 
     def draw(self, z: Tensor, noise: Tensor) -> Tensor:
-        """Return images of codes, with N(0, 1) numbers (B, 1, H, W) as their pixel noise."""
+        """Return images of codes (B, latent_size); `noise` (B, 1, H, W) is N(0, 1)."""
         mean, spread = self.decode(z).split(1, dim=1)
         coloured = mirrored.apply(noise, self.transfer, self.cosines) / self.noise_std
         return (mean + spread * coloured).clamp(-1, 1)
 
 
 class VAE(Model):
-    """Its decoder is the generator; nothing here is adversarial."""
+    """VAE: the generator is the decoder, and there is no critic."""
 
     name = "vae"
     network = SliceVAE
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
-        """One step down the negative ELBO, nll + beta KL, in nats per image."""
+        """Step down the negative ELBO, nll + beta KL, in nats per image."""
         real = run.transform(symmetries_only=True)(run.next_batch("real", run.data.real)[0])
         generator = run.networks["generator"]
         decoded, mu, log_var = generator(real, run.noise(generator.latent_size))
@@ -79,11 +79,11 @@ class VAE(Model):
         return {"vae_nll": nll, "vae_kl": kl}
 
     def draw_inputs(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Inputs:
-        """Return z ~ N(0, I), and the numbers that become the noise of the pixels."""
+        """Return z ~ N(0, I), and N(0, 1) numbers for the noise of the pixels."""
         side = network.image_size
         inputs = super().draw_inputs(network, num, data, rng)
         return inputs | {"noise": torch.randn(num, 1, side, side, generator=rng)}
 
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
-        """Draw from the decoder's Gaussian."""
+        """Return images of codes and noise, see `SliceVAE.draw`."""
         return network.draw(*inputs)

@@ -1,7 +1,7 @@
-"""Rival: Wasserstein GAN on the DCGAN networks.
+"""Wasserstein GAN on the networks of DCGAN, a rival of the paper's model.
 
-With weight clipping as in arXiv:1701.07875, or the gradient penalty of arXiv:1704.00028. Its critic
-is bounded by these alone: `lecam_weight` and `r1_weight` are for critics whose logits are not.
+Weight clipping (arXiv:1701.07875) or a gradient penalty (arXiv:1704.00028) bounds the critic. So
+the penalties `lecam_weight` and `r1_weight` of other critics are not used.
 """
 
 import torch
@@ -22,25 +22,25 @@ def clip(critic: nn.Module, bound: float) -> None:
 
 
 class WGAN(DCGAN):
-    """The networks of DCGAN, and another distance between images."""
+    """The networks of DCGAN, trained on the Wasserstein distance."""
 
     name = "wgan"
     adam_betas = (0.0, 0.9)  # Gulrajani et al. 2017, algorithm 1
 
     def make_critic(self, config: Config, data: Data) -> DCCritic:
-        """Return a fresh critic; no batch norm in a penalised one, whose penalty is per image."""
+        """Return a fresh critic; without batch norm if the gradient penalty, per image, is used."""
         is_normalised = config["penalty"] == "clip"
         return DCCritic(data.real.image_size, config["disc_channels"], is_normalised)
 
     def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:
-        """RMSprop with clipping, Adam with the penalty: each as published."""
+        """Return RMSprop with clipping, Adam with the gradient penalty, as published."""
         if config["penalty"] == "gradient":
             return super().make_optimizers(config, networks)
         rate = config["learning_rate"]
         return {key: RMSprop(net.parameters(), lr=rate) for key, net in networks.items()}
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
-        """`critic_steps` steps of the critic, then one of the generator."""
+        """Take `critic_steps` steps of the critic, then one of the generator."""
         config = run.config
         generator, critic = run.networks["generator"], run.networks["critic"]
         loss = ADVERSARIAL["wasserstein"]

@@ -1,4 +1,4 @@
-"""The blur of lines by slope: by hand, adjoint, against the blur of images, and its fit."""
+"""The blur of lines by slope: by hand, its adjoint, against the blur of images, its fit."""
 
 from dataclasses import replace
 

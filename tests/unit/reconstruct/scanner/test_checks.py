@@ -1,4 +1,4 @@
-"""Units and ranges against physics: what nothing has is refused, what is rare is said."""
+"""Checks of units and ranges: impossible values are refused, rare ones give a warning."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Where events come from is told from their lines alone."""
+"""The extent of the activity is estimated from the lines of events alone."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Efficiencies of crystals in any arrangement, found again from what they count."""
+"""Efficiencies of crystals in any arrangement are recovered from their counts."""
 
 from dataclasses import replace
 

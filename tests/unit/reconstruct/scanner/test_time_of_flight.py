@@ -1,4 +1,4 @@
-"""Time of flight from the coincidence file of the fast engine to the image."""
+"""Time of flight, from the coincidence file of the fast engine to the image."""
 
 import dataclasses
 
