@@ -5,8 +5,8 @@ Numba and the rest. So Snakemake's process starts another one, which imports the
 jobs' scripts and then waits. For each job it forks; the fork runs the job's script, as
 ``python script`` would, and ends. All that Snakemake does before and after a job stays as it is.
 
-Without that process, or when it cannot start, a job runs in the ordinary way. If it is killed, the
-forks go on and Snakemake counts them as failed, as it does with a job of its own that is killed.
+When that process cannot start, or is killed, the next job runs in the ordinary way. Forks at work
+go on, and tell Snakemake themselves how they ended.
 """
 
 import ast

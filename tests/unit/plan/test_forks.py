@@ -80,7 +80,9 @@ def test_what_they_are_forked_from_may_be_killed(started, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert started.start(path, {}).wait() == 0
     server = int((tmp_path / "ppid").read_text())
+    at_work = started.start(script(tmp_path, "import time; time.sleep(1); 1 / 0", "w.py"), {})
     os.kill(server, signal.SIGKILL)
+    assert at_work.wait() == 1
     while Path(f"/proc/{server}").is_dir() and "Z" not in _state(server):
         time.sleep(0.01)
     assert started.start(path, {}) is None  # this one runs in the ordinary way
