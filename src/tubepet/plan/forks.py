@@ -13,6 +13,7 @@ import ast
 import atexit
 import contextlib
 import importlib
+import io
 import json
 import os
 import runpy
@@ -123,6 +124,20 @@ def import_all(scripts: Sequence[Path]) -> None:
                         importlib.import_module(f"{node.module}.{alias.name}")
 
 
+def rehearse() -> None:
+    """Let libraries do what they put off until their first use: Numba's types, Matplotlib's fonts."""
+    if "numba" in sys.modules:
+        import numba
+
+        numba.njit("float64(float64)")(lambda x: x)
+    if "matplotlib.figure" in sys.modules:
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        figure.subplots().set_title("x")
+        figure.savefig(io.BytesIO(), format="png")
+
+
 def serve(control: socket.socket) -> None:
     """Fork for every request, until the other end is closed; forks return from here when done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the jobs and for Snakemake
@@ -160,4 +175,5 @@ def _run(script: str, environment: dict[str, str], status: int) -> None:
 if __name__ == "__main__":
     import_all([Path(name) for name in sys.argv[2:]])
     check_code()
+    rehearse()
     serve(socket.socket(fileno=int(sys.argv[1])))
