@@ -125,7 +125,7 @@ def import_all(scripts: Sequence[Path]) -> None:
 
 
 def rehearse() -> None:
-    """Let libraries do what they put off until their first use: Numba's types, Matplotlib's fonts."""
+    """Let Numba and Matplotlib do what they put off until their first use."""
     if "numba" in sys.modules:
         import numba
 
