@@ -7,24 +7,26 @@ from tubepet import io, logs, rng
 from tubepet.dataset.slices import Slices
 from tubepet.dataset.stack import whole
 from tubepet.evaluate import distances, learned, metrics, statistics
+from tubepet.evaluate.window import DARK, window_of
 from tubepet.study import score
 
 logs.start_log(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 slices = Slices.read(given.images, given.table, given.info)
-test = slices.of("test")
+window = window_of(slices.of("train"))
+train, test = (slices.of(split).within(window, DARK) for split in ("train", "test"))
 halves = score.test_halves(slices.tube[test.rows], params.num_halves, params.seed)
 real = score.Real(score.read_described(given.described), test, halves)
 space = statistics.FeatureSpace(**{k: np.array(v) for k, v in io.read_json(given.space).items()})
 net = learned.load_space(given.weights, io.read_json(given.features))
 spaces = {metrics.STATISTICS: space.features, learned.LEARNED: net.features}
-originals = distances.seen(slices.of("train"))
+originals = distances.seen(train)
 num_images = io.read_json(given.real)["facts"]["num_images"]
 scores = []
 for samples, info in zip(given.samples, map(io.read_json, given.runs), strict=True):
     run = {key: info[key] for key in ("variant", "num_train", "seed", "cpu_s", "diverged")}
-    images = whole(io.read_array(samples), slices.scale_bq_mm3)[:num_images]
+    images = whole(io.read_array(samples), slices.scale_bq_mm3).within(window, DARK)[:num_images]
     random = rng.stream(params.seed, "study", info["variant"], info["num_train"], info["seed"])
     if len(images):
         nearest, _ = distances.nearest_training(images, originals)

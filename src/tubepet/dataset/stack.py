@@ -26,6 +26,8 @@ class Stack:
         The values that become 0 and 1: 0 and the data set's scale, or a window of HU.
     is_clipped : bool
         Whether values outside become 0 or 1, as for training. Clipping changes the total activity.
+    floor : float
+        Values below become 0, in units of the range.
     """
 
     array: NDArray[Any]
@@ -33,6 +35,7 @@ class Stack:
     low: float
     high: float
     is_clipped: bool = True
+    floor: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,11 +59,16 @@ class Stack:
 
     def _unit(self, images: NDArray[Any], kind: type[np.floating[Any]]) -> NDArray[Any]:
         unit = (images.astype(kind, copy=False) - kind(self.low)) / kind(self.high - self.low)
-        return np.clip(unit, 0, 1) if self.is_clipped else unit
+        unit = np.clip(unit, 0, 1) if self.is_clipped else unit
+        return np.where(unit < self.floor, kind(0), unit) if self.floor else unit
 
     def of(self, chosen: NDArray[Any]) -> "Stack":
         """Return a stack of some of the images, without reading them."""
         return replace(self, rows=self.rows[chosen])
+
+    def within(self, window: slice, floor: float) -> "Stack":
+        """Return the images cut to a square window, with their darkness below a floor as 0."""
+        return replace(self, array=self.array[:, window, window], floor=floor)
 
     def evenly(self, most: int) -> "Stack":
         """Return at most `most` images: all, or every second, third, .. one."""

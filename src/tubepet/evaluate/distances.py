@@ -1,8 +1,9 @@
 """Distances between two sets of feature vectors (n, d), and nearest training images.
 
-Frechet: Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X. MMD: Gretton et al. 2012, with
-the kernel of KID (Binkowski et al. 2018, arXiv:1801.01401). Precision and recall: Kynkaanniemi et
-al. 2019, arXiv:1904.06991; density and coverage: Naeem et al. 2020, arXiv:2002.09797.
+Frechet: Dowson & Landau 1982, doi:10.1016/0047-259X(82)90077-X. Energy: Szekely & Rizzo 2013,
+doi:10.1016/j.jspi.2013.03.018. Precision and recall: Kynkaanniemi et al. 2019, arXiv:1904.06991;
+density and coverage: Naeem et al. 2020, arXiv:2002.09797. Slices of one tube are alike, so pairs of
+them count nowhere within a set.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from tubepet.dataset.stack import Images
 from tubepet.dataset.symmetries import NUM_SYMMETRIES, turned
 
 Array = NDArray[np.float64]
+Tubes = NDArray[np.int64]
 
 CHUNK = 512  # images compared at once by blocks, which bounds the memory
 NUM_PAIRS = 64  # images compared at once pixel by pixel
@@ -32,19 +34,38 @@ def frechet(x: Array, y: Array) -> float:
     return float(shift + np.trace(cov_x) + np.trace(cov_y) - 2 * root_trace)
 
 
-def mmd_cubic(x: Array, y: Array) -> float:
-    """Return the unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3, which may be negative."""
-    d = x.shape[1]
-    kxx, kyy, kxy = ((a @ b.T / d + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
-    n, m = len(x), len(y)
-    within_x = (kxx.sum() - np.trace(kxx)) / (n * (n - 1))
-    within_y = (kyy.sum() - np.trace(kyy)) / (m * (m - 1))
-    return float(within_x + within_y - 2 * kxy.mean())
+def energy(x: Array, y: Array, x_tubes: Tubes, y_tubes: Tubes) -> float | None:
+    """Return the energy distance 2 E|x - y| - E|x - x'| - E|y - y'|, unbiased: it may be negative.
+
+    Parameters
+    ----------
+    x, y : float64 array, shape (n, d) and (m, d)
+    x_tubes, y_tubes : int array, shape (n,) and (m,)
+        Pairs of one tube do not count. None is returned if a set has one tube only.
+    """
+    within = []
+    for set_, tubes in ((x, x_tubes), (y, y_tubes)):
+        is_apart = tubes[:, None] != tubes
+        if not is_apart.any():
+            return None
+        within.append(cdist(set_, set_)[is_apart].mean())
+    return float(2 * cdist(x, y).mean() - sum(within))
 
 
-def prdc(real: Array, fake: Array, k: int) -> dict[str, float]:
-    """Return precision, recall, density and coverage; balls reach to the k-th neighbour."""
-    real_radius, fake_radius = (np.partition(cdist(a, a), k, axis=1)[:, k] for a in (real, fake))
+def _radii(features: Array, tubes: Tubes, k: int) -> Array:
+    """Return the distance of each row to its k-th neighbour of another tube."""
+    distance = np.where(tubes[:, None] == tubes, np.inf, cdist(features, features))
+    return np.partition(distance, k - 1, axis=1)[:, k - 1]
+
+
+def prdc(
+    real: Array, fake: Array, real_tubes: Tubes, fake_tubes: Tubes, k: int
+) -> dict[str, float]:
+    """Return precision, recall, density and coverage.
+
+    Balls reach to the k-th neighbour of another tube.
+    """
+    real_radius, fake_radius = _radii(real, real_tubes, k), _radii(fake, fake_tubes, k)
     distance = cdist(real, fake)  # (real, fake)
     in_real_ball = distance < real_radius[:, None]
     return {

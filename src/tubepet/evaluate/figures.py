@@ -16,7 +16,7 @@ Samples = Mapping[str, NDArray[np.float32]]
 NUM_COLUMNS = NUM_CLOSEST
 BARS = {
     "frechet": "Fréchet distance\n(statistics features)",
-    "mmd": "MMD² (statistics features)",
+    "energy": "energy distance (statistics features)",
     "coverage": "coverage",
     "c2st": "two-sample test accuracy",
     "nearest_ratio": "nearest-neighbour ratio",

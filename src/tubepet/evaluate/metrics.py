@@ -6,14 +6,14 @@ undefined, for constant or too few images.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from tubepet.dataset.stack import Images, by_pieces
@@ -49,6 +49,8 @@ class Described:
         Shares of intensities.
     noise : float64 array, shape (N, NUM_BANDS)
         Noise power in the fluid, see `physics.noise_power`.
+    tube : int64 array, shape (N,)
+        The tube of each image, see `tubes_of`.
     """
 
     features: dict[str, Array]
@@ -58,6 +60,7 @@ class Described:
     radius: Array
     histogram: Array
     noise: Array
+    tube: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.total)
@@ -69,8 +72,19 @@ class Described:
         return Described(spaces, **{name: array[rows] for name, array in values.items()})
 
 
+def tubes_of(names: NDArray[np.str_] | None, num: int) -> NDArray[np.int64]:
+    """Return a number for the tube of each image; without names each image is of its own tube."""
+    if names is None:
+        return np.arange(num, dtype=np.int64)
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
 def describe(
-    images: Images, nearest: Array, spaces: Mapping[str, Space], rng: np.random.Generator
+    images: Images,
+    nearest: Array,
+    spaces: Mapping[str, Space],
+    rng: np.random.Generator,
+    tubes: NDArray[np.str_] | None = None,
 ) -> Described:
     """Describe images (N, H, W) in units of the scale.
 
@@ -84,6 +98,8 @@ def describe(
         From images to features (N, k), by the name of the space.
     rng : numpy.random.Generator
         Chooses the pairs of `similarity`.
+    tubes : str array, shape (N,), optional
+        The tube of each image. Without it each image is of a tube of its own.
     """
     looks = (_total, physics.bore_radius_px, physics.intensity_histogram, physics.noise_power)
     total, radius, histogram, noise, *features = by_pieces([*looks, *spaces.values()], images)
@@ -95,6 +111,7 @@ def describe(
         radius=radius,
         histogram=histogram,
         noise=noise,
+        tube=tubes_of(tubes, len(images)),
     )
 
 
@@ -110,8 +127,8 @@ Values = dict[str, float | None]
 class Metric:
     """A function of generated and real images that returns named numbers, and what these are.
 
-    `compute` gets two `Described`. With `is_in_space` it gets features of both instead, once for
-    each feature space; every space has columns of its own.
+    `compute` gets two `Described`. With `is_in_space` it gets the features and the tubes of both
+    instead, once for each feature space; every space has columns of its own.
     """
 
     compute: Callable[[Any, Any], Values]
@@ -138,33 +155,48 @@ def _diversity(fake: Described, real: Described) -> Values:
     return {"ms_ssim": float(fake.similarity.mean())}
 
 
-def _distances(fake: Array, real: Array) -> Values:
-    if min(len(fake), len(real)) < 2:
-        return {"frechet": None, "mmd": None}
-    return {"frechet": distances.frechet(fake, real), "mmd": distances.mmd_cubic(fake, real)}
+class InSpace(NamedTuple):
+    """Features (N, k) of a set of images in one space, and their tubes (N,)."""
+
+    features: Array
+    tube: NDArray[np.int64]
 
 
-def _prdc(fake: Array, real: Array) -> Values:
-    names = ("precision", "recall", "density", "coverage")
-    is_constant = np.ptp(real, axis=0).max() == 0
-    if is_constant or min(len(fake), len(real)) <= NUM_NEIGHBOURS:
-        return dict.fromkeys(names)
-    return {**distances.prdc(real, fake, NUM_NEIGHBOURS)}
+def _distances(fake: InSpace, real: InSpace) -> Values:
+    if min(len(fake.tube), len(real.tube)) < 2:
+        return {"frechet": None, "energy": None}
+    return {
+        "frechet": distances.frechet(fake.features, real.features),
+        "energy": distances.energy(fake.features, real.features, fake.tube, real.tube),
+    }
 
 
-def _c2st(fake: Array, real: Array) -> Values:
-    n = min(len(fake), len(real))
-    if n < NUM_FOLDS:
+def _prdc(fake: InSpace, real: InSpace) -> Values:
+    is_constant = np.ptp(real.features, axis=0).max() == 0
+    # enough neighbours for every image: all images but those of the largest tube
+    num_others = (len(one.tube) - np.bincount(one.tube).max() for one in (fake, real))
+    if is_constant or min(num_others) < NUM_NEIGHBOURS:
+        return dict.fromkeys(("precision", "recall", "density", "coverage"))
+    sets = real.features, fake.features, real.tube, fake.tube
+    return {**distances.prdc(*sets, NUM_NEIGHBOURS)}
+
+
+def _c2st(fake: InSpace, real: InSpace) -> Values:
+    if min(len(np.unique(one.tube)) for one in (fake, real)) < NUM_FOLDS:
         return {"c2st": None, "c2st_neighbours": None}
-    x = np.concatenate([fake, real])
+    n = min(len(fake.tube), len(real.tube))
+    x = np.concatenate([fake.features, real.features])
     x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
-    is_real = np.repeat([0, 1], [len(fake), len(real)])
-    folds = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=0)
-    line = cross_val_predict(LogisticRegression(class_weight="balanced"), x, is_real, cv=folds)
+    is_real = np.repeat([0, 1], [len(fake.tube), len(real.tube)])
+    tube = np.concatenate([fake.tube, real.tube + fake.tube.max() + 1])
+    folds = StratifiedGroupKFold(NUM_FOLDS, shuffle=True, random_state=0)
+    line = cross_val_predict(
+        LogisticRegression(class_weight="balanced"), x, is_real, groups=tube, cv=folds
+    )
     # neighbours are counted, so the larger of two unequal sets would win most votes
-    even = np.r_[:n, len(fake) : len(fake) + n]
+    even = np.r_[:n, len(fake.tube) : len(fake.tube) + n]
     judge = KNeighborsClassifier(min(NUM_NEIGHBOURS, n // 2))
-    vote = cross_val_predict(judge, x[even], is_real[even], cv=folds)
+    vote = cross_val_predict(judge, x[even], is_real[even], groups=tube[even], cv=folds)
     return {
         "c2st": float(balanced_accuracy_score(is_real, line)),
         "c2st_neighbours": float(balanced_accuracy_score(is_real[even], vote)),
@@ -211,8 +243,7 @@ METRICS = (
         _distances,
         {
             "frechet": "Frechet distance ({space} features), lower is better",
-            "mmd": "unbiased MMD^2 with the cubic kernel of KID ({space} features), lower is "
-            "better",
+            "energy": "energy distance ({space} features), unbiased, lower is better",
         },
         is_in_space=True,
     ),
@@ -232,7 +263,7 @@ METRICS = (
         _c2st,
         {
             "c2st": "classifier two-sample test: balanced accuracy of a logistic regression on the "
-            f"{{space}} features, {NUM_FOLDS} folds (0.5: cannot tell)",
+            f"{{space}} features, {NUM_FOLDS} folds by tube (0.5: cannot tell)",
             "c2st_neighbours": f"the same with {NUM_NEIGHBOURS} nearest neighbours as classifier",
         },
         is_in_space=True,
@@ -294,7 +325,8 @@ def measure(fake: Described, real: Described, chosen: Sequence[Metric] = METRICS
         if not metric.is_in_space:
             values |= metric.compute(fake, real)
             continue
-        for space, features in fake.features.items():
-            found = metric.compute(features, real.features[space])
+        for space in fake.features:
+            sets = (InSpace(one.features[space], one.tube) for one in (fake, real))
+            found = metric.compute(*sets)
             values |= {column(name, space): value for name, value in found.items()}
     return values

@@ -14,7 +14,9 @@ from tubepet.dataset.slices import Slices
 from tubepet.dataset.stack import by_pieces, whole
 from tubepet.errors import InputError
 from tubepet.evaluate import distances, inception, metrics, similarity, statistics
+from tubepet.evaluate.gate import gate_of
 from tubepet.evaluate.row_names import COPY, FLOOR
+from tubepet.evaluate.window import DARK, window_of
 from tubepet.logs import Bar, log
 from tubepet.rng import stream
 
@@ -36,12 +38,13 @@ def evaluate(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Compare every set of samples, and the real training slices, with the test slices.
 
-    Each number is the median over `num_bootstrap` draws of n images from the set. Its interval runs
-    from the 2.5 to the 97.5 percentile. Draws are without replacement (m-out-of-n bootstrap), since
-    repeated images would bias distances between sets. n is the same in all rows. Test slices are
-    fixed, so the interval does not cover the choice of test tubes. At most `MOST_TEST` test slices
-    and `MOST_FLOOR` training slices (row `FLOOR`) are compared, evenly taken. Copies are searched
-    among all training slices.
+    Images are cut to the window where tubes are, and their darkness counts as 0 (`window`). Each
+    number is the median over `num_bootstrap` draws of n images from half of the tubes. Its interval
+    runs from the 2.5 to the 97.5 percentile. Draws are without replacement (m-out-of-n bootstrap),
+    since repeated images would bias distances between sets. n is the same in all rows. Test slices
+    are fixed, so the interval does not cover the choice of test tubes. At most `MOST_TEST` test
+    slices and `MOST_FLOOR` training slices (row `FLOOR`) are compared, evenly taken. Copies are
+    searched among all training slices.
 
     Parameters
     ----------
@@ -81,6 +84,12 @@ def evaluate(
     sets = {name: whole(images, real.scale_bq_mm3) for name, images in samples.items()}
     floor = io.evenly(np.arange(len(train)), MOST_FLOOR)
     sets |= {FLOOR: train.of(floor), COPY: train.of(redrawn)}
+    tubes = real.tube[train.rows]
+    tubes_of = {FLOOR: tubes[floor], COPY: tubes[redrawn]}
+    test_tubes = real.tube[test.rows]
+    window = window_of(train)
+    train, test = train.within(window, DARK), test.within(window, DARK)
+    sets = {name: images.within(window, DARK) for name, images in sets.items()}
     # at most half of the smallest set, so that draws from it differ
     n = max(MIN_IMAGES, min(len(test), min(len(images) for images in sets.values()) // 2))
 
@@ -90,23 +99,25 @@ def evaluate(
     size, k = test.shape[-1], len(space.components)
     originals = distances.seen(train)
     nearest, _ = distances.nearest_training(test, originals)
-    real_side = metrics.describe(test, nearest, spaces, stream(seed, "evaluate", "test"))
+    random = stream(seed, "evaluate", "test")
+    real_side = metrics.describe(test, nearest, spaces, random, test_tubes)
+    gate = gate_of(space.features, (train, tubes), (test, test_tubes))
     if network is not None:
         features = partial(inception.inception_features, network)
         (test_features,) = by_pieces([features], test)
-    rows, statements, closest = [], [], {}
-    tubes = real.tube[train.rows]
+    rows, statements, closest = [], list(gate.sentences(metrics.STATISTICS)), {}
     for name, images in sets.items():
         log.info("%s: %d images against %d test slices", name, len(images), len(test))
         pairs = stream(seed, "evaluate", name, "pairs")
-        apart = (tubes[floor], tubes) if name == FLOOR else None  # its own tube does not count
+        # its own tube does not count
+        apart = (tubes_of[FLOOR], tubes) if name == FLOOR else None
         nearest, _ = distances.nearest_training(images, originals, apart)
-        described = metrics.describe(images, nearest, spaces, pairs)
+        described = metrics.describe(images, nearest, spaces, pairs, tubes_of.get(name))
         if name in samples:
             closest[name] = np.argsort(nearest, kind="stable")[:NUM_CLOSEST].tolist()
         chosen = stream(seed, "evaluate", name)
         draws = [
-            metrics.measure(described.subset(chosen.permutation(len(described))[:n]), real_side)
+            metrics.measure(described.subset(_draw(described.tube, n, chosen)), real_side)
             for _ in Bar(range(num_bootstrap), desc=name)
         ]
         intervals, missing = _intervals(pd.DataFrame(draws).astype(float))
@@ -128,12 +139,22 @@ def evaluate(
         "rows": [{k: v for k, v in row.items() if v is not None} for row in rows],
         "columns": _descriptions(size, k, n, len(test), num_bootstrap),
         "statements": statements,
+        "gates": {metrics.STATISTICS: gate.as_json()},
         "closest": closest,
         "num_train": len(train),
         "num_test_tubes": len(np.unique(real.tube[real.split == "test"])),
         "scale_bq_mm3": real.scale_bq_mm3,
     }
     return table, facts
+
+
+def _draw(tube: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return n rows of half of the tubes, or of as many as it takes."""
+    numbers = np.bincount(tube)
+    order = rng.permutation(len(numbers))
+    enough = np.searchsorted(np.cumsum(numbers[order]), max(n, len(tube) / 2)) + 1
+    rows = np.flatnonzero(np.isin(tube, order[:enough]))
+    return rng.permutation(rows)[:n]
 
 
 def _intervals(draws: pd.DataFrame) -> tuple[dict[str, float | None], list[str]]:

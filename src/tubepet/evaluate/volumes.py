@@ -19,12 +19,12 @@ from sklearn.preprocessing import StandardScaler
 
 from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
+from tubepet.evaluate.window import DARK
 from tubepet.rng import stream
 
 Array = NDArray[np.float64]
 Volumes = NDArray[np.float32]
 
-FLOOR = 0.02  # of the scale; darker voxels are invisible, but classifiers would use them
 NUM_BANDS = 9  # of transaxial frequency up to 0.25 per pixel
 LAGS = (1, 2, 3, 4)  # slices
 QUANTILES = (0.7, 0.8, 0.85, 0.9, 0.95, 0.99)  # of all voxels, most of which are empty
@@ -83,10 +83,10 @@ def features(volumes: Volumes) -> Array:
     """Return the features (N, k) that a classifier sees of volumes in units of the scale.
 
     They are logarithms of the power along z and, in bands, across; correlations along z; and
-    quantiles of the voxels. Voxels darker than `FLOOR` count as 0.
+    quantiles of the voxels. Voxels darker than `DARK` count as 0.
     """
-    seen = np.where(volumes < FLOOR, np.float32(0), volumes)
-    tiny = FLOOR**4
+    seen = np.where(volumes < DARK, np.float32(0), volumes)
+    tiny = DARK**4
     _, along = axial_power(seen, 1.0)
     size = np.array(volumes.shape[2:])
     place = np.hypot(*np.ogrid[: size[0], : size[1]]) / (2 * size.max())  # per pixel

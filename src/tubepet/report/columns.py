@@ -42,7 +42,7 @@ NAMES: dict[str, Mapping[str, str]] = {
         "activity_bias": "short over long activity - 1 → 0",
     },
     "table1": {
-        "model": "images", "frechet": "Fréchet distance ↓", "mmd": "KID (cubic MMD²) ↓",
+        "model": "images", "frechet": "Fréchet distance ↓", "energy": "energy distance ↓",
         "precision": "precision ↑", "recall": "recall ↑", "density": "density → 1",
         "coverage": "coverage ↑", "c2st": "classifier accuracy → 0.5",
         "c2st_neighbours": "neighbours' accuracy → 0.5",

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tubepet.evaluate.gate import LEAST_AUC, SPOILT
 from tubepet.evaluate.metrics import column
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
 from tubepet.study.intervals import OPEN, Estimate, holm
 from tubepet.study.scores import (
     ALL,
-    KEY,
+    SHOWN,
     SPACES,
     Claim,
     Scores,
@@ -78,7 +79,7 @@ def asked_figures(
     candidate: str, rivals: Sequence[str], scores: Scores, detector: pd.DataFrame
 ) -> list[list[str]]:
     """Return a row per goal for our generator: name, goal, measured number, whether it is met."""
-    lines = [_first_in(metric, candidate, rivals, scores) for metric in KEY]
+    lines = [_first_in(metric, candidate, rivals, scores) for metric in scores.key]
     ratio = scores.mean(candidate, "nearest_ratio")
     lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO))
     lines += [_over_floor(candidate, column("frechet", space), scores) for space in SPACES]
@@ -88,7 +89,7 @@ def asked_figures(
 
 
 def _first_in(metric: str, candidate: str, rivals: Sequence[str], scores: Scores) -> list[str]:
-    sign, name = KEY[metric], f"first in {label(metric)}"
+    sign, name = scores.key[metric], f"first in {label(metric)}"
     found = {r: scores.difference(candidate, r, metric, sign) for r in rivals}
     known = {r: e for r, e in found.items() if e is not None}
     if not known:
@@ -171,12 +172,12 @@ def detector_text(detector: pd.DataFrame, seed: int) -> str:
 def curve_text(variants: Sequence[str], nums: Sequence[str], scores: Scores) -> str:
     """Return a table of key metrics of some variants by number of training slices."""
     lines = [
-        [f"`{name}`", num, *(interval(scores.mean(name, m, num)) for m in KEY)]
+        [f"`{name}`", num, *(interval(scores.mean(name, m, num)) for m in SHOWN)]
         for name in variants
         for num in nums
         if scores.seeds(name, num)
     ]
-    return markdown_table(["variant", "training slices", *(label(m) for m in KEY)], lines)
+    return markdown_table(["variant", "training slices", *(label(m) for m in SHOWN)], lines)
 
 
 def tuning_text(tuning_steps: int, tuning: pd.DataFrame) -> str:
@@ -245,8 +246,8 @@ def make_page(
     detector : DataFrame
         num_real, seed and one column of AUC per arm.
     facts : mapping
-        num_train, num_test, num_test_tubes, num_images, and `features`, the facts of the learned
-        space.
+        num_train, num_test, num_test_tubes, num_images, `features` (the facts of the learned
+        space), and `gates` (`tubepet.evaluate.gate.Gate` of each space).
     """
     variants, candidate = study["variants"], study["candidate"]
     claims = claims_of(variants, scores)
@@ -270,7 +271,7 @@ def make_page(
     for name, found in claims.items():
         parts += [f"## Claims about `{name}`\n", "".join(claim_text(c) for c in found)]
     names, curve = [FLOOR, COPY, *variants], study["curve"]
-    shown = [*KEY, "precision", "recall", "density", "c2st", "nearest_ratio"]
+    shown = [*SHOWN, "precision", "recall", "density", "c2st", "nearest_ratio"]
     header = ["variant", "seeds", *(label(metric) for metric in shown)]
     seeds = {name: [f"{len(scores.seeds(name))}"] for name in names}
     parts += [
@@ -315,7 +316,24 @@ def _introduction(study: Mapping[str, Any], facts: Mapping[str, Any]) -> list[st
         f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
         f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
         f"the bore's radius within {number(learned['radius_error_px'])} pixels.\n",
+        "## Which features count\n",
+        "Training slices are spoilt in three ways. Features count if every spoilt set is farther "
+        "from the test slices than the training slices are (energy distance), and a classifier "
+        f"tells it from training slices of other tubes (AUC of at least {LEAST_AUC:g}). Claims "
+        "rest on features that count.\n",
+        gates_text(facts["gates"]),
     ]
+
+
+def gates_text(gates: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table that says of each feature space what it sees, and whether it counts."""
+    lines = []
+    for space, gate in gates.items():
+        seen = (f"{number(far)}; {number(gate['auc'][n])}" for n, far in gate["energy"].items())
+        word = {True: "yes", False: "no", None: "too few tubes to say"}[gate["is_passed"]]
+        lines.append([space, number(gate["real"]), *seen, word])
+    header = ["features", "training slices: distance", *(f"{n}: distance; AUC" for n in SPOILT)]
+    return markdown_table([*header, "count"], lines)
 
 
 def _means(

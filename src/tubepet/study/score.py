@@ -106,7 +106,8 @@ def score_real(
             nearest = alone[chosen]
             if name == COPY:
                 nearest, _ = distances.nearest_training(images, originals)
-            described = metrics.describe(images, nearest, spaces, rng)
+            tubes = train_tubes[chosen]
+            described = metrics.describe(images, nearest, spaces, rng, tubes)
             rows.append({"variant": name, "seed": i_seed, **score(images, described, real)})
     return rows
 

@@ -23,12 +23,9 @@ SPACES = (STATISTICS, LEARNED)
 ALL = "all"  # training slices
 MIXED = "mixed"
 # the metrics by which a claim "better" is judged, and whether more (1) or less (-1) is better
-KEY = {
-    column(name, space): sign
-    for space in SPACES
-    for name, sign in (("mmd", -1), ("frechet", -1), ("coverage", 1))
-}
-LABELS = {"mmd": "KID (cubic MMD²)", "frechet": "Fréchet distance", "coverage": "coverage"}
+SIGNS = {"energy": -1, "frechet": -1, "coverage": 1}
+LABELS = {"energy": "energy distance", "frechet": "Fréchet distance", "coverage": "coverage"}
+SHOWN = [column(name, space) for space in SPACES for name in SIGNS]
 NUM_BOOTSTRAP = 4000
 Rows = Sequence[Mapping[str, Any]]
 
@@ -46,11 +43,19 @@ def all_descriptions() -> dict[str, str]:
 
 
 class Scores:
-    """The scores of all runs, by variant, number of training slices and seed."""
+    """The scores of all runs, by variant, number of training slices and seed.
 
-    def __init__(self, rows: Rows, seed: int) -> None:
+    Attributes
+    ----------
+    key : dict of int
+        The metrics by which claims are judged, and whether more (1) or less (-1) is better: those
+        in spaces that pass their gate (`tubepet.evaluate.gate`).
+    """
+
+    def __init__(self, rows: Rows, seed: int, spaces: Iterable[str] = SPACES) -> None:
         self.rows = {(r["variant"], str(r["num_train"]), r["seed"]): r for r in rows}
         self.seed = seed
+        self.key = {column(name, space): sign for space in spaces for name, sign in SIGNS.items()}
 
     def seeds(self, variant: str, num_train: str = ALL) -> list[int]:
         """Return the seeds of a variant that gave images."""
@@ -136,11 +141,13 @@ def counts(estimates: Mapping[str, Estimate | None]) -> tuple[int, int]:
 def one_word(estimates: Mapping[str, Estimate | None]) -> str:
     """Return the verdict on a claim by the intervals of its estimates.
 
-    It is "holds" if all are above 0, "mixed" if some are above and some below, "does not hold" if
-    at least half are below and none above, else "undecided". Half are asked for because one of six
-    95 % intervals may miss 0 by chance.
+    Without estimates it is "undecided". It is "holds" if all are above 0, "mixed" if some are above
+    and some below, "does not hold" if at least half are below and none above, else "undecided".
+    Half are asked for because one of six 95 % intervals may miss 0 by chance.
     """
     above, below = counts(estimates)
+    if not estimates:
+        return OPEN
     if above == len(estimates):
         return HOLDS
     if above and below:
@@ -163,8 +170,9 @@ def claims_of(variants: Mapping[str, Mapping[str, Any]], scores: Scores) -> dict
 
 
 def _claim(text: str, better: str, worse: str, scores: Scores) -> Claim:
-    estimates = {m: scores.difference(better, worse, m, sign) for m, sign in KEY.items()}
-    factors = {m: scores.factor(better, worse, m) for m, sign in KEY.items() if sign < 0}
+    key = scores.key.items()
+    estimates = {m: scores.difference(better, worse, m, sign) for m, sign in key}
+    factors = {m: scores.factor(better, worse, m) for m, sign in key if sign < 0}
     return Claim(text, estimates, factors)
 
 

@@ -13,6 +13,7 @@ from tubepet.errors import InputError
 from tubepet.evaluate.distances import frechet
 from tubepet.evaluate.statistics import fit_space, image_statistics
 from tubepet.evaluate.table import MIN_IMAGES
+from tubepet.evaluate.window import DARK, window_of
 from tubepet.rng import stream
 
 
@@ -44,13 +45,15 @@ def judge(images: NDArray[np.float32], real: Slices, seed: int) -> dict[str, flo
             f"reconstruct.split: got {len(val)} validation slices, expected at least {MIN_IMAGES}, "
             "by which study.variants chooses among candidates"
         )
+    window = window_of(train)
+    train, val = train.within(window, DARK), val.within(window, DARK)
     raw = image_statistics(train)
     num_images = min(len(images), len(raw)) or len(raw)
     space = fit_space(raw, min(num_images, len(val)))
     target = space.features(val)
     chosen = stream(seed, "study", "tuning").permutation(len(raw))[:num_images]
     floor = frechet(space.transform(raw[chosen]), target)
-    unit = whole(images, real.scale_bq_mm3)[:num_images]
+    unit = whole(images, real.scale_bq_mm3).within(window, DARK)[:num_images]
     return {"frechet": frechet(space.features(unit), target) if len(unit) else None, "floor": floor}
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
-from sklearn.metrics.pairwise import polynomial_kernel
+from scipy.stats import energy_distance
 from torchmetrics.image.fid import _compute_fid
 
 from tubepet.dataset.symmetries import turned
@@ -39,28 +39,47 @@ def test_frechet_of_constant_sets_is_their_distance() -> None:
     assert distances.frechet(np.zeros((5, 1)), np.zeros((5, 1))) == 0.0
 
 
-def test_mmd_by_hand_on_two_points() -> None:
-    # d = 1: k(0, 1) = 1, k(1, 1) = 8, k(0, 2) = 1, k(1, 2) = 27
-    # x = {0, 1}: the pair gives 1; y = {1, 2}: 27; between: (1 + 1 + 8 + 27) / 4
-    x, y = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
-    assert distances.mmd_cubic(x, y) == pytest.approx(1 + 27 - 2 * 37 / 4)
+def own(features: np.ndarray) -> np.ndarray:
+    """Every row is of a tube of its own."""
+    return np.arange(len(features))
 
 
-def test_mmd_kernel_equals_sklearn() -> None:
-    kxx, kyy, kxy = (
-        polynomial_kernel(a, b, degree=3, gamma=1 / 4, coef0=1) for a, b in ((X, X), (Y, Y), (X, Y))
-    )
-    off = [k[~np.eye(len(k), dtype=bool)].mean() for k in (kxx, kyy)]
-    assert distances.mmd_cubic(X, Y) == pytest.approx(sum(off) - 2 * kxy.mean(), rel=1e-9)
+def test_energy_by_hand_on_two_points() -> None:
+    # x = {0, 1}, y = {1, 3}: between (1 + 3 + 0 + 2) / 4; within 1 and 2
+    x, y = np.array([[0.0], [1.0]]), np.array([[1.0], [3.0]])
+    assert distances.energy(x, y, own(x), own(y)) == pytest.approx(2 * 1.5 - 1 - 2)
+
+
+def test_energy_equals_scipy_in_one_dimension() -> None:
+    """SciPy counts each point's distance from itself, which is 0, and takes the root."""
+    x, y = X[:, 0], Y[:, 0]
+    within = [np.abs(a[:, None] - a).sum() * (1 / len(a) ** 2 - 1 / len(a) / (len(a) - 1))
+              for a in (x, y)]  # fmt: skip
+    ours = distances.energy(x[:, None], y[:, None], own(x), own(y))
+    assert ours - sum(within) == pytest.approx(energy_distance(x, y) ** 2, rel=1e-9)
+
+
+def test_pairs_of_a_tube_do_not_count() -> None:
+    """A tube's slices are alike: with them a set looks narrower than it is."""
+    tubes = np.repeat(np.arange(30), 4)
+    middles = RNG.normal(size=(30, 2))
+    x = middles[tubes] + 0.01 * RNG.normal(size=(120, 2))
+    y = RNG.normal(size=(200, 2))
+    assert distances.energy(x, y, tubes, own(y)) < distances.energy(x, y, own(x), own(y))
+    assert distances.energy(x, y, np.zeros(120, int), own(y)) is None
+    found = distances.prdc(y, x, own(y), tubes, 3)["recall"]
+    narrow = distances.prdc(y, x, own(y), own(x), 3)["recall"]
+    assert found > 0.5 > 0.2 > narrow
 
 
 def test_prdc_equals_the_authors_code(capsys: pytest.CaptureFixture[str]) -> None:
     expected = reference_prdc.compute_prdc(X, Y, nearest_k=5)
-    assert distances.prdc(X, Y, 5) == pytest.approx(expected, abs=1e-12)  # counts over counts
+    ours = distances.prdc(X, Y, own(X), own(Y), 5)
+    assert ours == pytest.approx(expected, abs=1e-12)  # counts over counts
 
 
 def test_prdc_of_a_copy_is_perfect() -> None:
-    values = distances.prdc(X, X.copy(), 5)
+    values = distances.prdc(X, X.copy(), own(X), own(X), 5)
     assert values["precision"] == values["recall"] == values["coverage"] == 1
 
 

@@ -47,12 +47,12 @@ def test_found_by_size_has_each_part_with_a_defect_once():
 
 def test_table_1_is_drawn_with_its_intervals_and_without_what_is_undefined():
     table = pd.DataFrame({"model": ["vae", FLOOR, COPY]})
-    for metric, value in (("frechet", 2.0), ("c2st", np.nan), ("mmd", 1.0)):
+    for metric, value in (("frechet", 2.0), ("c2st", np.nan), ("energy", 1.0)):
         table = table.assign(
             **{metric: value, f"{metric}_low": value - 1, f"{metric}_high": value + 3}
         )
     chart = charts.draw_table(table, {"frechet": "a distance"})
-    (panel,) = chart.figure.data  # mmd is not one of the five
+    (panel,) = chart.figure.data  # energy is not one of the five
     assert list(panel.y) == ["vae", "simulated, training tubes", "perfect copier"]
     assert list(panel.error_x.array) == [3] * 3 and list(panel.error_x.arrayminus) == [1] * 3
     assert list(chart.numbers) == ["model", "frechet", "frechet_low", "frechet_high"]

@@ -41,8 +41,8 @@ def test_yes_and_no_are_words():
 
 
 def test_table_1_is_five_numbers_and_the_rest():
-    names = ["model", "mmd", "frechet", "frechet_low", "frechet_high", "coverage"]
+    names = ["model", "energy", "frechet", "frechet_low", "frechet_high", "coverage"]
     main, rest = columns.main_and_rest(pd.DataFrame([range(6)], columns=names))
     assert list(main) == ["model", "frechet", "frechet_low", "frechet_high", "coverage"]
-    assert list(rest) == ["model", "mmd"]
+    assert list(rest) == ["model", "energy"]
     assert len(columns.MAIN) == 5

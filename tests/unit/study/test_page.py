@@ -11,7 +11,7 @@ from tubepet import io
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.study import figures, page, scores, tuning
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
-from tubepet.study.scores import KEY, Scores, counts
+from tubepet.study.scores import Scores, counts
 
 SEEDS, HALVES = 5, 6
 VARIANTS = {
@@ -19,6 +19,10 @@ VARIANTS = {
     "dcgan": {"beats": [], "ablates": "", "part": ""},
     "no_memory": {"beats": [], "ablates": "surrogate", "part": "The memory carries information"},
 }
+KEY = Scores([], 0).key  # both spaces
+GATE = {"real": 0.1, "energy": {"blurred": 2.0, "noisier": 3.0, "torn": 4.0},
+        "auc": {"blurred": 0.95, "noisier": 0.96, "torn": 0.97}, "is_passed": True}  # fmt: skip
+BLIND = GATE | {"auc": GATE["auc"] | {"torn": 0.55}, "is_passed": False}
 STUDY = {
     "variants": VARIANTS, "candidate": "surrogate", "num_seeds": SEEDS,
     "budget_steps": 7, "tuning_steps": 3,
@@ -63,7 +67,7 @@ def written(surrogate: float, dcgan: float, no_memory: float, gain: float) -> st
     aucs = [{"num_real": 50, "seed": s, REAL: 0.6, BOTH: 0.6 + gain + 0.01 * s, SYNTHETIC: None}
             for s in range(SEEDS)]  # fmt: skip
     found = Scores(rows, seed=1)
-    facts = FACTS | {"features": FEATURES}
+    facts = FACTS | {"features": FEATURES, "gates": {"statistics": GATE, "learned": BLIND}}
     costs, detector = pd.DataFrame([cost]), pd.DataFrame(aucs)
     return page.make_page(STUDY, found, costs, tuning.table(CHOICES), detector, facts)
 
@@ -143,10 +147,21 @@ def test_pairs_are_the_seeds_that_both_have() -> None:
 
 def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
     rows = [run(name, s, q) for name, q in (("surrogate", 10), ("dcgan", 8)) for s in range(SEEDS)]
-    rows[0]["values"]["mmd"] = -0.01
+    rows[0]["values"]["energy"] = -0.01
     claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1))
-    assert claim.factors["mmd"] is None and claim.factors["frechet"] is not None
+    assert claim.factors["energy"] is None and claim.factors["frechet"] is not None
     assert claim.verdict == claim.verdict_of_factors == "holds"
+
+
+def test_only_spaces_that_count_are_judged_and_the_page_says_which() -> None:
+    rows = [run(name, s, q) for name, q in (("surrogate", 10), ("dcgan", 8)) for s in range(SEEDS)]
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1, ["statistics"]))
+    assert list(claim.estimates) == ["energy", "frechet", "coverage"]
+    nothing = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1, []))
+    assert nothing.verdict == nothing.verdict_of_factors == "undecided"
+    text = written(surrogate=10, dcgan=8, no_memory=9, gain=0.1)
+    assert "| statistics | 0.1 | 2; 0.95 | 3; 0.96 | 4; 0.97 | yes |" in text
+    assert "| learned | 0.1 | 2; 0.95 | 3; 0.96 | 4; 0.55 | no |" in text
 
 
 def test_a_metric_that_is_undefined_is_not_a_win() -> None:
