@@ -14,8 +14,9 @@ logs.start_log(snakemake.log[0])
 given, params = snakemake.input, snakemake.params
 torch.set_num_threads(1)  # the same sums in the same order on every machine
 slices = Slices.read(given.images, given.table, given.info)
-window = window_of(slices.of("train"))
-train, test = (slices.of(split).within(window, DARK) for split in ("train", "test"))
+train, test = slices.of("train"), slices.of("test")
+window = window_of(train, slices.tube[train.rows])
+train, test = train.within(window, DARK), test.within(window, DARK)
 halves = score.test_halves(slices.tube[test.rows], params.num_halves, params.seed)
 real = score.Real(score.read_described(given.described), test, halves)
 space = statistics.FeatureSpace(**{k: np.array(v) for k, v in io.read_json(given.space).items()})

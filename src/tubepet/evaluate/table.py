@@ -87,7 +87,7 @@ def evaluate(
     tubes = real.tube[train.rows]
     tubes_of = {FLOOR: tubes[floor], COPY: tubes[redrawn]}
     test_tubes = real.tube[test.rows]
-    window = window_of(train)
+    window = window_of(train, tubes)
     train, test = train.within(window, DARK), test.within(window, DARK)
     sets = {name: images.within(window, DARK) for name, images in sets.items()}
     # at most half of the smallest set, so that draws from it differ

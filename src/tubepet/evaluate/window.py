@@ -4,15 +4,16 @@ Most of a slice is empty. Numbers of whole images are numbers of that emptiness,
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tubepet.dataset.stack import PIECE, Stack
+from tubepet.dataset.stack import Stack
 
 DARK = 0.02  # of the scale; darker pixels are invisible and count as 0
-BRIGHT = 0.25  # of the scale; so bright is a tube in some slice, but no noise beside it
+BRIGHT = 0.1  # of the scale; the mean of a tube's slices is darker only outside of the tube
 MARGIN_PX = 2
 
 
-def window_of(train: Stack) -> slice:
+def window_of(train: Stack, tubes: NDArray[np.str_]) -> slice:
     """Return rows and columns of the smallest centred square that holds all tubes and a margin.
 
     It is centred, for copies are searched in turned and mirrored images too. Images without a tube
@@ -22,12 +23,12 @@ def window_of(train: Stack) -> slice:
     ----------
     train : Stack, shape (N, H, H)
         Training slices in units of the scale.
+    tubes : str array, shape (N,)
+        Their tubes. The mean of a tube's slices has little noise.
     """
     size = train.shape[-1]
-    brightest = np.zeros(train.shape[1:], np.float32)
-    for start in range(0, len(train), PIECE):
-        brightest = np.maximum(brightest, train[start : start + PIECE].max(axis=0))
-    off_px = np.abs(np.argwhere(brightest >= BRIGHT) - (size - 1) / 2)
-    half = int(np.ceil(off_px.max(initial=-1.0))) + MARGIN_PX if len(off_px) else size
+    means = [train[np.flatnonzero(tubes == tube)].mean(axis=0) for tube in np.unique(tubes)]
+    off_px = np.abs(np.argwhere(np.max(means, axis=0) >= BRIGHT) - (size - 1) / 2)
+    half = int(np.ceil(off_px.max())) + MARGIN_PX if len(off_px) else size
     inner = max(0, size // 2 - half)
     return slice(inner, size - inner)

@@ -45,7 +45,7 @@ def judge(images: NDArray[np.float32], real: Slices, seed: int) -> dict[str, flo
             f"reconstruct.split: got {len(val)} validation slices, expected at least {MIN_IMAGES}, "
             "by which study.variants chooses among candidates"
         )
-    window = window_of(train)
+    window = window_of(train, real.tube[train.rows])
     train, val = train.within(window, DARK), val.within(window, DARK)
     raw = image_statistics(train)
     num_images = min(len(images), len(raw)) or len(raw)

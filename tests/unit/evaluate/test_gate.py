@@ -70,14 +70,16 @@ def test_few_tubes_are_said() -> None:
 
 
 def test_the_window_is_the_centred_square_with_all_tubes() -> None:
-    images = np.zeros((3, 20, 20), np.float32)
-    images[1, 4, 10], images[2, 10, 11] = 0.5, 0.3  # 5.5 pixels above the middle
-    images[0, 0, 0] = 0.2  # noise
-    found = window.window_of(whole(images, 1.0))
+    images = np.zeros((12, 20, 20), np.float32)
+    names = np.repeat(["a", "b"], 6)
+    images[:6, 4, 10], images[6:, 10, 11] = 0.5, 0.3  # 5.5 pixels above the middle
+    images[0, 0, 0] = 0.5  # noise, in one of six slices
+    found = window.window_of(whole(images, 1.0), names)
     assert found == slice(10 - 8, 10 + 8)  # 6 and 2 of margin
-    assert window.window_of(whole(np.zeros((2, 8, 8), np.float32), 1.0)) == slice(0, 8)
-    cut = whole(images, 1.0).within(found, 0.25)[:]
-    assert cut.shape == (3, 16, 16) and cut[1, 2, 8] == 0.5 and not cut[0].any()
+    empty = whole(np.zeros((2, 8, 8), np.float32), 1.0)
+    assert window.window_of(empty, np.array(["a", "b"])) == slice(0, 8)
+    cut = whole(images, 1.0).within(found, 0.4)[:]
+    assert cut.shape == (12, 16, 16) and cut[1, 2, 8] == 0.5 and not cut[6:].any()
 
 
 def test_slices_of_a_tube_are_in_one_fold() -> None:
