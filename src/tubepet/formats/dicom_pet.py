@@ -16,8 +16,8 @@ the same identifiers.
 References
 ----------
 DICOM PS3.3, sections A.21 and C.8.9 (PET image), A.72 (Legacy Converted Enhanced PET), C.7.6.2
-(image plane), C.12.1 (SOP common, with Synthetic Data); PS3.6 chapter 6, group 0014; ASTM E2339 and
-E3169-18 (scope).
+(image plane), C.11.2 (window), C.12.1 (SOP common, with Synthetic Data); PS3.6 chapter 6, group
+0014; ASTM E2339 and E3169-18 (scope).
 """
 
 import datetime
@@ -227,6 +227,7 @@ def _write_slice(path: Path, series: Series, index: int) -> None:
     data.PatientOrientationCodeSequence = data.PatientGantryRelationshipCodeSequence = []
     stored, slope = _stored(image.array[index], quantity.factor)
     data.RescaleSlope, data.RescaleIntercept = slope, "0"
+    data.update(_window(series))
     data.ImagePositionPatient = position_mm(image, index)
     data.ImageOrientationPatient = AXES
     data.PixelSpacing, data.SliceThickness = spacing_mm(image)
@@ -282,6 +283,7 @@ def write_multiframe(
         },
         UnassignedSharedConvertedAttributesSequence={"Units": "BQML"},
     )
+    shared.FrameVOILUTSequence = [_window(series)]
     shared.UnassignedSharedConvertedAttributesSequence[0].update(_corrections(settings))
     mapping = {
         "RealWorldValueFirstValueMapped": 0,
@@ -579,6 +581,18 @@ def _stored(image: NDArray[np.floating], factor: float) -> tuple[NDArray[np.uint
     values = image.astype(np.float64) * factor
     slope = f"{max(float(values.max()) / MAX_STORED, 1e-30):.9e}"  # DS holds 16 characters
     return np.clip(np.rint(values / float(slope)), 0, MAX_STORED).astype("<u2"), slope
+
+
+def _window(series: Series) -> Dataset:
+    """Ask viewers to show all slices on one scale: 0 black, the largest value of the image white.
+
+    Without it a viewer may take the scale of the first slice, in which there is often nothing.
+    """
+    largest = float(series.image.array.max()) * series.quantity.factor or 1.0
+    said = Dataset()
+    # from center - 0.5 - (width - 1) / 2 to center - 0.5 + (width - 1) / 2 (PS3.3, C.11.2.1.2)
+    said.WindowCenter, said.WindowWidth = f"{(largest + 1) / 2:.9e}", f"{largest + 1:.9e}"
+    return said
 
 
 def position_mm(image: Volume, index: int) -> list[str]:

@@ -75,7 +75,7 @@ def write_study(
     segments = None
     if found.indications:
         masks = np.stack([marked(one, found, part) for one in found.indications])
-        segments = segmentation(series, masks, found.indications)
+        segments = segmentation(series, apart(masks), found.indications)
         dicom_pet.save(folder / "indications.dcm", segments)
     dicom_pet.save(folder / "picture.dcm", captured(series, picture, found))
     dicom_pet.save(folder / "report.dcm", dicom_report.report(series, found, segments))
@@ -115,6 +115,28 @@ def _around_mm(one: Indication, found: Inspection, part: Part) -> Array:
     return near if len(near) else np.array([[one.x_mm, one.y_mm, one.z_mm]])
 
 
+def apart(masks: Mask) -> Mask:
+    """Give every voxel to the smallest mark that holds it, for viewers lose overlapping segments.
+
+    A mark that would have no voxel left keeps its own.
+
+    Parameters
+    ----------
+    masks : bool array, shape (n, nz, ny, nx)
+
+    Returns
+    -------
+    bool array, shape (n, nz, ny, nx)
+    """
+    taken, given = np.zeros(masks.shape[1:], bool), masks.copy()
+    for index in np.argsort(masks.sum(axis=(1, 2, 3)), kind="stable"):
+        left = masks[index] & ~taken
+        if left.any():
+            given[index] = left
+        taken |= masks[index]
+    return given
+
+
 def segmentation(series: Series, masks: Mask, indications: list[Indication]) -> FileDataset:
     """Return a Segmentation of the map with one segment for each indication.
 
@@ -133,6 +155,7 @@ def segmentation(series: Series, masks: Mask, indications: list[Indication]) -> 
     data.ContentLabel, data.ContentCreatorName = "INDICATIONS", "tubepet"
     data.ContentDescription = "Marks of place and size, not shapes"
     data.SegmentationType, data.LossyImageCompression = "BINARY", "00"
+    data.SegmentsOverlap = "YES" if (masks.sum(axis=0) > 1).any() else "NO"
     data.CodingSchemeIdentificationSequence = dicom_report.schemes()
     data.SegmentSequence = [
         _segment(series, number, label, one.kind)

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from click.testing import CliRunner
+from pydicom.pixels import apply_modality_lut, apply_windowing
 
 from tubepet import io
 from tubepet.cli import main
@@ -124,6 +125,31 @@ def test_other_readers_give_every_frame_its_values(tmp_path) -> None:
     np.testing.assert_allclose(sitk.GetArrayFromImage(read), array * 1000, rtol=0, atol=bound)
     np.testing.assert_allclose(read.GetSpacing(), GRID.voxel_mm[::-1])
     np.testing.assert_allclose(read.GetOrigin(), GRID.origin_mm[::-1])
+
+
+def shown(data: pydicom.Dataset) -> np.ndarray:
+    """Return how bright a viewer shows pixels, 0 to 1, by PS3.3 C.11.2.1.2."""
+    values = apply_modality_lut(data.pixel_array, data)
+    brightest = dicom_pet.MAX_STORED * float(data.RescaleSlope)  # as pydicom scales it
+    return apply_windowing(values, data) / brightest
+
+
+def test_viewers_show_all_slices_on_one_scale(files, image) -> None:
+    """A viewer that is told no window may take that of the slice it opens, be it empty."""
+    wanted = image.array / image.array.max()
+    slices = [shown(pydicom.dcmread(file)) for file in files[:-1]]
+    np.testing.assert_allclose(slices, wanted, atol=1e-4)
+    whole = pydicom.dcmread(files[-1])
+    groups = whole.SharedFunctionalGroupsSequence[0]
+    whole.update(groups.PixelValueTransformationSequence[0])
+    whole.update(groups.FrameVOILUTSequence[0])
+    np.testing.assert_allclose(shown(whole), wanted, atol=1e-4)
+
+
+def test_an_empty_image_has_greys(tmp_path) -> None:
+    dicom_pet.write_series(tmp_path / "s", Volume(np.zeros(GRID.shape), GRID), TUBE, {})
+    empty = pydicom.dcmread(tmp_path / "s" / "slice_0000.dcm")
+    assert empty.WindowWidth > 1 and not shown(empty).any()
 
 
 def test_a_series_has_one_time(tmp_path, image, monkeypatch) -> None:

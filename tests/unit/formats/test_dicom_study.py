@@ -107,6 +107,28 @@ def test_a_ring_groove_beyond_the_part_is_marked_where_it_is_said_to_be(part) ->
     assert mask.any() and mask.any(axis=(1, 2)).argmax() > len(mask) // 2
 
 
+def test_segments_share_no_voxel_and_none_is_lost(tmp_path, part, score_map) -> None:
+    """OHIF loses a segment that overlaps another."""
+    near = replace(PIT, x_mm=PIT.x_mm + 1.0, size_mm=1.5)
+    found = inspection(PIT, near, VOID, RING)
+    masks = np.stack([dicom_study.marked(one, found, part) for one in found.indications])
+    assert (masks.sum(axis=0) > 1).any()
+    apart = dicom_study.apart(masks)
+    assert apart.sum(axis=0).max() == 1
+    np.testing.assert_array_equal(apart.any(axis=0), masks.any(axis=0))
+    np.testing.assert_array_equal(apart[1], masks[1])  # the smallest stays whole
+    written = pydicom.dcmread(write(tmp_path / "d", found, part, score_map) / "indications.dcm")
+    assert written.SegmentsOverlap == "NO"
+    assert written.pixel_array.sum() == masks.any(axis=0).sum()
+
+
+def test_a_mark_on_the_place_of_another_keeps_its_voxels(tmp_path, part, score_map) -> None:
+    folder = write(tmp_path / "d", inspection(VOID, replace(VOID, kind="pit")), part, score_map)
+    written = pydicom.dcmread(folder / "indications.dcm")
+    assert written.SegmentsOverlap == "YES"
+    np.testing.assert_array_equal(voxels_of(written, 1), voxels_of(written, 2))
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, part, score_map) -> Path:
     found = inspection(PIT, VOID, CRACK, RING)
