@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +29,17 @@ def imported_by(source: str) -> set[str]:
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     return found & FILES.keys()
+
+
+def packages_of(source: str) -> set[str]:
+    """Return the names that a source imports from elsewhere, without those of Python itself."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            found.add(str(node.module).partition(".")[0])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+    return found - sys.stdlib_module_names - {PACKAGE.name}
 
 
 IMPORTS = {name: imported_by(path.read_text()) for name, path in FILES.items()}

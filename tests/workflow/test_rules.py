@@ -2,9 +2,12 @@
 
 import re
 import sys
+from importlib import metadata
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests import house
 from tests.workflow.conftest import ROOT, RULE_FILES, RULES, SNAKEFILES, rules, snakemake
@@ -127,13 +130,53 @@ def test_no_rule_asks_for_all_tubes_one_by_one():
     assert asking and not offenders
 
 
+def environment(path):
+    return yaml.safe_load(path.read_text())["dependencies"]
+
+
 def test_environments_pin_what_the_lock_pins():
     pins = set(re.findall(r"^\S+==\S+$", (ROOT / "requirements.lock").read_text(), re.M))
     canonical = {pin.lower().replace("_", "-") for pin in pins}
     for path in (ROOT / "envs").glob("*.yaml"):
-        for entry in yaml.safe_load(path.read_text())["dependencies"]:
+        for entry in environment(path):
             if isinstance(entry, dict):
                 assert set(entry["pip"]) <= canonical, path
+
+
+def with_what_they_need(names: set[str]) -> set[str]:
+    """Return packages and all that they ask for, directly or not, as they are installed here."""
+    seen: set[str] = set()
+    left = list(names)
+    while left:
+        name = canonicalize_name(left.pop())
+        if name not in seen and name in INSTALLED:
+            seen.add(name)
+            needed = (Requirement(one) for one in metadata.requires(name) or ())
+            left += [one.name for one in needed if not one.marker or one.marker.evaluate()]
+    return seen
+
+
+INSTALLED = {canonicalize_name(one.name) for one in metadata.distributions()}
+
+
+def test_environments_hold_what_the_scripts_of_their_rules_import():
+    """As far as rules say `conda:`; nothing else tries these environments without conda."""
+    held = {}
+    for path in (ROOT / "envs").glob("*.yaml"):
+        (pins,) = (one["pip"] for one in environment(path) if isinstance(one, dict))
+        held[path.name] = with_what_they_need({pin.partition("==")[0] for pin in pins})
+    provided_by = metadata.packages_distributions()
+    outside = {name: house.packages_of(path.read_text()) for name, path in house.FILES.items()}
+    lacking = set()
+    for body in OWN.values():
+        name = re.search(r"envs/(\w+\.yaml)", directive(body, "conda")).group(1)
+        script = (ROOT / f"workflow/scripts/{script_of(body)}.py").read_text()
+        modules = house.closure(house.imported_by(script) | {"tubepet"})
+        for package in house.packages_of(script).union(*(outside[one] for one in modules)):
+            providers = {canonicalize_name(one) for one in provided_by.get(package, [package])}
+            lacking |= {(name, package)} if not providers & held[name] else set()
+    assert len(held) == 4
+    assert not lacking, sorted(lacking)
 
 
 @pytest.mark.workflow

@@ -242,13 +242,43 @@ rule make_report:
         "../scripts/make_report.py"
 
 
+rule describe_slices:
+    """The slice data set as a Croissant description, beside its files."""
+    input:
+        rules.collect_slices.output,
+        rules.label_slices.output,
+    output:
+        metadata="results/reconstruct/croissant.json",
+    log:
+        "logs/describe_slices.log",
+    benchmark:
+        "results/benchmarks/describe_slices.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(1000),
+        runtime=10,
+    params:
+        made=section_keys("protocol", "activity_bq per duration_s")
+        | {
+            "engine": config["simulate"]["engine"],
+            "num_parts": len(config["phantom"]["parts"]),
+        },
+        code=code_digest("tubepet.report.croissant"),
+    script:
+        "../scripts/describe_slices.py"
+
+
 rule make_crate:
     """Describe the run as an RO-Crate: workflow, config, main results with checksums, software, times."""
     input:
         report=rules.make_report.output.page,
         provenance=rules.collect_report.output.provenance_table,
         verdicts=rules.collect_inspections.output.table,
-        slices=rules.collect_slices.output.slices,
+        slices=rules.describe_slices.input,
+        croissant=rules.describe_slices.output.metadata,
         table1=rules.evaluate_models.output.table,
         generators=of_models("generator.safetensors"),
         cards=of_models("card.md"),
