@@ -72,6 +72,17 @@ def do_not_measure_cached_rules(workflow: Any) -> None:
             rule._benchmark = None
 
 
+def put_last(workflow: Any, name: str) -> None:
+    """Let the jobs of a rule fill cores that others leave idle: these get a priority of 1 more.
+
+    None is below 0, for the scheduler `ilp` would never choose it (`scheduling/milp.py`, seen in
+    9.27).
+    """
+    for rule in workflow.rules:
+        if rule.name != name and not callable(rule.priority):
+            rule.priority += 1
+
+
 def fork_scripts(workflow: Any, names: Collection[str]) -> None:
     """Let the jobs of some rules be forks of one process (`tubepet.plan.forks`).
 

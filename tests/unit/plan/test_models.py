@@ -68,3 +68,9 @@ def test_needs_are_results_by_the_names_that_the_reader_knows():
     }  # fmt: skip
     assert models.files_of(paper.sampling)["ct_images"] == "results/ct/slices.npy"
     assert models.files_of(plain.training) == {} == models.files_of(plain.sampling)
+
+
+def test_the_longest_training_begins_first():
+    order = sorted(models.MODELS, key=models.priority, reverse=True)
+    assert order == list(models.LONGEST_FIRST)
+    assert models.priority("one of your own") > 1
