@@ -5,6 +5,12 @@ FROM ${BASE}
 ARG TORCH_INDEX=
 ENV PATH=/opt/tubepet/bin:${PATH}
 
+# what GATE's libraries link to, its pictures too
+# hadolint ignore=DL3008
+RUN apt-get update && \
+    apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 libice6 libsm6 libxext6 && \
+    rm -rf /var/lib/apt/lists/*
+
 # the packages first: a change of the code does not install them again
 COPY requirements.lock /src/requirements.lock
 RUN python3 -m venv /opt/tubepet && \

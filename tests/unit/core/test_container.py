@@ -61,7 +61,7 @@ def test_the_steps_give_a_command_with_its_workflow(tmp_path):
 
 def test_a_build_argument_reaches_its_step_and_a_step_that_fails_ends_it(tmp_path):
     (tmp_path / "Dockerfile").write_text(
-        "# a comment\nARG OUTSIDE\nFROM x\nARG A=1\nENV B=/opt/${A}:${B}\n"
+        "# a comment\nARG OUTSIDE\nFROM x\nARG A=1\nENV B=/opt/${A}:${B}\nRUN apt-get nothing\n"
         'RUN mkdir /opt && \\\n    echo "$A $B" > /opt/found\nRUN false\nRUN touch /opt/never\n'
     )
     with pytest.raises(subprocess.CalledProcessError):
