@@ -44,7 +44,7 @@ from pydicom.uid import (
 
 import tubepet
 from tubepet import io
-from tubepet.bounds import check_bytes
+from tubepet.bounds import check_bytes, check_mm
 from tubepet.errors import InputError, reading, shown
 from tubepet.types import Grid, Volume
 
@@ -348,14 +348,19 @@ def read_image(path: str | Path) -> tuple[Volume, dict[str, Any]]:
     _, dy, dx, thickness_mm, x_mm, y_mm = first.shared
     steps = np.diff(z_mm)
     dz = float(steps.mean()) if len(steps) else thickness_mm
-    if not (np.isfinite(array).all() and dz > 0 and np.allclose(steps, dz, atol=1e-3)):
-        raise InputError(
-            f"{path}: expected finite values on slices evenly apart, one at each place"
-        )
+    if not (dz > 0 and np.allclose(steps, dz, atol=1e-3)):
+        raise InputError(f"{path}: expected slices evenly apart, one at each place")
     nz, ny, nx = array.shape
     grid = Grid((nz, ny, nx), (dz, dy, dx), (float(z_mm[0]), y_mm, x_mm))
-    image = Volume((array / MM3_PER_ML).astype(np.float32), grid, "Bq/mm3")
-    return image, settings
+    check_mm(path, "voxels", np.array(grid.voxel_mm))
+    check_mm(path, "places", np.array(grid.origin_mm))
+    with np.errstate(over="ignore"):
+        values = (array / MM3_PER_ML).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{path}: got up to {array.max():g} Bq/ml, expected values that 32 bits hold"
+        )
+    return Volume(values, grid, "Bq/mm3"), settings
 
 
 @dataclass(frozen=True)

@@ -262,6 +262,29 @@ def test_a_header_that_cannot_be_is_refused(tmp_path, image, name, text) -> None
         dicom_pet.read_image(tmp_path / "s")
 
 
+FAR = {
+    ("RescaleSlope", "1e38"): "got up to .* Bq/ml, expected values that 32 bits hold",
+    ("PixelSpacing", "2e5\\1"): "voxels: got 200000 mm",
+    ("ImagePositionPatient", "-2e5\\0\\0"): "places: got -200000 mm",
+}
+
+
+@pytest.mark.parametrize(("name", "text"), list(FAR))
+@pytest.mark.filterwarnings("ignore")  # pydicom's, about what is written
+def test_values_and_places_beyond_all_bounds_are_refused(tmp_path, image, name, text) -> None:
+    dicom_pet.write_series(tmp_path / "s", image, TUBE, {})
+    for path in (tmp_path / "s").iterdir():
+        data = pydicom.dcmread(path)
+        place = text
+        if name == "ImagePositionPatient":
+            place = text.rpartition("\\")[0] + f"\\{data.ImagePositionPatient[2]}"
+        del data[name]
+        data.add_new(name, "LO", place)
+        data.save_as(path)
+    with pytest.raises(InputError, match=FAR[name, text]):
+        dicom_pet.read_image(tmp_path / "s")
+
+
 def test_slices_of_another_series_or_place_are_refused(tmp_path, image) -> None:
     dicom_pet.write_series(tmp_path / "s", image, TUBE, {})
     dicom_pet.write_series(tmp_path / "t", image, TUBE, {"duration_s": 2})
