@@ -193,8 +193,10 @@ def _c2st(fake: InSpace, real: InSpace) -> Values:
     line = cross_val_predict(
         LogisticRegression(class_weight="balanced"), x, is_real, groups=tube, cv=folds
     )
-    # neighbours are counted, so the larger of two unequal sets would win most votes
-    even = np.r_[:n, len(fake.tube) : len(fake.tube) + n]
+    # neighbours are counted, so the larger of two unequal sets would win most votes; rows are taken
+    # evenly, for slices lie tube by tube
+    sets = np.split(np.arange(len(tube)), [len(fake.tube)])
+    even = np.concatenate([rows[np.arange(n) * len(rows) // n] for rows in sets])
     judge = KNeighborsClassifier(min(NUM_NEIGHBOURS, n // 2))
     vote = cross_val_predict(judge, x[even], is_real[even], groups=tube[even], cv=folds)
     return {

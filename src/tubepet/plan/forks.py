@@ -23,6 +23,7 @@ import struct
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from tubepet.planned import check_code
 PID = struct.Struct("q")
 LARGEST_REQUEST = 1 << 16  # bytes
 KILLED = 137  # what a shell says of a process that ended by SIGKILL
+END_S = 1  # a process whose pipe is closed has ended by then
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
@@ -86,6 +88,11 @@ class Forks:
             Path.
         environment : mapping
             Variables that the script gets besides those of this process.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If Ctrl-C ended the process before it could fork.
         """
         request = json.dumps([str(Path(script).absolute()), dict(environment)]).encode()
         pipe, status = os.pipe()
@@ -96,14 +103,20 @@ class Forks:
             except OSError:  # it was killed; the next job starts another
                 self.close()
             os.close(status)
+            process = self._process
         if pid := os.read(pipe, PID.size):  # nothing: it could not import, or check, the modules
             return Job(PID.unpack(pid)[0], pipe)
         os.close(pipe)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if process is not None and process.wait(END_S) == -signal.SIGINT:
+                raise KeyboardInterrupt  # while it imported; the job must not run all the same
         return None
 
     def _begin(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", __name__, str(theirs.fileno()), *map(str, self._scripts)]
+        # -P: a numpy.py in the folder of the run is not for jobs
+        command = [sys.executable, "-P", "-m", __name__, str(theirs.fileno())]
+        command += map(str, self._scripts)
         environment = {**os.environ, **ONE_THREAD}
         with theirs:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
@@ -140,14 +153,20 @@ def rehearse() -> None:
 
 def serve(control: socket.socket) -> None:
     """Fork for every request, until the other end is closed; forks return from here when done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the jobs and for Snakemake
+    # Ctrl-C is for the jobs and for Snakemake
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks tell Snakemake, not this process
     while True:
         request, descriptors, _, _ = socket.recv_fds(control, LARGEST_REQUEST, 1)
         if not request:
             return
-        if os.fork() == 0:
+        with warnings.catch_warnings():  # PyArrow's allocator has a thread, made for forks
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
             control.close()
+            signal.signal(signal.SIGINT, on_interrupt)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _run(*json.loads(request), *descriptors)
             return
         os.close(*descriptors)
@@ -155,10 +174,8 @@ def serve(control: socket.socket) -> None:
 
 def _run(script: str, environment: dict[str, str], status: int) -> None:
     """Run a script as the main program, and say how it ended after all that it does at its end."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     code = 1
-    atexit.register(lambda: os.write(status, bytes([code])))
+    atexit.register(lambda: os.write(status, bytes([code & 0xFF])))
     os.write(status, PID.pack(os.getpid()))
     os.environ.update(environment)
     with contextlib.suppress(OSError):  # Linux: top and ps show the rule

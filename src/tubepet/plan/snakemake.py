@@ -4,10 +4,12 @@ import atexit
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Collection
 from contextlib import nullcontext
 from typing import Any
 
+from psutil import NoSuchProcess
 from snakemake.benchmark import benchmarked  # type: ignore[import-untyped]
 from snakemake.script import PythonScript  # type: ignore[import-untyped]
 
@@ -104,9 +106,13 @@ def fork_scripts(workflow: Any, names: Collection[str]) -> None:
             fork = forks.start(fname, folder)
         if fork is None:
             return ordinary(job, fname, edit)
-        record = job.bench_record
-        with nullcontext() if record is None else benchmarked(fork.pid, record):
+        record, start_s = job.bench_record, time.monotonic()
+        try:
+            with nullcontext() if record is None else benchmarked(fork.pid, record):
+                code = fork.wait()
+        except NoSuchProcess:  # it has ended before Snakemake looked
             code = fork.wait()
+            record.running_time = time.monotonic() - start_s
         if code:
             raise subprocess.CalledProcessError(code, f"{sys.executable} {fname}")
 

@@ -1,10 +1,12 @@
 """A feature space counts if it sees spoilt slices; images are cut to where tubes are."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from tubepet.dataset.stack import whole
-from tubepet.evaluate import gate, metrics, window
+from tubepet.evaluate import gate, metrics, similarity, statistics, window
 from tubepet.evaluate.gate import LEAST_AUC, SPOILT, gate_of
 
 SIZE = 32
@@ -94,6 +96,44 @@ def test_slices_of_a_tube_are_in_one_fold() -> None:
     alone = (one._replace(tube=np.arange(120)) for one in (fake, real))
     assert metrics._c2st(*alone)["c2st_neighbours"] == 1.0
     assert found < 0.8
+
+
+def test_neighbours_are_asked_about_all_tubes() -> None:
+    """Few images against many slices, which lie tube by tube: the last half looks otherwise."""
+    rng = np.random.default_rng(0)
+    fake = metrics.InSpace(rng.normal(size=(100, 2)), np.arange(100))
+    real = rng.normal(size=(400, 2)) + np.repeat([0, 100], 200)[:, None]
+    found = metrics._c2st(fake, metrics.InSpace(real, np.repeat(np.arange(40), 10)))
+    assert 0.6 < found["c2st_neighbours"] < 0.9  # half of the slices are told
+
+
+def test_darkness_does_not_betray_spoilt_images() -> None:
+    """Real images have none between 0 and the least grey, and what is blurred gets none either."""
+
+    def darkness(images: np.ndarray) -> np.ndarray:
+        return ((images > 0) & (images < window.DARK)).sum((1, 2))[:, None].astype(np.float64)
+
+    found = gate_of(darkness, tubes(20, 1), tubes(20, 2))
+    assert set(found.auc.values()) == {0.5}
+
+
+def test_a_window_of_thin_tubes_has_room_for_all_metrics() -> None:
+    images, names = np.zeros((8, 32, 32), np.float32), np.repeat(["a", "b"], 4)
+    images[:, 15:17, 15:17] = 0.5
+    cut = whole(images, 1.0).within(window.window_of(whole(images, 1.0), names), window.DARK)
+    assert cut.shape == (8, 16, 16)
+    assert np.isfinite(statistics.image_statistics(cut)).all()
+    assert np.allclose(similarity.ms_ssim(cut[:], cut[:]), 1)
+
+
+def test_the_window_holds_one_mean_at_a_time() -> None:
+    """Thousands of tubes of 256 x 256 pixels would take gigabytes."""
+    tracemalloc.start()
+    images = whole(np.ones((400, 128, 128), np.uint8), 1.0)
+    window.window_of(images, np.array([f"{i:03d}" for i in range(400)]))
+    peak = tracemalloc.get_traced_memory()[1] - images.array.nbytes
+    tracemalloc.stop()
+    assert peak < 2e6  # all means: 26 MB, and again as one array
 
 
 def test_spoilt_images_stay_in_range() -> None:
