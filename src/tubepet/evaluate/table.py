@@ -124,7 +124,7 @@ def evaluate(
         if missing:
             statements.append(
                 f"{name}: {', '.join(missing)} cannot be computed from {n} images against "
-                f"{len(test)} test slices (too few, or all equal)"
+                f"{len(test)} test slices (too few images or tubes, or all equal)"
             )
         row = {"model": name, **intervals}
         if network is not None:
