@@ -18,6 +18,9 @@ from tubepet.plan.forks import Forks
 from tubepet.root import ROOT
 
 
+TEMPORARY = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")  # variables that Snakemake's shell sets
+
+
 def look_only_when_jobs_end(workflow: Any) -> None:
     """Drop Snakemake's default limit of jobs per second; a limit that the user gives stays.
 
@@ -98,12 +101,11 @@ def fork_scripts(workflow: Any, names: Collection[str]) -> None:
 
     def execute_script(job: Any, fname: str, edit: bool = False) -> None:
         is_of_its_own = job.conda_env or job.container_img or job.env_modules or job.threads > 1
-        folder = (
-            {"TMPDIR": str(job.resources["tmpdir"])} if "tmpdir" in job.resources.keys() else {}
-        )
+        folder = job.resources.get("tmpdir")
+        folders = dict.fromkeys(TEMPORARY, str(folder)) if folder else {}
         fork = None
         if job.rulename in names and not is_of_its_own:
-            fork = forks.start(fname, folder)
+            fork = forks.start(fname, folders)
         if fork is None:
             return ordinary(job, fname, edit)
         record, start_s = job.bench_record, time.monotonic()
