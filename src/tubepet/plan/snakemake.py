@@ -17,7 +17,6 @@ from tubepet.errors import InputError
 from tubepet.plan.forks import Forks
 from tubepet.root import ROOT
 
-
 TEMPORARY = ("TMPDIR", "TMP", "TEMPDIR", "TEMP")  # variables that Snakemake's shell sets
 
 
