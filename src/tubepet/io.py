@@ -198,6 +198,10 @@ def read_volume(path: PathLike, is_ours: bool = True) -> Volume:
     check_mm(path, "voxels and origin", np.array([*image.GetSpacing(), *image.GetOrigin()]))
     z, y, x = (round(v, 6) for v in reversed(image.GetSpacing()))  # NIfTI holds float32
     oz, oy, ox = (round(v, 6) for v in reversed(image.GetOrigin()))
+    if not min(z, y, x) > 0:
+        raise InputError(f"{path}: got voxels of {x:g} x {y:g} x {z:g} mm, expected more than 0")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():  # integers by a slope
+        raise InputError(f"{path}: got values that 32 bits do not hold, expected finite numbers")
     nz, ny, nx = array.shape
     return Volume(array, Grid((nz, ny, nx), (z, y, x), (oz, oy, ox)), note.rstrip("\0 "))
 

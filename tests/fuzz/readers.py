@@ -122,6 +122,8 @@ def check_numbers(made: Any, name: str = "") -> None:
             raise AssertionError(f"a number that is not finite was taken: {name}")
         if name.endswith("_mm") and not (np.abs(values) <= bounds.MAX_MM).all():
             raise AssertionError(f"a length of more than {bounds.MAX_MM} mm was taken: {name}")
+        if name == "voxel_mm" and not (values > 0).all():
+            raise AssertionError(f"voxels without a size were taken: {values}")
 
 
 def _followed(points_mm: NDArray[np.float64], first: Any, second: Any) -> NDArray[np.float64]:

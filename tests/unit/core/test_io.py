@@ -97,6 +97,23 @@ def test_scaled_integers_are_scaled(tmp_path):
         np.testing.assert_allclose(back, LUMPS * 3e-7 + 0.001, rtol=1e-6)  # float32
 
 
+def test_a_slope_that_makes_integers_infinite_is_refused(tmp_path):
+    data = nifti_bytes(tmp_path / "v.nii", LUMPS)
+    data[112:120] = struct.pack("<2f", 1e38, 0.0)
+    (tmp_path / "v.nii").write_bytes(data)
+    with pytest.raises(InputError, match=r"v\.nii: got values that 32 bits do not hold"):
+        io.read_volume(tmp_path / "v.nii")
+
+
+def test_voxels_without_a_size_are_refused(tmp_path):
+    """Sizes are rounded to 1e-6 mm, for NIfTI holds float32."""
+    data = nifti_bytes(tmp_path / "v.nii", LUMPS)
+    data[80:84] = struct.pack("<f", 1e-38)  # pixdim[1], along x
+    (tmp_path / "v.nii").write_bytes(data)
+    with pytest.raises(InputError, match=r"v\.nii: (got voxels of 0 x|expected a NIfTI)"):
+        io.read_volume(tmp_path / "v.nii")
+
+
 def test_the_content_says_what_a_file_is(tmp_path):
     data = nifti_bytes(tmp_path / "v.nii", LUMPS)
     for name, content in (("packed.nii", gzip.compress(data)), ("plain.nii.gz", data), ("v", data)):
