@@ -34,7 +34,7 @@ rule train_generator:
         "logs/train_generator/{model}.log",
     benchmark:
         "results/benchmarks/train_generator/{model}.tsv"
-    priority: training_priority
+    priority: models.priority
     conda:
         "../../envs/ml.yaml"
     threads: config["generate"]["num_processes"]

@@ -203,10 +203,6 @@ def training_minutes(wildcards):
     return min(1440, round(60 + num_pixels / 4e6))
 
 
-def training_priority(wildcards):
-    return models.priority(wildcards.model)
-
-
 def generator_settings(wildcards):
     return models.settings_of(wildcards.model, config["generate"], config)
 

@@ -77,9 +77,10 @@ def present_name(name: str) -> str:
     return FORMER_NAMES.get(name, name)
 
 
-def priority(name: str) -> int:
-    """Return Snakemake's priority of a training: more than that of other jobs, which have 1."""
-    return 2 + (LONGEST_FIRST[::-1].index(name) if name in LONGEST_FIRST else 0)
+def priority(wildcards: Any) -> int:
+    """Return Snakemake's priority of a model's training: more than that of other jobs, 1."""
+    rising = LONGEST_FIRST[::-1]
+    return 2 + (rising.index(wildcards.model) if wildcards.model in rising else 0)
 
 
 def files_of(needs: tuple[str, ...]) -> dict[str, str]:

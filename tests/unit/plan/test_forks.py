@@ -139,6 +139,8 @@ def test_an_interrupt_during_the_import_ends_the_job_too(tmp_path, monkeypatch):
     (tmp_path / "a_slow_module.py").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), os.pathsep)
+    # a shell ignores interrupts for what stands before "&", and so would all below
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     started = forks.Forks([tmp_path / "imports.py"])
 
     def interrupt() -> None:
@@ -150,6 +152,7 @@ def test_an_interrupt_during_the_import_ends_the_job_too(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         started.start(script(tmp_path, ""), {})
     started.close()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_that_ignores_interrupts_has_jobs_that_do(tmp_path):
