@@ -40,6 +40,7 @@ PROFILES = {
 OF_WORKFLOWS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 OF_PARAMETERS = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE"
 SNAKEMAKE = "https://w3id.org/workflowhub/workflow-ro-crate#snakemake"
+DESCRIBING = ("describe_slices", "make_crate")  # rules, maybe days after the run
 ENCODINGS = {
     ".gz": "application/gzip", ".md": "text/markdown", ".npy": "application/x-npy",
     ".safetensors": "application/octet-stream", ".yaml": "application/yaml", "": "text/plain",
@@ -238,8 +239,10 @@ def period(folder: Path) -> tuple[str, str]:
     ----------
     folder : Path
         Of the benchmark files. Each is written at the end of its job, and has the job's duration.
+        Jobs that describe a finished run do not count.
     """
-    ends_s = {path: path.stat().st_mtime for path in folder.rglob("*.tsv")}
+    of_jobs = (path for path in folder.rglob("*.tsv") if path.stem not in DESCRIBING)
+    ends_s = {path: path.stat().st_mtime for path in of_jobs}
     begins_s = (ends_s[path] - pd.read_csv(path, sep="\t")["s"].iloc[0] for path in ends_s)
     begin, end = (
         datetime.fromtimestamp(float(seconds), UTC).isoformat(timespec="seconds")

@@ -16,12 +16,13 @@ RESULTS = {"report": ["report.html"], "images": ["b c/tube_0000.nii.gz", "b c/tu
 
 @pytest.fixture
 def run(tmp_path):
-    """Make a run of two jobs, from 1000 s to 1250 s after the epoch, and describe it."""
+    """Make a run of two jobs, from 1000 s to 1250 s after the epoch, and describe it twice."""
     folder = tmp_path / "results"
     for i, name in enumerate([*RESULTS["report"], *RESULTS["images"]]):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"content {i}")
-    for name, seconds, end_s in (("a/x.tsv", 200, 1200), ("b.tsv", 100, 1250)):
+    described = [("describe_slices.tsv", 1, 9000), ("make_crate.tsv", 1, 9002)]
+    for name, seconds, end_s in [("a/x.tsv", 200, 1200), ("b.tsv", 100, 1250), *described]:
         path = folder / "benchmarks" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\tcpu_time\n{seconds}\t1\n")
