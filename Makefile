@@ -32,7 +32,7 @@ provenance: install ## results/provenance.html: code, log and figures of every j
 crate: install ## results/ro-crate-metadata.json: a finished run as an RO-Crate, for an archive
 	$(SNAKEMAKE) crate
 
-smoke: install ## the whole chain at toy size, in results_smoke/ (about four minutes)
+smoke: install ## the whole chain at toy size, in results_smoke/ (about two minutes)
 	@mkdir -p results_smoke
 	$(SNAKEMAKE) --directory results_smoke --configfile config/smoke.yaml
 
