@@ -4,14 +4,13 @@
 repository), whose surrogate makes the images. CPU-seconds, for others may use the machine.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 
-from record import record
+from record import children_cpu_s, record
 
 MODEL = "results/generate/surrogate"
 LIMITS_S = {"--help": 0.5, "doctor": 3.0, "status": 3.0, "generate": 4.0}
@@ -20,10 +19,9 @@ NUM_TRIALS = 5
 
 def cpu_s(command: list[str], folder: Path) -> float:
     """Run a command in a folder; return the CPU-seconds of it and its children."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before_s = children_cpu_s()
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return children_cpu_s() - before_s
 
 
 def main() -> None:

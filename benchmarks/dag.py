@@ -15,18 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from record import record
+from record import children_cpu_s, record
 
 ROOT = Path(__file__).parents[1]
 LIMIT_S = 20.0
 LIMIT_GB = 1.0
 NUM_TUBES = (5_000, 10_000, 20_000)
-
-
-def children_cpu_s() -> float:
-    """Return the CPU seconds of all ended child processes."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def plan_s(num_tubes: int) -> tuple[float, float]:

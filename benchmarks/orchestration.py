@@ -8,14 +8,13 @@ command runs again, with nothing to do. Limits: 10 % of the time, 3 s per job, 1
 
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
-from record import record
+from record import children_cpu_s, record
 
 LIMIT_SHARE = 0.1
 LIMIT_JOB_S = 3.0
@@ -42,7 +41,8 @@ def main() -> None:
     tables = [pd.read_csv(path, sep="\t") for path in folder.glob("results/benchmarks/**/*.tsv")]
     if len(tables) != num_jobs:
         sys.exit(f"{folder}: got {len(tables)} benchmark files, expected {num_jobs}, one per job")
-    jobs_s = float(pd.concat(tables)["s"].sum())
+    whole = pd.concat(tables)
+    jobs_s = float(whole["s"].sum())
     rest_s = num_cores * wall_s - jobs_s
     start_s = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", "--cores", str(num_cores)]
@@ -50,14 +50,13 @@ def main() -> None:
     nothing_s = time.perf_counter() - start_s
     if "Nothing to be done" not in done.stdout + done.stderr:
         sys.exit(f"{folder}: the second run had something to do: {done.stdout[-500:]}")
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     facts = {
         "share": rest_s / (num_cores * wall_s),
         "overhead_s_per_job": rest_s / num_jobs,
-        "nothing_cpu_s": usage.ru_utime + usage.ru_stime,
+        "nothing_cpu_s": children_cpu_s(),
         "nothing_wall_s": nothing_s,
         "wall_s": wall_s,
-        "jobs_cpu_s": (jobs_cpu_s := float(pd.concat(tables)["cpu_time"].sum())),
+        "jobs_cpu_s": float(whole["cpu_time"].sum()),
         "jobs": num_jobs,
         "load": os.getloadavg()[0],
     }
@@ -72,7 +71,7 @@ def main() -> None:
         peer="limits 0.1, 3 s, 15 s", **facts,
     )  # fmt: skip
     record(
-        "default_run", jobs_cpu_s / 60, LIMIT_RUN_MIN, "CPU-minutes of all jobs, at most",
+        "default_run", facts["jobs_cpu_s"] / 60, LIMIT_RUN_MIN, "CPU-minutes of all jobs, at most",
         "the limit that was asked for", wall_s=wall_s, jobs=num_jobs, load=facts["load"],
     )  # fmt: skip
 

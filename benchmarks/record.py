@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,12 @@ def _age(line: dict[str, Any]) -> str:
 def read_lines() -> list[dict[str, Any]]:
     """Return all measurements, the oldest first."""
     return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+
+
+def children_cpu_s() -> float:
+    """Return the CPU seconds of all ended child processes."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _machine() -> str:

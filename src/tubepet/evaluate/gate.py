@@ -18,10 +18,11 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tubepet import io
 from tubepet.dataset.stack import Images
 from tubepet.evaluate.distances import energy
 from tubepet.evaluate.metrics import NUM_FOLDS, Space, tubes_of
-from tubepet.evaluate.window import DARK
+from tubepet.evaluate.window import lit
 
 LEAST_AUC = 0.9
 MOST_IMAGES = 1000  # of each set, evenly taken
@@ -47,11 +48,6 @@ def torn(images: Unit) -> Unit:
     """Return images whose right half is moved."""
     left, right = np.split(images, [images.shape[2] // 2], axis=2)
     return np.concatenate([left, np.roll(right, TEAR_PX, axis=1)], axis=2)
-
-
-def lit(images: Unit) -> Unit:
-    """Return images without darkness, as all that are compared: else it would betray them."""
-    return np.where(images < DARK, np.float32(0), images)
 
 
 SPOILT = {"blurred": blurred, "noisier": noisier, "torn": torn}
@@ -118,6 +114,7 @@ def gate_of(features: Space, train: Set, test: Set) -> Gate:
     (own, tubes), (theirs, their_tubes) = _some(train), _some(test)
     real, far = features(own), features(theirs)
     ids, their_ids = tubes_of(tubes, len(tubes)), tubes_of(their_tubes, len(their_tubes))
+    # without darkness, as all that is compared: else it would betray them
     spoilt = {name: features(lit(spoil(own))) for name, spoil in SPOILT.items()}
     return Gate(
         energy(real, far, ids, their_ids),
@@ -128,7 +125,7 @@ def gate_of(features: Space, train: Set, test: Set) -> Gate:
 
 def _some(slices: Set) -> tuple[Unit, NDArray[np.str_]]:
     images, tubes = slices
-    rows = np.arange(0, len(images), max(1, -(-len(images) // MOST_IMAGES)))
+    rows = io.evenly(np.arange(len(images)), MOST_IMAGES)
     return np.asarray(images[rows]), tubes[rows]
 
 

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
-from tubepet.evaluate.window import DARK
+from tubepet.evaluate.window import DARK, lit
 from tubepet.rng import stream
 
 Array = NDArray[np.float64]
@@ -85,7 +85,7 @@ def features(volumes: Volumes) -> Array:
     They are logarithms of the power along z and, in bands, across; correlations along z; and
     quantiles of the voxels. Voxels darker than `DARK` count as 0.
     """
-    seen = np.where(volumes < DARK, np.float32(0), volumes)
+    seen = lit(volumes)
     tiny = DARK**4
     _, along = axial_power(seen, 1.0)
     size = np.array(volumes.shape[2:])

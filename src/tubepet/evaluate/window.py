@@ -14,6 +14,11 @@ MARGIN_PX = 2
 LEAST_PX = 16  # of the side; MS-SSIM needs 12 pixels, rings of spatial frequency need 13
 
 
+def lit(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return images or volumes in units of the scale without what is darker than `DARK`."""
+    return np.where(images < DARK, np.float32(0), images)
+
+
 def window_of(train: Stack, tubes: NDArray[np.str_]) -> slice:
     """Return rows and columns of the smallest centred square that holds all tubes and a margin.
 
