@@ -94,6 +94,9 @@ def draw_table(table: pd.DataFrame) -> Figure:
             if np.isfinite(values[name]):
                 axis.axhline(values[name], color="C0", linestyle=style, label=name)
         axis.set_title(title, fontsize=10)
+        if values.isna().all():
+            axis.text(0.5, 0.5, "too few images or tubes", ha="center", transform=axis.transAxes)
+            axis.set_yticks([])
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     first = table.iloc[0]

@@ -118,6 +118,10 @@ def test_eight_test_slices_and_few_samples_are_enough() -> None:
     real = real_slices(discs(16, seed=0), num_train=8)
     rows, _ = table.evaluate({"paper": discs(16, seed=1)}, real, 5, "", 1)
     assert (rows["n"] == 4).all() and np.isfinite(rows["frechet"]).all()
+    axes = {axis.get_title(): axis for axis in figures.draw_table(rows).axes}
+    said = {title: [text.get_text() for text in axis.texts] for title, axis in axes.items()}
+    assert said[figures.BARS["c2st"]] == ["too few images or tubes"]  # two tubes, five folds
+    assert said[figures.BARS["frechet"]] == []
 
 
 def test_no_test_slices_is_named() -> None:
