@@ -36,7 +36,7 @@ def calibrated(folder: Path) -> dict[str, str]:
     return {key: str(folder / name) for key, name in names.items()}
 
 
-def bench_of(config: dict[str, Any], files: dict[str, str], duration_s: float) -> parts.Bench:
+def bench_of(config: dict[str, Any], files: dict[str, str]) -> parts.Bench:
     """Return the settings that the parts of `snakemake pod` share."""
     simulate, reconstruct = config["simulate"], config["reconstruct"]
     source = {
@@ -49,9 +49,7 @@ def bench_of(config: dict[str, Any], files: dict[str, str], duration_s: float) -
         files=files,
         phantom=config["phantom"],
         protocol={key: config["protocol"][key] for key in ("activity_bq", "per")},
-        ranges_mm=design.looked_for(
-            config["pod"]["defect_size_mm"], config["phantom"], duration_s, duration_s
-        ),
+        ranges_mm=config["phantom"]["defect_size_mm"],
         source=source,
         background=reconstruct["background"],
         stride=reconstruct["sensitivity_stride"],
@@ -65,11 +63,10 @@ def main() -> None:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "inspection"
     duration_s = config["protocol"]["duration_s"]
-    bench = bench_of(config, calibrated(folder), duration_s)
+    bench = bench_of(config, calibrated(folder))
     plan = design.planned(
-        f"clean_0-{NUM_PARTS}", duration_s, duration_s, config["pod"]["defect_size_mm"],
-        config["phantom"], config["seed"],
-    )  # fmt: skip
+        f"clean_0-{NUM_PARTS}", duration_s, duration_s, config["phantom"], config["seed"]
+    )
     took_s, events = [], []
     for part in tqdm(plan, desc="parts", unit="part"):
         got = parts.acquired(part, bench)

@@ -107,7 +107,6 @@ rule pod_batch:
         scanner=config["scanner"],
         efficiencies=rules.simulate_tube.params.efficiencies,
         reference_s=config["protocol"]["duration_s"],
-        defect_size_mm=config["pod"]["defect_size_mm"],
         bench={
             "phantom": phantom_ranges(),
             "protocol": section_keys("protocol", "activity_bq per"),

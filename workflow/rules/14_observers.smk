@@ -31,7 +31,7 @@ rule observe_parts:
         scanner=config["scanner"],
         efficiencies=rules.pod_batch.params.efficiencies,
         duration_s=config["protocol"]["duration_s"],
-        pod=section_keys("pod", "defects defect_size_mm"),
+        defects=config["pod"]["defects"],
         bench=rules.pod_batch.params.bench,
         mlem=section_keys("reconstruct", MLEM_KEYS),
         code=code_digest("tubepet.observers.volumes"),

@@ -3,7 +3,6 @@
 from tubepet import io, logs
 from tubepet.observers import design, volumes
 from tubepet.pod import parts
-from tubepet.pod.design import looked_for
 from tubepet.reconstruct.projection.kernels import use_threads
 from tubepet.types import Scanner
 
@@ -11,12 +10,11 @@ logs.start_log(snakemake.log[0])
 params, batch, output = snakemake.params, snakemake.wildcards.batch, snakemake.output
 use_threads(snakemake.threads)
 phantom, seed = params.bench["phantom"], params.bench["seed"]
-duration_s, sizes_mm = params.duration_s, params.pod["defect_size_mm"]
-plan = design.planned(batch, duration_s, params.pod, phantom, seed)
+plan = design.planned(batch, params.duration_s, params.defects, phantom, seed)
 bench = parts.Bench(
     scanner=Scanner(**params.scanner),
     files=dict(snakemake.input.items()),
-    ranges_mm=looked_for(sizes_mm, phantom, duration_s, duration_s),
+    ranges_mm=phantom["defect_size_mm"],
     **params.bench,
 )
 images, table = volumes.observe_parts(plan, bench, params.mlem, volumes.is_judged(batch))

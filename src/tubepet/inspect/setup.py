@@ -25,8 +25,8 @@ SEED = 2020
 SENSITIVITY_STRIDE = 16  # as the workflow's default
 # As the config's default; a test compares.
 RANGES_MM = {
-    "pit": [2.0, 4.0], "groove": [1.5, 3.0], "crack": [0.6, 1.2], "thinning": [4.0, 8.0],
-    "inclusion": [3.0, 6.0], "bubble": [3.0, 6.0],
+    "pit": [3.0, 7.5], "groove": [1.2, 3.4], "crack": [0.9, 2.6], "thinning": [4.5, 12.0],
+    "inclusion": [2.8, 6.5], "bubble": [2.8, 7.0],
 }  # fmt: skip
 MOST_MM = 50.0  # of a defect
 FILES = {

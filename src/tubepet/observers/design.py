@@ -22,7 +22,7 @@ def kind(role: str, i: int, defects: Sequence[str]) -> tuple[str, int]:
 
 
 def planned(
-    batch: str, duration_s: float, pod: Mapping[str, Any], phantom: Mapping[str, Any], seed: int
+    batch: str, duration_s: float, defects: Sequence[str], phantom: Mapping[str, Any], seed: int
 ) -> list[Planned]:
     """Draw the parts of a batch. A part depends on its role and number only, not on its batch.
 
@@ -35,8 +35,8 @@ def planned(
         Role, first and last part: ``train_0-19``.
     duration_s : float
         Duration of the acquisition.
-    pod : mapping
-        Config section `pod`: defects and defect_size_mm.
+    defects : sequence of str
+        Classes of defects.
     phantom : mapping
         Config section `phantom`: families and ranges.
     """
@@ -45,9 +45,7 @@ def planned(
     own_seed = rng.derived_seed(seed, "observers", role)
     parts = []
     for i in range(first, last + 1):
-        name, number = kind(role, i, pod["defects"])
-        part = planned_part(
-            name, number, duration_s, duration_s, pod["defect_size_mm"], phantom, own_seed
-        )
+        name, number = kind(role, i, defects)
+        part = planned_part(name, number, duration_s, duration_s, phantom, own_seed)
         parts.append(part._replace(name=f"{role}_{part.name}"))
     return parts

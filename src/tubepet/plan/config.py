@@ -240,14 +240,15 @@ def _not_solid(phantom: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _too_wide(pod: dict[str, Any], bore_radius_mm: list[float]) -> Iterator[str]:
-    """Sentences on defects for the probability of detection that do not fit the narrowest bore."""
-    for name in pod["defects"]:
-        largest_mm = pod["defect_size_mm"][name][1]
-        if largest_mm > 2 * bore_radius_mm[0]:
+def _too_wide(phantom: dict[str, Any], defects: list[str]) -> Iterator[str]:
+    """Sentences on defects that do not fit the narrowest bore that is drawn."""
+    narrowest_mm = 2 * phantom["bore_radius_mm"][0]
+    for name in defects:
+        largest_mm = phantom["defect_size_mm"][name][1]
+        if largest_mm > narrowest_mm:
             yield (
-                f"pod.defect_size_mm.{name}: got up to {largest_mm:g} mm, expected at most the "
-                f"narrowest bore (twice phantom.bore_radius_mm), {2 * bore_radius_mm[0]:g} mm"
+                f"phantom.defect_size_mm.{name}: got up to {largest_mm:g} mm, expected at most the "
+                f"narrowest bore (twice phantom.bore_radius_mm), {narrowest_mm:g} mm"
             )
 
 
@@ -328,7 +329,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"phantom.bend_mm: got up to {bend_mm:g} mm, expected at most a quarter of the "
             f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
         )
-    yield from _too_wide(config["pod"], phantom["bore_radius_mm"])
+    yield from _too_wide(phantom, config["pod"]["defects"])
     for name, largest_mm, length_mm in _tube_sizes(phantom):
         yield from _misfits(name, largest_mm, length_mm, bore_mm, image)
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2

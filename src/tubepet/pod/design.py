@@ -32,21 +32,19 @@ def size_range_mm(
 
 
 def looked_for(
-    sizes_mm: Mapping[str, Any], phantom: Mapping[str, Any], duration_s: float, reference_s: float
+    sizes_mm: Mapping[str, Any], duration_s: float, reference_s: float
 ) -> dict[str, list[float]]:
     """Return the ranges of sizes (mm) to look for by class: those of the run and of these parts."""
-    ranges = {name: list(both) for name, both in phantom["defect_size_mm"].items()}
-    for name, range_mm in sizes_mm.items():
-        low, high = size_range_mm(range_mm, name, duration_s, reference_s)
-        known = ranges.get(name, [low, high])
-        ranges[name] = [min(low, known[0]), max(high, known[1])]
+    ranges = {}
+    for name, (low, high) in sizes_mm.items():
+        scaled = size_range_mm((low, high), name, duration_s, reference_s)
+        ranges[name] = [min(low, scaled[0]), max(high, scaled[1])]
     return ranges
 
 
 def planned(
-    batch: str, duration_s: float, reference_s: float, sizes_mm: Mapping[str, Any],
-    phantom: Mapping[str, Any], seed: int,
-) -> list[Planned]:  # fmt: skip
+    batch: str, duration_s: float, reference_s: float, phantom: Mapping[str, Any], seed: int
+) -> list[Planned]:
     """Draw the parts of a batch. A part depends on its name only, not on its batch.
 
     Families come in turn. A thinning is inside, for the outside changes no activity. A part has the
@@ -57,33 +55,31 @@ def planned(
     batch : str
         Class, first and last part: ``pit_0-19``.
     duration_s, reference_s : float
-        Duration of the acquisition, and the one that `sizes_mm` are for.
-    sizes_mm : mapping
-        [low, high] by class.
+        Duration of the acquisition, and the one that the sizes are for.
     phantom : mapping
-        Config section `phantom`: families and ranges.
+        Config section `phantom`: families and ranges, also those of sizes.
     """
     defect, _, numbers = batch.partition("_")
     first, last = (int(number) for number in numbers.split("-"))
     return [
-        planned_part(defect, i, duration_s, reference_s, sizes_mm, phantom, seed)
+        planned_part(defect, i, duration_s, reference_s, phantom, seed)
         for i in range(first, last + 1)
     ]
 
 
 def planned_part(
-    defect: str, i: int, duration_s: float, reference_s: float, sizes_mm: Mapping[str, Any],
-    phantom: Mapping[str, Any], seed: int,
+    defect: str, i: int, duration_s: float, reference_s: float, phantom: Mapping[str, Any],
+    seed: int,
 ) -> Planned:  # fmt: skip
     """Draw part i of a class; see `planned`."""
     fixed: dict[str, Any] = {"defect": "none" if defect == CLEAN else defect}
     if defect != CLEAN:
-        low, high = size_range_mm(sizes_mm[defect], defect, duration_s, reference_s)
+        low, high = size_range_mm(phantom["defect_size_mm"][defect], defect, duration_s, reference_s)
         fixed["defect_size_mm"] = low * (high / low) ** ((i + 0.5) * GOLDEN % 1)
     if defect == "thinning":
         fixed["thinning_side"] = "inner"
     tube = draw_tube(
         f"tube_{i:04d}", phantom, fixed, rng.derived_seed(seed, "pod", defect, i),
-        where=f"pod.defect_size_mm.{defect}",
+        where=f"{defect} {i}",
     )  # fmt: skip
     return Planned(f"{defect}_{i:04d}", tube, duration_s)

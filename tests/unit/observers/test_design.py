@@ -20,7 +20,7 @@ def config(root: Path) -> dict[str, Any]:
 
 
 def planned(config: dict[str, Any], batch: str) -> list[Any]:
-    return design.planned(batch, 0.1, config["pod"], config["phantom"], 1)
+    return design.planned(batch, 0.1, config["pod"]["defects"], config["phantom"], 1)
 
 
 def test_no_part_is_in_two_roles(config: dict[str, Any]) -> None:

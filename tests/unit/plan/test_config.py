@@ -113,12 +113,12 @@ def heads(**changes):
 
 BAD = {
     "a defect wider than the bore": (
-        {"pod": {"defect_size_mm": {"thinning": [4.0, 13.0]}}},
-        "pod.defect_size_mm.thinning: got up to 13 mm.*narrowest bore.*12 mm",
+        {"phantom": {"defect_size_mm": {"thinning": [4.0, 13.0]}}},
+        "phantom.defect_size_mm.thinning: got up to 13 mm.*narrowest bore.*12 mm",
     ),
     "sizes the wrong way around": (
-        {"pod": {"defect_size_mm": {"pit": [4.0, 3.0]}}},
-        "pod.defect_size_mm.pit: got .4.0, 3.0., expected the lower end first",
+        {"phantom": {"defect_size_mm": {"pit": [4.0, 3.0]}}},
+        "phantom.defect_size_mm.pit: got .4.0, 3.0., expected the lower end first",
     ),
     "modules without room": (heads(pitch_width_mm=3.9), r"modules\[0\]\.crystal_width_mm: got 4"),
     "modules too near": (heads(inner_radius_mm=11.0), "tube.*bore .inner_radius_mm 11 mm"),

@@ -17,7 +17,8 @@ SIZES_MM = {"pit": [2.0, 8.0], "thinning": [4.0, 14.0], "bubble": [3.0, 90.0]}
 
 @pytest.fixture(scope="module")
 def phantom(root: Path) -> dict[str, Any]:
-    return yaml.safe_load((root / "config" / "config.yaml").read_text())["phantom"]
+    section = yaml.safe_load((root / "config" / "config.yaml").read_text())["phantom"]
+    return section | {"defect_size_mm": SIZES_MM}
 
 
 def test_every_part_is_in_one_batch() -> None:
@@ -27,25 +28,25 @@ def test_every_part_is_in_one_batch() -> None:
 
 
 def test_a_part_does_not_depend_on_its_batch(phantom: dict[str, Any]) -> None:
-    whole = design.planned("pit_0-8", 0.1, 0.1, SIZES_MM, phantom, 1)
+    whole = design.planned("pit_0-8", 0.1, 0.1, phantom, 1)
     pieces = [
         part
         for batch in ("pit_0-2", "pit_3-3", "pit_4-8")
-        for part in design.planned(batch, 0.1, 0.1, SIZES_MM, phantom, 1)
+        for part in design.planned(batch, 0.1, 0.1, phantom, 1)
     ]
     assert whole == pieces and len({part.name for part in whole}) == 9
     assert {part.tube.family for part in whole[:6]} == set(phantom["families"])
 
 
 def test_parts_are_not_the_tubes_of_the_run(phantom: dict[str, Any]) -> None:
-    part = design.planned("clean_0-0", 0.1, 0.1, SIZES_MM, phantom, 1)[0]
+    part = design.planned("clean_0-0", 0.1, 0.1, phantom, 1)[0]
     assert part.tube.length_mm != spec.draw_tube("tube_0000", phantom, {}, 1).length_mm
-    other = design.planned("pit_0-0", 0.1, 0.1, SIZES_MM, phantom, 1)[0]
+    other = design.planned("pit_0-0", 0.1, 0.1, phantom, 1)[0]
     assert part.tube.length_mm != other.tube.length_mm and part.tube.defect == "none"
 
 
 def test_sizes_are_evenly_spread_in_their_logarithm(phantom: dict[str, Any]) -> None:
-    parts = design.planned("pit_0-79", 0.1, 0.1, SIZES_MM, phantom, 1)
+    parts = design.planned("pit_0-79", 0.1, 0.1, phantom, 1)
     share = np.log([part.tube.defect_size_mm / 2 for part in parts]) / np.log(4)
     # multiples of the golden ratio leave no gap twice as wide as the mean one
     gaps = np.diff(np.sort(np.concatenate([[0.0], share, [1.0]])))
@@ -56,7 +57,7 @@ def test_longer_acquisitions_have_smaller_defects_in_the_same_tubes(
     phantom: dict[str, Any],
 ) -> None:
     short, long = (
-        design.planned("thinning_0-2", duration_s, 0.1, SIZES_MM, phantom, 1)
+        design.planned("thinning_0-2", duration_s, 0.1, phantom, 1)
         for duration_s in (0.1, 0.8)
     )
     for one, other in zip(short, long, strict=True):
@@ -67,5 +68,5 @@ def test_longer_acquisitions_have_smaller_defects_in_the_same_tubes(
 
 
 def test_a_defect_wider_than_the_bore_is_named(phantom: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"pod\.defect_size_mm\.bubble\..*at most the bore"):
-        design.planned("bubble_0-9", 0.1, 0.1, SIZES_MM, phantom, 1)
+    with pytest.raises(InputError, match=r"bubble \d\.defect_size_mm: .*at most the bore"):
+        design.planned("bubble_0-9", 0.1, 0.1, phantom, 1)
