@@ -57,6 +57,7 @@ ALONE = 1.001  # keeps the matrix invertible if two directions are the same
 MARGIN_VOXELS = 8  # by which a drawing may be moved
 # Variances and correlations come from at most so many lines, first derivatives from all.
 MOST_ROWS = 32768
+FEW_ROWS = 4096  # enough for the steps of the fit
 
 
 class Response(NamedTuple):
@@ -177,7 +178,7 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
         np.zeros(len(POSE)),
         _State(model, grid, of_lines, part, scale, np.zeros(len(POSE))),
     )
-    inverse = state.directions()[1]  # changes little on the way
+    inverse = state.directions(FEW_ROWS)[1]  # changes little on the way
     for _ in range(NUM_ROUNDS):
         step = inverse @ state.slope
         scale, pose = scale * (1 + step[0]), pose + np.clip(step[1:], -MOST_STEP, MOST_STEP)
@@ -249,27 +250,26 @@ class _State:
         of_background = float((model.lines.additive / self.rates).sum()) - model.background_counts
         self.slope = np.array([*of_images, of_background])
         self.slope -= self.known * np.concatenate([[0.0], pose])
-        self.rows, self.weight = some_rows(len(additive), MOST_ROWS)
 
-    def directions(self) -> tuple[Array, Array]:
+    def directions(self, most: int) -> tuple[Array, Array]:
         """Return the fitted directions relative to the rates of some lines, and the covariance."""
-        rows = self.rows
+        rows, weight = some_rows(len(self.rates), most)
         changes = [self.trues[rows]]  # by the activity
         for image in self.sharp[1:]:
             changes.append(self.of_lines.forward(self.of_lines.blurred(image), rows))
         changes.append(self.model.lines.additive[rows])
         shares = np.array(changes) / self.rates[rows]
-        information = self.weight * (shares @ shares.T) + np.diag(self.known)
+        information = weight * (shares @ shares.T) + np.diag(self.known)
         return shares, np.asarray(np.linalg.inv(information), np.float64)
 
     def fitted(self) -> Fitted:
         """Return the result of the fit."""
-        shares, inverse = self.directions()
+        shares, inverse = self.directions(MOST_ROWS)
         errors = np.sqrt(np.diag(inverse))[1:]
         now, sure = (dict(zip(POSE, map(float, v), strict=True)) for v in (self.pose, errors))
         return Fitted(
             self.model, self.grid, self.of_lines, self.scale, now, sure, self.rates, self.trues,
-            self.gradient, self.rows, self.weight, Nuisance(shares, self.slope, inverse),
+            self.gradient, *some_rows(len(self.rates), MOST_ROWS), Nuisance(shares, self.slope, inverse),
         )  # fmt: skip
 
 

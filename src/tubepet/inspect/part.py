@@ -96,16 +96,11 @@ def onto_image(volume: Volume, grid: Grid) -> Array:
     float64 array, shape (nz, ny, nx)
         Mean of the map over each voxel of the image.
     """
-    places = [
-        np.floor((axis - origin) / size + 0.5).astype(int)  # rint puts two half-way ones together
-        for axis, origin, size in zip(
-            volume.grid.axes_mm(), grid.origin_mm, grid.voxel_mm, strict=True
-        )
-    ]
-    is_inside = [
-        (place >= 0) & (place < num) for place, num in zip(places, grid.shape, strict=True)
-    ]
-    image = np.zeros(grid.shape)
-    kept = volume.array[np.ix_(*is_inside)]
-    np.add.at(image, np.ix_(*(p[k] for p, k in zip(places, is_inside, strict=True))), kept)
+    image = volume.array.astype(np.float64)
+    axes = zip(volume.grid.axes_mm(), grid.origin_mm, grid.voxel_mm, grid.shape, strict=True)
+    for axis_mm, origin_mm, voxel_mm, num in axes:
+        # rint would put two half-way ones together
+        places = np.floor((axis_mm - origin_mm) / voxel_mm + 0.5)
+        lies_in = (places == np.arange(num)[:, None]).astype(np.float64)
+        image = np.tensordot(image, lies_in, (0, 1))  # the new axis comes last: next is the first
     return image * volume.grid.voxel_volume_mm3 / grid.voxel_volume_mm3

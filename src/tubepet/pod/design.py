@@ -74,7 +74,9 @@ def planned_part(
     """Draw part i of a class; see `planned`."""
     fixed: dict[str, Any] = {"defect": "none" if defect == CLEAN else defect}
     if defect != CLEAN:
-        low, high = size_range_mm(phantom["defect_size_mm"][defect], defect, duration_s, reference_s)
+        low, high = size_range_mm(
+            phantom["defect_size_mm"][defect], defect, duration_s, reference_s
+        )
         fixed["defect_size_mm"] = low * (high / low) ** ((i + 0.5) * GOLDEN % 1)
     if defect == "thinning":
         fixed["thinning_side"] = "inner"

@@ -57,8 +57,7 @@ def test_longer_acquisitions_have_smaller_defects_in_the_same_tubes(
     phantom: dict[str, Any],
 ) -> None:
     short, long = (
-        design.planned("thinning_0-2", duration_s, 0.1, phantom, 1)
-        for duration_s in (0.1, 0.8)
+        design.planned("thinning_0-2", duration_s, 0.1, phantom, 1) for duration_s in (0.1, 0.8)
     )
     for one, other in zip(short, long, strict=True):
         # 0.5 / 1.5: eight times the time is half the size

@@ -108,16 +108,20 @@ class LineBlur:
             On `grid`.
         """
         sharp = self.padded(image)
-        sources, (z_mm, _, x_mm) = (sharp, self.survival * sharp), self.grid.voxel_mm
+        total = np.zeros((len(self.psfs), 2, *sharp.shape))
+        full = sharp.any(axis=(1, 2))  # the other planes hold nothing to blur
+        sources, (z_mm, _, x_mm) = (sharp[full], (self.survival * sharp)[full]), self.grid.voxel_mm
         across = np.stack(
             [
                 _across(sources[min(i, TAIL)], _left(part.transaxial_mm, x_mm))
                 for i, part in enumerate(self.psfs[0])
             ]
         )
-        total = np.zeros((len(self.psfs), 2, *sharp.shape))
         for both, psf in zip(total, self.psfs, strict=True):
-            along = [part.share * _smearing(len(sharp), _left(part.axial_mm, z_mm)) for part in psf]
+            along = [
+                part.share * _smearing(len(sharp), _left(part.axial_mm, z_mm))[:, full]
+                for part in psf
+            ]
             for one, mine in zip(both, (slice(TAIL), slice(TAIL, len(psf))), strict=True):
                 if along[mine]:  # one product for all tails, straight to where it belongs
                     planes = across[mine].reshape(-1, sharp[0].size)
