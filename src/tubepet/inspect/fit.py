@@ -45,11 +45,13 @@ UNEVEN_MM = 10.0
 PRIOR = np.array([
     *[2.0] * 3, *[3.0] * 3, *[1.0] * 2, 0.1, 0.2, *[0.02] * NUM_ALONG, 0.02, 0.05,
 ])  # fmt: skip
-# Largest Newton steps: where the likelihood is no parabola they may be too long.
+# Largest steps, the activity's first, relative: where the likelihood is no parabola, those of
+# Newton's method may be too long.
 MOST_STEP = np.array([
-    *[1.0] * 3, *[2.0] * 3, 0.3, 0.5, 0.1, 0.2, *[0.05] * NUM_ALONG, 0.05, 0.1,
+    0.3, *[1.0] * 3, *[2.0] * 3, 0.3, 0.5, 0.1, 0.2, *[0.05] * NUM_ALONG, 0.05, 0.1,
 ])  # fmt: skip
-NUM_ROUNDS = 8
+NUM_ROUNDS, FEW_ROUNDS = 12, 4
+MORE_DAMPED = 4.0  # if a step was too long
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 LEAST_RATE = 1e-12  # Bq/mm2, of a line that sees nothing
 LEAST_KNOWN = 1e-9  # information about the activity's logarithm, without events
@@ -157,7 +159,7 @@ class Fitted:
 
 
 def fit(measured: Measurement, part: Part, instrument: Instrument, response: Response) -> Fitted:
-    """Fit activity and pose by Newton's method on the likelihood of all events.
+    """Fit activity and pose by a damped Newton's method on the likelihood of all events.
 
     Parameters
     ----------
@@ -174,16 +176,13 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     model, scale = model_known(measured, instrument, Settings(0, sensitivity_stride=stride), drawn)
     seen = model.sensitivity_s / measured.duration_s
     of_lines = blur_of(model.lines, drawn, measured, seen, instrument, response)
-    pose, state = (
-        np.zeros(len(POSE)),
-        _State(model, grid, of_lines, part, scale, np.zeros(len(POSE))),
-    )
-    inverse = state.directions(FEW_ROWS)[1]  # changes little on the way
-    for _ in range(NUM_ROUNDS):
-        step = inverse @ state.slope
-        scale, pose = scale * (1 + step[0]), pose + np.clip(step[1:], -MOST_STEP, MOST_STEP)
-        state = _State(model, grid, of_lines, part, scale, pose)
-        if np.abs(step[1:] / MOST_STEP).max() < ENOUGH:
+    state = _State(model, grid, of_lines, part, scale, np.zeros(len(POSE)))
+    information, damping = state.information(FEW_ROWS), 0.0
+    for i in range(NUM_ROUNDS):
+        if i >= FEW_ROUNDS:  # it changes little on the way, but at many counts
+            information = state.information(MOST_ROWS)
+        state, length, damping = _climbed(state, information, damping)
+        if length < ENOUGH:
             break
     result = state.fitted()
     log.info(
@@ -191,6 +190,29 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
         result.activity_bq_mm3, ", ".join(f"{k} {v:.3g}" for k, v in result.pose.items()),
     )  # fmt: skip
     return result
+
+
+def _climbed(state: "_State", information: Array, damping: float) -> tuple["_State", float, float]:
+    """Take one step of Levenberg's and Marquardt's method.
+
+    Returns
+    -------
+    state : _State
+        One of a larger likelihood, or as near as `ENOUGH`.
+    length : float
+        Largest step over `MOST_STEP`.
+    damping : float
+        For the next step.
+    """
+    while True:
+        damped = information + damping * np.diag(MOST_STEP**-2)
+        step = np.linalg.solve(damped, state.slope)
+        length = float(np.abs(step / MOST_STEP).max())
+        if length <= 1:
+            new = state.after(step)
+            if new.log_likelihood >= state.log_likelihood or length < ENOUGH:
+                return new, length, damping / MORE_DAMPED if damping > 1 else 0.0
+        damping = max(MORE_DAMPED * damping, 1.0)
 
 
 def blur_of(
@@ -236,23 +258,37 @@ class _State:
         self, model: Acquisition, grid: Grid, of_lines: LineBlur, part: Part, scale: float,
         pose: Array,
     ) -> None:  # fmt: skip
-        self.model, self.grid, self.of_lines = model, grid, of_lines
+        self.model, self.grid, self.of_lines, self.part = model, grid, of_lines, part
         self.scale, self.pose = scale, pose
         self.sharp = [scale * image for image in _images(part, grid, pose)]
         additive = (1 + pose[-1]) * model.lines.additive
-        self.trues = of_lines.forward(of_lines.blurred(self.sharp[0]), np.arange(len(additive)))
+        blurred = of_lines.blurred(self.sharp[0])
+        self.trues = of_lines.forward(blurred, np.arange(len(additive)))
         self.rates = np.maximum(self.trues + additive, LEAST_RATE)
         over = of_lines.back(1 / self.rates) - of_lines.expected
         self.gradient = of_lines.gathered_but_shared(over)
         spread = of_lines.sharing(self.gradient)
         self.known = np.concatenate([[LEAST_KNOWN], PRIOR**-2.0])
+        counts = float((of_lines.expected * blurred).sum())
+        counts += (1 + float(pose[-1])) * model.background_counts
+        self.log_likelihood = float(np.log(self.rates).sum()) - counts
+        self.log_likelihood -= float(self.known[1:] @ pose**2) / 2
         of_images = [float((of_lines.padded(image) * spread).sum()) for image in self.sharp]
         of_background = float((model.lines.additive / self.rates).sum()) - model.background_counts
         self.slope = np.array([*of_images, of_background])
         self.slope -= self.known * np.concatenate([[0.0], pose])
 
+    def after(self, step: Array) -> "_State":
+        """Return the model after a step: of the activity, relative, and of the pose."""
+        scale, pose = self.scale * (1 + float(step[0])), self.pose + step[1:]
+        return _State(self.model, self.grid, self.of_lines, self.part, scale, pose)
+
+    def information(self, most: int) -> Array:
+        """Return the information about the fitted numbers, from at most so many lines."""
+        return self.directions(most)[1]
+
     def directions(self, most: int) -> tuple[Array, Array]:
-        """Return the fitted directions relative to the rates of some lines, and the covariance."""
+        """Return the fitted directions relative to the rates of some lines; the information."""
         rows, weight = some_rows(len(self.rates), most)
         changes = [self.trues[rows]]  # by the activity
         for image in self.sharp[1:]:
@@ -260,16 +296,18 @@ class _State:
         changes.append(self.model.lines.additive[rows])
         shares = np.array(changes) / self.rates[rows]
         information = weight * (shares @ shares.T) + np.diag(self.known)
-        return shares, np.asarray(np.linalg.inv(information), np.float64)
+        return shares, np.asarray(information, np.float64)
 
     def fitted(self) -> Fitted:
         """Return the result of the fit."""
-        shares, inverse = self.directions(MOST_ROWS)
+        shares, information = self.directions(MOST_ROWS)
+        inverse = np.asarray(np.linalg.inv(information), np.float64)
         errors = np.sqrt(np.diag(inverse))[1:]
         now, sure = (dict(zip(POSE, map(float, v), strict=True)) for v in (self.pose, errors))
         return Fitted(
             self.model, self.grid, self.of_lines, self.scale, now, sure, self.rates, self.trues,
-            self.gradient, *some_rows(len(self.rates), MOST_ROWS), Nuisance(shares, self.slope, inverse),
+            self.gradient, *some_rows(len(self.rates), MOST_ROWS),
+            Nuisance(shares, self.slope, inverse),
         )  # fmt: skip
 
 
@@ -334,6 +372,16 @@ def _moved_fluid(drawn: Volume, pose: Array) -> Volume:
 def _turn(pose: Array) -> tuple[Array, Array]:
     """Rotation matrix and shift (x, y, z)."""
     return Rotation.from_rotvec(pose[3:6], degrees=True).as_matrix(), pose[:3]
+
+
+def pose_beside(fitted: Fitted, nuisance: Nuisance) -> tuple[dict[str, float], dict[str, float]]:
+    """Return pose and errors with further directions fitted beside them, by one step.
+
+    A large pit looks like a bore that is wider, as long as there is only the drawing.
+    """
+    step, errors = nuisance.inverse @ nuisance.gradient, np.sqrt(np.diag(nuisance.inverse))
+    pose = {name: fitted.pose[name] + float(step[1 + i]) for i, name in enumerate(POSE)}
+    return pose, {name: float(errors[1 + i]) for i, name in enumerate(POSE)}
 
 
 def extended(nuisance: Nuisance, shares: Array, slope: float, weight: float) -> Nuisance:

@@ -16,7 +16,7 @@ from scipy.stats import gumbel_r, norm
 
 from tubepet import rng
 from tubepet.inspect import shapes
-from tubepet.inspect.fit import Fitted, Response, extended, fit
+from tubepet.inspect.fit import Fitted, Nuisance, Response, extended, fit, pose_beside
 from tubepet.inspect.part import Part
 from tubepet.inspect.score import NUM_DRAWS, Candidates, Scores, expected_z, shares, slopes
 from tubepet.inspect.shapes import Bank
@@ -64,7 +64,9 @@ class Inspection:
         By kind and size (mm): probability that such a defect would have been found, mean over the
         places where it may be.
     fitted : Fitted
-        The fit of the drawing.
+        The fit of the drawing, without defects.
+    pose, pose_errors : dict
+        By `fit.POSE`, with the defects that were found fitted beside it.
     bank : Bank
         Tested candidates, moved with the part.
     scores : Scores
@@ -80,6 +82,8 @@ class Inspection:
     indications: list[Indication]
     found: dict[str, dict[str, float]]
     fitted: Fitted
+    pose: dict[str, float]
+    pose_errors: dict[str, float]
     bank: Bank
     scores: Scores
 
@@ -97,8 +101,8 @@ class Inspection:
             "would_be_found": self.found,
             "coincidences": len(fitted.rates),
             "activity_bq_mm3": fitted.activity_bq_mm3,
-            "pose": fitted.pose,
-            "pose_errors": fitted.errors,
+            "pose": self.pose,
+            "pose_errors": self.pose_errors,
         }
 
 
@@ -143,8 +147,9 @@ def inspect(
         )
         found = _found(everything, rough, np.inf)
         return Inspection(
-            UNKNOWN, reason, false_call_rate, np.inf, 0.0, 1.0, [], found, fitted, bank, nothing
-        )
+            UNKNOWN, reason, false_call_rate, np.inf, 0.0, 1.0, [], found, fitted,
+            *pose_beside(fitted, fitted.nuisance), bank, nothing,
+        )  # fmt: skip
     candidates = Candidates(fitted, bank)
     scores = candidates.score(fitted.nuisance, NUM_DRAWS, random)
     law = _law(scores)
@@ -152,13 +157,16 @@ def inspect(
     largest = float(scores.z.max())
     found = _found(everything, rough, threshold)
     near = Neighbours(fitted, part, ranges_mm)
-    indications = _indications(near, bank, candidates, scores, law, false_call_rate, random)
-    verdict, reason = _verdict(fitted, indications, found, threshold, largest)
+    indications, nuisance = _indications(
+        near, bank, candidates, scores, law, false_call_rate, random
+    )
+    pose, errors = pose_beside(fitted, nuisance)
+    verdict, reason = _verdict(pose, errors, indications, found, threshold, largest)
     p_value = _p_value(law, largest)
     log.info("%s: %s", verdict, reason)
     return Inspection(
         verdict, reason, false_call_rate, threshold, largest, p_value, indications, found, fitted,
-        bank, scores,
+        pose, errors, bank, scores,
     )  # fmt: skip
 
 
@@ -185,8 +193,8 @@ def _found(bank: Bank, expected_z: Array, threshold: float) -> dict[str, dict[st
 def _indications(
     near: Neighbours, bank: Bank, candidates: Candidates, scores: Scores, law: Any,
     false_call_rate: float, random: np.random.Generator,
-) -> list[Indication]:  # fmt: skip
-    """Find defects one after the other."""
+) -> tuple[list[Indication], Nuisance]:  # fmt: skip
+    """Find defects one after the other; return them, and all fitted directions."""
     found: list[Indication] = []
     changes: list[Array] = []  # of the rates, by each of them
     fitted, nuisance = near.fitted, near.fitted.nuisance
@@ -207,7 +215,7 @@ def _indications(
         for change, slope in zip(own, slopes(fitted, both), strict=True):
             nuisance = extended(nuisance, change, float(slope), fitted.weight)
         scores = candidates.score(nuisance, 0, random)  # the distribution stays that of the start
-    return found
+    return found, nuisance
 
 
 def _correlation(one: Array, other: Array) -> float:
@@ -216,12 +224,12 @@ def _correlation(one: Array, other: Array) -> float:
 
 
 def _verdict(
-    fitted: Fitted, indications: list[Indication], found: dict[str, dict[str, float]],
-    threshold: float, largest: float,
+    pose: dict[str, float], errors: dict[str, float], indications: list[Indication],
+    found: dict[str, dict[str, float]], threshold: float, largest: float,
 ) -> tuple[str, str]:  # fmt: skip
     """Verdict and its reason."""
     for name, most in MOST_MOVED.items():
-        value, error = fitted.pose[name], fitted.errors[name]
+        value, error = pose[name], errors[name]
         if abs(value) - SURE * error > most:
             return MISFIT, (
                 f"the part is another than drawn, or lies elsewhere: {name} is {value:.2f} +- "

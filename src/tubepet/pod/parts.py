@@ -31,8 +31,8 @@ from tubepet.types import Scanner, Volume
 
 COLUMNS = (
     "part", "class", "family", "size_mm", "duration_s", "coincidences", "verdict", "is_called",
-    "is_right_place", "largest_z", "threshold_z", "p_value", "place_z", "limit_z", "known_z",
-    "foretold", "cpu_s",
+    "is_right_place", "largest_z", "threshold_z", "p_value", "mean_z", "rms_z", "place_z",
+    "limit_z", "known_z", "foretold", "cpu_s",
 )  # fmt: skip
 KNOWN = ("limit_z", "known_z", "foretold")
 
@@ -80,10 +80,11 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `COLUMNS`. `size_mm` is the size of the defect. `place_z` is the largest z of the candidates
-        within `judge.NEAR_MM` of the defect's box. `limit_z` is the mean z of a defect of known
-        shape and place, `known_z` its z in these events. `foretold` is the probability to find
-        such a defect that the inspection itself states. All are NaN where there is none. A call is
+        `COLUMNS`. `size_mm` is the size of the defect. `mean_z` and `rms_z` are mean and root mean
+        square of z over all candidates: 0 and 1 without a defect. `place_z` is the largest z of the
+        candidates within `judge.NEAR_MM` of the defect's box. `limit_z` is the mean z of a
+        defect of known shape and place, `known_z` its z in these events. `foretold` is the
+        probability to find such a defect that the inspection itself states. A call is
         in the right place if its first indication is within `judge.NEAR_MM` of the box.
     """
     verdicts, truths, rows = [], [], []
@@ -99,6 +100,7 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
             "class": truth["defect"].replace("none", CLEAN),
             "duration_s": part.duration_s,
             "coincidences": len(found.fitted.rates),
+            **_moments(found.scores.z),
             "place_z": _place_z(found, box_mm) if box_mm else np.nan,
             **_known(part, got, found, bench),
             "cpu_s": round(time.process_time() - began, 3),
@@ -195,6 +197,12 @@ def _measured(
         io.write_json(paths["stats"], stats)
         files = {**bench.files, **paths}
         return read_acquisition(files, bench.scanner, bench.background, part.duration_s)
+
+
+def _moments(z: NDArray[np.float64]) -> dict[str, float]:
+    if not len(z):
+        return {"mean_z": np.nan, "rms_z": np.nan}
+    return {"mean_z": float(z.mean()), "rms_z": float(np.sqrt((z**2).mean()))}
 
 
 def _place_z(found: Inspection, box_mm: list[list[float]]) -> float:

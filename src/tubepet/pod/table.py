@@ -71,9 +71,14 @@ def of_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _false_calls(rows: pd.DataFrame) -> dict[str, Any]:
-    """Rate of clean parts that are called, with the exact 95 % interval (Clopper and Pearson)."""
+    """Rate of clean parts that are called, with the exact 95 % interval (Clopper and Pearson).
+
+    Beside it mean and root mean square of z, over the candidates of a part and over parts.
+    """
     called = rows["is_called"].to_numpy(np.float64)
-    return {"parts": len(rows), "called": int(called.sum()), **_share("rate", called)}
+    z = {"mean_z": rows["mean_z"].mean(), "rms_z": np.sqrt((rows["rms_z"] ** 2).mean())}
+    facts = {"parts": len(rows), "called": int(called.sum()), **_share("rate", called)}
+    return facts | {key: _or_none(float(value)) for key, value in z.items()}
 
 
 def _share(name: str, hits: Array) -> dict[str, float]:

@@ -237,6 +237,23 @@ def test_a_large_bubble_is_called_where_it_is(config: dict[str, Any], instrument
     assert (np.array([x, y, z]) > box[:, 0]).all() and (np.array([x, y, z]) < box[:, 1]).all()
 
 
+def test_a_defect_of_another_shape_than_the_candidates_is_one_indication(
+    config: dict[str, Any], instrument
+) -> None:
+    """What the likeliest pit leaves over is found again in its place, and is no further defect."""
+    voxels = draw(
+        config, family="rounded_square", defect="pit", defect_size_mm=7.5, defect_z_mm=5.0,
+        wall_mm=3.5,
+    )  # fmt: skip
+    part, measured = of_voxels(voxels), acquired(instrument, voxels, CONCENTRATION)
+    ranges = config["phantom"]["defect_size_mm"]
+    found = verdict.inspect(measured, part, ranges, instrument, RESPONSE, 0.01, 1)
+    assert found.verdict == verdict.DEFECT, found.reason
+    assert found.largest_z > 2 * found.threshold_z  # so much that something is left over
+    assert len(found.indications) == 1
+    assert judge.judged([found.as_json()], [truth(voxels)]).iloc[0]["is_right_place"]
+
+
 def at_peak(array: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(array)), array.shape))
 
@@ -286,6 +303,22 @@ def test_what_calibrations_do_not_know_is_fitted(config, instrument) -> None:
     nuisance = fitted.nuisance
     assert (np.abs(nuisance.inverse @ nuisance.gradient)[1:] < 0.1 * PRIOR).all()
     assert abs(fitted.pose["background"]) < 3 * fitted.errors["background"]
+
+
+def test_the_fit_ends_at_many_counts(config: dict[str, Any], instrument) -> None:
+    """Then the model is far from the events, in standard deviations, and Newton steps too long."""
+    drawn = of_voxels(draw(config, defect="none"))
+    once = acquired(instrument, draw(config, defect="none"), CONCENTRATION)
+
+    def often(events: Listmode) -> Listmode:
+        return events.at(np.tile(np.arange(len(events)), 60))
+
+    measured = Measurement(often(once.events), once.mu, 60 * once.duration_s, often(once.delayed))
+    fitted = fit(measured, drawn, instrument, RESPONSE)
+    # the same events, so nearly the same fit: only what is expected before counts less
+    few = fit(once, drawn, instrument, RESPONSE)
+    assert fitted.activity_bq_mm3 == pytest.approx(few.activity_bq_mm3, rel=0.02)
+    assert fitted.pose["x_mm"] == pytest.approx(few.pose["x_mm"], abs=few.errors["x_mm"])
 
 
 def test_no_defect_of_a_clean_part_is_called(config: dict[str, Any], instrument) -> None:

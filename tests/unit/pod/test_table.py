@@ -19,7 +19,8 @@ def rows(name: str, num: int, seed: int) -> pd.DataFrame:
         "part": [f"{name}_{i:04d}" for i in range(num)], "class": name, "family": "round",
         "size_mm": sizes_mm, "duration_s": 0.1, "coincidences": 30000, "verdict": "defect",
         "is_called": z > 4.4, "is_right_place": z > 4.4, "largest_z": np.maximum(z, 3),
-        "threshold_z": 4.4, "p_value": 0.5, "place_z": z, "limit_z": 5 * (sizes_mm / 3) ** 2,
+        "threshold_z": 4.4, "p_value": 0.5, "mean_z": 0.1, "rms_z": 1.0, "place_z": z,
+        "limit_z": 5 * (sizes_mm / 3) ** 2,
         "known_z": 4.5 * (sizes_mm / 3) ** 2, "foretold": 0.25, "cpu_s": 1.0,
     }  # fmt: skip
     return pd.DataFrame(values)[list(parts.COLUMNS)]
@@ -57,6 +58,7 @@ def test_figures_of_known_parts() -> None:
 
 def test_false_calls_with_their_error() -> None:
     found = table.summary(everything(), 0.01)["false_calls"][0]
+    assert (found["mean_z"], found["rms_z"]) == (pytest.approx(0.1), pytest.approx(1.0))
     # Clopper and Pearson's interval of 3 of 100 (their tables)
     assert (found["rate"], found["called"], found["parts"]) == (0.03, 3, 100)
     assert (found["rate_low"], found["rate_high"]) == pytest.approx((0.0062, 0.0852), abs=1e-4)
