@@ -422,7 +422,6 @@ rule conclude_study:
         mem_mb=memory(3000),
         runtime=60,
     params:
-        seed=config["seed"],
         study=STUDY.section,
         pictured=STUDY.pictured,
         code=code_digest(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,7 @@ from scipy.stats import t
 Array = NDArray[np.float64]
 
 LEVEL = 0.95
-NORMAL_QUANTILE = 1.959963984540054  # of 0.975
-MAX_EXACT = 12  # seeds; beyond, signs are drawn
-NUM_SIGNS = 4096
+MOST_SEEDS = 1000
 
 
 def half_splits(tubes: NDArray[np.str_], num: int, rng: np.random.Generator) -> list[NDArray]:
@@ -30,17 +27,31 @@ def half_splits(tubes: NDArray[np.str_], num: int, rng: np.random.Generator) -> 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds, its standard deviation and 95 % interval, and p for "the mean is 0"."""
+    """A mean over seeds, with its t interval and the p of "it is 0".
+
+    Attributes
+    ----------
+    mean, low, high : float
+        Mean and 95 % interval.
+    sd : float
+        Standard deviation over seeds.
+    of_tubes : float
+        Standard error by the choice of the test tubes, which more seeds do not lessen.
+    p : float
+        Two-sided.
+    num_seeds : int
+    """
 
     mean: float
     sd: float
+    of_tubes: float
     low: float
     high: float
     p: float
     num_seeds: int
 
 
-def estimate(values: Array, draws: Array, num_bootstrap: int, rng: np.random.Generator) -> Estimate:
+def estimate(values: Array, draws: Array) -> Estimate:
     """Estimate the mean of paired differences (or of plain values).
 
     Parameters
@@ -49,46 +60,44 @@ def estimate(values: Array, draws: Array, num_bootstrap: int, rng: np.random.Gen
         One per seed, on all test tubes.
     draws : float64 array, shape (S, H)
         The same on H halves of the test tubes, which all seeds share; H may be 0.
-    num_bootstrap : int
-        Number of resamplings of seeds and halves.
-    rng : numpy.random.Generator
 
     Notes
     -----
-    The percentile interval of a bootstrap of few values is too narrow. So deviations are stretched
-    by t / 1.96 x sqrt(S / (S - 1)), which gives the t interval for a mean of normal values
-    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3). With one seed the interval
-    covers tubes alone.
+    The variances of seeds and of tubes add up. Only that of seeds is known from few numbers, so the
+    degrees of freedom are those of Welch and Satterthwaite (1946, doi:10.2307/3002019) with endless
+    ones for the tubes. With one seed the interval covers tubes alone.
     """
-    num_seeds = len(values)
-    mean = float(values.mean())
-    deviation = np.zeros(num_bootstrap)
-    if num_seeds > 1:
-        rows = rng.integers(num_seeds, size=(num_bootstrap, num_seeds))
-        quantile = float(t.ppf(0.5 + LEVEL / 2, num_seeds - 1))
-        stretch = quantile / NORMAL_QUANTILE * np.sqrt(num_seeds / (num_seeds - 1))
-        deviation = deviation + (values[rows].mean(1) - mean) * stretch
-    if draws.size:
-        half = draws.mean(0)  # over seeds: the halves are shared
-        deviation = deviation + (half - half.mean())[rng.integers(len(half), size=num_bootstrap)]
-    low, high = np.quantile(deviation, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    num_seeds, mean = len(values), float(values.mean())
     sd = float(values.std(ddof=1)) if num_seeds > 1 else 0.0
-    return Estimate(mean, sd, mean + low, mean + high, sign_flip_p(values, rng), num_seeds)
+    of_tubes = float(draws.mean(0).std(ddof=1)) if draws.ndim == 2 and draws.shape[1] > 1 else 0.0
+    half = _half_width(sd, of_tubes, num_seeds)
+    error, free = _error(sd, of_tubes, num_seeds)
+    p = float(2 * t.sf(abs(mean) / error, free)) if error > 0 else float(mean == 0)
+    return Estimate(mean, sd, of_tubes, mean - half, mean + half, p, num_seeds)
 
 
-def sign_flip_p(differences: Array, rng: np.random.Generator) -> float:
-    """Return the two-sided p of the paired permutation test (exact up to 12 seeds).
+def _error(sd: float, of_tubes: float, num_seeds: int) -> tuple[float, float]:
+    """Return the standard error of a mean and its degrees of freedom."""
+    of_seeds = sd**2 / num_seeds
+    variance = of_seeds + of_tubes**2
+    free = (num_seeds - 1) * (variance / of_seeds) ** 2 if of_seeds > 0 else np.inf
+    return float(np.sqrt(variance)), float(free)
 
-    Under the null each difference may have either sign. With S seeds no p is below 2 / 2^S.
+
+def _half_width(sd: float, of_tubes: float, num_seeds: int) -> float:
+    """Return half the width of the interval."""
+    error, free = _error(sd, of_tubes, num_seeds)
+    return float(t.ppf(0.5 + LEVEL / 2, free)) * error
+
+
+def seeds_to_decide(found: Estimate) -> int | None:
+    """Return how many seeds would take the interval off 0, if mean and spread stayed as they are.
+
+    None: more than `MOST_SEEDS`, or none, for the choice of the test tubes leaves it open.
     """
-    num = len(differences)
-    if num <= MAX_EXACT:
-        signs = np.array(list(product((1.0, -1.0), repeat=num)))
-    else:
-        drawn = rng.choice((1.0, -1.0), size=(NUM_SIGNS, num))
-        signs = np.concatenate([np.ones((1, num)), drawn])
-    sums = np.abs(signs @ differences)
-    return float((sums >= sums[0] * (1 - 1e-12)).mean())
+    nums = range(max(found.num_seeds, 2), MOST_SEEDS + 1)
+    wide_enough = (n for n in nums if _half_width(found.sd, found.of_tubes, n) < abs(found.mean))
+    return next(wide_enough, None)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -19,7 +19,6 @@ from tubepet.study.scores import (
     Scores,
     all_descriptions,
     claims_of,
-    counts,
     detector_gain,
     label,
 )
@@ -61,17 +60,14 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def claim_text(claim: Claim) -> str:
-    """Return a claim as an item of a Markdown list: verdict, sentence, differences."""
-    parts = [
-        f"{label(m)} {interval(e)}" + (f", p = {e.p:.3g}" if e else "")
-        for m, e in claim.estimates.items()
-    ]
-    above, below = counts(claim.estimates)
-    tally = f"{above} of {len(parts)} differences above 0, {below} below"
-    factors = [f"{label(m)} {as_factor(e)}" for m, e in claim.factors.items()]
+    """Return a claim as an item of a Markdown list: verdict, sentence, what was measured."""
+    others = [f"{label(m)} by {interval(e)}, p = {number(p)}" for m, (e, p) in claim.others.items()]
+    primary, p = as_factor(claim.primary), claim.primary.p if claim.primary else None
+    more = f" {claim.would_decide.capitalize()}." if claim.would_decide else ""
+    besides = f" Besides: {'; '.join(others)}." if others else ""
     return (
-        f"- **{claim.verdict}** ({tally}): {claim.text}. Better by: {'; '.join(parts)}. "
-        f"As factors **{claim.verdict_of_factors}**: {'; '.join(factors)}.\n"
+        f"- **{claim.verdict}**: {claim.text}. Nearer by {primary}, p = {number(p)}."
+        f"{more}{besides}\n"
     )
 
 
@@ -79,35 +75,30 @@ def asked_figures(
     candidate: str, rivals: Sequence[str], scores: Scores, detector: pd.DataFrame
 ) -> list[list[str]]:
     """Return a row per goal for our generator: name, goal, measured number, whether it is met."""
-    lines = [_first_in(metric, candidate, rivals, scores) for metric in scores.key]
+    lines = [_nearest(candidate, rivals, scores)] if scores.key else []
     ratio = scores.mean(candidate, "nearest_ratio")
     lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO))
     lines += [_over_floor(candidate, column("frechet", space), scores) for space in SPACES]
-    gain = detector_gain(detector, DETECTOR_IMAGES, BOTH, scores.seed)
+    gain = detector_gain(detector, DETECTOR_IMAGES, BOTH)
     name = f"AUC gain of the detector at {DETECTOR_IMAGES} real slices"
     return [*lines, _threshold(name, gain, 0.0)]
 
 
-def _first_in(metric: str, candidate: str, rivals: Sequence[str], scores: Scores) -> list[str]:
-    sign, name = scores.key[metric], f"first in {label(metric)}"
-    found = {r: scores.difference(candidate, r, metric, sign) for r in rivals}
+def _nearest(candidate: str, rivals: Sequence[str], scores: Scores) -> list[str]:
+    metric = next(iter(scores.key))
+    name, needed = f"nearest by {label(metric)}", "factor > 1 for every rival"
+    found = {r: scores.factor(candidate, r, metric) for r in rivals}
     known = {r: e for r, e in found.items() if e is not None}
     if not known:
-        return [name, "difference > 0", "not measured", OPEN]
+        return [name, needed, "not measured", OPEN]
     corrected = dict(zip(known, holm([e.p for e in known.values()]), strict=True))
     closest = min(known, key=lambda r: known[r].mean)
-    text = f"least lead: {interval(known[closest])} over `{closest}`, Holm p = "
-    text += number(corrected[closest])
+    text = f"least: {as_factor(known[closest])} over `{closest}`, Holm p = "
     won = sum(e.low > 0 for e in known.values())
     lost = sum(e.high < 0 for e in known.values())
     sure = f"ahead of {won} and behind {lost} of {len(rivals)} rivals for sure"
     word = "met" if won == len(rivals) else f"not met ({sure})"
-    found_factors = [scores.factor(candidate, r, metric) for r in rivals] if sign < 0 else []
-    factors = [e for e in found_factors if e is not None]
-    if factors and len(factors) == len(rivals):
-        text += f"; least factor {as_factor(min(factors, key=lambda e: e.mean))}"
-        word += f"; as factors {'met' if all(e.low > 0 for e in factors) else 'not met'}"
-    return [name, "difference > 0 for every rival", text, word]
+    return [name, needed, text + number(corrected[closest]), word]
 
 
 def _threshold(name: str, found: Estimate | None, threshold: float) -> list[str]:
@@ -153,7 +144,7 @@ def memorisation_text(names: Sequence[str], scores: Scores) -> str:
     )
 
 
-def detector_text(detector: pd.DataFrame, seed: int) -> str:
+def detector_text(detector: pd.DataFrame) -> str:
     """Return a table of the detector's AUC by arm and number of real slices, with paired gains."""
     lines = []
     for num_real, rows in detector.groupby("num_real"):
@@ -162,7 +153,7 @@ def detector_text(detector: pd.DataFrame, seed: int) -> str:
             known = rows[arm].dropna() if arm in rows else pd.Series(dtype=float)
             cells.append(f"{known.mean():.3f}" if len(known) else "–")
         for arm in (BOTH, SYNTHETIC):
-            found = detector_gain(detector, int(str(num_real)), arm, seed)
+            found = detector_gain(detector, int(str(num_real)), arm)
             cells.append(f"{interval(found)}, p = {number(found.p)}" if found else "–")
         lines.append(cells)
     header = ["real slices", f"AUC: {REAL}", BOTH, SYNTHETIC, f"gain: {BOTH}", f"gain: {SYNTHETIC}"]
@@ -252,10 +243,11 @@ def make_page(
     variants, candidate = study["variants"], study["candidate"]
     claims = claims_of(variants, scores)
     rivals = [n for n, variant in variants.items() if not variant["ablates"] and n != candidate]
-    parts = _introduction(study, facts)
+    parts = _introduction(study, scores, facts)
     if claims:
         lines = [
-            f"- {c.text}: **{c.verdict}** (distances as factors: **{c.verdict_of_factors}**).\n"
+            f"- {c.text}: **{c.verdict}**"
+            + (f" ({c.would_decide}).\n" if c.would_decide else ".\n")
             for found in claims.values()
             for c in found
         ]
@@ -283,7 +275,7 @@ def make_page(
         "## Memorisation\n",
         memorisation_text(names, scores),
         "## A defect detector\n",
-        detector_text(detector, scores.seed) if len(detector) else "Not run.\n",
+        detector_text(detector) if len(detector) else "Not run.\n",
         "## Fewer training slices\n",
         curve_text(curve["variants"], [*map(str, curve["num_images"]), ALL], scores),
         "## Tuning\n",
@@ -296,7 +288,8 @@ def make_page(
     return "\n".join(parts)
 
 
-def _introduction(study: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+def _introduction(study: Mapping[str, Any], scores: Scores, facts: Mapping[str, Any]) -> list[str]:
+    primary = label(next(iter(scores.key))) if scores.key else "none, for no features count"
     learned, num_variants = facts["features"], len(study["variants"])
     preparation = "preparation (VAE, bank) included where the table of compute says so"
     return [
@@ -304,14 +297,14 @@ def _introduction(study: Mapping[str, Any], facts: Mapping[str, Any]) -> list[st
         f"{num_variants} variants, each trained for the cost of {study['budget_steps']} steps of "
         f"DCGAN, {preparation}; {facts['num_train']} training slices, scored on "
         f"{facts['num_test']} slices of {facts['num_test_tubes']} tubes that no training saw, with "
-        f"{facts['num_images']} images each. Intervals are 95 % over seeds and test tubes "
-        "(bootstrap of seeds, stretched to the t interval; halves of the tubes). p is the paired "
-        f"sign-flip test; with {study['num_seeds']} seeds it cannot be below "
-        f"{number(2 / 2 ** study['num_seeds'])}. A claim holds if the interval of every key "
-        "difference lies above 0; it does not hold if half of them lie below and none above; it is "
-        "mixed if some lie above and some below, else undecided. Distances of bad generators "
-        "spread over decades, so claims are judged with distances as factors (logarithms) too, "
-        "but for distances that are not positive, as an unbiased one may be.\n",
+        f"{facts['num_images']} images each. Intervals are 95 % t intervals over seeds and test "
+        "tubes.\n",
+        f"One number decides a claim: {primary}. It is compared as a factor, for distances of bad "
+        "generators spread over decades. Distances below the upper end of the interval of real "
+        "slices count as that end. A claim holds if the interval of the factor lies above 1, and "
+        "does not hold if it lies below. Else it is undecided, and the page says how many seeds "
+        "would decide if mean and spread stayed as they are. Other differences stand beside it, "
+        "with p corrected by Holm within the claim.\n",
         f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
         f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
         f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "

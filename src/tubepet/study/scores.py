@@ -14,19 +14,17 @@ from numpy.typing import NDArray
 
 from tubepet.evaluate.learned import LEARNED
 from tubepet.evaluate.metrics import STATISTICS, column, descriptions
-from tubepet.rng import stream
+from tubepet.evaluate.row_names import FLOOR
 from tubepet.study.detector import REAL
-from tubepet.study.intervals import FAILS, HOLDS, OPEN, Estimate, estimate, verdict
+from tubepet.study.intervals import OPEN, Estimate, estimate, holm, seeds_to_decide, verdict
 from tubepet.study.score import NEAREST_SIMILARITY
 
 SPACES = (STATISTICS, LEARNED)
 ALL = "all"  # training slices
-MIXED = "mixed"
-# the metrics by which a claim "better" is judged, and whether more (1) or less (-1) is better
+# Whether more (1) or less (-1) is better. By the first alone a claim "better" is judged.
 SIGNS = {"energy": -1, "frechet": -1, "coverage": 1}
 LABELS = {"energy": "energy distance", "frechet": "Fréchet distance", "coverage": "coverage"}
 SHOWN = [column(name, space) for space in SPACES for name in SIGNS]
-NUM_BOOTSTRAP = 4000
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -48,13 +46,12 @@ class Scores:
     Attributes
     ----------
     key : dict of int
-        The metrics by which claims are judged, and whether more (1) or less (-1) is better: those
-        in spaces that pass their gate (`tubepet.evaluate.gate`).
+        The metrics in spaces that pass their gate (`tubepet.evaluate.gate`), and whether more (1)
+        or less (-1) is better. The first one is the primary endpoint, by which claims are judged.
     """
 
-    def __init__(self, rows: Rows, seed: int, spaces: Iterable[str] = SPACES) -> None:
+    def __init__(self, rows: Rows, spaces: Iterable[str] = SPACES) -> None:
         self.rows = {(r["variant"], str(r["num_train"]), r["seed"]): r for r in rows}
-        self.seed = seed
         self.key = {column(name, space): sign for space in spaces for name, sign in SIGNS.items()}
 
     def seeds(self, variant: str, num_train: str = ALL) -> list[int]:
@@ -77,7 +74,7 @@ class Scores:
     def mean(self, variant: str, metric: str, num_train: str = ALL) -> Estimate | None:
         """Estimate one metric of one variant; None if it is undefined for a seed."""
         values, draws = self.get(variant, metric, num_train, self.seeds(variant, num_train))
-        return self._estimate(values, draws, variant, metric)
+        return _estimate(values, draws)
 
     def difference(
         self, better: str, worse: str, metric: str, sign: int, num_train: str = ALL
@@ -85,74 +82,69 @@ class Scores:
         """Estimate by how much the first is better than the second, paired by seed."""
         seeds = sorted(set(self.seeds(better, num_train)) & set(self.seeds(worse, num_train)))
         first, second = (self.get(v, metric, num_train, seeds) for v in (better, worse))
-        return self._estimate(
-            sign * (first[0] - second[0]), sign * (first[1] - second[1]), better, worse, metric
-        )
+        return _estimate(sign * (first[0] - second[0]), sign * (first[1] - second[1]))
+
+    def least(self, metric: str) -> float:
+        """Return the least distance that counts: the upper end of the interval of real slices.
+
+        0 if there are none. Whoever is nearer than real slices may be is not better for it.
+        """
+        found = self.mean(FLOOR, metric)
+        return found.high if found is not None and found.high > 0 else 0.0
 
     def factor(self, better: str, worse: str, metric: str, num_train: str = ALL) -> Estimate | None:
         """Estimate the log of the factor by which a distance is smaller, paired by seed.
 
-        None where a distance is not positive, as an unbiased one may be.
+        Distances below `least` count as that. None where one is not positive then.
         """
         seeds = sorted(set(self.seeds(better, num_train)) & set(self.seeds(worse, num_train)))
-        first, second = (self.get(v, metric, num_train, seeds) for v in (better, worse))
+        least = self.least(metric)
+        first, second = (
+            [np.maximum(d, least) for d in self.get(v, metric, num_train, seeds)]
+            for v in (better, worse)
+        )
         if not seeds or not min(first[0].min(), second[0].min()) > 0:
             return None
         with np.errstate(divide="ignore", invalid="ignore"):  # such draws are left out below
             values, draws = (np.log(b) - np.log(a) for a, b in zip(first, second, strict=True))
-        return self._estimate(values, draws, better, worse, metric, "factor")
+        return _estimate(values, draws)
 
-    def _estimate(
-        self, values: NDArray[np.float64], draws: NDArray[np.float64], *names: str
-    ) -> Estimate | None:
-        if not len(values) or not np.isfinite(values).all():
-            return None
-        draws = draws[:, np.isfinite(draws).all(0)] if draws.size else draws
-        rng = stream(self.seed, "study", "bootstrap", *names)
-        return estimate(values, draws, NUM_BOOTSTRAP, rng)
+
+def _estimate(values: NDArray[np.float64], draws: NDArray[np.float64]) -> Estimate | None:
+    if not len(values) or not np.isfinite(values).all():
+        return None
+    return estimate(values, draws[:, np.isfinite(draws).all(0)] if draws.size else draws)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence, with estimated differences and log factors of key metrics; > 0 supports it."""
+    """A sentence, and what was measured about it; numbers above 0 support it.
+
+    Attributes
+    ----------
+    text : str
+    primary : Estimate or None
+        Log of the factor by which the primary endpoint is smaller; it alone gives the verdict.
+    others : mapping
+        By metric: difference, as far as it is defined, and its p by Holm among these.
+    """
 
     text: str
-    estimates: Mapping[str, Estimate | None]
-    factors: Mapping[str, Estimate | None]
+    primary: Estimate | None
+    others: Mapping[str, tuple[Estimate, float]]
 
     @property
     def verdict(self) -> str:
-        """The verdict by differences, see `one_word`."""
-        return one_word(self.estimates)
+        """Return `HOLDS`, `FAILS` or `OPEN`, by the interval of the primary endpoint."""
+        return verdict(self.primary.low, self.primary.high) if self.primary else OPEN
 
     @property
-    def verdict_of_factors(self) -> str:
-        """The verdict by factors of positive distances, and differences of the other metrics."""
-        known = {metric: found for metric, found in self.factors.items() if found is not None}
-        return one_word({**self.estimates, **known})
-
-
-def counts(estimates: Mapping[str, Estimate | None]) -> tuple[int, int]:
-    """Return how many intervals lie above 0, and how many below."""
-    words = [verdict(e.low, e.high) for e in estimates.values() if e is not None]
-    return words.count(HOLDS), words.count(FAILS)
-
-
-def one_word(estimates: Mapping[str, Estimate | None]) -> str:
-    """Return the verdict on a claim by the intervals of its estimates.
-
-    Without estimates it is "undecided". It is "holds" if all are above 0, "mixed" if some are above
-    and some below, "does not hold" if at least half are below and none above, else "undecided".
-    Half are asked for because one of six 95 % intervals may miss 0 by chance.
-    """
-    above, below = counts(estimates)
-    if not estimates:
-        return OPEN
-    if above == len(estimates):
-        return HOLDS
-    if above and below:
-        return MIXED
-    return FAILS if 2 * below >= len(estimates) else OPEN
+    def would_decide(self) -> str:
+        """What would decide an undecided claim; empty if it is decided or has no number."""
+        if self.primary is None or self.verdict != OPEN:
+            return ""
+        num = seeds_to_decide(self.primary)
+        return f"{num} seeds would decide" if num else "more seeds would not decide"
 
 
 def claims_of(variants: Mapping[str, Mapping[str, Any]], scores: Scores) -> dict[str, list[Claim]]:
@@ -170,10 +162,12 @@ def claims_of(variants: Mapping[str, Mapping[str, Any]], scores: Scores) -> dict
 
 
 def _claim(text: str, better: str, worse: str, scores: Scores) -> Claim:
-    key = scores.key.items()
-    estimates = {m: scores.difference(better, worse, m, sign) for m, sign in key}
-    factors = {m: scores.factor(better, worse, m) for m, sign in key if sign < 0}
-    return Claim(text, estimates, factors)
+    primary, rest = next(iter(scores.key), None), [*scores.key][1:]
+    found = {m: scores.difference(better, worse, m, scores.key[m]) for m in rest}
+    known = {m: one for m, one in found.items() if one is not None}
+    corrected = holm([one.p for one in known.values()])
+    others = dict(zip(known, zip(known.values(), corrected, strict=True), strict=True))
+    return Claim(text, scores.factor(better, worse, primary) if primary else None, others)
 
 
 def main_table(names: Sequence[str], scores: Scores, metrics: Sequence[str]) -> pd.DataFrame:
@@ -196,11 +190,10 @@ def runs_table(rows: Rows) -> pd.DataFrame:
     return pd.DataFrame([{k: row.get(k) for k in keys} | dict(row["values"]) for row in rows])
 
 
-def detector_gain(detector: pd.DataFrame, num_real: int, arm: str, seed: int) -> Estimate | None:
+def detector_gain(detector: pd.DataFrame, num_real: int, arm: str) -> Estimate | None:
     """Estimate the gain in AUC of an arm over real slices alone, paired by seed."""
     rows = detector[detector["num_real"] == num_real] if len(detector) else detector
     if not len(rows) or arm not in rows or not rows[[arm, REAL]].notna().to_numpy().all():
         return None
     values = (rows[arm] - rows[REAL]).to_numpy(np.float64)
-    rng = stream(seed, "study", "bootstrap", "detector", num_real, arm)
-    return estimate(values, np.empty((len(values), 0)), NUM_BOOTSTRAP, rng)
+    return estimate(values, np.empty((len(values), 0)))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from tubepet.study import intervals
 
@@ -10,22 +11,26 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_sign_flips_by_hand() -> None:
-    # all of one sign: only (+ + +) and (- - -) reach the sum 6, 2 of 8
-    assert intervals.sign_flip_p(np.array([1.0, 2.0, 3.0]), rng()) == 2 / 8
-    # sum 2; |sums| of the 8 sign choices of (3, 2, -3): 2 8 4 2 2 4 8 2: all reach it
-    assert intervals.sign_flip_p(np.array([3.0, 2.0, -3.0]), rng()) == 1.0
-    # |3 +- 1 +- 1 +- 1| is 6 once, 4 three times, 2 three times, 0 once: half reach 4
-    assert intervals.sign_flip_p(np.array([1.0, 1.0, 3.0, -1.0]), rng()) == 0.5
+def test_a_t_interval_by_hand() -> None:
+    """Of 1, 2, 3: sd 1, standard error 1 / sqrt(3), t of 0.975 with two degrees 4.303."""
+    found = intervals.estimate(np.array([1.0, 2.0, 3.0]), np.empty((3, 0)))
+    assert (found.mean, found.sd, found.of_tubes) == (2.0, 1.0, 0.0)
+    assert (found.low, found.high) == pytest.approx((2 - 2.484, 2 + 2.484), abs=0.001)
+    assert found.p == pytest.approx(ttest_1samp([1.0, 2.0, 3.0], 0).pvalue)
 
 
-def test_five_seeds_cannot_reach_five_per_cent() -> None:
-    assert intervals.sign_flip_p(np.full(5, 9.0), rng()) == 1 / 16
+def test_seeds_that_decide_by_hand() -> None:
+    """Mean 2 and sd 1: with 4 seeds t is 3.182, half the width 1.59 < 2; with 3 it is 2.48."""
+    found = intervals.estimate(np.array([1.0, 2.0, 3.0]), np.empty((3, 0)))
+    assert intervals.seeds_to_decide(found) == 4
+    # tubes alone leave 1.96 x 1.5 > 2 open, however many seeds
+    wide = np.tile([0.0, 3.0] * 500, (3, 1))
+    assert intervals.seeds_to_decide(intervals.estimate(np.array([1.0, 2.0, 3.0]), wide)) is None
 
 
-def test_many_seeds_draw_signs() -> None:
-    assert intervals.sign_flip_p(np.full(20, 1.0), rng()) < 0.01
-    assert intervals.sign_flip_p(np.tile([1.0, -1.0], 10), rng()) == 1.0
+def test_no_spread_is_no_chance() -> None:
+    assert intervals.estimate(np.full(3, 9.0), np.empty((3, 0))).p == 0.0
+    assert intervals.estimate(np.zeros(3), np.empty((3, 0))).p == 1.0
 
 
 def test_holm_by_hand() -> None:
@@ -38,16 +43,16 @@ def test_interval_holds_the_mean_as_often_as_it_says() -> None:
     random, num = rng(1), 400
     hits = 0
     for _ in range(num):
-        found = intervals.estimate(random.normal(1, 2, 5), np.empty((5, 0)), 1000, random)
+        found = intervals.estimate(random.normal(1, 2, 5), np.empty((5, 0)))
         hits += found.low < 1 < found.high
-    # binomial(400, .95): sd 1.1 %; the unstretched percentile interval covers about 82 %
+    # binomial(400, .95): sd 1.1 %; an interval with the normal quantile covers about 88 %
     assert 0.90 < hits / num < 0.99
 
 
 def test_halves_of_the_tubes_widen_the_interval_by_the_spread_of_tubes() -> None:
     # no spread over seeds: the interval is that of the halves, sd 1 -> +-1.96
     draws = np.tile(rng(2).normal(5, 1, 4000), (5, 1))
-    found = intervals.estimate(np.full(5, 7.0), draws, 4000, rng(3))
+    found = intervals.estimate(np.full(5, 7.0), draws)
     assert found.mean == 7.0 and found.sd == 0.0
     assert (7 - found.low, found.high - 7) == pytest.approx((1.96, 1.96), rel=0.1)
 

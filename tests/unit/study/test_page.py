@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from tubepet import io
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.study import figures, page, scores, tuning
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
-from tubepet.study.scores import Scores, counts
+from tubepet.study.scores import Scores
 
 SEEDS, HALVES = 5, 6
 VARIANTS = {
@@ -19,7 +20,7 @@ VARIANTS = {
     "dcgan": {"beats": [], "ablates": "", "part": ""},
     "no_memory": {"beats": [], "ablates": "surrogate", "part": "The memory carries information"},
 }
-KEY = Scores([], 0).key  # both spaces
+KEY = Scores([]).key  # both spaces
 GATE = {"real": 0.1, "energy": {"blurred": 2.0, "noisier": 3.0, "torn": 4.0},
         "auc": {"blurred": 0.95, "noisier": 0.96, "torn": 0.97}, "is_passed": True}  # fmt: skip
 BLIND = GATE | {"auc": GATE["auc"] | {"torn": 0.55}, "is_passed": False}
@@ -66,7 +67,7 @@ def written(surrogate: float, dcgan: float, no_memory: float, gain: float) -> st
             "parameters": 5.0}  # fmt: skip
     aucs = [{"num_real": 50, "seed": s, REAL: 0.6, BOTH: 0.6 + gain + 0.01 * s, SYNTHETIC: None}
             for s in range(SEEDS)]  # fmt: skip
-    found = Scores(rows, seed=1)
+    found = Scores(rows)
     facts = FACTS | {"features": FEATURES, "gates": {"statistics": GATE, "learned": BLIND}}
     costs, detector = pd.DataFrame([cost]), pd.DataFrame(aucs)
     return page.make_page(STUDY, found, costs, tuning.table(CHOICES), detector, facts)
@@ -74,24 +75,20 @@ def written(surrogate: float, dcgan: float, no_memory: float, gain: float) -> st
 
 def test_a_clear_win_is_stated_as_one() -> None:
     text = written(surrogate=10, dcgan=8, no_memory=9, gain=0.1)
-    assert (
-        "**holds** (6 of 6 differences above 0, 0 below): `surrogate` is better than `dcgan`"
-        in text
-    )
+    assert "- **holds**: `surrogate` is better than `dcgan`. Nearer by 1.2x [" in text
     assert ": The memory carries information (`surrogate` is better than `no_memory`)" in text
     assert text.count("- **holds**") == 2
-    assert text.count("| met |") == 6  # two coverages, ratio, two floors, detector
-    assert text.count("| met; as factors met |") == 4  # the other firsts
-    assert "cannot be below 0.0625" in text
+    assert text.count("| met |") == 5  # nearest, ratio, two floors, detector
+    assert "One number decides a claim: energy distance, statistics features" in text
     assert "| `surrogate` | as configured | 3 | diverged |  |" in text
     assert "| `surrogate` | kappa 3.0 | 2 | 7 | chosen |" in text
 
 
 def test_a_clear_loss_is_stated_as_one() -> None:
     text = written(surrogate=8, dcgan=10, no_memory=9, gain=-0.1)
-    assert "**does not hold** (0 of 6 differences above 0, 6 below): `surrogate` is better" in text
+    assert "**does not hold**: `surrogate` is better than `dcgan`" in text
     assert text.count("- **does not hold**") == 2
-    assert text.count("not met (ahead of 0 and behind 1 of 1 rivals for sure)") == 6
+    assert text.count("not met (ahead of 0 and behind 1 of 1 rivals for sure)") == 1
     assert "not met (it loses)" in text
 
 
@@ -101,29 +98,59 @@ def test_distances_over_decades_are_told_apart_as_factors() -> None:
         for name, distance in (("surrogate", good), ("dcgan", bad)):
             values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
             rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
-    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1))
-    assert counts(claim.estimates) == (0, 0)
-    assert counts(claim.factors) == (4, 0)
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows))
+    assert claim.verdict == "holds" and claim.primary is not None
     # geometric mean of 10, 50/3, 200, 20, 1200
-    assert np.exp(claim.factors["frechet"].mean) == pytest.approx(60.3, rel=0.01)
-    assert page.as_factor(claim.factors["frechet"]).startswith("60.3x [")
+    assert np.exp(claim.primary.mean) == pytest.approx(60.3, rel=0.01)
+    assert page.as_factor(claim.primary).startswith("60.3x [")
 
 
-def test_a_figure_is_met_as_factors_only_if_every_rivals_interval_is_above_0() -> None:
+def test_who_is_nearer_than_real_slices_is_not_better_for_it() -> None:
+    rows = []
+    for seed in range(SEEDS):
+        for name, distance in ((FLOOR, 1.0), ("surrogate", -0.3), ("dcgan", 0.5)):
+            values = dict.fromkeys(KEY, distance + 0.01 * seed)
+            rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
+    found = Scores(rows)
+    # of 1.00, 1.01, .. 1.04: mean 1.02, sd 0.0158, t of 0.975 with four degrees 2.776
+    assert found.least("energy") == pytest.approx(1.0396, abs=1e-4)
+    claim = scores._claim("x", "surrogate", "dcgan", found)
+    assert claim.primary is not None and claim.primary.mean == 0.0
+    assert claim.verdict == "undecided"
+
+
+def test_an_undecided_claim_says_what_would_decide_it() -> None:
+    rows = []
+    for seed, factor in enumerate([0.8, 1.0, 1.8, 2.0, 1.2]):
+        for name, distance in (("surrogate", 1.0), ("dcgan", factor)):
+            values = dict.fromkeys(KEY, distance)
+            rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows))
+    logs = np.log([0.8, 1.0, 1.8, 2.0, 1.2])
+    needed = next(
+        n
+        for n in range(5, 99)
+        if stats.t.ppf(0.975, n - 1) * logs.std(ddof=1) / np.sqrt(n) < logs.mean()
+    )
+    assert claim.verdict == "undecided" and claim.would_decide == f"{needed} seeds would decide"
+    assert f". {needed} seeds would decide." in page.claim_text(claim)
+
+
+def test_a_figure_is_met_only_if_every_rivals_interval_is_above_0() -> None:
     rows = []
     for seed, uneven in enumerate([0.5, 100, 0.3, 1000, 50]):
         for name, distance in (("surrogate", 1.0), ("dcgan", 1.5), ("wgan", uneven)):
             values = {m: distance if sign < 0 else 0.0 for m, sign in KEY.items()}
             rows.append(run(name, seed, 1) | {"values": values, "draws": {}})
-    found, detector = Scores(rows, 1), pd.DataFrame({"num_real": []})
+    found, detector = Scores(rows), pd.DataFrame({"num_real": []})
 
-    def of_distances(*rivals: str) -> list[list[str]]:
-        lines = page.asked_figures("surrogate", rivals, found, detector)
-        return [line for line in lines if "least factor" in line[2]]
+    def nearest(*rivals: str) -> list[str]:
+        return page.asked_figures("surrogate", rivals, found, detector)[0]
 
-    assert [line[3].split("; ")[1] for line in of_distances("dcgan")] == ["as factors met"] * 4
-    for line in of_distances("dcgan", "wgan"):  # the mean factor of wgan is larger
-        assert "least factor 1.5x" in line[2] and line[3].endswith("as factors not met")
+    assert nearest("dcgan")[3] == "met"
+    both = nearest("dcgan", "wgan")  # the mean factor of wgan is larger
+    assert both[2].startswith("least: 1.5x")
+    assert both[3] == "not met (ahead of 1 and behind 0 of 2 rivals for sure)"
 
 
 def test_no_difference_is_undecided() -> None:
@@ -141,40 +168,39 @@ def test_too_far_from_the_floor_says_by_how_much() -> None:
 def test_pairs_are_the_seeds_that_both_have() -> None:
     rows = [run("surrogate", s, 10) for s in range(5)] + [run("dcgan", s, 8) for s in (1, 3)]
     rows.append(run("dcgan", 4, 8) | {"values": {}, "draws": {}, "diverged": "NaN"})
-    found = Scores(rows, 1).difference("surrogate", "dcgan", "coverage", 1)
+    found = Scores(rows).difference("surrogate", "dcgan", "coverage", 1)
     assert found is not None and found.num_seeds == 2
 
 
-def test_a_distance_below_zero_is_judged_by_its_difference() -> None:
+def test_a_distance_below_zero_without_real_slices_has_no_factor() -> None:
     rows = [run(name, s, q) for name, q in (("surrogate", 10), ("dcgan", 8)) for s in range(SEEDS)]
     rows[0]["values"]["energy"] = -0.01
-    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1))
-    assert claim.factors["energy"] is None and claim.factors["frechet"] is not None
-    assert claim.verdict == claim.verdict_of_factors == "holds"
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows))
+    assert claim.primary is None and claim.verdict == "undecided" and not claim.would_decide
 
 
 def test_only_spaces_that_count_are_judged_and_the_page_says_which() -> None:
     rows = [run(name, s, q) for name, q in (("surrogate", 10), ("dcgan", 8)) for s in range(SEEDS)]
-    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1, ["statistics"]))
-    assert list(claim.estimates) == ["energy", "frechet", "coverage"]
-    nothing = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1, []))
-    assert nothing.verdict == nothing.verdict_of_factors == "undecided"
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, ["statistics"]))
+    assert claim.verdict == "holds" and list(claim.others) == ["frechet", "coverage"]
+    nothing = scores._claim("x", "surrogate", "dcgan", Scores(rows, []))
+    assert nothing.verdict == "undecided" and not nothing.others
     text = written(surrogate=10, dcgan=8, no_memory=9, gain=0.1)
     assert "| statistics | 0.1 | 2; 0.95 | 3; 0.96 | 4; 0.97 | yes |" in text
     assert "| learned | 0.1 | 2; 0.95 | 3; 0.96 | 4; 0.55 | no |" in text
 
 
-def test_a_metric_that_is_undefined_is_not_a_win() -> None:
+def test_a_metric_that_is_undefined_is_left_out() -> None:
     rows = [run(name, s, 10) for name in ("surrogate", "dcgan") for s in range(3)]
     rows[0]["values"]["coverage"] = None
-    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows, 1))
-    assert claim.estimates["coverage"] is None and claim.verdict == "undecided"
+    claim = scores._claim("x", "surrogate", "dcgan", Scores(rows))
+    assert "coverage" not in claim.others and "frechet" in claim.others
 
 
 def test_figures_are_drawn(tmp_path: Path) -> None:
     rows = [run(name, s, 10) for name in ("surrogate", FLOOR) for s in range(3)]
     rows += [run("surrogate", s, 8, "30") for s in range(3)]
-    found = Scores(rows, 1)
+    found = Scores(rows)
     table = pd.DataFrame({"num_real": [25, 50], "seed": 0, REAL: [0.6, 0.7], BOTH: [0.7, np.nan]})
     drawn = (
         figures.draw_variants(["surrogate", FLOOR], found),
