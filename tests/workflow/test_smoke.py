@@ -183,6 +183,23 @@ def test_observers_are_judged_on_the_same_parts(copy):
     assert (folder / "learned/network.safetensors").is_file()
 
 
+def test_few_real_parts_are_compared_with_simulated_ones(copy):
+    """Nothing is learned in three steps; every arm scores every real part that is judged."""
+    done = snakemake(copy, "few_real")
+    assert done.returncode == 0, done.stdout[-5000:]
+    folder = copy / "results/reality"
+    table = pd.read_csv(folder / "parts.csv")
+    assert list(table["role"].value_counts()[["test", "validation"]]) == [4, 2]
+    arms = ["simulated", *(f"{way}_{n}" for n in (3, 4) for way in ("real", "both", "surrogate"))]
+    assert np.isfinite(table[["score_test", *arms]].to_numpy()).all()
+    facts = io.read_json(folder / "reality.json")
+    assert facts["reference"] == "real_3" and set(facts["arms"]) == set(arms)
+    # the dead and weaker crystals of reality cost counts: 0.83 of an efficiency, squared
+    simulated = pd.read_csv(folder / "simulated_0-3/parts.csv")["coincidences"].mean()
+    assert table["coincidences"].mean() < 0.9 * simulated
+    assert (folder / "reality.png").is_file()
+
+
 def test_snakemakes_own_report_shows_every_stage_of_the_default_run(copy, tmp_path):
     path = tmp_path / "provenance.html"
     done = snakemake(copy, "--report", str(path))

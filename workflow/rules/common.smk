@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 from tubepet import layout
 from tubepet.errors import InputError
-from tubepet.plan import models, observers, outside, pod, shards, validation
+from tubepet.plan import models, observers, outside, pod, reality, shards, validation
 from tubepet.plan.config import checked_config
 from tubepet.plan.provenance import code_digest, share_package
 from tubepet.plan.snakemake import refuse_prefix, stages

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 Draws = list[tuple[NDArray[np.intp], NDArray[np.intp]]]  # rows of defects and of clean parts
 
 LIMIT = "limit"  # the observer that knows shape and place: it has a mean z, no score
-REFERENCE = "score_test"  # the others are compared with it
+REFERENCE = "score_test"  # the others are compared with it, or with another one
 NUM_RESAMPLES = 2000
 LEVEL = 0.95
 
@@ -48,8 +48,9 @@ def with_score_test(parts: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(
-    parts: pd.DataFrame, observers: list[str], false_call_rate: float, random: np.random.Generator
-) -> dict[str, Any]:
+    parts: pd.DataFrame, observers: list[str], false_call_rate: float,
+    random: np.random.Generator, reference: str = REFERENCE,
+) -> dict[str, Any]:  # fmt: skip
     """Return AUC, detection and false calls of each observer, for all classes and for each.
 
     Parameters
@@ -57,9 +58,11 @@ def summary(
     parts : DataFrame
         role, class, limit_z and a column per observer; test parts and clean validation parts.
     observers : list of str
-        Columns, `REFERENCE` among them; `LIMIT` is added.
+        Columns, the reference among them; `LIMIT` is added.
     false_call_rate : float
         Share of clean validation parts above the thresholds.
+    reference : str
+        Whose AUC the others are compared with.
     random : Generator
         For the bootstrap over test parts, within clean ones and within each class. All observers
         share the resamples, so that their differences are paired.
@@ -78,7 +81,7 @@ def summary(
     classes = {"all": np.full(len(defect), True)}
     classes |= {name: (defect["class"] == name).to_numpy() for name in defect["class"].unique()}
     draws = _resamples(defect["class"].to_numpy(), len(clean), random)
-    everyone = [REFERENCE, LIMIT, *(name for name in observers if name != REFERENCE)]
+    everyone = [reference, LIMIT, *(name for name in observers if name != reference)]
     areas = {
         (observer, name): _area(observer, defect, clean, is_class, draws)
         for observer in everyone
@@ -86,7 +89,7 @@ def summary(
     }
     rows: list[dict[str, Any]] = []
     for (observer, name), (value, spread) in areas.items():
-        other, other_spread = areas[REFERENCE, name]
+        other, other_spread = areas[reference, name]
         rows.append({
             "observer": observer, "class": name, "parts": int(classes[name].sum()), "auc": value,
             **_interval("auc", spread),
@@ -101,7 +104,7 @@ def summary(
     return {
         "test_parts": len(test), "clean_test_parts": len(clean),
         "validation_parts": len(held_out), "false_call_rate": false_call_rate,
-        "reference": REFERENCE, "thresholds": thresholds, "figures": rows,
+        "reference": reference, "thresholds": thresholds, "figures": rows,
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from tubepet.observers.compare import LIMIT
+from tubepet.observers.compare import LIMIT, REFERENCE
 from tubepet.observers.design import TEST
 from tubepet.pod.design import CLEAN
 
@@ -53,4 +53,49 @@ def draw_observers(parts: pd.DataFrame, facts: dict[str, Any]) -> Figure:
     right.set_yticks(range(len(rows)), [row["observer"] for row in rows])
     right.invert_yaxis()
     right.axvline(0.5, color="0.7", lw=0.6)
+    return figure
+
+
+def draw_reality(facts: dict[str, Any], arms: dict[str, dict[str, Any]]) -> Figure:
+    """Draw AUC against the number of real parts, a line for each way to use them.
+
+    Parameters
+    ----------
+    facts : dict
+        `compare.summary`.
+    arms : dict
+        Fields of `reality.Arm` by name.
+    """
+    rows = {row["observer"]: row for row in facts["figures"] if row["class"] == "all"}
+    figure, axis = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    ways = {
+        "real parts alone": (False, False),
+        "with simulated parts": (True, False),
+        "with images of a surrogate fitted to them": (True, True),
+    }
+    for i, (label, way) in enumerate(ways.items()):
+        names = [
+            name
+            for name, arm in arms.items()
+            if arm.get("num_real")
+            and (arm.get("has_simulated", False), arm.get("has_generated", False)) == way
+        ]
+        numbers = [arms[name]["num_real"] * 1.04 ** (i - 1) for name in names]  # side by side
+        middle, low, high = (
+            np.array([rows[name][key] for name in names]) for key in ("auc", "auc_low", "auc_high")
+        )
+        error = [middle - low, high - middle]
+        axis.errorbar(numbers, middle, yerr=error, fmt="o-", capsize=3, color=f"C{i}", label=label)
+    for name, label, style in (
+        (LIMIT, "limit: shape and place known", ":"),
+        (REFERENCE, "score test: needs no training", "--"),
+        ("simulated", "simulated parts alone", "-."),
+    ):
+        axis.axhline(rows[name]["auc"], color="0.4", linestyle=style, label=label)
+    axis.set(xscale="log", xlabel="real parts", ylabel="AUC per real part")
+    axis.set_ylim(top=1.0)
+    numbers = sorted({arm["num_real"] for arm in arms.values() if arm.get("num_real")})
+    axis.set_xticks(numbers, [str(number) for number in numbers])
+    axis.minorticks_off()
+    axis.legend(fontsize=8)
     return figure

@@ -86,7 +86,10 @@ def scaled(volumes: Volumes) -> Volumes:
     return result
 
 
-def train(volumes: Volumes, arm: Arm, num_steps: int, seed: int) -> Inspector:
+def train(
+    volumes: Volumes, arm: Arm, num_steps: int, seed: int,
+    groups: NDArray[np.int64] | None = None,
+) -> Inspector:  # fmt: skip
     """Train a network.
 
     Parameters
@@ -95,6 +98,8 @@ def train(volumes: Volumes, arm: Arm, num_steps: int, seed: int) -> Inspector:
         `read.CHANNELS`, of all training parts.
     seed : int
         Seed of weights, batches and augmentation.
+    groups : int64 array, shape (parts,), optional
+        Groups of parts that count alike, however many parts each has. One if not given.
 
     Raises
     ------
@@ -116,7 +121,8 @@ def train(volumes: Volumes, arm: Arm, num_steps: int, seed: int) -> Inspector:
     mirrored = chosen[:, :, ::-1]  # at the middle plane of the scanner
     both = np.concatenate([chosen, mirrored])
     flat = both.reshape(len(both), -1, *both.shape[3:])  # `network.fit` turns and shifts slices
-    weights = np.where(np.tile(has_defect, 2), 1 / has_defect.sum(), 1 / (~has_defect).sum())
+    kinds = has_defect + 2 * (np.zeros(len(chosen), np.int64) if groups is None else groups)
+    weights = np.tile(1 / np.bincount(kinds)[kinds], 2)  # defects and clean parts count alike
     shape = chosen.shape[1:]
 
     def loss(net: Inspector, batch: Tensor, rows: Tensor) -> Tensor:

@@ -16,11 +16,12 @@ GOLDEN = 0.6180339887498949  # its multiples modulo 1 are evenly spread, however
 
 
 class Planned(NamedTuple):
-    """A part to inspect, and its acquisition."""
+    """A part to inspect, and its acquisition; it lies `shift_mm` (x, y, z) beside the drawing."""
 
     name: str
     tube: Tube
     duration_s: float
+    shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def size_range_mm(

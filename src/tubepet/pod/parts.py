@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class Bench:
         Config key `reconstruct.background`.
     stride : int
         Config key `reconstruct.sensitivity_stride`.
+    real_scanner : Scanner, optional
+        The scanner that measures, if it is not the one that was calibrated.
     """
 
     scanner: Scanner
@@ -67,6 +69,7 @@ class Bench:
     stride: int
     false_call_rate: float
     seed: int
+    real_scanner: Scanner | None = None
 
     @cached_property
     def response(self) -> Response:
@@ -182,15 +185,18 @@ def _measured(
     part: Planned, voxels: geometry.Voxels, activity: Volume, mu: Volume, bench: Bench
 ) -> tuple[Measurement, Instrument]:
     """Simulate one acquisition into files and read them."""
+    z, y, x = (float(mm) for mm in np.add(voxels.grid.origin_mm, part.shift_mm[::-1]))
+    grid = replace(voxels.grid, origin_mm=(z, y, x))
     with tempfile.TemporaryDirectory() as folder:
         names = ("labels.nii.gz", "activity.nii.gz", "mu.nii.gz", "coincidences.root", "stats.json")
         paths = {name.partition(".")[0]: str(Path(folder) / name) for name in names}
-        io.write_volume(paths["labels"], Volume(voxels.labels(), voxels.grid))
-        io.write_volume(paths["activity"], activity)
+        io.write_volume(paths["labels"], Volume(voxels.labels(), grid))
+        io.write_volume(paths["activity"], replace(activity, grid=grid))
         io.write_volume(paths["mu"], mu)
         stats = transport.simulate(
-            part.name, sources.tube_source(paths["labels"], paths["activity"], voxels.grid),
-            sources.total_activity_bq(activity), part.duration_s, bench.scanner,
+            part.name, sources.tube_source(paths["labels"], paths["activity"], grid),
+            sources.total_activity_bq(activity), part.duration_s,
+            bench.real_scanner or bench.scanner,
             rng.derived_seed(bench.seed, "pod", part.name, f"{part.duration_s:g}", "simulate"),
             1, paths["coincidences"], **bench.source,
         )  # fmt: skip

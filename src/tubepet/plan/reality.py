@@ -1,0 +1,49 @@
+"""Which jobs ask what helps where few real parts are known."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tubepet.plan import pod
+
+
+def batches(section: dict[str, Any]) -> list[str]:
+    """Return the names of all batches: role, first and last part, such as ``real_0-19``.
+
+    Parameters
+    ----------
+    section : dict
+        Config section `reality`.
+    """
+    numbers = {
+        "simulated": section["simulated_parts"],
+        "real": max(section["real_parts"]),
+        "validation": section["validation_parts"],
+        "test": section["test_parts"],
+    }
+    return pod.cut(numbers, section["parts_per_job"])
+
+
+def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what each network learns from, by its name: fields of `observers.reality.Arm`."""
+    arms: dict[str, dict[str, Any]] = {"simulated": {"has_simulated": True}}
+    for num in section["real_parts"]:
+        arms[f"real_{num}"] = {"num_real": num}
+        arms[f"both_{num}"] = {"num_real": num, "has_simulated": True}
+        arms[f"surrogate_{num}"] = arms[f"both_{num}"] | {"has_generated": True}
+    return arms
+
+
+def arm_of(section: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    """Return the function that gives a rule the arm of its wildcards."""
+    known = arms(section)
+
+    def arm(wildcards: Any) -> dict[str, Any]:
+        return known[wildcards.arm]
+
+    return arm
+
+
+def reference(section: dict[str, Any]) -> str:
+    """Return the arm that others are compared with: the largest number of real parts but one."""
+    numbers = sorted(section["real_parts"])
+    return f"real_{numbers[max(len(numbers) - 2, 0)]}"
