@@ -66,7 +66,8 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="first-contact-")) / "tubepet"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     path = f"{folder}/.venv/bin:{os.environ['PATH']}"
-    for name in ("PYTHONPATH", "VIRTUAL_ENV"):
+    # a reader's `make` is started by no other `make`, which would make it say where it is
+    for name in ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         os.environ.pop(name, None)
     num_failed = 0
 
