@@ -1,6 +1,6 @@
 """Determine kind, place and size of a found defect, by the likelihood of defects around it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,10 @@ class Indication:
     size_high_mm: float
     z: float
     p_value: float
+
+    def in_noise(self, noise: float, p_value: float) -> "Indication":
+        """Return the same in so many times as much noise."""
+        return replace(self, z=self.z / noise, p_value=p_value)
 
 
 class Neighbours:

@@ -39,6 +39,9 @@ ONE_DEFECT = 0.5
 # clean tubes came out up to 0.07 mm narrower than their own drawings, and up to 0.13 mm longer.
 MOST_MOVED = {"x_mm": 3.0, "y_mm": 3.0, "z_mm": 3.0, "wider_mm": 0.3, "longer_mm": 0.5}
 SURE = 2.0  # standard deviations
+# Quantile of |z| by which its noise is judged, few of which are of a defect; share of draws that it
+# must exceed.
+BULK, SURELY = 0.75, 0.95
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Inspection:
         Infinite and 0 if no candidate is tested.
     p_value : float
         That of the largest z.
+    noise : float
+        How many times as noisy z is as counts alone explain; all z are divided by it.
     indications : list of Indication
         What was found, in that order.
     found : dict
@@ -79,6 +84,7 @@ class Inspection:
     threshold_z: float
     largest_z: float
     p_value: float
+    noise: float
     indications: list[Indication]
     found: dict[str, dict[str, float]]
     fitted: Fitted
@@ -97,6 +103,7 @@ class Inspection:
             "threshold_z": self.threshold_z if math.isfinite(self.threshold_z) else None,
             "largest_z": self.largest_z,
             "p_value": self.p_value,
+            "noise": round(self.noise, 3),
             "indications": [asdict(one) for one in self.indications],
             "would_be_found": self.found,
             "coincidences": len(fitted.rates),
@@ -147,26 +154,34 @@ def inspect(
         )
         found = _found(everything, rough, np.inf)
         return Inspection(
-            UNKNOWN, reason, false_call_rate, np.inf, 0.0, 1.0, [], found, fitted,
+            UNKNOWN, reason, false_call_rate, np.inf, 0.0, 1.0, 1.0, [], found, fitted,
             *pose_beside(fitted, fitted.nuisance), bank, nothing,
         )  # fmt: skip
     candidates = Candidates(fitted, bank)
     scores = candidates.score(fitted.nuisance, NUM_DRAWS, random)
     law = _law(scores)
     threshold = float(np.sqrt(law.isf(false_call_rate)))
-    largest = float(scores.z.max())
-    found = _found(everything, rough, threshold)
     near = Neighbours(fitted, part, ranges_mm)
-    indications, nuisance = _indications(
-        near, bank, candidates, scores, law, false_call_rate, random
-    )
+    steps, left_z = _indications(near, bank, candidates, scores, law, false_call_rate, random)
+    # a large defect makes z larger all around, as long as it is not fitted
+    noise = min(noisier(scores.z, scores.none), noisier(left_z, scores.none))
+    scores = Scores(scores.z / noise, scores.expected_z / noise, scores.none)
+    found = _found(everything, rough / noise, threshold)
+    indications, nuisance = [], fitted.nuisance
+    for one, with_it in steps:
+        p_value = _p_value(law, one.z / noise)
+        if p_value > false_call_rate:
+            break
+        indications.append(one.in_noise(noise, p_value))
+        nuisance = with_it
     pose, errors = pose_beside(fitted, nuisance)
+    largest = float(scores.z.max())
     verdict, reason = _verdict(pose, errors, indications, found, threshold, largest)
     p_value = _p_value(law, largest)
-    log.info("%s: %s", verdict, reason)
+    log.info("%s: %s; the map is %.2f times as noisy as counts alone", verdict, reason, noise)
     return Inspection(
-        verdict, reason, false_call_rate, threshold, largest, p_value, indications, found, fitted,
-        pose, errors, bank, scores,
+        verdict, reason, false_call_rate, threshold, largest, p_value, noise, indications, found,
+        fitted, pose, errors, bank, scores,
     )  # fmt: skip
 
 
@@ -174,6 +189,24 @@ def _law(scores: Scores) -> Any:
     """Distribution of the squared largest z without a defect."""
     largest = np.maximum(scores.none.max(axis=1), 0.0)
     return gumbel_r(*gumbel_r.fit(largest**2))
+
+
+def noisier(z: Array, none: Array) -> float:
+    """Return how many times as noisy z is over all candidates as in draws without a defect.
+
+    A calibration has errors, which count more the longer one measures. They make z larger
+    everywhere. What most candidates show is no defect, so it is taken for noise, as in Efron's
+    empirical null (2004, doi:10.1198/016214504000000089). 1 unless z is surely noisier.
+
+    Parameters
+    ----------
+    z : float64 array, shape (c,)
+    none : float64 array, shape (draws, c)
+    """
+    own, drawn = np.quantile(np.abs(z), BULK), np.quantile(np.abs(none), BULK, axis=1)
+    if own <= np.quantile(drawn, SURELY):
+        return 1.0
+    return float(own / np.median(drawn))
 
 
 def _p_value(law: Any, largest: float) -> float:
@@ -193,9 +226,17 @@ def _found(bank: Bank, expected_z: Array, threshold: float) -> dict[str, dict[st
 def _indications(
     near: Neighbours, bank: Bank, candidates: Candidates, scores: Scores, law: Any,
     false_call_rate: float, random: np.random.Generator,
-) -> tuple[list[Indication], Nuisance]:  # fmt: skip
-    """Find defects one after the other; return them, and all fitted directions."""
-    found: list[Indication] = []
+) -> tuple[list[tuple[Indication, Nuisance]], Array]:  # fmt: skip
+    """Find defects one after the other.
+
+    Returns
+    -------
+    list of (Indication, Nuisance)
+        Each with the directions that are fitted with it and those before it.
+    float64 array, shape (c,)
+        z of all candidates with all of these fitted.
+    """
+    found: list[tuple[Indication, Nuisance]] = []
     changes: list[Array] = []  # of the rates, by each of them
     fitted, nuisance = near.fitted, near.fitted.nuisance
     for _ in range(MOST_ROUNDS):
@@ -209,13 +250,14 @@ def _indications(
         # the best candidate is fitted too, so that the search does not end up there again
         both = shapes.joined([likeliest, bank.part(np.arange(len(bank)) == best)])
         own = shares(fitted, both, fitted.rows).T.astype(np.float64)
-        if all(abs(_correlation(own[0], other)) < ONE_DEFECT for other in changes):
-            found.append(indication)
-            changes.append(own[0])
+        is_new = all(abs(_correlation(own[0], other)) < ONE_DEFECT for other in changes)
         for change, slope in zip(own, slopes(fitted, both), strict=True):
             nuisance = extended(nuisance, change, float(slope), fitted.weight)
+        if is_new:
+            found.append((indication, nuisance))
+            changes.append(own[0])
         scores = candidates.score(nuisance, 0, random)  # the distribution stays that of the start
-    return found, nuisance
+    return found, scores.z
 
 
 def _correlation(one: Array, other: Array) -> float:

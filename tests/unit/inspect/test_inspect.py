@@ -321,6 +321,38 @@ def test_the_fit_ends_at_many_counts(config: dict[str, Any], instrument) -> None
     assert fitted.pose["x_mm"] == pytest.approx(few.pose["x_mm"], abs=few.errors["x_mm"])
 
 
+def test_z_that_is_large_everywhere_is_noise() -> None:
+    random = np.random.default_rng(1)
+    none = random.standard_normal((200, 4000))
+    # quantiles of 4,000 numbers are known to 1.5 %
+    assert verdict.noisier(1.7 * random.standard_normal(4000), none) == pytest.approx(1.7, rel=0.05)
+    assert verdict.noisier(0.8 * random.standard_normal(4000), none) == 1.0
+    with_defect = random.standard_normal(4000)
+    with_defect[:200] += 9.0  # one place of twenty
+    assert verdict.noisier(with_defect, none) < 1.1
+
+
+def test_a_map_that_is_too_noisy_everywhere_is_divided_by_its_noise(config, instrument) -> None:
+    """Ten times the same events: chance, and what the constant efficiency has wrong, stand out."""
+    once = acquired(instrument, draw(config, defect="none"), CONCENTRATION)
+
+    def often(events: Listmode) -> Listmode:
+        return events.at(np.tile(np.arange(len(events)), 10))
+
+    measured = Measurement(often(once.events), once.mu, 10 * DURATION_S, often(once.delayed))
+    part = of_voxels(draw(config, defect="none"))
+    ranges = {"bubble": [3.0, 6.0], "pit": [2.0, 4.0]}
+    found = verdict.inspect(measured, part, ranges, instrument, RESPONSE, 0.01, 1)
+    # chance alone gives sqrt(10)
+    assert found.noise == pytest.approx(10**0.5, rel=0.2)
+    assert found.as_json()["noise"] == pytest.approx(found.noise, abs=1e-3)
+    plain = Candidates(found.fitted, found.bank).score(
+        found.fitted.nuisance, 0, np.random.default_rng(1)
+    )
+    np.testing.assert_allclose(found.scores.z, plain.z / found.noise)
+    assert found.largest_z == found.scores.z.max()
+
+
 def test_no_defect_of_a_clean_part_is_called(config: dict[str, Any], instrument) -> None:
     """One acquisition of fixed seed; docs/notes/2026-11-inspection.md has the rate over many."""
     found = look(config, instrument, draw(config, defect="none"), CONCENTRATION)
