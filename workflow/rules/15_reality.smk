@@ -86,7 +86,7 @@ rule train_on_reality:
         seed=config["seed"],
         image=rules.train_inspector.params.image,
         phantom=phantom_ranges(),
-        code=code_digest("tubepet.observers.reality", "tubepet.reconstruct.read"),
+        code=code_digest("tubepet.observers.few_real", "tubepet.observers.reality", "tubepet.reconstruct.read"),
     script:
         "../scripts/train_on_reality.py"
 

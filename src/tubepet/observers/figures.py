@@ -64,7 +64,7 @@ def draw_reality(facts: dict[str, Any], arms: dict[str, dict[str, Any]]) -> Figu
     facts : dict
         `compare.summary`.
     arms : dict
-        Fields of `reality.Arm` by name.
+        Fields of `few_real.Arm` by name.
     """
     rows = {row["observer"]: row for row in facts["figures"] if row["class"] == "all"}
     figure, axis = plt.subplots(figsize=(7, 4.6), layout="constrained")

@@ -24,7 +24,7 @@ def batches(section: dict[str, Any]) -> list[str]:
 
 
 def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what each network learns from, by its name: fields of `observers.reality.Arm`."""
+    """Return what each network learns from, by its name: fields of `observers.few_real.Arm`."""
     arms: dict[str, dict[str, Any]] = {"simulated": {"has_simulated": True}}
     for num in section["real_parts"]:
         arms[f"real_{num}"] = {"num_real": num}

@@ -250,8 +250,9 @@ def a_plan(expected_z: list[float], threshold_z: float) -> plan.Plan:
     table = pd.DataFrame({"kind": "pit", "size_mm": 3.0, "expected_z": expected_z})
     nothing: Any = None
     whole = verdict.Inspection(
-        verdict.CLEAN, "", 0.01, threshold_z, 0.0, 1.0, [], {}, nothing, nothing, nothing
-    )
+        verdict.CLEAN, "", 0.01, threshold_z, 0.0, 1.0, 1.0, [], {}, nothing, {}, {}, nothing,
+        nothing,
+    )  # fmt: skip
     return plan.Plan(whole, 2.0, table)
 
 

@@ -55,13 +55,12 @@ def score_map() -> Volume:
 
 def inspection(*indications: Indication, **changed: Any) -> verdict.Inspection:
     fitted: Any = SimpleNamespace(
-        grid=GRID, moved=lambda mm: mm + SHIFT_MM, rates=np.ones(3), activity_bq_mm3=1.0,
-        pose={}, errors={},
-    )  # fmt: skip
+        grid=GRID, moved=lambda mm: mm + SHIFT_MM, rates=np.ones(3), activity_bq_mm3=1.0
+    )
     nothing: Any = None
     found = verdict.Inspection(
-        verdict.DEFECT, "pit at (7.3, -0.4, 3.1) mm", 0.01, 3.7, 6.24, 1e-6, list(indications), {},
-        fitted, nothing, nothing,
+        verdict.DEFECT, "pit at (7.3, -0.4, 3.1) mm", 0.01, 3.7, 6.24, 1e-6, 1.0,
+        list(indications), {}, fitted, {}, {}, nothing, nothing,
     )  # fmt: skip
     return replace(found, **changed)
 

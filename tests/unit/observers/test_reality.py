@@ -9,7 +9,7 @@ import yaml
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.observers import design, figures, generated, learned, reality
+from tubepet.observers import design, few_real, figures, generated, learned, reality
 from tubepet.plan import reality as planned
 from tubepet.pod.parts import Bench
 from tubepet.types import Scanner
@@ -37,10 +37,10 @@ def test_jobs_and_arms_have_names() -> None:
     names = ["simulated_0-4", "real_0-19", "real_20-29", "validation_0-1", "test_0-3"]
     assert planned.batches(SECTION) == names
     assert [reality.is_real(name) for name in names] == [False, True, True, True, True]
-    arms = {name: reality.Arm(**arm) for name, arm in planned.arms(SECTION).items()}
-    assert arms["simulated"] == reality.Arm(0, True) and len(arms) == 10
-    assert arms["real_3"] == reality.Arm(3) and arms["both_3"] == reality.Arm(3, True)
-    assert arms["surrogate_30"] == reality.Arm(30, True, True)
+    arms = {name: few_real.Arm(**arm) for name, arm in planned.arms(SECTION).items()}
+    assert arms["simulated"] == few_real.Arm(0, True) and len(arms) == 10
+    assert arms["real_3"] == few_real.Arm(3) and arms["both_3"] == few_real.Arm(3, True)
+    assert arms["surrogate_30"] == few_real.Arm(30, True, True)
     assert planned.reference(SECTION) == "real_10"  # 30 is the largest
     assert planned.reference({"real_parts": [7]}) == "real_7"
 
@@ -79,29 +79,29 @@ def test_each_real_part_lies_elsewhere_the_same_way_in_any_batch(config: dict[st
 
 def test_an_arm_learns_from_what_its_name_says() -> None:
     real, simulated = parts(4, 3.0), parts(6, 7.0)
-    known, groups = reality.training_parts(real, simulated, reality.Arm(3), IMAGING, 1)
+    known, groups = few_real.training_parts(real, simulated, few_real.Arm(3), IMAGING, 1)
     assert np.array_equal(known, learned.scaled(real[:3])) and not groups.any()
-    known, groups = reality.training_parts(real, simulated, reality.Arm(2, True), IMAGING, 1)
+    known, groups = few_real.training_parts(real, simulated, few_real.Arm(2, True), IMAGING, 1)
     assert np.array_equal(known, learned.scaled(np.concatenate([real[:2], simulated])))
     assert list(groups) == [0, 0, 1, 1, 1, 1, 1, 1]
-    alone, groups = reality.training_parts(real[:0], simulated, reality.Arm(0, True), IMAGING, 1)
+    alone, groups = few_real.training_parts(real[:0], simulated, few_real.Arm(0, True), IMAGING, 1)
     assert len(alone) == 6 and groups.all()
 
 
 def test_the_surrogate_sees_no_simulated_image() -> None:
-    arm = reality.Arm(3, True, True)
+    arm = few_real.Arm(3, True, True)
     made = [
-        reality.training_parts(parts(4, 3.0), parts(6, level), arm, IMAGING, 1)[0]
+        few_real.training_parts(parts(4, 3.0), parts(6, level), arm, IMAGING, 1)[0]
         for level in (7.0, 900.0)
     ]
     assert np.array_equal(*made)
     assert not np.array_equal(made[0][3:, 0], learned.scaled(parts(6, 7.0))[:, 0])
 
 
-@pytest.mark.parametrize("arm", [reality.Arm(9), reality.Arm(), reality.Arm(0, True, True)])
-def test_a_reality_without_parts_is_named(arm: reality.Arm) -> None:
+@pytest.mark.parametrize("arm", [few_real.Arm(9), few_real.Arm(), few_real.Arm(0, True, True)])
+def test_a_reality_without_parts_is_named(arm: few_real.Arm) -> None:
     with pytest.raises(InputError, match=r"reality\.real_parts: got \d, expected 1 to 4"):
-        reality.training_parts(parts(4, 1.0), parts(4, 1.0), arm, IMAGING, 1)
+        few_real.training_parts(parts(4, 1.0), parts(4, 1.0), arm, IMAGING, 1)
 
 
 def test_few_real_parts_count_as_much_as_many_simulated_ones() -> None:
@@ -122,10 +122,10 @@ def test_few_real_parts_count_as_much_as_many_simulated_ones() -> None:
 
 def test_scores_are_means_over_networks() -> None:
     known, judged, groups = parts(6, 1.0), parts(3, 1.0), np.zeros(6, np.int64)
-    one, two = (reality.scores(known, groups, judged, n, 2, 5) for n in (1, 2))
+    one, two = (few_real.scores(known, groups, judged, n, 2, 5) for n in (1, 2))
     other = 2 * two - one  # what the second network says
     assert not np.allclose(one, other)
-    assert np.array_equal(two, reality.scores(known, groups, judged, 2, 2, 5))
+    assert np.array_equal(two, few_real.scores(known, groups, judged, 2, 2, 5))
 
 
 def test_the_figure_has_a_line_for_each_way(tmp_path: Path) -> None:
