@@ -34,7 +34,9 @@ rule make_parts:
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
         resolution=rules.calibrate_resolution.output.resolution,
-        efficiencies=rules.declare_reality.output.efficiencies,
+        efficiencies=lambda wildcards: (
+            rules.declare_reality.output.efficiencies if reality.is_real(wildcards.batch) else []
+        ),
     output:
         volumes="results/reality/{batch}/volumes.npy",
         table="results/reality/{batch}/parts.csv",
@@ -54,7 +56,10 @@ rule make_parts:
         defects=config["pod"]["defects"],
         bench=rules.pod_batch.params.bench,
         mlem=section_keys("reconstruct", MLEM_KEYS),
-        reality=rules.declare_reality.params.reality,
+        known=rules.pod_batch.params.efficiencies,
+        reality=lambda wildcards: (
+            rules.declare_reality.params.reality if reality.is_real(wildcards.batch) else {}
+        ),
         code=code_digest("tubepet.observers.volumes", "tubepet.observers.reality"),
     script:
         "../scripts/make_parts.py"

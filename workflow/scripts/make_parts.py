@@ -9,7 +9,7 @@ from tubepet.types import Scanner
 logs.start_log(snakemake.log[0])
 params, batch, output = snakemake.params, snakemake.wildcards.batch, snakemake.output
 use_threads(snakemake.threads)
-files, how = dict(snakemake.input.items()), reality.Reality(**params.reality)
+files = dict(snakemake.input.items())
 phantom, seed = params.bench["phantom"], params.bench["seed"]
 plan = design.planned(batch, params.duration_s, params.defects, phantom, seed)
 bench = parts.Bench(
@@ -18,7 +18,8 @@ bench = parts.Bench(
     ranges_mm=phantom["defect_size_mm"],
     **params.bench,
 )
-if reality.is_real(batch):
+if params.reality:
+    how = reality.Reality(**params.reality)
     plan = reality.displaced(plan, how.shift_mm, seed)
     bench = reality.real_bench(bench, how, files["efficiencies"])
 is_judged = batch.startswith(reality.JUDGED)

@@ -51,7 +51,7 @@ MOST_STEP = np.array([
     0.3, *[1.0] * 3, *[2.0] * 3, 0.3, 0.5, 0.1, 0.2, *[0.05] * NUM_ALONG, 0.05, 0.1,
 ])  # fmt: skip
 NUM_ROUNDS, FEW_ROUNDS = 12, 4
-MORE_DAMPED = 4.0  # if a step was too long
+MORE_DAMPED, MOST_TRIES = 4.0, 40  # if a step was too long
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 LEAST_RATE = 1e-12  # Bq/mm2, of a line that sees nothing
 LEAST_KNOWN = 1e-9  # information about the activity's logarithm, without events
@@ -200,19 +200,24 @@ def _climbed(state: "_State", information: Array, damping: float) -> tuple["_Sta
     state : _State
         One of a larger likelihood, or as near as `ENOUGH`.
     length : float
-        Largest step over `MOST_STEP`.
+        Largest step over `MOST_STEP`, before it is damped.
     damping : float
         For the next step.
     """
-    while True:
+    newton = np.linalg.solve(information, state.slope)
+    allowed = 1.0
+    for _ in range(MOST_TRIES):
         damped = information + damping * np.diag(MOST_STEP**-2)
         step = np.linalg.solve(damped, state.slope)
         length = float(np.abs(step / MOST_STEP).max())
-        if length <= 1:
+        if length <= allowed:
             new = state.after(step)
             if new.log_likelihood >= state.log_likelihood or length < ENOUGH:
-                return new, length, damping / MORE_DAMPED if damping > 1 else 0.0
+                full = float(np.abs(newton / MOST_STEP).max())
+                return new, full, damping / MORE_DAMPED if damping > 1 else 0.0
+            allowed = length / 2
         damping = max(MORE_DAMPED * damping, 1.0)
+    return state, 0.0, damping  # no step is better
 
 
 def blur_of(
@@ -377,9 +382,12 @@ def _turn(pose: Array) -> tuple[Array, Array]:
 def pose_beside(fitted: Fitted, nuisance: Nuisance) -> tuple[dict[str, float], dict[str, float]]:
     """Return pose and errors with further directions fitted beside them, by one step.
 
-    A large pit looks like a bore that is wider, as long as there is only the drawing.
+    A large pit looks like a bore that is wider, as long as there is only the drawing. Without
+    further directions they are those of the fit.
     """
-    step, errors = nuisance.inverse @ nuisance.gradient, np.sqrt(np.diag(nuisance.inverse))
+    of_others = nuisance.gradient.copy()
+    of_others[: 1 + len(POSE)] = 0.0
+    step, errors = nuisance.inverse @ of_others, np.sqrt(np.diag(nuisance.inverse))
     pose = {name: fitted.pose[name] + float(step[1 + i]) for i, name in enumerate(POSE)}
     return pose, {name: float(errors[1 + i]) for i, name in enumerate(POSE)}
 

@@ -1,6 +1,6 @@
 """Determine kind, place and size of a found defect, by the likelihood of defects around it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -50,10 +50,6 @@ class Indication:
     z: float
     p_value: float
 
-    def in_noise(self, noise: float, p_value: float) -> "Indication":
-        """Return the same in so many times as much noise."""
-        return replace(self, z=self.z / noise, p_value=p_value)
-
 
 class Neighbours:
     """All kinds and sizes of defects around a place."""
@@ -92,8 +88,9 @@ def _sizes(low_mm: float, high_mm: float) -> Array:
 
 
 def sized(
-    fitted: Fitted, part: Part, bank: Bank, nuisance: Nuisance, z: float, p_value: float
-) -> tuple[Indication, Bank]:
+    fitted: Fitted, part: Part, bank: Bank, nuisance: Nuisance, z: float, p_value: float,
+    noise: float = 1.0,
+) -> tuple[Indication, Bank]:  # fmt: skip
     """Return the indication, and the bank with the likeliest defect only.
 
     The likelihood is that of whole defects (amplitude 1). A defect changes the attenuation too: on
@@ -106,6 +103,8 @@ def sized(
         Candidates around the place (`Neighbours.of`).
     z, p_value : float
         As of `Indication`.
+    noise : float
+        How many times as noisy the events are as counts alone.
     """
     some, more = some_rows(len(fitted.rows), MOST_ROWS)
     rows, weight = fitted.rows[some], fitted.weight * more
@@ -135,9 +134,9 @@ def sized(
     best = int(np.argmax(gains))
     row = table.iloc[best]
     of_kind = table.groupby("kind")["gain"].max()
-    weights = np.exp(of_kind - of_kind.max())
+    weights = np.exp((of_kind - of_kind.max()) / noise**2)
     by_size = table[table["kind"] == row["kind"]].groupby("size_mm")["gain"].max()
-    likely = by_size.index[by_size >= row["gain"] - LIKELY]
+    likely = by_size.index[by_size >= row["gain"] - LIKELY * noise**2]
     indication = Indication(
         kind=str(row["kind"]),
         kinds={str(k): round(float(v), 3) for k, v in (weights / weights.sum()).items()},

@@ -8,7 +8,7 @@ rate. A defect that is found joins the fit, and the search goes on for the next.
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,13 +168,16 @@ def inspect(
     scores = Scores(scores.z / noise, scores.expected_z / noise, scores.none)
     found = _found(everything, rough / noise, threshold)
     indications, nuisance = [], fitted.nuisance
-    for one, with_it in steps:
-        p_value = _p_value(law, one.z / noise)
+    for step in steps:
+        z = step.z / noise
+        p_value = _p_value(law, z)
         if p_value > false_call_rate:
             break
-        indications.append(one.in_noise(noise, p_value))
-        nuisance = with_it
+        one, _ = sized(fitted, part, step.around, step.before, z, p_value, noise)
+        indications.append(one)
+        nuisance = step.after
     pose, errors = pose_beside(fitted, nuisance)
+    errors = {name: noise * error for name, error in errors.items()}
     largest = float(scores.z.max())
     verdict, reason = _verdict(pose, errors, indications, found, threshold, largest)
     p_value = _p_value(law, largest)
@@ -183,6 +186,15 @@ def inspect(
         verdict, reason, false_call_rate, threshold, largest, p_value, noise, indications, found,
         fitted, pose, errors, bank, scores,
     )  # fmt: skip
+
+
+class Step(NamedTuple):
+    """A defect that was found: its z, defects around it, and what is fitted before and after."""
+
+    z: float
+    around: Bank
+    before: Nuisance
+    after: Nuisance
 
 
 def _law(scores: Scores) -> Any:
@@ -226,17 +238,16 @@ def _found(bank: Bank, expected_z: Array, threshold: float) -> dict[str, dict[st
 def _indications(
     near: Neighbours, bank: Bank, candidates: Candidates, scores: Scores, law: Any,
     false_call_rate: float, random: np.random.Generator,
-) -> tuple[list[tuple[Indication, Nuisance]], Array]:  # fmt: skip
+) -> tuple[list[Step], Array]:  # fmt: skip
     """Find defects one after the other.
 
     Returns
     -------
-    list of (Indication, Nuisance)
-        Each with the directions that are fitted with it and those before it.
+    list of Step
     float64 array, shape (c,)
         z of all candidates with all of these fitted.
     """
-    found: list[tuple[Indication, Nuisance]] = []
+    found: list[Step] = []
     changes: list[Array] = []  # of the rates, by each of them
     fitted, nuisance = near.fitted, near.fitted.nuisance
     for _ in range(MOST_ROUNDS):
@@ -246,15 +257,16 @@ def _indications(
         if p_value > false_call_rate or len(found) == MOST_INDICATIONS:
             break
         around = near.of(bank.table.iloc[best])
-        indication, likeliest = sized(fitted, near.part, around, nuisance, z, p_value)
+        _, likeliest = sized(fitted, near.part, around, nuisance, z, p_value)
         # the best candidate is fitted too, so that the search does not end up there again
         both = shapes.joined([likeliest, bank.part(np.arange(len(bank)) == best)])
         own = shares(fitted, both, fitted.rows).T.astype(np.float64)
         is_new = all(abs(_correlation(own[0], other)) < ONE_DEFECT for other in changes)
+        before = nuisance
         for change, slope in zip(own, slopes(fitted, both), strict=True):
             nuisance = extended(nuisance, change, float(slope), fitted.weight)
         if is_new:
-            found.append((indication, nuisance))
+            found.append(Step(z, around, before, nuisance))
             changes.append(own[0])
         scores = candidates.score(nuisance, 0, random)  # the distribution stays that of the start
     return found, scores.z

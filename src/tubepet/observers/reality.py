@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from tubepet import io, rng
+from tubepet import io, layout, rng
+from tubepet.errors import InputError
 from tubepet.observers import design
 from tubepet.pod.design import Planned
 from tubepet.pod.parts import Bench
@@ -49,17 +50,26 @@ class Reality:
 
 
 def efficiencies(scanner: Scanner, reality: Reality, seed: int) -> pd.DataFrame:
-    """Draw the crystals: columns crystal, efficiency and is_dead."""
+    """Draw the crystals: columns crystal, efficiency and is_dead, on top of what is configured.
+
+    Raises
+    ------
+    InputError
+        If crystals are read out in blocks, for which efficiencies are not modelled.
+    """
+    if tuple(scanner.readout_block) != (1, 1):
+        raise InputError(
+            f"scanner.readout_block: got {list(scanner.readout_block)}, expected [1, 1] for the "
+            "target few_real: efficiencies of crystals are not modelled with blocks"
+        )
     random, num = rng.stream(seed, "reality", "crystals"), scanner.num_crystals
     lowest = 1 - np.sqrt(12) * reality.efficiency_spread  # of even numbers with this spread
-    every, efficiency = np.arange(num), random.uniform(lowest, 1, num)
+    every = np.arange(num)
+    known = layout.efficiencies(scanner)
+    efficiency = random.uniform(lowest, 1, num) * np.where(known > 0, known, 1)
     is_dead = np.isin(every, random.permutation(num)[: round(reality.dead_share * num)])
+    is_dead |= known == 0
     return pd.DataFrame({"crystal": every, "efficiency": efficiency, "is_dead": is_dead})
-
-
-def is_real(batch: str) -> bool:
-    """Whether the parts of a batch are real: all but simulated ones."""
-    return not batch.startswith(SIMULATED)
 
 
 def displaced(plan: Sequence[Planned], shift_mm: float, seed: int) -> list[Planned]:

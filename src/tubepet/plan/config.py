@@ -243,7 +243,7 @@ def _not_solid(phantom: dict[str, Any]) -> Iterator[str]:
 def _too_wide(phantom: dict[str, Any], defects: list[str]) -> Iterator[str]:
     """Sentences on defects that do not fit the narrowest bore that is drawn."""
     narrowest_mm = 2 * phantom["bore_radius_mm"][0]
-    for name in defects:
+    for name in dict.fromkeys(name for name in defects if name != "none"):
         largest_mm = phantom["defect_size_mm"][name][1]
         if largest_mm > narrowest_mm:
             yield (
@@ -315,7 +315,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
     """Sentences on keys that are fine alone and impossible together."""
     phantom, scanner, image = config["phantom"], config["scanner"], config["reconstruct"]
     bore_mm = layout.bore_mm(Scanner(**scanner))
-    for section in ("phantom", "scanner", "ct", "pod"):
+    for section in ("phantom", "scanner", "ct"):
         ranges = {key: v for key, v in config[section].items() if key not in layout.TABLES}
         for name, (low, high) in _ranges(ranges, section):
             if low > high:
@@ -329,7 +329,7 @@ def _contradictions(config: dict[str, Any]) -> Iterator[str]:
             f"phantom.bend_mm: got up to {bend_mm:g} mm, expected at most a quarter of the "
             f"shortest tube (phantom.length_mm), {quarter_mm:g} mm"
         )
-    yield from _too_wide(phantom, config["pod"]["defects"])
+    yield from _too_wide(phantom, [*phantom["defects"], *config["pod"]["defects"]])
     for name, largest_mm, length_mm in _tube_sizes(phantom):
         yield from _misfits(name, largest_mm, length_mm, bore_mm, image)
     half_mm = image["num_pixels"] * image["pixel_mm"] / 2

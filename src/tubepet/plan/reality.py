@@ -23,6 +23,11 @@ def batches(section: dict[str, Any]) -> list[str]:
     return pod.cut(numbers, section["parts_per_job"])
 
 
+def is_real(batch: str) -> bool:
+    """Whether the parts of a batch are real: all but simulated ones."""
+    return not batch.startswith("simulated")
+
+
 def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what each network learns from, by its name: fields of `observers.few_real.Arm`."""
     arms: dict[str, dict[str, Any]] = {"simulated": {"has_simulated": True}}

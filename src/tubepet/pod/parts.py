@@ -84,8 +84,8 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
     -------
     DataFrame
         `COLUMNS`. `size_mm` is the size of the defect. `mean_z` and `rms_z` are mean and root mean
-        square of z over all candidates: 0 and 1 without a defect. `place_z` is the largest z of the
-        candidates within `judge.NEAR_MM` of the defect's box. `limit_z` is the mean z of a
+        square of z over all candidates, before it is divided by its noise: 0 and 1 by counts
+        alone. `place_z` is the largest z of the candidates within `judge.NEAR_MM` of the defect's box. `limit_z` is the mean z of a
         defect of known shape and place, `known_z` its z in these events. `foretold` is the
         probability to find such a defect that the inspection itself states. A call is
         in the right place if its first indication is within `judge.NEAR_MM` of the box.
@@ -103,7 +103,7 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
             "class": truth["defect"].replace("none", CLEAN),
             "duration_s": part.duration_s,
             "coincidences": len(found.fitted.rates),
-            **_moments(found.scores.z),
+            **_moments(found.scores.z * found.noise),
             "place_z": _place_z(found, box_mm) if box_mm else np.nan,
             **_known(part, got, found, bench),
             "cpu_s": round(time.process_time() - began, 3),

@@ -65,11 +65,13 @@ def estimate(values: Array, draws: Array) -> Estimate:
     -----
     The variances of seeds and of tubes add up. Only that of seeds is known from few numbers, so the
     degrees of freedom are those of Welch and Satterthwaite (1946, doi:10.2307/3002019) with endless
-    ones for the tubes. With one seed the interval covers tubes alone.
+    ones for the tubes. With one seed the interval covers tubes alone; without these it is endless.
     """
     num_seeds, mean = len(values), float(values.mean())
     sd = float(values.std(ddof=1)) if num_seeds > 1 else 0.0
     of_tubes = float(draws.mean(0).std(ddof=1)) if draws.ndim == 2 and draws.shape[1] > 1 else 0.0
+    if num_seeds == 1 and of_tubes == 0:  # nothing tells how sure it is
+        return Estimate(mean, sd, of_tubes, -np.inf, np.inf, 1.0, num_seeds)
     half = _half_width(sd, of_tubes, num_seeds)
     error, free = _error(sd, of_tubes, num_seeds)
     p = float(2 * t.sf(abs(mean) / error, free)) if error > 0 else float(mean == 0)
@@ -93,8 +95,11 @@ def _half_width(sd: float, of_tubes: float, num_seeds: int) -> float:
 def seeds_to_decide(found: Estimate) -> int | None:
     """Return how many seeds would take the interval off 0, if mean and spread stayed as they are.
 
-    None: more than `MOST_SEEDS`, or none, for the choice of the test tubes leaves it open.
+    None: more than `MOST_SEEDS`, or none, for the choice of the test tubes leaves it open; or one
+    seed alone does not tell the spread.
     """
+    if found.num_seeds == 1:
+        return None
     nums = range(max(found.num_seeds, 2), MOST_SEEDS + 1)
     wide_enough = (n for n in nums if _half_width(found.sd, found.of_tubes, n) < abs(found.mean))
     return next(wide_enough, None)

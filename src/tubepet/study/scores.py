@@ -141,8 +141,10 @@ class Claim:
     @property
     def would_decide(self) -> str:
         """What would decide an undecided claim; empty if it is decided or has no number."""
-        if self.primary is None or self.verdict != OPEN:
+        if self.primary is None or self.verdict != OPEN or self.primary.num_seeds == 1:
             return ""
+        if self.primary.mean == self.primary.sd == 0:
+            return "both are as near as real slices may be"
         num = seeds_to_decide(self.primary)
         return f"{num} seeds would decide" if num else "more seeds would not decide"
 

@@ -36,7 +36,7 @@ def parts(num: int, level: float) -> np.ndarray:
 def test_jobs_and_arms_have_names() -> None:
     names = ["simulated_0-4", "real_0-19", "real_20-29", "validation_0-1", "test_0-3"]
     assert planned.batches(SECTION) == names
-    assert [reality.is_real(name) for name in names] == [False, True, True, True, True]
+    assert [planned.is_real(name) for name in names] == [False, True, True, True, True]
     arms = {name: few_real.Arm(**arm) for name, arm in planned.arms(SECTION).items()}
     assert arms["simulated"] == few_real.Arm(0, True) and len(arms) == 10
     assert arms["real_3"] == few_real.Arm(3) and arms["both_3"] == few_real.Arm(3, True)

@@ -28,6 +28,14 @@ def test_seeds_that_decide_by_hand() -> None:
     assert intervals.seeds_to_decide(intervals.estimate(np.array([1.0, 2.0, 3.0]), wide)) is None
 
 
+def test_one_seed_alone_tells_nothing() -> None:
+    found = intervals.estimate(np.array([0.003]), np.empty((1, 0)))
+    assert (found.low, found.high, found.p) == (-np.inf, np.inf, 1.0)
+    with_tubes = intervals.estimate(np.array([1.0]), np.array([[0.0, 1.0, 2.0]]))  # sd 1
+    assert (with_tubes.low, with_tubes.high) == pytest.approx((1 - 1.96, 1 + 1.96), abs=0.01)
+    assert intervals.seeds_to_decide(with_tubes) is None
+
+
 def test_no_spread_is_no_chance() -> None:
     assert intervals.estimate(np.full(3, 9.0), np.empty((3, 0))).p == 0.0
     assert intervals.estimate(np.zeros(3), np.empty((3, 0))).p == 1.0

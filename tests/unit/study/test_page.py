@@ -117,6 +117,7 @@ def test_who_is_nearer_than_real_slices_is_not_better_for_it() -> None:
     claim = scores._claim("x", "surrogate", "dcgan", found)
     assert claim.primary is not None and claim.primary.mean == 0.0
     assert claim.verdict == "undecided"
+    assert claim.would_decide == "both are as near as real slices may be"
 
 
 def test_an_undecided_claim_says_what_would_decide_it() -> None:
