@@ -86,9 +86,10 @@ def inspect_parts(plan: Sequence[Planned], bench: Bench) -> pd.DataFrame:
         `COLUMNS`. `size_mm` is the size of the defect. `mean_z` and `rms_z` are mean and root mean
         square of z over all candidates, before it is divided by its noise: 0 and 1 by counts
         alone. `place_z` is the largest z of the candidates within `judge.NEAR_MM` of the defect's
-        box. `limit_z` is the mean z of a defect of known shape and place, `known_z` its z in these events. `foretold` is the
-        probability to find such a defect that the inspection itself states. A call is
-        in the right place if its first indication is within `judge.NEAR_MM` of the box.
+        box. `limit_z` is the mean z of a defect of known shape and place, `known_z` its z in these
+        events. `foretold` is the probability to find such a defect that the inspection itself
+        states. A call is in the right place if its first indication is within `judge.NEAR_MM` of
+        the box.
     """
     verdicts, truths, rows = [], [], []
     for part in Bar(plan, desc="parts", unit="part"):
