@@ -57,6 +57,6 @@ def test_the_page_is_that_of_the_measured_lines(record):
 
 def test_readme_tells_the_minutes_that_the_last_whole_run_took(record):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    told = re.search(r"in about (\d+) CPU-minutes", readme)
+    told = re.search(r"in about (\d+) minutes on two cores", readme)
     runs = [row["ratio"] for row in record.read_lines() if row["name"] == "default_run"]
     assert float(told[1]) == pytest.approx(runs[-1], rel=0.1)  # "about"
