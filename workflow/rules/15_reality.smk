@@ -21,7 +21,9 @@ rule declare_reality:
         runtime=10,
     params:
         scanner=config["scanner"],
-        reality=section_keys("reality", "efficiency_spread dead_share shift_mm source lutetium"),
+        reality=section_keys(
+            "reality", "efficiency_spread dead_share shift_mm source lutetium"
+        ),
         seed=config["seed"],
         code=code_digest("tubepet.observers.reality"),
     script:
@@ -35,7 +37,9 @@ rule make_parts:
         sensitivity=rules.compute_sensitivity.output.sensitivity,
         resolution=rules.calibrate_resolution.output.resolution,
         efficiencies=lambda wildcards: (
-            rules.declare_reality.output.efficiencies if reality.is_real(wildcards.batch) else []
+            rules.declare_reality.output.efficiencies
+            if reality.is_real(wildcards.batch)
+            else []
         ),
     output:
         volumes="results/reality/{batch}/volumes.npy",
@@ -58,7 +62,9 @@ rule make_parts:
         mlem=section_keys("reconstruct", MLEM_KEYS),
         known=rules.pod_batch.params.efficiencies,
         reality=lambda wildcards: (
-            rules.declare_reality.params.reality if reality.is_real(wildcards.batch) else {}
+            rules.declare_reality.params.reality
+            if reality.is_real(wildcards.batch)
+            else {}
         ),
         code=code_digest("tubepet.observers.volumes", "tubepet.observers.reality"),
     script:
@@ -68,8 +74,12 @@ rule make_parts:
 rule train_on_reality:
     """Train networks on the parts of one arm, and score those that are judged."""
     input:
-        volumes=expand(rules.make_parts.output.volumes, batch=reality.batches(config["reality"])),
-        tables=expand(rules.make_parts.output.table, batch=reality.batches(config["reality"])),
+        volumes=expand(
+            rules.make_parts.output.volumes, batch=reality.batches(config["reality"])
+        ),
+        tables=expand(
+            rules.make_parts.output.table, batch=reality.batches(config["reality"])
+        ),
         resolution=rules.calibrate_resolution.output.resolution,
     output:
         scores="results/reality/{arm}/scores.csv",
@@ -91,7 +101,11 @@ rule train_on_reality:
         seed=config["seed"],
         image=rules.train_inspector.params.image,
         phantom=phantom_ranges(),
-        code=code_digest("tubepet.observers.few_real", "tubepet.observers.reality", "tubepet.reconstruct.read"),
+        code=code_digest(
+            "tubepet.observers.few_real",
+            "tubepet.observers.reality",
+            "tubepet.reconstruct.read",
+        ),
     script:
         "../scripts/train_on_reality.py"
 
@@ -99,7 +113,9 @@ rule train_on_reality:
 rule collect_reality:
     """Compare what the networks found on the same parts of reality."""
     input:
-        tables=expand(rules.make_parts.output.table, batch=reality.batches(config["reality"])),
+        tables=expand(
+            rules.make_parts.output.table, batch=reality.batches(config["reality"])
+        ),
         scores=expand(rules.train_on_reality.output.scores, arm=REALITY_ARMS),
     output:
         parts="results/reality/parts.csv",
