@@ -103,7 +103,7 @@ def test_every_tube_can_be_looked_at_by_keyboard(smoke, tab, tmp_path):
     tab.focus("#tube")
     tab.keyboard.press("End")
     tab.wait_for_selector("body[data-ready=tube_0001]")
-    assert "elliptical, pit of 2.5 mm; verdict: " in tab.inner_text("#about")
+    assert "elliptical, pit of 4.1 mm; verdict: " in tab.inner_text("#about")
     assert tab.inner_text("#ticks-short").split()[-1] == "Bq/mm³"
     picture = "document.querySelector('#view-short').toDataURL()"
     before = tab.inner_text("#place-out"), tab.evaluate(picture)

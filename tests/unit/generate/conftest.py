@@ -113,6 +113,7 @@ def volumes(root: Path) -> Volumes:
     phantom = yaml.safe_load((root / "config/config.yaml").read_text())["phantom"]
     phantom |= {"length_mm": [8.0, 9.0], "bore_radius_mm": [5.0, 6.0], "wall_mm": [2.0, 2.5]}
     phantom |= {"bend_mm": [1.0, 2.0]}
+    phantom["defect_size_mm"] |= {"thinning": [4.0, 8.0]}  # as in config/smoke.yaml: narrow bores
     population = Population(
         phantom, SliceGrid(SIZE, 1.0, 1.0, 2.6, 1.5), num_slices=10, margin_mm=1.0
     )
