@@ -34,7 +34,7 @@ rule observe_parts:
         defects=config["pod"]["defects"],
         bench=rules.pod_batch.params.bench,
         mlem=section_keys("reconstruct", MLEM_KEYS),
-        code=code_digest("tubepet.observers.volumes"),
+        code=code_digest("tubepet.observers.volumes", "tubepet.observers.reality"),
     script:
         "../scripts/observe_parts.py"
 
@@ -61,7 +61,7 @@ rule train_inspector:
         mem_mb=memory(2000),
         runtime=240,
     params:
-        arm=observers.arm_of(config["observers"]),
+        arm=observers.by_arm(ARMS),
         num_steps=config["observers"]["num_steps"],
         seed=config["seed"],
         image=section_keys(

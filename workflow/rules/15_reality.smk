@@ -30,17 +30,12 @@ rule declare_reality:
         "../scripts/declare_reality.py"
 
 
-rule make_parts:
-    """Simulate some parts of simulation or reality and make their images; inspect those that are judged."""
+use rule observe_parts as make_parts with:
     input:
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
         resolution=rules.calibrate_resolution.output.resolution,
-        efficiencies=lambda wildcards: (
-            rules.declare_reality.output.efficiencies
-            if reality.is_real(wildcards.batch)
-            else []
-        ),
+        efficiencies=reality.where_real(rules.declare_reality.output.efficiencies, []),
     output:
         volumes="results/reality/{batch}/volumes.npy",
         table="results/reality/{batch}/parts.csv",
@@ -48,27 +43,8 @@ rule make_parts:
         "logs/make_parts/{batch}.log",
     benchmark:
         "results/benchmarks/make_parts/{batch}.tsv"
-    conda:
-        "../../envs/simulate.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(2000),
-        runtime=120,
     params:
-        scanner=config["scanner"],
-        duration_s=config["protocol"]["duration_s"],
-        defects=config["pod"]["defects"],
-        bench=rules.pod_batch.params.bench,
-        mlem=section_keys("reconstruct", MLEM_KEYS),
-        known=rules.pod_batch.params.efficiencies,
-        reality=lambda wildcards: (
-            rules.declare_reality.params.reality
-            if reality.is_real(wildcards.batch)
-            else {}
-        ),
-        code=code_digest("tubepet.observers.volumes", "tubepet.observers.reality"),
-    script:
-        "../scripts/make_parts.py"
+        reality=reality.where_real(rules.declare_reality.params.reality, {}),
 
 
 rule train_on_reality:
@@ -96,13 +72,14 @@ rule train_on_reality:
         mem_mb=memory(2000),
         runtime=240,
     params:
-        arm=reality.arm_of(config["reality"]),
+        arm=observers.by_arm(REALITY_ARMS),
         training=section_keys("reality", "num_networks num_steps"),
         seed=config["seed"],
         image=rules.train_inspector.params.image,
         phantom=phantom_ranges(),
         code=code_digest(
             "tubepet.observers.few_real",
+            "tubepet.observers.design",
             "tubepet.observers.reality",
             "tubepet.reconstruct.read",
         ),

@@ -6,7 +6,7 @@ from tubepet.observers import design, hotelling, read
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 known, _ = read.read_parts(files.volumes, files.tables, [design.TRAIN])
-judged, table = read.read_parts(files.volumes, files.tables, [design.VALIDATION, design.TEST])
+judged, table = read.read_parts(files.volumes, files.tables, design.JUDGED)
 has_drawing = params.has_drawing[snakemake.wildcards.arm]
 templates = hotelling.fit(known, has_drawing)
 for one in templates:

@@ -9,7 +9,7 @@ from tubepet.reconstruct.read import read_kernel
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 known, _ = read.read_parts(files.volumes, files.tables, [design.TRAIN])
-judged, table = read.read_parts(files.volumes, files.tables, [design.VALIDATION, design.TEST])
+judged, table = read.read_parts(files.volumes, files.tables, design.JUDGED)
 seed = rng.derived_seed(params.seed, "observers", snakemake.wildcards.arm)
 arm = learned.Arm(**params.arm)
 if arm.has_generated:

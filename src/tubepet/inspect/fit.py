@@ -50,7 +50,7 @@ PRIOR = np.array([
 MOST_STEP = np.array([
     0.3, *[1.0] * 3, *[2.0] * 3, 0.3, 0.5, 0.1, 0.2, *[0.05] * NUM_ALONG, 0.05, 0.1,
 ])  # fmt: skip
-NUM_ROUNDS, FEW_ROUNDS = 12, 4
+NUM_ROUNDS, FEW_ROUNDS = 12, 4  # the few do with the information at the start
 MORE_DAMPED, MOST_TRIES = 4.0, 40  # if a step was too long
 ENOUGH = 0.05  # of `MOST_STEP`: a smaller step ends the fit
 LEAST_RATE = 1e-12  # Bq/mm2, of a line that sees nothing
@@ -177,10 +177,10 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     seen = model.sensitivity_s / measured.duration_s
     of_lines = blur_of(model.lines, drawn, measured, seen, instrument, response)
     state = _State(model, grid, of_lines, part, scale, np.zeros(len(POSE)))
-    information, damping = state.information(FEW_ROWS), 0.0
+    information, damping = state.directions(FEW_ROWS)[1], 0.0
     for i in range(NUM_ROUNDS):
         if i >= FEW_ROUNDS:  # it changes little on the way, but at many counts
-            information = state.information(MOST_ROWS)
+            information = state.directions(MOST_ROWS)[1]
         state, length, damping = _climbed(state, information, damping)
         if length < ENOUGH:
             break
@@ -287,10 +287,6 @@ class _State:
         """Return the model after a step: of the activity, relative, and of the pose."""
         scale, pose = self.scale * (1 + float(step[0])), self.pose + step[1:]
         return _State(self.model, self.grid, self.of_lines, self.part, scale, pose)
-
-    def information(self, most: int) -> Array:
-        """Return the information about the fitted numbers, from at most so many lines."""
-        return self.directions(most)[1]
 
     def directions(self, most: int) -> tuple[Array, Array]:
         """Return the fitted directions relative to the rates of some lines; the information."""

@@ -86,6 +86,10 @@ class Bank:
         table = self.table[is_kept].reset_index(drop=True)
         return Bank(table, self.blobs[has_blob], number[self.owner[has_blob]])
 
+    def only(self, row: int) -> "Bank":
+        """Return one of the candidates."""
+        return self.part(np.arange(len(self)) == row)
+
     def moved(self, move: Callable[[Array], Array]) -> "Bank":
         """Move the candidates with the part; it turns too little to turn their shapes too."""
         blobs, table = self.blobs.copy(), self.table.copy()

@@ -87,11 +87,8 @@ def _sizes(low_mm: float, high_mm: float) -> Array:
     return np.geomspace(low_mm, high_mm, NUM_SIZES)
 
 
-def sized(
-    fitted: Fitted, part: Part, bank: Bank, nuisance: Nuisance, z: float, p_value: float,
-    noise: float = 1.0,
-) -> tuple[Indication, Bank]:  # fmt: skip
-    """Return the indication, and the bank with the likeliest defect only.
+def gains(fitted: Fitted, part: Part, bank: Bank, nuisance: Nuisance) -> pd.DataFrame:
+    """Return the table of a bank with the column gain: of the log-likelihood, by each defect.
 
     The likelihood is that of whole defects (amplitude 1). A defect changes the attenuation too: on
     a line that crosses the fluid for L mm, a change of fluid into wall (or the reverse) counts
@@ -101,10 +98,6 @@ def sized(
     ----------
     bank : Bank
         Candidates around the place (`Neighbours.of`).
-    z, p_value : float
-        As of `Indication`.
-    noise : float
-        How many times as noisy the events are as counts alone.
     """
     some, more = some_rows(len(fitted.rows), MOST_ROWS)
     rows, weight = fitted.rows[some], fitted.weight * more
@@ -129,15 +122,25 @@ def sized(
     is_void = bank.table["kind"].to_numpy() == "void"
     # a void may be air or metal: the one that explains the events better
     solid, air = gain(part.wall_per_mm - part.fluid_per_mm), gain(-part.fluid_per_mm)
-    gains = np.where(is_void, np.maximum(air, solid), solid)
-    table = bank.table.assign(gain=gains)
-    best = int(np.argmax(gains))
-    row = table.iloc[best]
+    return bank.table.assign(gain=np.where(is_void, np.maximum(air, solid), solid))
+
+
+def indication(table: pd.DataFrame, z: float, p_value: float, noise: float) -> Indication:
+    """Return the likeliest defect of a table of `gains`.
+
+    Parameters
+    ----------
+    z, p_value : float
+        As of `Indication`.
+    noise : float
+        How many times as noisy the events are as counts alone.
+    """
+    row = table.iloc[int(np.argmax(table["gain"]))]
     of_kind = table.groupby("kind")["gain"].max()
     weights = np.exp((of_kind - of_kind.max()) / noise**2)
     by_size = table[table["kind"] == row["kind"]].groupby("size_mm")["gain"].max()
     likely = by_size.index[by_size >= row["gain"] - LIKELY * noise**2]
-    indication = Indication(
+    return Indication(
         kind=str(row["kind"]),
         kinds={str(k): round(float(v), 3) for k, v in (weights / weights.sum()).items()},
         x_mm=float(row["x_mm"]),
@@ -149,4 +152,3 @@ def sized(
         z=z,
         p_value=p_value,
     )
-    return indication, bank.part(np.arange(len(bank)) == best)

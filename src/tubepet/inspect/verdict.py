@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import gumbel_r, norm
 
@@ -20,7 +21,7 @@ from tubepet.inspect.fit import Fitted, Nuisance, Response, extended, fit, pose_
 from tubepet.inspect.part import Part
 from tubepet.inspect.score import NUM_DRAWS, Candidates, Scores, expected_z, shares, slopes
 from tubepet.inspect.shapes import Bank
-from tubepet.inspect.sizing import Indication, Neighbours, sized
+from tubepet.inspect.sizing import Indication, Neighbours, gains, indication
 from tubepet.logs import log
 from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.types import Volume
@@ -173,8 +174,7 @@ def inspect(
         p_value = _p_value(law, z)
         if p_value > false_call_rate:
             break
-        one, _ = sized(fitted, part, step.around, step.before, z, p_value, noise)
-        indications.append(one)
+        indications.append(indication(step.gains, z, p_value, noise))
         nuisance = step.after
     pose, errors = pose_beside(fitted, nuisance)
     errors = {name: noise * error for name, error in errors.items()}
@@ -189,11 +189,10 @@ def inspect(
 
 
 class Step(NamedTuple):
-    """A defect that was found: its z, defects around it, and what is fitted before and after."""
+    """A defect that was found: its z, `sizing.gains` around it, and what is fitted then."""
 
     z: float
-    around: Bank
-    before: Nuisance
+    gains: pd.DataFrame
     after: Nuisance
 
 
@@ -253,20 +252,18 @@ def _indications(
     for _ in range(MOST_ROUNDS):
         best = int(np.argmax(scores.z))
         z = float(scores.z[best])
-        p_value = _p_value(law, z)
-        if p_value > false_call_rate or len(found) == MOST_INDICATIONS:
+        if _p_value(law, z) > false_call_rate or len(found) == MOST_INDICATIONS:
             break
         around = near.of(bank.table.iloc[best])
-        _, likeliest = sized(fitted, near.part, around, nuisance, z, p_value)
+        table = gains(fitted, near.part, around, nuisance)
         # the best candidate is fitted too, so that the search does not end up there again
-        both = shapes.joined([likeliest, bank.part(np.arange(len(bank)) == best)])
+        both = shapes.joined([around.only(int(np.argmax(table["gain"]))), bank.only(best)])
         own = shares(fitted, both, fitted.rows).T.astype(np.float64)
         is_new = all(abs(_correlation(own[0], other)) < ONE_DEFECT for other in changes)
-        before = nuisance
         for change, slope in zip(own, slopes(fitted, both), strict=True):
             nuisance = extended(nuisance, change, float(slope), fitted.weight)
         if is_new:
-            found.append(Step(z, around, before, nuisance))
+            found.append(Step(z, table, nuisance))
             changes.append(own[0])
         scores = candidates.score(nuisance, 0, random)  # the distribution stays that of the start
     return found, scores.z

@@ -1,5 +1,6 @@
 """Compare how well observers tell parts with a defect from clean ones, on the same test parts."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,24 @@ def threshold(clean: Array, false_call_rate: float) -> float:
     """Return the score that at most a share `false_call_rate` of the clean parts exceeds."""
     allowed = int(false_call_rate * len(clean) + 1e-9)
     return float(np.sort(clean)[::-1][allowed])
+
+
+def scored(tables: Sequence[pd.DataFrame], scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the parts that were inspected, with the score test and a column for each observer.
+
+    Parameters
+    ----------
+    tables : sequence of DataFrame
+        `volumes.COLUMNS`, of all batches.
+    scores : mapping of DataFrame
+        part and score, by the observer's name.
+    """
+    judged = [table for table in tables if table["p_value"].notna().all()]
+    parts = with_score_test(pd.concat(judged, ignore_index=True))
+    for name, table in scores.items():
+        own = table.rename(columns={"score": name})
+        parts = parts.merge(own, on="part", validate="one_to_one")
+    return parts
 
 
 def with_score_test(parts: pd.DataFrame) -> pd.DataFrame:

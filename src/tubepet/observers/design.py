@@ -7,6 +7,7 @@ from tubepet import rng
 from tubepet.pod.design import CLEAN, Planned, planned_part
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
+JUDGED = (VALIDATION, TEST)
 
 
 def kind(role: str, i: int, defects: Sequence[str]) -> tuple[str, int]:

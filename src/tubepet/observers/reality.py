@@ -14,13 +14,11 @@ import pandas as pd
 
 from tubepet import io, layout, rng
 from tubepet.errors import InputError
-from tubepet.observers import design
 from tubepet.pod.design import Planned
 from tubepet.pod.parts import Bench
 from tubepet.types import Scanner
 
 SIMULATED, REAL = "simulated", "real"  # roles of parts to learn from
-JUDGED = (design.VALIDATION, design.TEST)
 
 
 @dataclass(frozen=True)

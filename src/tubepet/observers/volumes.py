@@ -83,5 +83,5 @@ def observe_parts(
 
 
 def is_judged(batch: str) -> bool:
-    """Whether the parts of a batch are inspected: all but training parts."""
-    return not batch.startswith(design.TRAIN)
+    """Whether the parts of a batch are inspected."""
+    return batch.startswith(design.JUDGED)

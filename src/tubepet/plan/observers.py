@@ -30,11 +30,10 @@ def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return arms
 
 
-def arm_of(section: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+def by_arm(arms: dict[str, dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
     """Return the function that gives a rule the arm of its wildcards."""
-    known = arms(section)
 
     def arm(wildcards: Any) -> dict[str, Any]:
-        return known[wildcards.arm]
+        return arms[wildcards.arm]
 
     return arm

@@ -28,6 +28,15 @@ def is_real(batch: str) -> bool:
     return not batch.startswith("simulated")
 
 
+def where_real(value: Any, otherwise: Any) -> Callable[[Any], Any]:
+    """Return the function that gives a rule a value for real parts, and another for others."""
+
+    def chosen(wildcards: Any) -> Any:
+        return value if is_real(wildcards.batch) else otherwise
+
+    return chosen
+
+
 def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what each network learns from, by its name: fields of `observers.few_real.Arm`."""
     arms: dict[str, dict[str, Any]] = {"simulated": {"has_simulated": True}}
@@ -36,16 +45,6 @@ def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
         arms[f"both_{num}"] = {"num_real": num, "has_simulated": True}
         arms[f"surrogate_{num}"] = arms[f"both_{num}"] | {"has_generated": True}
     return arms
-
-
-def arm_of(section: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """Return the function that gives a rule the arm of its wildcards."""
-    known = arms(section)
-
-    def arm(wildcards: Any) -> dict[str, Any]:
-        return known[wildcards.arm]
-
-    return arm
 
 
 def reference(section: dict[str, Any]) -> str:

@@ -72,8 +72,8 @@ def estimate(values: Array, draws: Array) -> Estimate:
     of_tubes = float(draws.mean(0).std(ddof=1)) if draws.ndim == 2 and draws.shape[1] > 1 else 0.0
     if num_seeds == 1 and of_tubes == 0:  # nothing tells how sure it is
         return Estimate(mean, sd, of_tubes, -np.inf, np.inf, 1.0, num_seeds)
-    half = _half_width(sd, of_tubes, num_seeds)
     error, free = _error(sd, of_tubes, num_seeds)
+    half = _half_width(error, free)
     p = float(2 * t.sf(abs(mean) / error, free)) if error > 0 else float(mean == 0)
     return Estimate(mean, sd, of_tubes, mean - half, mean + half, p, num_seeds)
 
@@ -86,9 +86,8 @@ def _error(sd: float, of_tubes: float, num_seeds: int) -> tuple[float, float]:
     return float(np.sqrt(variance)), float(free)
 
 
-def _half_width(sd: float, of_tubes: float, num_seeds: int) -> float:
+def _half_width(error: float, free: float) -> float:
     """Return half the width of the interval."""
-    error, free = _error(sd, of_tubes, num_seeds)
     return float(t.ppf(0.5 + LEVEL / 2, free)) * error
 
 
@@ -101,8 +100,8 @@ def seeds_to_decide(found: Estimate) -> int | None:
     if found.num_seeds == 1:
         return None
     nums = range(max(found.num_seeds, 2), MOST_SEEDS + 1)
-    wide_enough = (n for n in nums if _half_width(found.sd, found.of_tubes, n) < abs(found.mean))
-    return next(wide_enough, None)
+    errors = ((n, *_error(found.sd, found.of_tubes, n)) for n in nums)
+    return next((n for n, *error in errors if _half_width(*error) < abs(found.mean)), None)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
