@@ -5,17 +5,16 @@ this is the limit to compare a search over places and shapes with.
 """
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.inspect.fit import Fitted, Response, blur_of
+from tubepet.inspect.fit import Fitted
 from tubepet.inspect.part import Part
 from tubepet.inspect.score import LEAST_CHANGE
 from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import sensitivity
-from tubepet.reconstruct.projection.lines import Lines
+from tubepet.reconstruct.projection.line_blur import CORE, TAIL
 from tubepet.types import Volume
 
 Array = NDArray[np.float64]
@@ -25,14 +24,12 @@ LEAST_ROOT = 1e-9  # of a defect that changes nothing
 
 def known_z(
     fitted: Fitted, measured: Measurement, drawn: Part, made: Part, instrument: Instrument,
-    response: Response,
+    stride: int,
 ) -> tuple[float, float]:  # fmt: skip
     """Return z of a defect of known shape and place in these events, and its mean.
 
-    The part with the defect has its own model of fluid, attenuation and sensitivity. The statistic
-    is sum_i d_i / l_i minus the change of all counts, with l_i the rate of the line of event i
-    without the defect and d_i its change. It is linear in the events, so its mean is exact for
-    defects of any size.
+    The statistic is sum_i d_i / l_i minus the change of all counts, with l_i the rate of the line
+    of event i without the defect and d_i its change. It is linear in the events.
 
     Parameters
     ----------
@@ -42,21 +39,57 @@ def known_z(
         The events.
     drawn, made : Part
         Without and with the defect, on one grid.
+    stride : int
+        `stride` of `sensitivity.attenuated_sensitivity`, that of the fit.
     """
-    lines, blur = fitted.model.lines, fitted.line_blur
-    seen = sensitivity.attenuated_sensitivity(instrument, made.mu, response.sensitivity_stride)
-    there = replace(measured, mu=made.mu)
-    onto = Volume(made.on_image(fitted.grid), fitted.grid)
-    with_it = blur_of(lines, onto, there, seen, instrument, response)
-    before, after = blur.blurred(fitted.image_of(drawn)), with_it.blurred(fitted.image_of(made))
-    more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
-    through = Lines(made.mu.grid, lines.points, lines.first, lines.second).forward(more_mu)
-    trues = with_it.forward(after, np.arange(len(lines))) * np.exp(-through)
-    change = trues - fitted.trues
-    counts = float((with_it.expected * after).sum() - (blur.expected * before).sum())
+    change, counts = effect(fitted, measured.duration_s, drawn, made, instrument, stride)
     slope = float((change / fitted.rates).sum()) - counts
     slope, root = _slope_and_root(fitted, change[fitted.rows], slope)
     return slope / max(root, LEAST_ROOT), root
+
+
+def effect(
+    fitted: Fitted, duration_s: float, drawn: Part, made: Part, instrument: Instrument, stride: int
+) -> tuple[Array, float]:
+    """Return how a defect changes the rate of each line (Bq/mm2), and all counts.
+
+    Over the events of a part without the defect the sum of change over rate is the change of all
+    counts. It must be that within a per cent: the test is the difference of both.
+    """
+    seen = sensitivity.attenuated_sensitivity(instrument, made.mu, stride)
+    before, seen = fitted.model.sensitivity_s, duration_s * seen
+    left = np.divide(seen, before, out=np.ones(seen.shape), where=before > 0)
+    change, counts = _shadow(fitted, drawn, made, left)
+    # all photons from inside the defect cross it, so its activity and its attenuation do not
+    # change independently
+    more = fitted.line_blur.blurred(left * (fitted.image_of(made) - fitted.image_of(drawn)))
+    change += fitted.line_blur.forward(more, np.arange(len(change)))
+    return change, counts + float((fitted.line_blur.expected * more).sum())
+
+
+def _shadow(fitted: Fitted, drawn: Part, made: Part, left: Array) -> tuple[Array, float]:
+    """Return how the defect's attenuation alone changes rates and counts of the drawn activity.
+
+    Photons of the core crossed the defect near their line. Those of the tail crossed it, or not, as
+    all photons do on average.
+
+    Parameters
+    ----------
+    left : float64 array, shape (nz, ny, nx)
+        Share of photon pairs from each voxel that the defect lets through.
+    """
+    blur, activity = fitted.line_blur, fitted.image_of(drawn)
+    mean_left = float(np.average(left, weights=fitted.model.sensitivity_s * activity))
+    of_core = blur.blurred(activity)
+    expected = blur.expected * of_core
+    of_core[:, TAIL] = 0.0
+    core = blur.forward(of_core, np.arange(len(fitted.trues)))
+    more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
+    through = blur.through_core(Volume(more_mu, made.mu.grid))
+    change = core * np.expm1(-through) + (fitted.trues - core) * (mean_left - 1)
+    of_voxels = blur.padded(left - 1)  # none of the photons from outside the image
+    counts = (expected[:, CORE] * of_voxels).sum() + expected[:, TAIL].sum() * (mean_left - 1)
+    return change, float(counts)
 
 
 def _slope_and_root(fitted: Fitted, change: Array, slope: float) -> tuple[float, float]:

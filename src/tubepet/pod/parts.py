@@ -159,9 +159,7 @@ def inspected(part: Planned, got: Acquired, bench: Bench) -> Inspection:
 def known(got: Acquired, found: Inspection, bench: Bench) -> tuple[float, float]:
     """Return z of the defect that a part has, and its mean; see `limit.known_z`."""
     made = as_made(got.voxels)
-    return limit.known_z(
-        found.fitted, got.measured, got.drawn, made, got.instrument, bench.response
-    )
+    return limit.known_z(found.fitted, got.measured, got.drawn, made, got.instrument, bench.stride)
 
 
 def _known(part: Planned, got: Acquired, found: Inspection, bench: Bench) -> dict[str, float]:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,6 +180,22 @@ class LineBlur:
             both[:] = [part.back(c * values[here]) for c in self.counted[here].T]
         return found
 
+    def through_core(self, mu: Volume) -> Array:
+        """Integrate a map along the lines as photons of their core cross it, shape (n,).
+
+        Parameters
+        ----------
+        mu : Volume
+            On its own grid.
+        """
+        with_air = around(mu.grid)
+        mu, lines = Volume(_amid_zeros(mu.array, with_air), with_air), self.lines
+        found = np.empty(len(lines))
+        for k, psf in enumerate(self.psfs):
+            here = np.flatnonzero(self.kind == k)
+            found[here] = replace(lines.part(here), grid=mu.grid).forward(_as_core(psf, mu))
+        return found
+
 
 def around(grid: Grid) -> Grid:
     """Return the grid of the images that lines cross (`LineBlur.grid`)."""
@@ -250,14 +266,19 @@ def _of_core(
     moved_mm = np.zeros((len(kind), 3))
     for k, psf in enumerate(psfs):
         here, along_mm = np.flatnonzero(kind == k), psf[CORE].axial_mm / FWHM_PER_SIGMA
-        widths_mm = np.array([along_mm, across_mm, across_mm])
-        blurred = gaussian_filter(mu.array, widths_mm / mu.grid.voxel_mm, mode="constant")
+        blurred = _as_core(psf, mu)
         part, to_side = in_metal.part(here), normal[:, here]
         dz, dy, dx = (part.forward(d) for d in np.gradient(blurred, *mu.grid.voxel_mm))
         slope = aside[:, here] - to_side * (to_side[0] * dx + to_side[1] * dy)
         moved_mm[here] = np.stack([*(across_mm**2 * slope), -(along_mm**2) * dz], axis=1)
         near[here] *= np.exp(-part.forward(blurred))
     return near, np.clip(moved_mm, -MOST_MOVED_MM, MOST_MOVED_MM)
+
+
+def _as_core(psf: Kernel, mu: Volume) -> NDArray[np.floating[Any]]:
+    """Blur a map as the core of lines is blurred."""
+    widths_mm = np.array([psf[CORE].axial_mm, *[psf[CORE].transaxial_mm] * 2]) / FWHM_PER_SIGMA
+    return np.asarray(gaussian_filter(mu.array, widths_mm / mu.grid.voxel_mm, mode="constant"))
 
 
 def _of_classes(
