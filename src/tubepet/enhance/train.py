@@ -61,13 +61,15 @@ class Trained:
 class Trainer:
     """Networks and optimisers of one variant, on a device."""
 
-    def __init__(self, variant: Variant, config: Mapping[str, Any], seed: int) -> None:
+    def __init__(
+        self, variant: Variant, config: Mapping[str, Any], image_size: int, seed: int
+    ) -> None:
         self.fabric = make_fabric()
         self.weight = config["adversarial_weight"] if variant.is_adversarial else 0.0
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network: nn.Module = Enhancer(config["channels"], variant.use_memory)
-            critic: nn.Module = PatchDiscriminator(config["channels"])
+            critic: nn.Module = PatchDiscriminator(config["channels"], image_size)
         rate = config["learning_rate"]
         self.network, self.optimizer = self.fabric.setup(
             network, Adam(network.parameters(), lr=rate)
@@ -104,7 +106,7 @@ class Trainer:
 
 def operations_per_step(name: str, config: Mapping[str, Any], image_size: int) -> int:
     """Return the floating point operations of one step of a variant."""
-    trainer = Trainer(VARIANTS[name], config, seed=0)
+    trainer = Trainer(VARIANTS[name], config, image_size, seed=0)
     batch = trainer.fabric.to_device(torch.rand(config["batch_size"], 1, image_size, image_size))
     with FlopCounterMode(display=False) as counter:
         trainer.step(batch, batch)
@@ -153,7 +155,7 @@ def train(
     torch.use_deterministic_algorithms(True, warn_only=True)
     operations = {n: operations_per_step(n, config, size) for n in ("plain", name)}
     num_steps = max(round(config["num_steps"] * operations["plain"] / operations[name]), 1)
-    trainer = Trainer(VARIANTS[name], config, derived_seed(seed, "enhance", name, "weights"))
+    trainer = Trainer(VARIANTS[name], config, size, derived_seed(seed, "enhance", name, "weights"))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(trainer.optimizer.optimizer, num_steps)
     rng = torch.Generator().manual_seed(derived_seed(seed, "enhance", "steps"))
     queue = torch.empty(0, dtype=torch.int64)

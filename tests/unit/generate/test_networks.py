@@ -9,20 +9,20 @@ from tubepet.generate.layers.augment import draw_transform
 from tubepet.generate.layers.dense_generator import DenseGenerator, TiramisuGenerator
 from tubepet.generate.layers.memory import SCORES, AttentionMemory, mean_entropy, memory_bank
 from tubepet.generate.layers.patch_critic import (
-    PATCHGAN_LAYERS,
     PatchDiscriminator,
+    patch_layers,
     receptive_field,
 )
 from tubepet.generate.models.dcgan import DCCritic, DCGenerator
 
 
 def test_receptive_field_of_the_patchgan_is_70_step_by_step() -> None:
-    fields = [receptive_field(PATCHGAN_LAYERS[-i:]) for i in range(1, 6)]
+    fields = [receptive_field(patch_layers(256)[-i:]) for i in range(1, 6)]
     assert fields == [4, 7, 16, 34, 70]  # docs/model.md, eq. 8
 
 
 def test_receptive_field_is_what_the_gradient_reaches() -> None:
-    critic = PatchDiscriminator(4).eval()  # running statistics: no path through the batch's mean
+    critic = PatchDiscriminator(4, 256).eval()  # running statistics: no path through the batch's mean
     image = torch.randn(1, 1, 256, 256, requires_grad=True)
     logits, _ = critic(image)
     centre = logits.shape[-1] // 2
@@ -32,11 +32,18 @@ def test_receptive_field_is_what_the_gradient_reaches() -> None:
     assert columns.max() - columns.min() + 1 == 70
 
 
-@pytest.mark.parametrize(("size", "patches"), [(32, 2), (64, 6), (256, 30)])
-def test_discriminator_shows_four_hidden_layers(size: int, patches: int) -> None:
-    logits, layers = PatchDiscriminator(4)(torch.zeros(2, 1, size, size))
+@pytest.mark.parametrize(
+    ("size", "field", "patches", "channels"),
+    [
+        (8, 16, 2, [4, 8]), (32, 16, 14, [4, 8]), (33, 16, 14, [4, 8]), (34, 34, 6, [4, 8, 16]),
+        (64, 34, 14, [4, 8, 16]), (70, 70, 6, [4, 8, 16, 32]), (256, 70, 30, [4, 8, 16, 32]),
+    ],
+)  # fmt: skip
+def test_patches_are_the_largest_that_fit_the_image(size, field, patches, channels) -> None:
+    assert receptive_field(patch_layers(size)) == field
+    logits, layers = PatchDiscriminator(4, size)(torch.zeros(2, 1, size, size))
     assert logits.shape == (2, 1, patches, patches)
-    assert [layer.shape[1] for layer in layers] == [4, 8, 16, 32]
+    assert [layer.shape[1] for layer in layers] == channels
 
 
 def make_memory(query_size, bank_shape, attention="cosine", kappa=10.0, is_projected=False):

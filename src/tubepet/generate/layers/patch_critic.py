@@ -1,11 +1,14 @@
-"""The 70 x 70 PatchGAN, a discriminator of patches whose hidden layers the loss L_APG compares."""
+"""The PatchGAN, a discriminator of patches whose hidden layers the loss L_APG compares.
+
+The paper's patches are 70 x 70 pixels of 256 x 256. Where the image is smaller than that, so is the
+patch: a critic that sees the whole image judges no patches.
+"""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-# (kernel, stride) from input to output: Isola et al. 2017, doi:10.1109/CVPR.2017.632
-PATCHGAN_LAYERS = ((4, 2), (4, 2), (4, 2), (4, 1), (4, 1))
+MOST_HALVINGS = 3  # of the 70 x 70 PatchGAN: Isola et al. 2017, doi:10.1109/CVPR.2017.632
 LEAK = 0.2
 
 
@@ -20,27 +23,39 @@ def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
     return size
 
 
-class PatchDiscriminator(nn.Module):
-    """Four hidden convolutions (c, 2c, 4c, 8c channels), and one that gives a logit per patch.
+def patch_layers(image_size: int) -> list[tuple[int, int]]:
+    """Return (kernel, stride) from input to output, for the largest patch within an image.
 
-    Images may be smaller than the receptive field; zeros surround them. Real and fake images pass
-    in separate batches, with their own batch statistics.
+    Patches have 16, 34 or 70 pixels, those of Isola's PatchGANs with 1, 2 or 3 halvings.
+    """
+    layers = [(4, 2), (4, 1), (4, 1)]
+    while len(layers) < MOST_HALVINGS + 2 and receptive_field([(4, 2), *layers]) <= image_size:
+        layers.insert(0, (4, 2))
+    return layers
+
+
+class PatchDiscriminator(nn.Module):
+    """Hidden convolutions of c, 2c, 4c, .. channels, and one that gives a logit per patch.
+
+    There is one hidden layer more than halvings (`patch_layers`). Zeros surround an image. Real and
+    fake images pass in separate batches, with their own batch statistics.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, image_size: int) -> None:
         super().__init__()
-        widths = [1, channels, 2 * channels, 4 * channels, 8 * channels]
+        *inner, last = patch_layers(image_size)
+        widths = [1, *(channels * 2**i for i in range(len(inner)))]
         hidden = []
-        for i, (kernel, stride) in enumerate(PATCHGAN_LAYERS[:-1]):
+        for i, (kernel, stride) in enumerate(inner):
             convolution = nn.Conv2d(widths[i], widths[i + 1], kernel, stride, padding=1)
             norm = nn.BatchNorm2d(widths[i + 1]) if i > 0 else nn.Identity()
             hidden.append(nn.Sequential(convolution, norm, nn.LeakyReLU(LEAK)))
         self.hidden = nn.ModuleList(hidden)
-        kernel, stride = PATCHGAN_LAYERS[-1]
+        kernel, stride = last
         self.judge = nn.Conv2d(widths[-1], 1, kernel, stride, padding=1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, 1, H, W) -> logits (B, 1, h, w), and the four hidden layers D_i(x)."""
+        """(B, 1, H, W) -> logits (B, 1, h, w), and the hidden layers D_i(x)."""
         layers = []
         x = image
         for block in self.hidden:

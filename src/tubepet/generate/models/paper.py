@@ -373,7 +373,7 @@ class Paper(Model):
 
     def make_critic(self, config: Config, data: Data) -> PatchDiscriminator:
         """Return a fresh PatchGAN."""
-        return PatchDiscriminator(config["disc_channels"])
+        return PatchDiscriminator(config["disc_channels"], data.real.image_size)
 
     def make_networks(self, config: Config, data: Data) -> Networks:
         """Return generator and critic, with the pretrained encoder and the bank."""
