@@ -3,6 +3,7 @@
 They are training slices only; the readers choose them by the column `split`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,8 @@ class Data:
         The first `num_pca` features are PCA scores; the others come from PCANet.
     volumes : Volumes or None
         Volumes of training tubes.
+    extraction : mapping of tensor, or None
+        What made the bank (`features.bank.fit_bank`).
     """
 
     real: Images
@@ -76,6 +79,7 @@ class Data:
     bank: Tensor | None = None
     num_pca: int = 0
     volumes: Volumes | None = None
+    extraction: Mapping[str, Tensor] | None = None
 
 
 def positron_images(slices: NDArray[np.float32], is_used: NDArray, scale_bq_mm3: float) -> Images:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-import torch
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from tubepet import io
 from tubepet.dataset.drawing import read_population
@@ -34,7 +33,7 @@ def read_data(paths: Mapping[str, str]) -> Data:
     """
     slices = Slices.read(paths["images"], paths["table"], paths["info"])
     real = positron_images(slices.images, slices.split == "train", slices.scale_bq_mm3)
-    ct = vae = bank = None
+    ct = vae = bank = extraction = None
     num_pca = 0
     if "ct_images" in paths:
         is_train = io.read_table(paths["ct_table"])["split"].to_numpy(str) == "train"
@@ -43,10 +42,10 @@ def read_data(paths: Mapping[str, str]) -> Data:
     if "vae" in paths:
         vae = load_vae(paths["vae"], io.read_json(paths["vae_info"]))
     if "bank" in paths:
-        tensors = load_file(io.checked(paths["bank"]))
-        bank, num_pca = torch.from_numpy(tensors["bank"]), len(tensors["pca_components"])
+        extraction = load_file(io.checked(paths["bank"]))
+        bank, num_pca = extraction["bank"], len(extraction["pca_components"])
     volumes = _read_volumes(paths, len(real)) if "volumes" in paths else None
-    return Data(real, ct, vae, bank, num_pca, volumes)
+    return Data(real, ct, vae, bank, num_pca, volumes, extraction)
 
 
 def _read_volumes(paths: Mapping[str, str], num_slices: int) -> Volumes:

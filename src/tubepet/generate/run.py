@@ -135,12 +135,15 @@ class Run:
             total = total + R1_EVERY * self.config["r1_weight"] * r1_penalty(critic, real)
         return total
 
-    def update(self, name: str, loss: Tensor) -> None:
-        """Take one step of an optimiser down the gradient of `loss`."""
-        self.optimizers[name].zero_grad(set_to_none=True)
+    def update(self, name: str, loss: Tensor, *others: str) -> None:
+        """Take one step of one or several networks' optimisers down the gradient of `loss`."""
+        names = (name, *others)
+        for name in names:
+            self.optimizers[name].zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        average_gradients(self.networks[name].parameters())
-        self.optimizers[name].step()
+        for name in names:
+            average_gradients(self.networks[name].parameters())
+            self.optimizers[name].step()
 
 
 def bare(network: Any) -> Any:

@@ -10,10 +10,15 @@ import torch
 import yaml
 
 from tubepet.dataset.drawing import Population, SliceGrid, draw_new, draw_slices
+from tubepet.features.bank import fit_bank
 from tubepet.generate.data import Data, Volumes, ct_images, positron_images
 from tubepet.pretrain.vae import ConvVAE
 
 SIZE = 32
+FEATURES = {
+    "num_components": 3, "pcanet_filter_size": 5, "pcanet_num_filters": 2, "pcanet_num_blocks": 3,
+    "pcanet_components": 2,
+}  # fmt: skip
 COMMON = {
     "batch_size": 4,
     "ema_images": 40,
@@ -128,16 +133,20 @@ def volumes(root: Path) -> Volumes:
 
 @pytest.fixture
 def data(volumes: Volumes) -> Data:
-    """Return 8 random positron slices, 6 CT slices, an untrained encoder and a random bank."""
+    """Return 8 random positron slices with their bank, 6 CT slices and an untrained encoder."""
     rng = np.random.default_rng(0)
     slices = rng.uniform(0, 500, (10, SIZE, SIZE)).astype(np.float32)
     ct = rng.uniform(-160, 240, (6, SIZE, SIZE)).astype(np.float32)
+    real = positron_images(slices, np.arange(10) >= 2, 600.0)
+    fitted, _ = fit_bank(real.exact(), FEATURES)
+    extraction = {name: torch.from_numpy(array) for name, array in fitted.items()}
     torch.manual_seed(0)
     return Data(
-        real=positron_images(slices, np.arange(10) >= 2, 600.0),
+        real=real,
         ct=ct_images(ct, np.ones(6, bool), (-160.0, 240.0)),
         vae=ConvVAE(SIZE, 8, 8).eval(),
-        bank=torch.randn(8, 5),
+        bank=extraction["bank"],
         volumes=volumes,
         num_pca=3,
+        extraction=extraction,
     )

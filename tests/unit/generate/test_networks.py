@@ -22,7 +22,9 @@ def test_receptive_field_of_the_patchgan_is_70_step_by_step() -> None:
 
 
 def test_receptive_field_is_what_the_gradient_reaches() -> None:
-    critic = PatchDiscriminator(4, 256).eval()  # running statistics: no path through the batch's mean
+    critic = PatchDiscriminator(
+        4, 256
+    ).eval()  # running statistics: no path through the batch's mean
     image = torch.randn(1, 1, 256, 256, requires_grad=True)
     logits, _ = critic(image)
     centre = logits.shape[-1] // 2

@@ -30,7 +30,7 @@ PAPER = MODELS["paper"]
 CONFIG = Path(__file__).parents[3] / "config"
 SCHEMA = yaml.safe_load((CONFIG.parent / "workflow/schemas/config.schema.yaml").read_text())
 CHOICES = {
-    "features": {"both", "pca", "pcanet", "projected"},
+    "features": {"both", "pca", "pcanet", "projected", "repeated"},
     "slots": SLOTS,
     "attention": SCORES,
     "fuse": FUSIONS,

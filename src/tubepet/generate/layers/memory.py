@@ -2,10 +2,11 @@
 
 A query is compared with every slot of the memory. The answer, called context, is the mean of the
 slots, weighted by the softmax of these scores. Training changes the alignment `W_a` and the encoder
-that makes the query, but not the features.
+that makes the query; the features only if they are extracted again (layers/extractor.py).
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,8 @@ def memory_bank(bank: Tensor, num_pca: int, features: str, slots: str) -> Tensor
     bank : tensor, shape (S, d)
         Features of the training slices. The first `num_pca` are PCA scores, the others come from
         PCANet.
-    features : {"both", "pca", "pcanet", "projected"}
-        Features that a slot holds (docs/model.md A3): with "projected" both.
+    features : {"both", "pca", "pcanet", "projected", "repeated"}
+        Features that a slot holds (docs/model.md A3): with the last two both.
     slots : {"image", "component"}
         See `SLOTS`.
     """
@@ -60,6 +61,13 @@ def _scaled_bilinear(aligned: Tensor, bank: Tensor, kappa: float) -> Tensor:
 # bilinear: the paper's eq. 6;
 # scaled_bilinear: eq. 6 over the root of d_y (Vaswani et al. 2017, arXiv:1706.03762, eq. 1).
 SCORES = {"cosine": _cosine, "bilinear": _bilinear, "scaled_bilinear": _scaled_bilinear}
+
+
+class Fresh(NamedTuple):
+    """Slots that were extracted again: their numbers (B,), and their features (B, d_y)."""
+
+    positions: Tensor
+    features: Tensor
 
 
 class AttentionMemory(nn.Module):
@@ -108,12 +116,14 @@ class AttentionMemory(nn.Module):
             nn.init.eye_(self.projection.weight)
         self.register_buffer("bank", torch.zeros(num_slots, feature_size))
 
-    def forward(self, query: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, query: Tensor, fresh: Fresh | None = None) -> tuple[Tensor, Tensor]:
         """Look up a batch of queries.
 
         Parameters
         ----------
         query : tensor, shape (B, d_z)
+        fresh : Fresh, optional
+            Slots that stand for those of the bank.
 
         Returns
         -------
@@ -122,7 +132,8 @@ class AttentionMemory(nn.Module):
         log_attention : tensor, shape (B, S)
             log a(s); exp sums to one over s.
         """
-        slots = self.projection(self.bank)  # (S, d_y)
+        bank = self.bank if fresh is None else self.bank.index_copy(0, *fresh)
+        slots = self.projection(bank)  # (S, d_y)
         score = self.score(query @ self.alignment, slots, self.kappa)  # (B, S)
         log_attention = functional.log_softmax(score, dim=1)
         return log_attention.exp() @ slots, log_attention

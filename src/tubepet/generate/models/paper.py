@@ -20,8 +20,9 @@ from torch.optim import Adam, Optimizer
 from tubepet.errors import InputError
 from tubepet.generate.data import Data
 from tubepet.generate.layers.dense_generator import LAYOUTS
+from tubepet.generate.layers.extractor import Extractor
 from tubepet.generate.layers.loss import ADVERSARIAL, attention_perceptual, frozen
-from tubepet.generate.layers.memory import AttentionMemory, mean_entropy, memory_bank
+from tubepet.generate.layers.memory import AttentionMemory, Fresh, mean_entropy, memory_bank
 from tubepet.generate.layers.output import output_layer
 from tubepet.generate.layers.patch_critic import PatchDiscriminator
 from tubepet.generate.run import Config, Inputs, Model, Networks, Run, bare, needed
@@ -181,8 +182,9 @@ class AttentionMemoryGenerator(nn.Module):
         )
 
     def forward(
-        self, ct: Tensor, code_noise: Tensor, prior: Tensor, noise: Tensor, source: str = "mixed"
-    ) -> Generated:
+        self, ct: Tensor, code_noise: Tensor, prior: Tensor, noise: Tensor, source: str = "mixed",
+        fresh: Fresh | None = None,
+    ) -> Generated:  # fmt: skip
         """Generate one image per CT slice.
 
         Parameters
@@ -195,12 +197,14 @@ class AttentionMemoryGenerator(nn.Module):
             N(0, 1), a part of v.
         source : str
             A name of `QUERIES`.
+        fresh : Fresh, optional
+            Slots of the memory that were extracted again.
         """
         mu, log_var = self.vae.encode(ct)
         code = mu + torch.exp(0.5 * log_var) * code_noise
         parts = Code(self.query_norm(code), self.query_norm(mu), prior)
         query = QUERIES[source](parts, self.prior_fraction)  # (B, d_z)
-        context, log_attention = self.memory(query)
+        context, log_attention = self.memory(query, fresh)
         if self.shuffle_contexts:
             context = context.roll(1, dims=0)
         vector = self.fused(context, query, noise)
@@ -316,6 +320,8 @@ PAIRINGS: dict[str, Callable[[Batch, Layers], Tensor]] = {
     "batch_mean": _batch_mean,
 }
 
+REPEATED = "repeated"  # value of `features`: extracted again by a network that is trained
+
 # pairings that need one slot per training slice
 ATTENTIVE = ("assignment", "attention_sample", "attention_weighted")
 
@@ -353,6 +359,11 @@ class Paper(Model):
                 f"vae.json: the encoder sees {vae.image_size} pixels, CT slices have {ct_size}, "
                 f"positron slices {size}, expected one size"
             )
+        if config["features"] == REPEATED and config["slots"] != "image":
+            raise InputError(
+                f"generate.paper.slots: got {config['slots']} with features {REPEATED}, expected "
+                "image: features of slices are extracted again"
+            )
         if config["slots"] != "image" and config["pairing"] in ATTENTIVE:
             others = ", ".join(name for name in PAIRINGS if name not in ATTENTIVE)
             raise InputError(
@@ -380,6 +391,8 @@ class Paper(Model):
         networks = super().make_networks(config, data)
         networks["generator"].vae.load_state_dict(needed(data.vae).state_dict())
         networks["generator"].memory.bank.copy_(_slots(config, data))
+        if config["features"] == REPEATED:
+            networks["extractor"] = Extractor(needed(data.extraction))
         return networks
 
     def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:
@@ -391,8 +404,12 @@ class Paper(Model):
             {"params": others, "lr": config["learning_rate"]},
             {"params": encoder, "lr": config["encoder_learning_rate"]},
         ]
-        generator = Adam(groups, betas=self.adam_betas)
-        return super().make_optimizers(config, networks) | {"generator": generator}
+        optimizers: dict[str, Optimizer] = super().make_optimizers(config, networks)
+        optimizers["generator"] = Adam(groups, betas=self.adam_betas)
+        if "extractor" in networks:  # it is trained before, as the encoder
+            rate = config["encoder_learning_rate"]
+            optimizers["extractor"] = Adam(networks["extractor"].parameters(), lr=rate)
+        return optimizers
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
         """Take a step of the discriminator, then of generator, attention and encoder (eq. 10).
@@ -409,7 +426,8 @@ class Paper(Model):
         ct, _ = run.next_batch("ct", needed(data.ct))
         transform = run.transform()
         noise = (run.own(n) for n in generator.draw_noise(config["batch_size"], run.rng))
-        generated: Generated = generator(ct, *noise)
+        fresh = _extracted_again(run, positron, positions)
+        generated: Generated = generator(ct, *noise, fresh=fresh)
         fake = transform(generated.image)
 
         def look(slots: Tensor) -> list[Tensor]:
@@ -443,7 +461,9 @@ class Paper(Model):
                 + config["vae_weight"] * (nll + config["beta"] * kl)
                 - config["entropy_weight"] * entropy
             )
-            run.update("generator", total)
+            run.update("generator", total, *([] if fresh is None else ["extractor"]))
+            if fresh is not None:
+                bare(generator).memory.bank[fresh.positions] = fresh.features.detach()
         return {
             "critic_loss": critic_loss,
             "penalty": penalty,
@@ -466,6 +486,26 @@ class Paper(Model):
     def make_images(self, network: Any, *inputs: Tensor) -> Tensor:
         """Generate images with the queries that `sample_query` names."""
         return network(*inputs, source=network.sample_query).image
+
+
+def _extracted_again(run: Run, positron: Tensor, positions: Tensor) -> Fresh | None:
+    """Return the slots of the real batch, by the extractor that is trained; None if there is none.
+
+    So every slot is extracted again once in an epoch, and carries the gradient of its batch.
+
+    Raises
+    ------
+    InputError
+        If several processes share the batch: each would know its own slots only.
+    """
+    if "extractor" not in run.networks:
+        return None
+    if run.fabric.world_size > 1:
+        raise InputError(
+            f"generate.num_processes: got {run.fabric.world_size}, expected 1 with "
+            f"generate.paper.features {REPEATED}"
+        )
+    return Fresh(run.fabric.to_device(positions), run.networks["extractor"](positron))
 
 
 def _slots(config: Config, data: Data) -> Tensor:

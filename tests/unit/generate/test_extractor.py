@@ -1,0 +1,91 @@
+"""Features that are extracted again: those of the bank, by a network that training changes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tubepet.errors import InputError
+from tubepet.features.bank import transform
+from tubepet.generate.layers.extractor import Extractor
+from tubepet.generate.layers.memory import AttentionMemory, Fresh
+from tubepet.generate.models.catalogue import MODELS
+from tubepet.generate.run import Task, start
+from tubepet.training.devices import make_fabric
+
+LEARNED = {"pca_components", "pcanet_first", "pcanet_second", "pcanet_components"}
+PAPER = MODELS["paper"]
+
+
+def begin(config, data):
+    return start(Task(PAPER, config, data, 1), make_fabric())
+
+
+def test_a_steep_hash_gives_the_features_of_the_bank(data) -> None:
+    """Other images than those of the fit; three blocks of 32 pixels differ by one."""
+    fractions = np.random.default_rng(7).uniform(0, 1, (4, 32, 32))
+    fractions[:, :, :12] = 0.0  # air: its response is 0, and its code
+    expected = transform(fractions, {k: v.numpy() for k, v in data.extraction.items()}, 3)
+    images = torch.from_numpy(2 * fractions - 1).float()[:, None]
+    found = Extractor(data.extraction, steepness=1e6)(images).detach().numpy()
+    # a response within 1e-5 of 0 may flip a bit, which is one count of some hundred in a block
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    soft = Extractor(data.extraction)(images).detach().numpy()
+    assert np.corrcoef(soft[:, :3].ravel(), expected[:, :3].ravel())[0, 1] > 0.9999  # pixels' PCA
+    assert np.abs(soft[:, 3:] - expected[:, 3:]).max() > 0.02
+
+
+def test_every_block_counts_its_pixels(data) -> None:
+    histograms = Extractor(data.extraction).histograms(torch.rand(2, 1, 32, 32))
+    assert histograms.shape == (2, 2 * 9 * 4)
+    blocks = histograms.reshape(2, 2, 3, 3, 4).sum(-1)
+    sides = torch.tensor([11.0, 11.0, 10.0])  # of 32 pixels
+    torch.testing.assert_close(blocks, (sides[:, None] * sides).expand(2, 2, 3, 3))
+
+
+def test_gradients_reach_filters_and_components(config, data) -> None:
+    begun = begin(config("paper", features="repeated"), data)
+    PAPER.train_step(begun)
+    named = dict(begun.networks["extractor"].module.named_parameters())
+    assert set(named) == LEARNED
+    assert all(p.grad.abs().sum() > 0 for p in named.values())
+
+
+def test_a_step_extracts_the_slots_of_its_batch_again(config, data) -> None:
+    begun = begin(config("paper", features="repeated"), data)
+    memory = begun.networks["generator"].module.memory
+    before = memory.bank.clone()
+    PAPER.train_step(begun)  # 4 of 8 slices: half of them wait for the next step
+    is_other = (memory.bank != before).any(dim=1)
+    left = set(begun.queues["real"].tolist())
+    assert {i for i in range(8) if not is_other[i]} == left and len(left) == 4
+    PAPER.train_step(begun)
+    assert (memory.bank != before).any(dim=1).all()
+    assert torch.isfinite(memory.bank).all() and not memory.bank.requires_grad
+
+
+def test_fresh_slots_stand_for_those_of_the_bank() -> None:
+    memory = AttentionMemory(2, (3, 2), "cosine", 10.0, 3.0, False)
+    memory.bank.normal_()
+    query, slot = torch.randn(4, 2), torch.randn(1, 2)
+    found = memory(query, Fresh(torch.tensor([1]), slot))
+    memory.bank[1] = slot
+    torch.testing.assert_close(found, memory(query))
+
+
+def test_what_cannot_be_extracted_again_is_refused(config, data) -> None:
+    section = config("paper", features="repeated", slots="component", pairing="random")
+    with pytest.raises(InputError, match="slots: got component with features repeated, expected"):
+        begin(section, data)
+    begun = begin(config("paper", features="repeated"), data)
+
+    class Two:
+        world_size = 2
+
+        def __getattr__(self, name):
+            return getattr(begun.fabric, name)
+
+    shared = replace(begun, fabric=Two())
+    with pytest.raises(InputError, match="num_processes: got 2, expected 1 with"):
+        PAPER.train_step(shared)
