@@ -52,7 +52,7 @@ class Run:
     fabric : Fabric
         Device, precision and processes.
     networks : dict of module
-        "generator", and "critic" where there is one.
+        "generator", and "critic" and "extractor" where there is one.
     optimizers : dict of optimizer
     rng : torch.Generator
         The only source of random numbers, always on the CPU. It is the same in all processes: they

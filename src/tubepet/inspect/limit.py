@@ -54,7 +54,7 @@ def effect(
     """Return how a defect changes the rate of each line (Bq/mm2), and all counts.
 
     Over the events of a part without the defect the sum of change over rate is the change of all
-    counts. It must be that within a per cent: the test is the difference of both.
+    counts. It must be that within some per cent of either part: the test is the difference of both.
     """
     seen = sensitivity.attenuated_sensitivity(instrument, made.mu, stride)
     before, seen = fitted.model.sensitivity_s, duration_s * seen

@@ -393,6 +393,8 @@ class Paper(Model):
         networks["generator"].memory.bank.copy_(_slots(config, data))
         if config["features"] == REPEATED:
             networks["extractor"] = Extractor(needed(data.extraction))
+            slots = networks["extractor"].adapt(data.real.batch, len(data.real))
+            networks["generator"].memory.bank.copy_(slots)
         return networks
 
     def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:
@@ -408,7 +410,9 @@ class Paper(Model):
         optimizers["generator"] = Adam(groups, betas=self.adam_betas)
         if "extractor" in networks:  # it is trained before, as the encoder
             rate = config["encoder_learning_rate"]
-            optimizers["extractor"] = Adam(networks["extractor"].parameters(), lr=rate)
+            optimizers["extractor"] = Adam(
+                networks["extractor"].parameters(), lr=rate, betas=self.adam_betas
+            )
         return optimizers
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
