@@ -14,7 +14,7 @@ from tubepet.inspect.part import Part
 from tubepet.inspect.score import LEAST_CHANGE
 from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import sensitivity
-from tubepet.reconstruct.projection.line_blur import CORE, TAIL
+from tubepet.reconstruct.projection.line_blur import CORE, EDGES, TAIL, in_air
 from tubepet.types import Volume
 
 Array = NDArray[np.float64]
@@ -59,7 +59,7 @@ def effect(
     seen = sensitivity.attenuated_sensitivity(instrument, made.mu, stride)
     before, seen = fitted.model.sensitivity_s, duration_s * seen
     left = np.divide(seen, before, out=np.ones(seen.shape), where=before > 0)
-    change, counts = _shadow(fitted, drawn, made, left)
+    change, counts = _shadow(fitted, drawn, made, left, instrument, stride)
     # all photons from inside the defect cross it, so its activity and its attenuation do not
     # change independently
     more = fitted.line_blur.blurred(left * (fitted.image_of(made) - fitted.image_of(drawn)))
@@ -67,7 +67,9 @@ def effect(
     return change, counts + float((fitted.line_blur.expected * more).sum())
 
 
-def _shadow(fitted: Fitted, drawn: Part, made: Part, left: Array) -> tuple[Array, float]:
+def _shadow(
+    fitted: Fitted, drawn: Part, made: Part, left: Array, instrument: Instrument, stride: int
+) -> tuple[Array, float]:
     """Return how the defect's attenuation alone changes rates and counts of the drawn activity.
 
     Photons of the core crossed the defect near their line. Those of the tail crossed it, or not, as
@@ -84,11 +86,13 @@ def _shadow(fitted: Fitted, drawn: Part, made: Part, left: Array) -> tuple[Array
     expected = blur.expected * of_core
     of_core[:, TAIL] = 0.0
     core = blur.forward(of_core, np.arange(len(fitted.trues)))
-    more_mu = made.mu.array.astype(np.float64) - drawn.mu.array
-    through = blur.through_core(Volume(more_mu, made.mu.grid))
-    change = core * np.expm1(-through) + (fitted.trues - core) * (mean_left - 1)
-    of_voxels = blur.padded(left - 1)  # none of the photons from outside the image
-    counts = (expected[:, CORE] * of_voxels).sum() + expected[:, TAIL].sum() * (mean_left - 1)
+    more = Volume(made.mu.array.astype(np.float64) - drawn.mu.array, made.mu.grid)
+    shadows = blur.as_core(in_air(more))
+    change = core * np.expm1(-blur.through(shadows)) + (fitted.trues - core) * (mean_left - 1)
+    of_cores = sensitivity.left_by_slope(instrument, in_air(drawn.mu), shadows, EDGES, stride)
+    counts = expected[:, TAIL].sum() * (mean_left - 1)
+    for own, share in zip(expected[:, CORE], of_cores, strict=True):
+        counts += (own * blur.padded(share - 1)).sum()  # none of the photons from outside the image
     return change, float(counts)
 
 

@@ -180,20 +180,16 @@ class LineBlur:
             both[:] = [part.back(c * values[here]) for c in self.counted[here].T]
         return found
 
-    def through_core(self, mu: Volume) -> Array:
-        """Integrate a map along the lines as photons of their core cross it, shape (n,).
+    def as_core(self, mu: Volume) -> list[Volume]:
+        """Return a map (`in_air`) as photons of the core see it, for each class of slopes."""
+        return [Volume(_as_core(psf, mu), mu.grid) for psf in self.psfs]
 
-        Parameters
-        ----------
-        mu : Volume
-            On its own grid.
-        """
-        with_air = around(mu.grid)
-        mu, lines = Volume(_amid_zeros(mu.array, with_air), with_air), self.lines
-        found = np.empty(len(lines))
-        for k, psf in enumerate(self.psfs):
+    def through(self, maps: Sequence[Volume]) -> Array:
+        """Integrate maps, one for each class, along the lines of the class, shape (n,)."""
+        found = np.empty(len(self.lines))
+        for k, own in enumerate(maps):
             here = np.flatnonzero(self.kind == k)
-            found[here] = replace(lines.part(here), grid=mu.grid).forward(_as_core(psf, mu))
+            found[here] = replace(self.lines.part(here), grid=own.grid).forward(own.array)
         return found
 
 
@@ -205,6 +201,12 @@ def around(grid: Grid) -> Grid:
         (o - m * mm for o, m, mm in zip(grid.origin_mm, more, grid.voxel_mm, strict=True)),
     )
     return Grid((nz, ny, nx), grid.voxel_mm, (z, y, x))
+
+
+def in_air(mu: Volume) -> Volume:
+    """Return a map with air around, into which it may be blurred."""
+    wide = around(mu.grid)
+    return Volume(_amid_zeros(mu.array, wide), wide)
 
 
 def of_lines(
@@ -229,8 +231,7 @@ def of_lines(
     x, y = (second - first)[:, :2].T
     normal = np.stack([-y, x]) / np.maximum(np.hypot(x, y), LEAST_MM)
     from_axis_mm = np.einsum("in,ni->n", normal, first[:, :2])  # signed
-    with_air = around(mu.grid)  # into which it may be blurred
-    mu = Volume(_amid_zeros(mu.array, with_air), with_air)
+    mu = in_air(mu)
     in_metal = replace(lines, grid=mu.grid)
     survives = np.exp(-in_metal.forward(mu.array)) * _detected(from_axis_mm, by_distance, 0.0)
     near, moved_mm = _of_core(in_metal, kind, mu, psfs, by_distance, normal, from_axis_mm)

@@ -9,6 +9,7 @@ sampling pattern of the subset divides out. With `stride` 1 the sum is exact.
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numba
@@ -159,6 +160,50 @@ def by_slope(
         _whole(scanner, narrow, np.where(kind == k, known, 0.0)) for k in range(len(edges) + 1)
     ])  # fmt: skip
     return sums * (instrument.geometric.array.sum() / sums.sum())
+
+
+def left_by_slope(
+    instrument: Instrument, mu: Volume, more: Sequence[Volume], edges: NDArray[np.float64],
+    stride: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Return the share of photon pairs that more attenuation lets through, by slopes of lines.
+
+    Parameters
+    ----------
+    mu : Volume
+        Attenuation at 511 keV on its own grid, 1/mm.
+    more : sequence of Volume
+        What is added for each class, on the same grid.
+    edges, stride
+        As of `by_slope`; a ring's pairs are left out, too.
+
+    Returns
+    -------
+    float64 array, shape (classes, nz, ny, nx)
+        1 where no line of the class passes.
+    """
+    shares = []
+    for kind, added in enumerate(more):
+        both = mu, Volume(mu.array + added.array, mu.grid)
+        before, after = (
+            gaussian_filter(_of_class(instrument, one, kind, edges, stride), RATIO_SIGMA_VOXELS)
+            for one in both
+        )
+        shares.append(np.divide(after, before, out=np.ones(after.shape), where=before > 0))
+    return np.stack(shares)
+
+
+def _of_class(
+    instrument: Instrument, mu: Volume, kind: int, edges: NDArray[np.float64], stride: int
+) -> NDArray[np.float64]:
+    """Sum some of the lines of a class of slopes, with attenuation."""
+    known, scanner, grid = instrument.efficiency, instrument.scanner, instrument.grid
+    if isinstance(known, Crystals):
+        ends = np.concatenate([[0.0], edges, [np.inf]])
+        num_pairs = max(1, len(known) * (len(known) - 1) // 2 // stride)
+        return of_pairs(known, grid, mu, num_pairs, 0, (ends[kind], ends[kind + 1]))
+    is_in = np.digitize(geometry.lor_slopes(scanner), edges) == kind
+    return _sums(scanner, grid, np.where(is_in, known, 0.0), mu, stride)[1]
 
 
 def _whole(scanner: Scanner, grid: Grid, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
