@@ -2,8 +2,8 @@
 
 A vector is [whitened PCA scores ; PCA scores of the PCANet histograms], each dimension standardised
 over the bank (docs/model.md A3, A4). The features are fitted to training slices, evenly taken if
-there are many. The generator's training does not change them, unless they are
-extracted again (`generate.layers.extractor`).
+there are many. The generator's training does not change them, unless they are extracted again
+(`generate.layers.extractor`).
 """
 
 from collections.abc import Iterable, Mapping

@@ -59,16 +59,20 @@ def effect(
     seen = sensitivity.attenuated_sensitivity(instrument, made.mu, stride)
     before, seen = fitted.model.sensitivity_s, duration_s * seen
     left = np.divide(seen, before, out=np.ones(seen.shape), where=before > 0)
-    change, counts = _shadow(fitted, drawn, made, left, instrument, stride)
+    activity = fitted.image_of(drawn)
+    more_mu = Volume(made.mu.array.astype(np.float64) - drawn.mu.array, made.mu.grid)
+    shadows = fitted.line_blur.as_core(in_air(more_mu))
+    of_cores = sensitivity.left_by_slope(instrument, in_air(drawn.mu), shadows, EDGES, stride)
+    change, counts = _shadow(fitted, activity, left, shadows, of_cores)
     # all photons from inside the defect cross it, so its activity and its attenuation do not
     # change independently
-    more = fitted.line_blur.blurred(left * (fitted.image_of(made) - fitted.image_of(drawn)))
+    more = fitted.line_blur.blurred(left * (fitted.image_of(made) - activity))
     change += fitted.line_blur.forward(more, np.arange(len(change)))
     return change, counts + float((fitted.line_blur.expected * more).sum())
 
 
 def _shadow(
-    fitted: Fitted, drawn: Part, made: Part, left: Array, instrument: Instrument, stride: int
+    fitted: Fitted, activity: Array, left: Array, shadows: list[Volume], of_cores: Array
 ) -> tuple[Array, float]:
     """Return how the defect's attenuation alone changes rates and counts of the drawn activity.
 
@@ -77,19 +81,22 @@ def _shadow(
 
     Parameters
     ----------
+    activity : float64 array, shape (nz, ny, nx)
+        Of the part without the defect, Bq/mm3.
     left : float64 array, shape (nz, ny, nx)
         Share of photon pairs from each voxel that the defect lets through.
+    shadows : list of Volume
+        Change of the attenuation (1/mm) as the core of each class of slopes sees it.
+    of_cores : float64 array, shape (classes, nz, ny, nx)
+        `left` of the core of each class.
     """
-    blur, activity = fitted.line_blur, fitted.image_of(drawn)
+    blur = fitted.line_blur
     mean_left = float(np.average(left, weights=fitted.model.sensitivity_s * activity))
     of_core = blur.blurred(activity)
     expected = blur.expected * of_core
     of_core[:, TAIL] = 0.0
     core = blur.forward(of_core, np.arange(len(fitted.trues)))
-    more = Volume(made.mu.array.astype(np.float64) - drawn.mu.array, made.mu.grid)
-    shadows = blur.as_core(in_air(more))
     change = core * np.expm1(-blur.through(shadows)) + (fitted.trues - core) * (mean_left - 1)
-    of_cores = sensitivity.left_by_slope(instrument, in_air(drawn.mu), shadows, EDGES, stride)
     counts = expected[:, TAIL].sum() * (mean_left - 1)
     for own, share in zip(expected[:, CORE], of_cores, strict=True):
         counts += (own * blur.padded(share - 1)).sum()  # none of the photons from outside the image

@@ -390,11 +390,11 @@ class Paper(Model):
         """Return generator and critic, with the pretrained encoder and the bank."""
         networks = super().make_networks(config, data)
         networks["generator"].vae.load_state_dict(needed(data.vae).state_dict())
-        networks["generator"].memory.bank.copy_(_slots(config, data))
+        slots = _slots(config, data)
         if config["features"] == REPEATED:
             networks["extractor"] = Extractor(needed(data.extraction))
             slots = networks["extractor"].adapt(data.real.batch, len(data.real))
-            networks["generator"].memory.bank.copy_(slots)
+        networks["generator"].memory.bank.copy_(slots)
         return networks
 
     def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:

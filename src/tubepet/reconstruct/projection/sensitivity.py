@@ -10,7 +10,6 @@ sampling pattern of the subset divides out. With `stride` 1 the sum is exact.
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numba
 import numpy as np
@@ -105,7 +104,7 @@ def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> N
     """
     geometric, grid, known = instrument.geometric.array, instrument.grid, instrument.efficiency
     if isinstance(known, Crystals):
-        num_pairs = max(1, len(known) * (len(known) - 1) // 2 // stride)
+        num_pairs = _num_some(known, stride)
         sums = tuple(of_pairs(known, grid, one, num_pairs, 0) for one in (None, mu))
     else:
         sums = _sums(instrument.scanner, grid, known, mu, stride)
@@ -143,10 +142,8 @@ def by_slope(
     """
     known, scanner, grid = instrument.efficiency, instrument.scanner, instrument.grid
     if isinstance(known, Crystals):
-        num_pairs = max(1, len(known) * (len(known) - 1) // 2 // stride)
-        ends = np.concatenate([[0.0], edges, [np.inf]])
         sums = np.stack([
-            of_pairs(known, grid, None, num_pairs, 0, limits) for limits in pairwise(ends)
+            _of_class(known, grid, None, k, edges, stride) for k in range(len(edges) + 1)
         ])  # fmt: skip
         sums = gaussian_filter(sums, SHARE_SIGMA_VOXELS, axes=(1, 2, 3), mode="reflect")
         total = sums.sum(axis=0)
@@ -182,28 +179,33 @@ def left_by_slope(
     float64 array, shape (classes, nz, ny, nx)
         1 where no line of the class passes.
     """
+    known, scanner, grid = instrument.efficiency, instrument.scanner, instrument.grid
     shares = []
-    for kind, added in enumerate(more):
+    for k, added in enumerate(more):
         both = mu, Volume(mu.array + added.array, mu.grid)
-        before, after = (
-            gaussian_filter(_of_class(instrument, one, kind, edges, stride), RATIO_SIGMA_VOXELS)
-            for one in both
-        )
+        if isinstance(known, Crystals):
+            sums = [_of_class(known, grid, one, k, edges, stride) for one in both]
+        else:
+            is_in = np.digitize(geometry.lor_slopes(scanner), edges) == k
+            own = np.where(is_in, known, 0.0)
+            sums = [_sums(scanner, grid, own, one, stride)[1] for one in both]
+        before, after = (gaussian_filter(one, RATIO_SIGMA_VOXELS, mode="reflect") for one in sums)
         shares.append(np.divide(after, before, out=np.ones(after.shape), where=before > 0))
     return np.stack(shares)
 
 
 def _of_class(
-    instrument: Instrument, mu: Volume, kind: int, edges: NDArray[np.float64], stride: int
-) -> NDArray[np.float64]:
-    """Sum some of the lines of a class of slopes, with attenuation."""
-    known, scanner, grid = instrument.efficiency, instrument.scanner, instrument.grid
-    if isinstance(known, Crystals):
-        ends = np.concatenate([[0.0], edges, [np.inf]])
-        num_pairs = max(1, len(known) * (len(known) - 1) // 2 // stride)
-        return of_pairs(known, grid, mu, num_pairs, 0, (ends[kind], ends[kind + 1]))
-    is_in = np.digitize(geometry.lor_slopes(scanner), edges) == kind
-    return _sums(scanner, grid, np.where(is_in, known, 0.0), mu, stride)[1]
+    crystals: Crystals, grid: Grid, mu: Volume | None, k: int, edges: NDArray[np.float64],
+    stride: int,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Sum some pairs of crystals in any arrangement, of one class of slopes."""
+    ends = (0.0, *edges, math.inf)
+    return of_pairs(crystals, grid, mu, _num_some(crystals, stride), 0, (ends[k], ends[k + 1]))
+
+
+def _num_some(crystals: Crystals, stride: int) -> int:
+    """Return the number of pairs that are summed in place of all."""
+    return max(1, len(crystals) * (len(crystals) - 1) // 2 // stride)
 
 
 def _whole(scanner: Scanner, grid: Grid, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
