@@ -56,8 +56,10 @@ def synthetic_data(config: dict[str, Any]) -> Data:
         real=positron_images(slices, everything, 1.0),
         ct=ct_images(slices, everything, (0.0, 1.0)),
         vae=ConvVAE(image["num_pixels"], pretrain["latent_size"], pretrain["channels"]),
-        bank=torch.randn(NUM_SLICES, sum(num_features)),
-        num_pca=num_features[0],
+        features={
+            "bank": torch.randn(NUM_SLICES, sum(num_features)),
+            "pca_components": torch.empty(num_features[0], 0),
+        },
     )
 
 

@@ -63,23 +63,27 @@ class Data:
         CT slices of the training patients.
     vae : ConvVAE or None
         The VAE pretrained on CT slices.
-    bank : float32 tensor, shape (S, d_y), or None
-        The memory bank: features of the positron slices. Row s describes slice s of `real`.
-    num_pca : int
-        The first `num_pca` features are PCA scores; the others come from PCANet.
+    features : mapping of tensor, or None
+        The memory bank, and what made it (`features.bank.fit_bank`).
     volumes : Volumes or None
         Volumes of training tubes.
-    extraction : mapping of tensor, or None
-        What made the bank (`features.bank.fit_bank`).
     """
 
     real: Images
     ct: Images | None = None
     vae: ConvVAE | None = None
-    bank: Tensor | None = None
-    num_pca: int = 0
+    features: Mapping[str, Tensor] | None = None
     volumes: Volumes | None = None
-    extraction: Mapping[str, Tensor] | None = None
+
+    @property
+    def bank(self) -> Tensor | None:
+        """Features of the positron slices, (S, d_y). Row s describes slice s of `real`."""
+        return None if self.features is None else self.features["bank"]
+
+    @property
+    def num_pca(self) -> int:
+        """The first `num_pca` features are PCA scores; the others come from PCANet."""
+        return 0 if self.features is None else len(self.features["pca_components"])
 
 
 def positron_images(slices: NDArray[np.float32], is_used: NDArray, scale_bq_mm3: float) -> Images:

@@ -33,8 +33,7 @@ def read_data(paths: Mapping[str, str]) -> Data:
     """
     slices = Slices.read(paths["images"], paths["table"], paths["info"])
     real = positron_images(slices.images, slices.split == "train", slices.scale_bq_mm3)
-    ct = vae = bank = extraction = None
-    num_pca = 0
+    ct = vae = features = None
     if "ct_images" in paths:
         is_train = io.read_table(paths["ct_table"])["split"].to_numpy(str) == "train"
         window_hu = io.read_json(paths["ct_info"])["window_hu"]
@@ -42,10 +41,9 @@ def read_data(paths: Mapping[str, str]) -> Data:
     if "vae" in paths:
         vae = load_vae(paths["vae"], io.read_json(paths["vae_info"]))
     if "bank" in paths:
-        extraction = load_file(io.checked(paths["bank"]))
-        bank, num_pca = extraction["bank"], len(extraction["pca_components"])
+        features = load_file(io.checked(paths["bank"]))
     volumes = _read_volumes(paths, len(real)) if "volumes" in paths else None
-    return Data(real, ct, vae, bank, num_pca, volumes, extraction)
+    return Data(real, ct, vae, features, volumes)
 
 
 def _read_volumes(paths: Mapping[str, str], num_slices: int) -> Volumes:

@@ -139,14 +139,11 @@ def data(volumes: Volumes) -> Data:
     ct = rng.uniform(-160, 240, (6, SIZE, SIZE)).astype(np.float32)
     real = positron_images(slices, np.arange(10) >= 2, 600.0)
     fitted, _ = fit_bank(real.exact(), FEATURES)
-    extraction = {name: torch.from_numpy(array) for name, array in fitted.items()}
     torch.manual_seed(0)
     return Data(
         real=real,
         ct=ct_images(ct, np.ones(6, bool), (-160.0, 240.0)),
         vae=ConvVAE(SIZE, 8, 8).eval(),
-        bank=extraction["bank"],
+        features={name: torch.from_numpy(array) for name, array in fitted.items()},
         volumes=volumes,
-        num_pca=3,
-        extraction=extraction,
     )

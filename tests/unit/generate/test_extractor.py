@@ -29,9 +29,9 @@ def test_a_steep_hash_gives_the_features_of_the_bank(data) -> None:
     """Other images than those of the fit; three blocks of 32 pixels differ by one."""
     fractions = np.random.default_rng(7).uniform(0, 1, (4, 32, 32))
     fractions[:, :, :12] = 0.0  # air: its response is 0, and its code
-    expected = transform(fractions, {k: v.numpy() for k, v in data.extraction.items()}, 3)
+    expected = transform(fractions, {k: v.numpy() for k, v in data.features.items()}, 3)
     images = torch.from_numpy(2 * fractions - 1).float()[:, None]
-    found = Extractor(data.extraction, steepness=1e9)(images).detach().numpy()
+    found = Extractor(data.features, steepness=1e9)(images).detach().numpy()
     # a response within 1e-5 of 0 may flip a bit, which is one count of some hundred in a block
     np.testing.assert_allclose(found, expected, atol=0.02)
 
@@ -60,7 +60,7 @@ def test_slots_that_are_extracted_first_are_like_those_of_the_bank() -> None:
 
 
 def test_every_block_counts_its_pixels(data) -> None:
-    histograms = Extractor(data.extraction).histograms(torch.rand(2, 1, 32, 32))
+    histograms = Extractor(data.features).histograms(torch.rand(2, 1, 32, 32))
     assert histograms.shape == (2, 2 * 9 * 4)
     blocks = histograms.reshape(2, 2, 3, 3, 4).sum(-1)
     sides = torch.tensor([11.0, 11.0, 10.0])  # of 32 pixels

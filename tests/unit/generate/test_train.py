@@ -66,9 +66,9 @@ def test_a_model_needs_what_the_plan_says_and_no_more(name, config, data) -> Non
     model, needs = MODELS[name], models.MODELS[name]
 
     def only(*needed):
-        parts = {"ct": ("ct",), "memory": ("vae", "bank"), "volumes": ("volumes",)}
+        parts = {"ct": ("ct",), "memory": ("vae", "features"), "volumes": ("volumes",)}
         kept = {part: getattr(data, part) for need in needed for part in parts[need]}
-        return Data(data.real, num_pca=data.num_pca, **kept)
+        return Data(data.real, **kept)
 
     begun = run(model, config(name), only(*needs.training))
     model.train_step(begun)
@@ -329,7 +329,7 @@ def test_nan_stops_the_training_and_keeps_the_checkpoint(config, data, tmp_path:
 
 
 def test_bank_of_another_data_set_is_refused(config, data, tmp_path: Path) -> None:
-    other = replace(data, bank=torch.randn(7, 5))
+    other = replace(data, features={**data.features, "bank": torch.randn(7, 5)})
     with pytest.raises(InputError, match="got 7 slots, expected 8"):
         train(Task(MODELS["paper"], config("paper"), other, 1), "code", tmp_path)
 

@@ -392,7 +392,7 @@ class Paper(Model):
         networks["generator"].vae.load_state_dict(needed(data.vae).state_dict())
         slots = _slots(config, data)
         if config["features"] == REPEATED:
-            networks["extractor"] = Extractor(needed(data.extraction))
+            networks["extractor"] = Extractor(needed(data.features))
             slots = networks["extractor"].adapt(data.real.batch, len(data.real))
         networks["generator"].memory.bank.copy_(slots)
         return networks
