@@ -93,6 +93,7 @@ rule calibrate_resolution:
         psf=config["reconstruct"]["psf"],
         psf_fwhm_mm=config["reconstruct"]["psf_fwhm_mm"],
         decays=config["simulate"]["calibration_decays"] // 20,
+        single_decays=config["simulate"]["calibration_decays"] // 4,
         delay_ns=config["simulate"]["delay_ns"],
         seed=config["seed"],
         code=code_digest(

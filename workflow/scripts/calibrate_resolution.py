@@ -14,9 +14,9 @@ use_threads(snakemake.threads)
 scanner = Scanner(**params.scanner)
 engine = Engine(scanner, params.delay_ns, params.seed, snakemake.threads)
 efficiency = calibration.efficiency_of(io.read_json(snakemake.input.calibration), scanner)
-known = {"engine": engine, "efficiency": efficiency, **params.image, "decays": params.decays}
-found = resolution.fit(**known)
-by_slope, stretch = resolution.fit_by_slope(**known)
+known = {"engine": engine, "efficiency": efficiency, **params.image}
+found = resolution.fit(**known, decays=params.decays)
+by_slope, stretch = resolution.fit_by_slope(**known, decays=params.single_decays)
 io.write_json(
     snakemake.output.resolution,
     {

@@ -45,9 +45,11 @@ START_FWHM_MM = 2.1  # of the images that scatter is simulated from
 SENSITIVITY_STRIDE = 16
 # For the kernels by slope: number of points, largest distances of a line from its point, start
 # values of a kernel (core and two tails), and rounds of the fit.
-NUM_SINGLE, REACH_MM, NEAR_MM = 24, 25.0, 4.0
+NUM_SINGLE, REACH_MM, NEAR_MM = 48, 25.0, 4.0
+BINS_MM = np.concatenate([np.arange(0.0, 6.0, 0.2), np.linspace(6.0, REACH_MM, 39)])
 FIRST_SHARES, FIRST_FWHM_MM = (0.8, 0.15, 0.05), (2.5, 6.0, 12.0)
-NUM_ROUNDS = 100
+NUM_ROUNDS = 1000  # the tails settle slowly
+LEAST_DENSITY = 1e-300
 LEAST_EVENTS = 1000  # of a class with a kernel of its own
 LEAST_GAIN = 0.1  # of the log-likelihood, at which the search ends
 
@@ -268,28 +270,30 @@ def kernels_of(distances: Array) -> list[blur.Kernel]:
     distances : float64 array, shape (n, 3)
         Distances of lines from their points across and along the axis, mm, and slopes.
     """
-    is_near = (np.abs(distances[:, :2]) < REACH_MM).all(axis=1)
-    squares, slopes = distances[is_near, :2] ** 2, distances[is_near, 2]
-    kind = np.digitize(slopes, line_blur.EDGES)
+    kind = np.digitize(distances[:, 2], line_blur.EDGES)
     used = [k for k in range(line_blur.NUM_CLASSES) if (kind == k).sum() >= LEAST_EVENTS]
     if not used:  # all lines together are one class
         kind, used = np.zeros_like(kind), [0]
-    of_class = [squares[kind == k] for k in used]
+    away = np.abs(distances[:, :2])
+    counts = [np.histogramdd(away[kind == k], bins=(BINS_MM, BINS_MM))[0] for k in used]
+    squares, size = (BINS_MM[1:] + BINS_MM[:-1]) ** 2 / 4, np.diff(BINS_MM)
+
+    def densities(variances: Array) -> Array:
+        shapes = np.exp(-squares / (2 * variances[:, None])) / np.sqrt(variances[:, None])
+        return np.vstack([math.sqrt(2 / math.pi) * shapes * size, size / REACH_MM])
+
     across = (np.array(FIRST_FWHM_MM) / FWHM_PER_SIGMA) ** 2
     along = np.tile(across, (len(used), 1))
     shares = np.tile([*FIRST_SHARES, 0.01], (len(used), 1))
     for _ in range(NUM_ROUNDS):
         total, weight = np.zeros(len(across)), np.zeros(len(across))
-        for k, (u2, w2) in enumerate(one.T for one in of_class):
-            density = np.exp(-u2[:, None] / (2 * across) - w2[:, None] / (2 * along[k]))
-            density /= 2 * np.pi * np.sqrt(across * along[k])
-            density = np.column_stack([density, np.full(len(u2), (2 * REACH_MM) ** -2)])
-            density *= shares[k]
-            mine = density / density.sum(axis=1, keepdims=True)
-            shares[k] = mine.mean(axis=0)
-            mine = mine[:, :-1]
-            along[k] = w2 @ mine / mine.sum(axis=0)
-            total, weight = total + u2 @ mine, weight + mine.sum(axis=0)
+        for k, seen in enumerate(counts):
+            each = np.einsum("k,ki,kj->kij", shares[k], densities(across), densities(along[k]))
+            mine = seen * each / np.maximum(each.sum(axis=0), LEAST_DENSITY)
+            shares[k] = mine.sum(axis=(1, 2)) / seen.sum()
+            mine = mine[:-1]
+            along[k] = mine.sum(axis=1) @ squares / mine.sum(axis=(1, 2))
+            total, weight = total + mine.sum(axis=2) @ squares, weight + mine.sum(axis=(1, 2))
         across = total / weight
     widths = FWHM_PER_SIGMA * np.sqrt(across), FWHM_PER_SIGMA * np.sqrt(along)
     found = [
