@@ -39,7 +39,10 @@ SPACING_MM, WALL_SPACING_MM = 1.5, 2.0  # of places in the fluid, and on its sur
 SIZE_RATIO = 2.0  # of neighbouring sizes, at most
 SMOOTHING_VOXELS = 0.7  # of volume fractions, before a surface is put through them
 WALL_STEP_MM, MAX_WALL_MM, LEAST_WALL_MM = 0.25, 10.0, 0.5
+REACH_STEP_MM, MAX_REACH_MM = 0.5, 25.0
 NUM_DEPTHS = 24
+# Of long cuts: length over width.
+LENGTH_RATIOS = {"crack": CRACK_LENGTH_RATIO, "groove": GROOVE_LENGTH_RATIO}
 AXIS = np.array([0.0, 0.0, 1.0])
 
 
@@ -48,14 +51,22 @@ class Surface(NamedTuple):
 
     Attributes
     ----------
-    points_mm, outward : float64 array, shape (n, 3)
-        x, y, z; unit vectors into the wall.
+    points_mm, outward, along : float64 array, shape (n, 3)
+        x, y, z; unit vectors into the wall, and along the part.
     wall_mm : float64 array, shape (n,)
+    reach_mm : float64 array, shape (n, 2)
+        How far the part goes on along it: backwards, forwards.
     """
 
     points_mm: Array
     outward: Array
+    along: Array
     wall_mm: Array
+    reach_mm: Array
+
+    def only(self, which: NDArray[np.bool_]) -> "Surface":
+        """Return some of the points."""
+        return Surface(*(values[which] for values in self))
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,8 @@ def surface(part: Part, spacing_mm: float) -> Surface:
     grid, fluid = part.fluid.grid, np.pad(part.fluid.array.astype(np.float64), 2)
     smooth = gaussian_filter(fluid, SMOOTHING_VOXELS)
     if smooth.max() <= 0.5:
-        return Surface(np.empty((0, 3)), np.empty((0, 3)), np.empty(0))
+        none = np.empty((0, 3))
+        return Surface(none, none, none, none[:, 0], none[:, :2])
     corners = marching_cubes(smooth, 0.5)[0]  # in voxels of the padded array, z, y, x
     voxel_mm = np.array(grid.voxel_mm)
     _, kept = np.unique(np.floor(corners * voxel_mm / spacing_mm), axis=0, return_index=True)
@@ -115,8 +127,28 @@ def surface(part: Part, spacing_mm: float) -> Surface:
     outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
     points_mm = (corners - 2) * voxel_mm + grid.origin_mm
     wall_mm = _thickness_mm(part, points_mm, outward)
-    is_wall = wall_mm > LEAST_WALL_MM
-    return Surface(points_mm[is_wall, ::-1], outward[is_wall, ::-1], wall_mm[is_wall])
+    along = _along(outward[:, ::-1])
+    reach_mm = np.stack([_reach_mm(part, points_mm, s * along[:, ::-1]) for s in (-1, 1)], axis=1)
+    every = Surface(points_mm[:, ::-1], outward[:, ::-1], along, wall_mm, reach_mm)
+    return every.only(wall_mm > LEAST_WALL_MM)
+
+
+def _along(outward: Array) -> Array:
+    """Return unit vectors along the axis, perpendicular to unit vectors (x, y, z)."""
+    along = AXIS - outward * (outward @ AXIS)[:, None]
+    # where the wall is perpendicular to the axis, any direction does
+    is_across = np.linalg.norm(along, axis=1) < 0.1
+    along[is_across] = np.cross(outward[is_across], [1.0, 0.3, 0.0])
+    return np.asarray(along / np.linalg.norm(along, axis=1, keepdims=True))
+
+
+def _reach_mm(part: Part, points_mm: Array, way: Array) -> Array:
+    """Length of fluid and wall from points (z, y, x) in a direction, at most `MAX_REACH_MM`."""
+    steps_mm = np.arange(REACH_STEP_MM / 2, MAX_REACH_MM, REACH_STEP_MM)
+    places = points_mm[:, None] + steps_mm[:, None] * way[:, None]
+    at = np.moveaxis((places - part.wall.grid.origin_mm) / part.wall.grid.voxel_mm, -1, 0)
+    share = map_coordinates(part.wall.array.astype(np.float32) + part.fluid.array, at, order=1)
+    return np.asarray(np.cumprod(share > 0.5, axis=1).sum(axis=1) * REACH_STEP_MM)
 
 
 def _thickness_mm(part: Part, points_mm: Array, outward: Array) -> Array:
@@ -201,31 +233,36 @@ def voids(places_mm: Array, size_mm: float) -> Bank:
 
 
 def cut(at: Surface, kind: str, size_mm: float) -> Bank:
-    """Return what is cut into the wall at every point of a surface, filled with fluid."""
-    along = AXIS - at.outward * (at.outward @ AXIS)[:, None]
-    # where the wall is perpendicular to the axis, any direction does
-    is_across = np.linalg.norm(along, axis=1) < 0.1
-    along[is_across] = np.cross(at.outward[is_across], [1.0, 0.3, 0.0])
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    around = np.cross(along, at.outward)
+    """Return what is cut into the wall at every point of a surface, filled with fluid.
+
+    Long cuts end where the part does.
+    """
+    around = np.cross(at.along, at.outward)
     volume, depth, *squares = _moments(kind, size_mm, at.wall_mm)
-    moments = sum(
-        square[:, None, None] * axis[:, :, None] * axis[:, None, :]
-        for square, axis in zip(squares, (at.outward, around, along), strict=True)
-    )
-    return _bank(kind, size_mm, volume, at.points_mm + depth[:, None] * at.outward, moments)
+    places_mm, moved_mm = at.points_mm + depth[:, None] * at.outward, np.zeros(len(volume))
+    if kind in LENGTH_RATIOS:
+        half_mm = LENGTH_RATIOS[kind] * size_mm / 2
+        back_mm, forth_mm = np.minimum(at.reach_mm, half_mm).T
+        left = (back_mm + forth_mm) / (2 * half_mm)
+        volume, squares[2], moved_mm = left * volume, left**2 * squares[2], (forth_mm - back_mm) / 2
+    moments = np.zeros((len(volume), 3, 3))
+    for square, axis in zip(squares, (at.outward, around, at.along), strict=True):
+        moments += square[:, None, None] * axis[:, :, None] * axis[:, None, :]
+    bank = _bank(kind, size_mm, volume, places_mm, moments)
+    bank.blobs[:, 1:4] += moved_mm[:, None] * at.along
+    return bank
 
 
 def ring_grooves(part: Part, at: Surface, size_mm: float) -> Bank:
     """Return grooves all around the axis, every `SPACING_MM` along it."""
     z_mm = at.points_mm[:, 2]
-    pieces = [cut(Surface(*(values[:0] for values in at)), "ring_groove", size_mm)]
+    pieces = [cut(at.only(np.zeros(len(z_mm), bool)), "ring_groove", size_mm)]
     ends_mm = (z_mm.min(), z_mm.max()) if len(z_mm) else (0.0, 0.0)
     for middle_mm in np.arange(ends_mm[0] + size_mm / 2, ends_mm[1] - size_mm / 2, SPACING_MM):
         is_near = np.abs(z_mm - middle_mm) < SPACING_MM
         if is_near.sum() < 3:
             continue
-        here = Surface(at.points_mm[is_near].copy(), at.outward[is_near], at.wall_mm[is_near])
+        here = at.only(is_near)
         here.points_mm[:, 2] = middle_mm
         piece = cut(here, "ring_groove", size_mm)
         around_mm = _perimeter_mm(part, middle_mm)

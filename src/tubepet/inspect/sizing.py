@@ -68,7 +68,7 @@ class Neighbours:
             places = place + np.stack(np.meshgrid(*[steps] * 3), axis=-1).reshape(-1, 3)
             return shapes.joined([shapes.voids(places, s) for s in _sizes(*kinds["void"])])
         is_near = np.linalg.norm(self.fitted.moved(self.on_wall.points_mm) - place, axis=1)
-        here = shapes.Surface(*(values[is_near < NEAR_MM] for values in self.on_wall))
+        here = self.on_wall.only(is_near < NEAR_MM)
         pieces = []
         for kind, (low_mm, high_mm) in kinds.items():
             if kind == "void":
