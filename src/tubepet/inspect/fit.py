@@ -7,7 +7,7 @@ defect must not be mistaken for them. So their directions are projected out of e
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,13 @@ from scipy.spatial.transform import Rotation
 from tubepet.inspect.part import Part, onto_image
 from tubepet.logs import log
 from tubepet.reconstruct.acquisition import model_known
-from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
+from tubepet.reconstruct.problem import (
+    Acquisition,
+    Efficiency,
+    Instrument,
+    Measurement,
+    Settings,
+)
 from tubepet.reconstruct.projection import line_blur, sensitivity
 from tubepet.reconstruct.projection.blur import Kernel
 from tubepet.reconstruct.projection.line_blur import LineBlur, Sensed
@@ -173,9 +179,9 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     """
     grid, stride = instrument.grid, response.sensitivity_stride
     drawn = Volume(part.on_image(grid), grid)
-    model, scale = model_known(measured, instrument, Settings(0, sensitivity_stride=stride), drawn)
-    seen = model.sensitivity_s / measured.duration_s
-    of_lines = blur_of(model.lines, drawn, measured, seen, instrument, response)
+    settings = Settings(0, sensitivity_stride=stride, is_wide=True)
+    model, scale = model_known(measured, instrument, settings, drawn)
+    of_lines = blur_of(model.lines, drawn, measured, instrument, response)
     state = _State(model, grid, of_lines, part, scale, np.zeros(len(POSE)))
     information, damping = state.directions(FEW_ROWS)[1], 0.0
     for i in range(NUM_ROUNDS):
@@ -221,8 +227,7 @@ def _climbed(state: "_State", information: Array, damping: float) -> tuple["_Sta
 
 
 def blur_of(
-    lines: Lines, drawn: Volume, measured: Measurement, seen: Array, instrument: Instrument,
-    response: Response,
+    lines: Lines, drawn: Volume, measured: Measurement, instrument: Instrument, response: Response
 ) -> LineBlur:  # fmt: skip
     """Compute how the lines of an acquisition see a part.
 
@@ -234,18 +239,28 @@ def blur_of(
         Fluid fraction of the part on that grid.
     measured : Measurement
         Its attenuation map is that of the part.
-    seen : float64 array, shape (nz, ny, nx)
-        Sensitivity with that attenuation, mm3.
     """
-    points = lines.points * [response.stretch, response.stretch, 1.0]
-    plain, stride = instrument.geometric.array.astype(np.float64), response.sensitivity_stride
-    survival = np.divide(seen, plain, out=np.ones(plain.shape), where=plain > 0)
-    classes = sensitivity.by_slope(instrument, line_blur.EDGES, response.stretch, stride)
-    return line_blur.of_lines(
-        replace(lines, points=points),
-        Sensed(drawn.array, measured.duration_s * classes, survival),
-        measured.mu, response.psfs, _by_distance(instrument),
-    )  # fmt: skip
+    known, wide, edges = instrument.efficiency, line_blur.around(instrument.grid), line_blur.EDGES
+    mu, stride, by_distance = measured.mu, response.sensitivity_stride, _by_distance(instrument)
+    crossing, in_air = (
+        measured.duration_s
+        * sensitivity.by_slope(instrument, one, wide, edges, response.stretch, stride)
+        for one in _of_core(known, by_distance, response)
+    )
+    left = sensitivity.left_by_slope(instrument, wide, None, [mu] * len(crossing), edges, stride)
+    activity = line_blur.in_air(drawn).array
+    sensed = Sensed(activity, crossing, in_air, left, by_distance)
+    return line_blur.of_lines(lines, sensed, mu, response.psfs, response.stretch)
+
+
+def _of_core(
+    known: Efficiency, by_distance: tuple[Array, Array], response: Response
+) -> tuple[Efficiency, Efficiency]:
+    """Return the efficiency if all distances were detected alike, and as `line_blur.sharpened`."""
+    if isinstance(known, Crystals):
+        return known, known
+    even = known / by_distance[1][::-1, None]
+    return even, even * line_blur.sharpened(by_distance, response.psfs[0])[::-1, None]
 
 
 def _by_distance(instrument: Instrument) -> tuple[Array, Array]:

@@ -62,7 +62,9 @@ def effect(
     activity = fitted.image_of(drawn)
     more_mu = Volume(made.mu.array.astype(np.float64) - drawn.mu.array, made.mu.grid)
     shadows = fitted.line_blur.as_core(in_air(more_mu))
-    of_cores = sensitivity.left_by_slope(instrument, in_air(drawn.mu), shadows, EDGES, stride)
+    of_cores = sensitivity.left_by_slope(
+        instrument, fitted.line_blur.grid, in_air(drawn.mu), shadows, EDGES, stride
+    )
     change, counts = _shadow(fitted, activity, left, shadows, of_cores)
     # all photons from inside the defect cross it, so its activity and its attenuation do not
     # change independently
@@ -99,7 +101,7 @@ def _shadow(
     change = core * np.expm1(-blur.through(shadows)) + (fitted.trues - core) * (mean_left - 1)
     counts = expected[:, TAIL].sum() * (mean_left - 1)
     for own, share in zip(expected[:, CORE], of_cores, strict=True):
-        counts += (own * blur.padded(share - 1)).sum()  # none of the photons from outside the image
+        counts += (own * (share - 1)).sum()
     return change, float(counts)
 
 

@@ -12,7 +12,7 @@ from tubepet.logs import log
 from tubepet.reconstruct.algorithms import em
 from tubepet.reconstruct.background import detection, randoms, scatter, tail_fit
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
-from tubepet.reconstruct.projection import blur
+from tubepet.reconstruct.projection import blur, line_blur
 from tubepet.reconstruct.projection.lines import Lines, tof_table
 from tubepet.reconstruct.projection.sensitivity import attenuated_sensitivity
 from tubepet.reconstruct.scanner import checks, geometry, lors, time_of_flight
@@ -24,7 +24,7 @@ from tubepet.reconstruct.scanner.crystals import (
     pair_areas_mm2,
 )
 from tubepet.reconstruct.scanner.lors import Cylinder
-from tubepet.types import Listmode, Volume
+from tubepet.types import Grid, Listmode, Volume
 
 # Draft images from which scatter is simulated. Scatter is smooth and follows the total activity,
 # which few iterations settle.
@@ -170,7 +170,7 @@ def _prepared(measured: Measurement, instrument: Instrument, settings: Settings)
     _check(measured, instrument, settings)
     measured = replace(measured, events=_allowed(measured.events, instrument))
     lines, background_counts = _lines(measured, instrument, settings)
-    order = _in_order(lines, measured.events, instrument)
+    order = _in_order(lines, measured.events, instrument, settings)
     lines, measured = lines.part(order), replace(measured, events=measured.events.at(order))
     checks.check_background(len(lines), background_counts)
     areas_mm2 = _areas_mm2(measured.events, instrument)
@@ -233,12 +233,12 @@ def _lines(
     """
     events, scanner = measured.events, instrument.scanner
     if measured.delayed is not None:
-        additive, total = _randoms(events, measured.delayed, instrument)
+        additive, total = _randoms(events, measured.delayed, instrument, settings)
     elif isinstance(instrument.efficiency, Crystals):
         log.warning("no delayed window and no ring: scatter and randoms stay in the image")
         additive, total = np.zeros(len(events)), 0.0
     else:
-        additive, total = _tail_fit(measured, instrument)
+        additive, total = _tail_fit(measured, instrument, settings)
     points = ends_mm(scanner, instrument.efficiency)
     ends = points, events.crystal1, events.crystal2
     if not settings.tof:
@@ -249,16 +249,18 @@ def _lines(
     return settings.kind_of_lines(instrument.grid, *ends, additive, *times), total
 
 
-def _in_order(lines: Lines, events: Listmode, instrument: Instrument) -> NDArray[np.int64]:
+def _in_order(
+    lines: Lines, events: Listmode, instrument: Instrument, settings: Settings
+) -> NDArray[np.int64]:
     """Rows of the events through the image, sorted so that neighbours touch the same voxels."""
-    scanner = instrument.scanner
-    is_used = lines.forward(np.ones(lines.grid.shape)) > 0
+    scanner, grid = instrument.scanner, _used(instrument, settings)
+    is_used = replace(lines, grid=grid).forward(np.ones(grid.shape)) > 0
     if isinstance(instrument.efficiency, Crystals):
         rows = np.flatnonzero(is_used)
         log.info("%d coincidences in, %d through the image", len(events), len(rows))
         return rows[np.lexsort([events.crystal2[rows], events.crystal1[rows]])]
     is_used |= lines.additive > 0
-    is_used &= _field(instrument).meets(lors.of_events(events, scanner))
+    is_used &= _field(instrument, settings).meets(lors.of_events(events, scanner))
     rows = np.flatnonzero(is_used)
     log.info("%d coincidences in, %d through the image", len(events), len(rows))
     columns = (events.crystal2 % scanner.num_columns, events.crystal1 % scanner.num_columns)
@@ -275,12 +277,20 @@ def _areas_mm2(events: Listmode, instrument: Instrument) -> NDArray[np.float64]:
     return areas_mm2[geometry.column_steps(events, instrument.scanner), np.abs(ring1 - ring2)]
 
 
-def _field(instrument: Instrument) -> Cylinder:
-    """Return the cylinder around the image."""
-    return lors.enclosing_cylinder(np.ones(instrument.grid.shape, bool), instrument.grid)
+def _used(instrument: Instrument, settings: Settings) -> Grid:
+    """Return the grid whose lines are used."""
+    return line_blur.around(instrument.grid) if settings.is_wide else instrument.grid
 
 
-def _tail_fit(measured: Measurement, instrument: Instrument) -> tuple[NDArray[np.float64], float]:
+def _field(instrument: Instrument, settings: Settings) -> Cylinder:
+    """Return the cylinder around this grid."""
+    grid = _used(instrument, settings)
+    return lors.enclosing_cylinder(np.ones(grid.shape, bool), grid)
+
+
+def _tail_fit(
+    measured: Measurement, instrument: Instrument, settings: Settings
+) -> tuple[NDArray[np.float64], float]:
     """Scatter and randoms of every event's pair and of all pairs through the field, in counts."""
     events, mu, scanner = measured.events, measured.mu, instrument.scanner
     assert not isinstance(instrument.efficiency, Crystals)
@@ -289,22 +299,23 @@ def _tail_fit(measured: Measurement, instrument: Instrument) -> tuple[NDArray[np
     fitted = tail_fit.fit_background(events, scanner, areas_mm2, cylinder)
     density = fitted.density(lors.of_events(events, scanner))
     counts = density * _areas_mm2(events, instrument)
-    return counts, tail_fit.total_counts(fitted, scanner, areas_mm2, _field(instrument))
+    field = _field(instrument, settings)
+    return counts, tail_fit.total_counts(fitted, scanner, areas_mm2, field)
 
 
 def _randoms(
-    events: Listmode, delayed: Listmode, instrument: Instrument
+    events: Listmode, delayed: Listmode, instrument: Instrument, settings: Settings
 ) -> tuple[NDArray[np.float64], float]:
     """Randoms of every event's pair and of all pairs through the field, in counts."""
     checks.check_crystals(delayed, instrument.scanner)
     known = instrument.efficiency
     if isinstance(known, Crystals):
         singles = randoms.fit_crystals(delayed, known)
-        first, second, scale = _some_pairs(instrument)
+        first, second, scale = _some_pairs(instrument, settings)
         total = scale * float((singles[first] * singles[second]).sum())
         return randoms.event_counts(singles, events), total
     singles = randoms.fit_singles(delayed, instrument.scanner)
-    total = _through_field(randoms.lor_counts(singles, instrument.scanner), instrument)
+    total = _through_field(randoms.lor_counts(singles, instrument.scanner), instrument, settings)
     return randoms.event_counts(singles, events), total
 
 
@@ -322,7 +333,7 @@ def _scattered(
     events, scanner, known = measured.events, instrument.scanner, instrument.efficiency
     num_moments, sigma_mm = 3 if settings.tof else 1, time_of_flight.sigma_mm(scanner)
     if isinstance(known, Crystals):
-        first, second, scale = _some_pairs(instrument)
+        first, second, scale = _some_pairs(instrument, settings)
         pairs = (
             np.concatenate([events.crystal1, first]), np.concatenate([events.crystal2, second])
         )  # fmt: skip
@@ -337,12 +348,12 @@ def _scattered(
             rates = scatter.event_densities(moments, events, scanner, sigma_mm)
         else:
             rates = scatter.event_counts(moments[0], events, scanner)
-        total = _through_field(scatter.lor_counts(moments[0], scanner), instrument)
+        total = _through_field(scatter.lor_counts(moments[0], scanner), instrument, settings)
     return measured.duration_s * rates, measured.duration_s * total
 
 
 def _some_pairs(
-    instrument: Instrument,
+    instrument: Instrument, settings: Settings
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], float]:
     """Draw crystal pairs, keep those through the image, and say for how many each stands."""
     known = instrument.efficiency
@@ -350,12 +361,15 @@ def _some_pairs(
     total = len(known) * (len(known) - 1) // 2
     numbers = rng.stream(0, "reconstruct", "pairs").integers(total, size=NUM_SOME_PAIRS)
     first, second = numbered_pairs(numbers)
-    lines = Lines(instrument.grid, known.points_mm, first, second)
+    grid = _used(instrument, settings)
     is_used = is_coincidence(known, first, second)
-    is_used &= lines.forward(np.ones(instrument.grid.shape)) > 0
+    is_used &= Lines(grid, known.points_mm, first, second).forward(np.ones(grid.shape)) > 0
     return first[is_used], second[is_used], total / NUM_SOME_PAIRS
 
 
-def _through_field(counts: NDArray[np.float64], instrument: Instrument) -> float:
+def _through_field(
+    counts: NDArray[np.float64], instrument: Instrument, settings: Settings
+) -> float:
     """Sum a table (step, ring, ring) over the LORs that meet the field."""
-    return float(counts[_field(instrument).meets(lors.of_scanner(instrument.scanner))].sum())
+    field = _field(instrument, settings)
+    return float(counts[field.meets(lors.of_scanner(instrument.scanner))].sum())

@@ -30,6 +30,8 @@ class Settings:
     tof : bool
         Whether time differences are used, with the scanner's time resolution. Needs pairs of the
         delayed window.
+    is_wide : bool
+        Whether lines are used that only pass beside the image, up to `line_blur.AROUND_MM`.
     """
 
     num_iterations: int
@@ -42,6 +44,7 @@ class Settings:
     sensitivity_stride: int = 1
     tof: bool = False
     backend: str = "numba"
+    is_wide: bool = False
 
     @property
     def has_prior(self) -> bool:

@@ -107,7 +107,7 @@ def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> N
         num_pairs = _num_some(known, stride)
         sums = tuple(of_pairs(known, grid, one, num_pairs, 0) for one in (None, mu))
     else:
-        sums = _sums(instrument.scanner, grid, known, mu, stride)
+        sums = _sums(instrument.scanner, grid, known, mu, stride, has_plain=stride > 1)
     if stride == 1:
         return sums[1]
     plain, weakened = (gaussian_filter(s, RATIO_SIGMA_VOXELS, mode="reflect") for s in sums)
@@ -121,12 +121,17 @@ def attenuated_sensitivity(instrument: Instrument, mu: Volume, stride: int) -> N
 
 
 def by_slope(
-    instrument: Instrument, edges: NDArray[np.float64], stretch: float, stride: int
-) -> NDArray[np.float64]:
+    instrument: Instrument, efficiency: Efficiency, grid: Grid, edges: NDArray[np.float64],
+    stretch: float, stride: int,
+) -> NDArray[np.float64]:  # fmt: skip
     """Divide the sensitivity without attenuation among classes of lines by their slope.
 
     Parameters
     ----------
+    efficiency : float64 array, shape (num_columns // 2 + 1, num_rings), or Crystals
+        That of the instrument, or another one of a ring.
+    grid : Grid
+        The grid of the image, or more around it.
     edges : float64 array, shape (classes - 1,)
         Slopes between classes (`geometry.slopes_of`).
     stretch : float
@@ -138,37 +143,46 @@ def by_slope(
     Returns
     -------
     float64 array, shape (classes, nz, ny, nx)
-        Counts per second per Bq/mm3 in the voxel (mm3); the sum is that of the instrument.
+        Counts per second per Bq/mm3 in the voxel (mm3).
     """
-    known, scanner, grid = instrument.efficiency, instrument.scanner, instrument.grid
-    if isinstance(known, Crystals):
+    scanner = instrument.scanner
+    if isinstance(efficiency, Crystals):
         sums = np.stack([
-            _of_class(known, grid, None, k, edges, stride) for k in range(len(edges) + 1)
+            _of_class(efficiency, grid, None, k, edges, stride) for k in range(len(edges) + 1)
         ])  # fmt: skip
         sums = gaussian_filter(sums, SHARE_SIGMA_VOXELS, axes=(1, 2, 3), mode="reflect")
         total = sums.sum(axis=0)
         even = np.full(sums.shape, 1 / len(sums))  # where nothing is seen
-        return np.divide(sums, total, out=even, where=total > 0) * instrument.geometric.array
+        return np.divide(sums, total, out=even, where=total > 0) * _beyond(instrument, grid)
     # to narrow the voxels across the axis is the same as to stretch the lines
     (z, y, x), (dz, dy, dx) = grid.origin_mm, grid.voxel_mm
     narrow = Grid(grid.shape, (dz, dy / stretch, dx / stretch), (z, y / stretch, x / stretch))
     kind = np.digitize(geometry.lor_slopes(scanner), edges)
     sums = np.stack([
-        _whole(scanner, narrow, np.where(kind == k, known, 0.0)) for k in range(len(edges) + 1)
+        _whole(scanner, narrow, np.where(kind == k, efficiency, 0.0)) for k in range(len(edges) + 1)
     ])  # fmt: skip
-    return sums * (instrument.geometric.array.sum() / sums.sum())
+    return sums * stretch**2  # narrow voxels hold less
+
+
+def _beyond(instrument: Instrument, grid: Grid) -> NDArray[np.float64]:
+    """Continue the sensitivity beyond its image; gradients continue."""
+    own = instrument.geometric.array.astype(np.float64)
+    margins = [((n - m) // 2, (n - m) // 2) for n, m in zip(grid.shape, own.shape, strict=True)]
+    return np.maximum(np.pad(own, margins, mode="reflect", reflect_type="odd"), 0.0)
 
 
 def left_by_slope(
-    instrument: Instrument, mu: Volume, more: Sequence[Volume], edges: NDArray[np.float64],
-    stride: int,
+    instrument: Instrument, grid: Grid, mu: Volume | None, more: Sequence[Volume],
+    edges: NDArray[np.float64], stride: int,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Return the share of photon pairs that more attenuation lets through, by slopes of lines.
 
     Parameters
     ----------
-    mu : Volume
-        Attenuation at 511 keV on its own grid, 1/mm.
+    grid : Grid
+        As of `by_slope`.
+    mu : Volume or None
+        Attenuation at 511 keV on its own grid, 1/mm; None: air.
     more : sequence of Volume
         What is added for each class, on the same grid.
     edges, stride
@@ -179,16 +193,18 @@ def left_by_slope(
     float64 array, shape (classes, nz, ny, nx)
         1 where no line of the class passes.
     """
-    known, scanner, grid = instrument.efficiency, instrument.scanner, instrument.grid
+    known, scanner = instrument.efficiency, instrument.scanner
     shares = []
     for k, added in enumerate(more):
-        both = mu, Volume(mu.array + added.array, mu.grid)
+        both = added if mu is None else Volume(mu.array + added.array, mu.grid)
         if isinstance(known, Crystals):
-            sums = [_of_class(known, grid, one, k, edges, stride) for one in both]
+            sums = [_of_class(known, grid, one, k, edges, stride) for one in (mu, both)]
         else:
             is_in = np.digitize(geometry.lor_slopes(scanner), edges) == k
             own = np.where(is_in, known, 0.0)
-            sums = [_sums(scanner, grid, own, one, stride)[1] for one in both]
+            sums = list(_sums(scanner, grid, own, both, stride, has_plain=mu is None))
+            if mu is not None:
+                sums[0] = _sums(scanner, grid, own, mu, stride, has_plain=False)[1]
         before, after = (gaussian_filter(one, RATIO_SIGMA_VOXELS, mode="reflect") for one in sums)
         shares.append(np.divide(after, before, out=np.ones(after.shape), where=before > 0))
     return np.stack(shares)
@@ -211,7 +227,7 @@ def _num_some(crystals: Crystals, stride: int) -> int:
 def _whole(scanner: Scanner, grid: Grid, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum over all LORs of a ring."""
     is_symmetric = _is_symmetric(scanner, grid)
-    image, _ = _sums(scanner, grid, efficiency, None, 1, is_symmetric)
+    image, _ = _sums(scanner, grid, efficiency, None, 1, True, is_symmetric)
     if is_symmetric:
         for flip in (lambda i: i[::-1], lambda i: i[:, ::-1], lambda i: np.rot90(i, 2, (1, 2))):
             image = image + flip(image)
@@ -259,14 +275,12 @@ def _sums(
     efficiency: NDArray[np.float64],
     mu: Volume | None,
     stride: int,
+    has_plain: bool,
     is_symmetric: bool = False,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum without and with attenuation; a sum that is not needed is zero.
-
-    The sum with attenuation needs `mu`. If `mu` is given, the other is needed only if stride > 1.
-    """
+    """Sum without attenuation if it is wanted, and with it if `mu` is given; else zeros."""
     tasks, shares = _tasks(scanner, _steps_through(grid, scanner), is_symmetric)
-    is_wanted, num = (mu is None or stride > 1, mu is not None), kernels.num_padded(grid)
+    is_wanted, num = (has_plain, mu is not None), kernels.num_padded(grid)
     plain, weakened = (np.zeros(num if wanted else 0) for wanted in is_wanted)
     through = Volume(np.zeros(grid.shape), grid) if mu is None else mu
     kernels.lor_sums(
