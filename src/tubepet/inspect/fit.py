@@ -403,6 +403,23 @@ def pose_beside(fitted: Fitted, nuisance: Nuisance) -> tuple[dict[str, float], d
     return pose, {name: float(errors[1 + i]) for i, name in enumerate(POSE)}
 
 
+def beside(fitted: Fitted, part: Part, shares: Array, slope: float) -> Fitted:
+    """Return the model of the drawing, with activity and pose fitted beside a defect by one step.
+
+    Parameters
+    ----------
+    shares, slope
+        As of `extended`, of the defect.
+    """
+    more = extended(fitted.nuisance, shares, slope, fitted.weight)
+    step = (more.inverse @ more.gradient)[: 1 + len(POSE)]
+    step /= max(1.0, float(np.abs(step / MOST_STEP).max()))
+    pose = np.array([fitted.pose[name] for name in POSE])
+    scale = fitted.activity_bq_mm3 * (1 + float(step[0]))
+    model, lines = fitted.model, fitted.line_blur
+    return _State(model, fitted.grid, lines, part, scale, pose + step[1:]).fitted()
+
+
 def extended(nuisance: Nuisance, shares: Array, slope: float, weight: float) -> Nuisance:
     """Add the direction of a defect that was found, perhaps where another was found before.
 

@@ -17,6 +17,7 @@ from tubepet.inspect.fit import (
     PRIOR,
     Nuisance,
     Response,
+    beside,
     blur_of,
     extended,
     fit,
@@ -361,6 +362,24 @@ def test_z_of_a_known_defect_is_as_expected_with_it_and_zero_without(config, ins
     clean = acquired(instrument, draw(config, defect="none"), CONCENTRATION)
     fitted = fit(clean, drawn, instrument, RESPONSE)
     assert abs(limit.known_z(fitted, clean, drawn, made, instrument, STRIDE)[0]) < 3
+
+
+def test_activity_is_fitted_beside_a_known_defect(config, instrument) -> None:
+    """Without the void the fit takes it for less activity."""
+    voxels = draw(config, defect="bubble", defect_size_mm=8.0, defect_z_mm=0.0)
+    drawn, made, clean = of_voxels(voxels), as_made(voxels), draw(config, defect="none")
+    fits = [
+        fit(acquired(instrument, one, 5 * CONCENTRATION), drawn, instrument, RESPONSE)
+        for one in (clean, voxels)
+    ]
+    of_clean, alone = (one.activity_bq_mm3 for one in fits)
+    found = fits[1]
+    for _ in range(limit.NUM_ROUNDS):
+        change, counts = limit.effect(found, DURATION_S, drawn, made, instrument, STRIDE)
+        share = change / found.rates
+        found = beside(found, drawn, share[found.rows], float(share.sum()) - counts)
+    off, left = abs(alone - of_clean), abs(found.activity_bq_mm3 - of_clean)
+    assert off > 0.02 * of_clean and left < off / 2
 
 
 @pytest.mark.parametrize("defect", ["inclusion", "bubble", "pit"])
