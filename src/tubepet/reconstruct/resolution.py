@@ -270,6 +270,7 @@ def kernels_of(distances: Array) -> list[blur.Kernel]:
     distances : float64 array, shape (n, 3)
         Distances of lines from their points across and along the axis, mm, and slopes.
     """
+    distances = distances[(np.abs(distances[:, :2]) < REACH_MM).all(axis=1)]
     kind = np.digitize(distances[:, 2], line_blur.EDGES)
     used = [k for k in range(line_blur.NUM_CLASSES) if (kind == k).sum() >= LEAST_EVENTS]
     if not used:  # all lines together are one class

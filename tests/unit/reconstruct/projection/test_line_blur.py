@@ -236,3 +236,14 @@ def test_few_lines_are_one_class() -> None:
     # enough of one slope: the others take that kernel, which is of the same lines
     twice = resolution.kernels_of(np.tile(flat, (2, 1)))[5]
     assert np.array(twice) == pytest.approx(np.array(kernels[0]), rel=1e-6)
+
+
+def test_lines_far_from_their_point_make_no_class() -> None:
+    """Randoms alone have no kernel: such a class takes that of the next one."""
+    random = np.random.default_rng(5)
+    near = drawn(50_000, random)
+    near = near[near[:, 2] < 0.6]
+    far = np.column_stack([30 + random.random((4_000, 2)), np.full(4_000, 0.7)])
+    kernels = resolution.kernels_of(np.concatenate([near, far]))
+    assert np.isfinite(np.array(kernels)).all()
+    assert kernels[4] == kernels[3] == resolution.kernels_of(near)[3]
