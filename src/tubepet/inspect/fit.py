@@ -7,7 +7,7 @@ defect must not be mistaken for them. So their directions are projected out of e
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -179,8 +179,8 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     """
     grid, stride = instrument.grid, response.sensitivity_stride
     drawn = Volume(part.on_image(grid), grid)
-    settings = Settings(0, sensitivity_stride=stride, is_wide=True)
-    model, scale = model_known(measured, instrument, settings, drawn)
+    instrument = replace(instrument, around=line_blur.around(grid))
+    model, scale = model_known(measured, instrument, Settings(0, sensitivity_stride=stride), drawn)
     of_lines = blur_of(model.lines, drawn, measured, instrument, response)
     state = _State(model, grid, of_lines, part, scale, np.zeros(len(POSE)))
     information, damping = state.directions(FEW_ROWS)[1], 0.0
@@ -245,15 +245,14 @@ def blur_of(
     crossing, in_air = (
         measured.duration_s
         * sensitivity.by_slope(instrument, one, wide, edges, response.stretch, stride)
-        for one in _of_core(known, by_distance, response)
+        for one in _even_and_sharpened(known, by_distance, response)
     )
     left = sensitivity.left_by_slope(instrument, wide, None, [mu] * len(crossing), edges, stride)
-    activity = line_blur.in_air(drawn).array
-    sensed = Sensed(activity, crossing, in_air, left, by_distance)
+    sensed = Sensed(line_blur.amid_zeros(drawn).array, crossing, in_air, left, by_distance)
     return line_blur.of_lines(lines, sensed, mu, response.psfs, response.stretch)
 
 
-def _of_core(
+def _even_and_sharpened(
     known: Efficiency, by_distance: tuple[Array, Array], response: Response
 ) -> tuple[Efficiency, Efficiency]:
     """Return the efficiency if all distances were detected alike, and as `line_blur.sharpened`."""

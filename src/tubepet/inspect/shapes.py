@@ -26,6 +26,7 @@ from tubepet.phantom.geometry import (
     MAX_DEPTH,
     THINNING_DEPTH,
 )
+from tubepet.types import Volume
 
 Array = NDArray[np.float64]
 
@@ -126,11 +127,17 @@ def surface(part: Part, spacing_mm: float) -> Surface:
     outward = -np.stack(slopes, axis=1)
     outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
     points_mm = (corners - 2) * voxel_mm + grid.origin_mm
-    wall_mm = _thickness_mm(part, points_mm, outward)
-    along = _along(outward[:, ::-1])
-    reach_mm = np.stack([_reach_mm(part, points_mm, s * along[:, ::-1]) for s in (-1, 1)], axis=1)
-    every = Surface(points_mm[:, ::-1], outward[:, ::-1], along, wall_mm, reach_mm)
-    return every.only(wall_mm > LEAST_WALL_MM)
+    # the first steps may still lie half in the fluid
+    wall_mm = _run_mm(part.wall, points_mm, outward, WALL_STEP_MM, MAX_WALL_MM, 2 * WALL_STEP_MM)
+    is_wall = wall_mm > LEAST_WALL_MM
+    points_mm, outward, wall_mm = points_mm[is_wall], outward[is_wall, ::-1], wall_mm[is_wall]
+    along = _along(outward)
+    solid = Volume(part.wall.array.astype(np.float32) + part.fluid.array, grid)
+    reach_mm = [
+        _run_mm(solid, points_mm, way[:, ::-1], REACH_STEP_MM, MAX_REACH_MM, 0.0)
+        for way in (-along, along)
+    ]
+    return Surface(points_mm[:, ::-1], outward, along, wall_mm, np.stack(reach_mm, axis=1))
 
 
 def _along(outward: Array) -> Array:
@@ -142,24 +149,18 @@ def _along(outward: Array) -> Array:
     return np.asarray(along / np.linalg.norm(along, axis=1, keepdims=True))
 
 
-def _reach_mm(part: Part, points_mm: Array, way: Array) -> Array:
-    """Length of fluid and wall from points (z, y, x) in a direction, at most `MAX_REACH_MM`."""
-    steps_mm = np.arange(REACH_STEP_MM / 2, MAX_REACH_MM, REACH_STEP_MM)
+def _run_mm(
+    share: Volume, points_mm: Array, way: Array, step_mm: float, most_mm: float, sure_mm: float
+) -> Array:
+    """Length from points (z, y, x) along unit vectors, as long as the share is above a half.
+
+    The first `sure_mm` count in any case.
+    """
+    steps_mm = np.arange(step_mm / 2, most_mm, step_mm)
     places = points_mm[:, None] + steps_mm[:, None] * way[:, None]
-    at = np.moveaxis((places - part.wall.grid.origin_mm) / part.wall.grid.voxel_mm, -1, 0)
-    share = map_coordinates(part.wall.array.astype(np.float32) + part.fluid.array, at, order=1)
-    return np.asarray(np.cumprod(share > 0.5, axis=1).sum(axis=1) * REACH_STEP_MM)
-
-
-def _thickness_mm(part: Part, points_mm: Array, outward: Array) -> Array:
-    """Length of the wall from points (z, y, x) outward, mm."""
-    depths_mm = np.arange(WALL_STEP_MM / 2, MAX_WALL_MM, WALL_STEP_MM)
-    places = points_mm[:, None] + depths_mm[:, None] * outward[:, None]
-    at = (places - part.wall.grid.origin_mm) / part.wall.grid.voxel_mm
-    share = map_coordinates(part.wall.array, np.moveaxis(at, -1, 0), order=1)
-    # the first steps may still lie half in the fluid
-    is_wall = (share > 0.5) | (depths_mm < 2 * WALL_STEP_MM)
-    return np.asarray(np.cumprod(is_wall, axis=1).sum(axis=1) * WALL_STEP_MM)
+    at = np.moveaxis((places - share.grid.origin_mm) / share.grid.voxel_mm, -1, 0)
+    is_in = (map_coordinates(share.array, at, order=1) > 0.5) | (steps_mm < sure_mm)
+    return np.asarray(np.cumprod(is_in, axis=1).sum(axis=1) * step_mm)
 
 
 def sizes_mm(low_mm: float, high_mm: float) -> list[float]:

@@ -12,7 +12,7 @@ from tubepet.logs import log
 from tubepet.reconstruct.algorithms import em
 from tubepet.reconstruct.background import detection, randoms, scatter, tail_fit
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
-from tubepet.reconstruct.projection import blur, line_blur
+from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.lines import Lines, tof_table
 from tubepet.reconstruct.projection.sensitivity import attenuated_sensitivity
 from tubepet.reconstruct.scanner import checks, geometry, lors, time_of_flight
@@ -24,7 +24,7 @@ from tubepet.reconstruct.scanner.crystals import (
     pair_areas_mm2,
 )
 from tubepet.reconstruct.scanner.lors import Cylinder
-from tubepet.types import Grid, Listmode, Volume
+from tubepet.types import Listmode, Volume
 
 # Draft images from which scatter is simulated. Scatter is smooth and follows the total activity,
 # which few iterations settle.
@@ -170,7 +170,7 @@ def _prepared(measured: Measurement, instrument: Instrument, settings: Settings)
     _check(measured, instrument, settings)
     measured = replace(measured, events=_allowed(measured.events, instrument))
     lines, background_counts = _lines(measured, instrument, settings)
-    order = _in_order(lines, measured.events, instrument, settings)
+    order = _in_order(lines, measured.events, instrument)
     lines, measured = lines.part(order), replace(measured, events=measured.events.at(order))
     checks.check_background(len(lines), background_counts)
     areas_mm2 = _areas_mm2(measured.events, instrument)
@@ -233,12 +233,12 @@ def _lines(
     """
     events, scanner = measured.events, instrument.scanner
     if measured.delayed is not None:
-        additive, total = _randoms(events, measured.delayed, instrument, settings)
+        additive, total = _randoms(events, measured.delayed, instrument)
     elif isinstance(instrument.efficiency, Crystals):
         log.warning("no delayed window and no ring: scatter and randoms stay in the image")
         additive, total = np.zeros(len(events)), 0.0
     else:
-        additive, total = _tail_fit(measured, instrument, settings)
+        additive, total = _tail_fit(measured, instrument)
     points = ends_mm(scanner, instrument.efficiency)
     ends = points, events.crystal1, events.crystal2
     if not settings.tof:
@@ -249,18 +249,16 @@ def _lines(
     return settings.kind_of_lines(instrument.grid, *ends, additive, *times), total
 
 
-def _in_order(
-    lines: Lines, events: Listmode, instrument: Instrument, settings: Settings
-) -> NDArray[np.int64]:
+def _in_order(lines: Lines, events: Listmode, instrument: Instrument) -> NDArray[np.int64]:
     """Rows of the events through the image, sorted so that neighbours touch the same voxels."""
-    scanner, grid = instrument.scanner, _used(instrument, settings)
-    is_used = replace(lines, grid=grid).forward(np.ones(grid.shape)) > 0
+    scanner, field = instrument.scanner, instrument.field
+    is_used = replace(lines, grid=field).forward(np.ones(field.shape)) > 0
     if isinstance(instrument.efficiency, Crystals):
         rows = np.flatnonzero(is_used)
         log.info("%d coincidences in, %d through the image", len(events), len(rows))
         return rows[np.lexsort([events.crystal2[rows], events.crystal1[rows]])]
     is_used |= lines.additive > 0
-    is_used &= _field(instrument, settings).meets(lors.of_events(events, scanner))
+    is_used &= _field(instrument).meets(lors.of_events(events, scanner))
     rows = np.flatnonzero(is_used)
     log.info("%d coincidences in, %d through the image", len(events), len(rows))
     columns = (events.crystal2 % scanner.num_columns, events.crystal1 % scanner.num_columns)
@@ -277,20 +275,12 @@ def _areas_mm2(events: Listmode, instrument: Instrument) -> NDArray[np.float64]:
     return areas_mm2[geometry.column_steps(events, instrument.scanner), np.abs(ring1 - ring2)]
 
 
-def _used(instrument: Instrument, settings: Settings) -> Grid:
-    """Return the grid whose lines are used."""
-    return line_blur.around(instrument.grid) if settings.is_wide else instrument.grid
+def _field(instrument: Instrument) -> Cylinder:
+    """Return the cylinder around the lines that are used."""
+    return lors.enclosing_cylinder(np.ones(instrument.field.shape, bool), instrument.field)
 
 
-def _field(instrument: Instrument, settings: Settings) -> Cylinder:
-    """Return the cylinder around this grid."""
-    grid = _used(instrument, settings)
-    return lors.enclosing_cylinder(np.ones(grid.shape, bool), grid)
-
-
-def _tail_fit(
-    measured: Measurement, instrument: Instrument, settings: Settings
-) -> tuple[NDArray[np.float64], float]:
+def _tail_fit(measured: Measurement, instrument: Instrument) -> tuple[NDArray[np.float64], float]:
     """Scatter and randoms of every event's pair and of all pairs through the field, in counts."""
     events, mu, scanner = measured.events, measured.mu, instrument.scanner
     assert not isinstance(instrument.efficiency, Crystals)
@@ -299,23 +289,22 @@ def _tail_fit(
     fitted = tail_fit.fit_background(events, scanner, areas_mm2, cylinder)
     density = fitted.density(lors.of_events(events, scanner))
     counts = density * _areas_mm2(events, instrument)
-    field = _field(instrument, settings)
-    return counts, tail_fit.total_counts(fitted, scanner, areas_mm2, field)
+    return counts, tail_fit.total_counts(fitted, scanner, areas_mm2, _field(instrument))
 
 
 def _randoms(
-    events: Listmode, delayed: Listmode, instrument: Instrument, settings: Settings
+    events: Listmode, delayed: Listmode, instrument: Instrument
 ) -> tuple[NDArray[np.float64], float]:
     """Randoms of every event's pair and of all pairs through the field, in counts."""
     checks.check_crystals(delayed, instrument.scanner)
     known = instrument.efficiency
     if isinstance(known, Crystals):
         singles = randoms.fit_crystals(delayed, known)
-        first, second, scale = _some_pairs(instrument, settings)
+        first, second, scale = _some_pairs(instrument)
         total = scale * float((singles[first] * singles[second]).sum())
         return randoms.event_counts(singles, events), total
     singles = randoms.fit_singles(delayed, instrument.scanner)
-    total = _through_field(randoms.lor_counts(singles, instrument.scanner), instrument, settings)
+    total = _through_field(randoms.lor_counts(singles, instrument.scanner), instrument)
     return randoms.event_counts(singles, events), total
 
 
@@ -333,7 +322,7 @@ def _scattered(
     events, scanner, known = measured.events, instrument.scanner, instrument.efficiency
     num_moments, sigma_mm = 3 if settings.tof else 1, time_of_flight.sigma_mm(scanner)
     if isinstance(known, Crystals):
-        first, second, scale = _some_pairs(instrument, settings)
+        first, second, scale = _some_pairs(instrument)
         pairs = (
             np.concatenate([events.crystal1, first]), np.concatenate([events.crystal2, second])
         )  # fmt: skip
@@ -348,12 +337,12 @@ def _scattered(
             rates = scatter.event_densities(moments, events, scanner, sigma_mm)
         else:
             rates = scatter.event_counts(moments[0], events, scanner)
-        total = _through_field(scatter.lor_counts(moments[0], scanner), instrument, settings)
+        total = _through_field(scatter.lor_counts(moments[0], scanner), instrument)
     return measured.duration_s * rates, measured.duration_s * total
 
 
 def _some_pairs(
-    instrument: Instrument, settings: Settings
+    instrument: Instrument,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], float]:
     """Draw crystal pairs, keep those through the image, and say for how many each stands."""
     known = instrument.efficiency
@@ -361,15 +350,12 @@ def _some_pairs(
     total = len(known) * (len(known) - 1) // 2
     numbers = rng.stream(0, "reconstruct", "pairs").integers(total, size=NUM_SOME_PAIRS)
     first, second = numbered_pairs(numbers)
-    grid = _used(instrument, settings)
+    lines = Lines(instrument.field, known.points_mm, first, second)
     is_used = is_coincidence(known, first, second)
-    is_used &= Lines(grid, known.points_mm, first, second).forward(np.ones(grid.shape)) > 0
+    is_used &= lines.forward(np.ones(instrument.field.shape)) > 0
     return first[is_used], second[is_used], total / NUM_SOME_PAIRS
 
 
-def _through_field(
-    counts: NDArray[np.float64], instrument: Instrument, settings: Settings
-) -> float:
+def _through_field(counts: NDArray[np.float64], instrument: Instrument) -> float:
     """Sum a table (step, ring, ring) over the LORs that meet the field."""
-    field = _field(instrument, settings)
-    return float(counts[field.meets(lors.of_scanner(instrument.scanner))].sum())
+    return float(counts[_field(instrument).meets(lors.of_scanner(instrument.scanner))].sum())

@@ -30,8 +30,6 @@ class Settings:
     tof : bool
         Whether time differences are used, with the scanner's time resolution. Needs pairs of the
         delayed window.
-    is_wide : bool
-        Whether lines are used that only pass beside the image, up to `line_blur.AROUND_MM`.
     """
 
     num_iterations: int
@@ -44,7 +42,6 @@ class Settings:
     sensitivity_stride: int = 1
     tof: bool = False
     backend: str = "numba"
-    is_wide: bool = False
 
     @property
     def has_prior(self) -> bool:
@@ -70,17 +67,25 @@ class Instrument:
         `sensitivity.geometric_sensitivity` on the grid of the image, mm3.
     seen_kev : float64 array, optional
         `detection.detection_table` of the scanner; None: computed where it is needed.
+    around : Grid, optional
+        Lines that pass through this wider grid are used; None: those through the image.
     """
 
     scanner: Scanner
     efficiency: Efficiency
     geometric: Volume
     seen_kev: NDArray[np.float64] | None = None
+    around: Grid | None = None
 
     @property
     def grid(self) -> Grid:
         """The grid of the image."""
         return self.geometric.grid
+
+    @property
+    def field(self) -> Grid:
+        """The grid through which lines pass that are used."""
+        return self.around or self.grid
 
 
 @dataclass(frozen=True)

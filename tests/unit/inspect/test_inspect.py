@@ -374,8 +374,9 @@ def test_activity_is_fitted_beside_a_known_defect(config, instrument) -> None:
     ]
     of_clean, alone = (one.activity_bq_mm3 for one in fits)
     found = fits[1]
+    seen = limit.weakened(found, DURATION_S, drawn, made, instrument, STRIDE)
     for _ in range(limit.NUM_ROUNDS):
-        change, counts = limit.effect(found, DURATION_S, drawn, made, instrument, STRIDE)
+        change, counts = limit.effect(found, drawn, made, seen)
         share = change / found.rates
         found = beside(found, drawn, share[found.rows], float(share.sum()) - counts)
     off, left = abs(alone - of_clean), abs(found.activity_bq_mm3 - of_clean)
@@ -393,7 +394,8 @@ def test_attenuation_of_a_known_defect_takes_as_many_events_as_counts(
     fitted = fit(measured, drawn, instrument, RESPONSE)
 
     def effect(part: Part) -> tuple[np.ndarray, float]:
-        return limit.effect(fitted, measured.duration_s, drawn, part, instrument, STRIDE)
+        seen = limit.weakened(fitted, measured.duration_s, drawn, part, instrument, STRIDE)
+        return limit.effect(fitted, drawn, part, seen)
 
     def of_events(change: np.ndarray) -> float:
         return float((change / fitted.rates).sum())

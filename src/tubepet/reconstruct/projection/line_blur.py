@@ -34,11 +34,11 @@ EDGES = np.array([0.15, 0.3, 0.45, 0.6, 0.8])  # slopes between classes
 NUM_CLASSES = len(EDGES) + 1
 # Lines are followed so far beyond the borders of an image, for blur carries activity there.
 AROUND_MM = (8.0, 4.0, 4.0)  # z, y, x
-MOST_MOVED_MM = 0.5  # of a line: at sharp edges the formula gives too much
+# Of a line: at sharp edges the formulas give too much.
+MOST_MOVED_MM, MOST_GAINED = 0.5, 0.1
 # Variance that voxels add, in squares of their width: line integrals interpolate between voxels,
 # and an image holds means over voxels.
 LINES_ADD, MEANS_ADD = 1 / 6, 1 / 12
-MOST_GAINED = 0.1  # likewise
 CORE, TAIL = 0, 1
 NUM_NODES = 5  # of a Gaussian mean
 LEAST_MM = 1e-9  # shortest length of a line across the axis
@@ -198,7 +198,7 @@ class LineBlur:
         return found
 
     def as_core(self, mu: Volume) -> list[Volume]:
-        """Return a map (`in_air`) as photons of the core see it, for each class of slopes."""
+        """Return a map (`amid_zeros`) as photons of the core see it, for each class of slopes."""
         return [Volume(_as_core(psf, mu.array, mu.grid), mu.grid) for psf in self.psfs]
 
     def through(self, maps: Sequence[Volume]) -> Array:
@@ -220,10 +220,10 @@ def around(grid: Grid) -> Grid:
     return Grid((nz, ny, nx), grid.voxel_mm, (z, y, x))
 
 
-def in_air(mu: Volume) -> Volume:
-    """Return a map with air around, into which it may be blurred."""
-    wide = around(mu.grid)
-    return Volume(_amid_zeros(mu.array, wide), wide)
+def amid_zeros(image: Volume) -> Volume:
+    """Return an image on the grid `around` its own, with nothing beyond it."""
+    wide = around(image.grid)
+    return Volume(_amid_zeros(image.array, wide), wide)
 
 
 def of_lines(
@@ -250,7 +250,7 @@ def of_lines(
     x, y = (second - first)[:, :2].T
     normal = np.stack([-y, x]) / np.maximum(np.hypot(x, y), LEAST_MM)
     from_axis_mm = np.einsum("in,ni->n", normal, first[:, :2])  # signed
-    mu = in_air(mu)
+    mu = amid_zeros(mu)
     in_metal = replace(lines, grid=mu.grid)
     survives = np.exp(-in_metal.forward(mu.array)) * _detected(from_axis_mm, part.by_distance, 0.0)
     near, moved_mm = _of_core(in_metal, kind, mu, psfs, part.by_distance, normal, from_axis_mm)
@@ -260,9 +260,9 @@ def of_lines(
     mean = np.divide(counts, crossing, out=np.ones(len(psfs)), where=crossing > 0)
     of_tail = part.crossing * mean[:, None, None, None]
     total = of_tail.sum(axis=0)
-    counted = np.divide(seen.sum(axis=0), total, out=np.ones(total.shape), where=total > 0)
+    survival = np.divide(seen.sum(axis=0), total, out=np.ones(total.shape), where=total > 0)
     wide = around(lines.grid)
-    # what acts before the blur is counted after it: twice less once blurred, blurred, is nearly 1
+    # photons are weakened before the blur and counted after it: 2 s - K s, blurred, is nearly s
     of_core = part.in_air * np.stack([
         2 * one - _as_core(psf, one, wide, "nearest")
         for psf, one in zip(psfs, part.left, strict=True)
@@ -275,7 +275,7 @@ def of_lines(
         replace(lines, grid=wide),
         kind,
         np.stack([near / survives, mean[kind] / survives], axis=1),
-        counted,
+        survival,
         np.stack([of_core, of_tail], axis=1),
     )
 
@@ -331,11 +331,11 @@ def _detected(distances_mm: Array, by_distance: tuple[Array, Array], sigma_mm: f
 
 def _amid_zeros(array: NDArray[np.floating], wide: Grid) -> Array:
     """Return an array on a wider grid (`around`)."""
-    return np.pad(np.asarray(array, np.float64), _margins(array.shape, wide))
+    return np.pad(np.asarray(array, np.float64), margins(array.shape, wide))
 
 
-def _margins(shape: tuple[int, ...], wide: Grid) -> list[tuple[int, int]]:
-    """Return what `numpy.pad` takes."""
+def margins(shape: tuple[int, ...], wide: Grid) -> list[tuple[int, int]]:
+    """Return what `numpy.pad` takes to put an array on a wider grid (`around`)."""
     return [
         ((num - own) // 2, (num - own) // 2) for num, own in zip(wide.shape, shape, strict=True)
     ]

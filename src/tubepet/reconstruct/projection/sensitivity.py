@@ -20,7 +20,7 @@ from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct.problem import Efficiency, Instrument
-from tubepet.reconstruct.projection import kernels
+from tubepet.reconstruct.projection import kernels, line_blur
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import checks, geometry
 from tubepet.reconstruct.scanner.crystals import Crystals, numbered_pairs, pair_areas_mm2
@@ -167,8 +167,8 @@ def by_slope(
 def _beyond(instrument: Instrument, grid: Grid) -> NDArray[np.float64]:
     """Continue the sensitivity beyond its image; gradients continue."""
     own = instrument.geometric.array.astype(np.float64)
-    margins = [((n - m) // 2, (n - m) // 2) for n, m in zip(grid.shape, own.shape, strict=True)]
-    return np.maximum(np.pad(own, margins, mode="reflect", reflect_type="odd"), 0.0)
+    more = line_blur.margins(own.shape, grid)
+    return np.maximum(np.pad(own, more, mode="reflect", reflect_type="odd"), 0.0)
 
 
 def left_by_slope(
@@ -194,18 +194,19 @@ def left_by_slope(
         1 where no line of the class passes.
     """
     known, scanner = instrument.efficiency, instrument.scanner
-    shares = []
+    kind, shares = np.digitize(geometry.lor_slopes(scanner), edges), []
     for k, added in enumerate(more):
         both = added if mu is None else Volume(mu.array + added.array, mu.grid)
         if isinstance(known, Crystals):
-            sums = [_of_class(known, grid, one, k, edges, stride) for one in (mu, both)]
+            before, after = (_of_class(known, grid, one, k, edges, stride) for one in (mu, both))
         else:
-            is_in = np.digitize(geometry.lor_slopes(scanner), edges) == k
-            own = np.where(is_in, known, 0.0)
-            sums = list(_sums(scanner, grid, own, both, stride, has_plain=mu is None))
+            own = np.where(kind == k, known, 0.0)
+            before, after = _sums(scanner, grid, own, both, stride, has_plain=mu is None)
             if mu is not None:
-                sums[0] = _sums(scanner, grid, own, mu, stride, has_plain=False)[1]
-        before, after = (gaussian_filter(one, RATIO_SIGMA_VOXELS, mode="reflect") for one in sums)
+                before = _sums(scanner, grid, own, mu, stride, has_plain=False)[1]
+        before, after = (
+            gaussian_filter(one, RATIO_SIGMA_VOXELS, mode="reflect") for one in (before, after)
+        )
         shares.append(np.divide(after, before, out=np.ones(after.shape), where=before > 0))
     return np.stack(shares)
 
@@ -227,7 +228,7 @@ def _num_some(crystals: Crystals, stride: int) -> int:
 def _whole(scanner: Scanner, grid: Grid, efficiency: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum over all LORs of a ring."""
     is_symmetric = _is_symmetric(scanner, grid)
-    image, _ = _sums(scanner, grid, efficiency, None, 1, True, is_symmetric)
+    image, _ = _sums(scanner, grid, efficiency, None, 1, has_plain=True, is_symmetric=is_symmetric)
     if is_symmetric:
         for flip in (lambda i: i[::-1], lambda i: i[:, ::-1], lambda i: np.rot90(i, 2, (1, 2))):
             image = image + flip(image)
