@@ -14,7 +14,7 @@ RUN apt-get update && \
 # the packages first: a change of the code does not install them again
 COPY requirements.lock /src/requirements.lock
 RUN python3 -m venv /opt/tubepet && \
-    pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -r /src/requirements.lock
+    pip install --no-cache-dir --no-deps ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} -r /src/requirements.lock
 
 # as a wheel, which holds the workflow
 COPY . /src

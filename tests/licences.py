@@ -1,4 +1,4 @@
-"""List the licence of every package of requirements.lock in docs/licences.md (`make reference`).
+"""List the licence of every package of the locks in docs/licences.md (`make reference`).
 
 Sources are, in this order, a package's SPDX expression, licence field, classifier and licence text.
 Packages with none of these, or with several licences, are in `BY_HAND`.
@@ -38,8 +38,9 @@ BY_HAND = {
 }
 START = """# Licences
 
-What `requirements.lock` pins, and under which licences, as SPDX expressions. `make reference`
-writes this page from what is installed. tubepet imports these packages and modifies none.
+What `requirements.lock` and `requirements-dev.lock` pin, and under which licences, as SPDX
+expressions. `make reference` writes this page from what is installed. tubepet imports these
+packages and modifies none.
 
 {number} packages. These ask for more than their notice: {others}.
 
@@ -52,8 +53,8 @@ radioactivedecay, which opengate imports and tubepet does not.
 
 
 def locked() -> dict[str, str]:
-    """Return the versions of all packages of the lock, by name."""
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    """Return the versions of all packages of the locks, by name."""
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("*.lock")))
     return dict(re.findall(r"^([\w.-]+)==(\S+)$", text, re.M))
 
 
