@@ -9,12 +9,16 @@ libparallelproj 2:
     ... the same with -DCMAKE_CXX_FLAGS="-march=native -ffast-math"
 
 The environment variables TUBEPET_PARALLELPROJ_PLAIN and TUBEPET_PARALLELPROJ name their paths. A
-missing peer is reported and left out. Times are CPU time per line over two threads, medians of
-interleaved runs.
+third build, with -march=x86-64-v3 (TUBEPET_PARALLELPROJ_V3), is for processors with AVX2 and no
+more: a process of its own compares it with our kernels compiled for the same. A missing peer is
+reported and left out. Times are CPU time per line over two threads, medians of interleaved runs.
 """
 
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -29,12 +33,20 @@ from tubepet.reconstruct.projection.lines import TOF_REACH_SIGMAS, Lines, tof_ta
 from tubepet.types import Grid
 
 NUM_LINES, NUM_REPEATS = 300_000, 7
+MANY_LINES, MANY_REPEATS = 10_000_000, 3
+BATCH = 1_000_000  # lines drawn at once
 NUM_COLUMNS, NUM_RINGS, RADIUS_MM, PITCH_MM = 184, 64, 125.0, 4.0
 SIGMA_MM = 19.1
 ADDITIVE = 0.01
 NATIVE, PLAIN = "-march=native -ffast-math", "plain Release build"
+AVX2 = "-march=x86-64-v3 -ffast-math, ours for x86-64-v3 too"
 PEERS = {NATIVE: "TUBEPET_PARALLELPROJ", PLAIN: "TUBEPET_PARALLELPROJ_PLAIN"}
-TARGETS = {"mlem": {NATIVE: 4.0, PLAIN: 5.0}, "mlem_tof": {NATIVE: 6.0, PLAIN: 8.0}}
+AVX2_PEERS = {AVX2: "TUBEPET_PARALLELPROJ_V3"}
+FOR_AVX2 = {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": ""}
+TARGETS = {
+    "mlem": {NATIVE: 4.0, PLAIN: 5.0, AVX2: 4.0},
+    "mlem_tof": {NATIVE: 6.0, PLAIN: 8.0, AVX2: 6.0},
+}
 GRID = Grid.centred((64, 128, 128), (2.0, 1.5, 1.5))
 
 
@@ -58,8 +70,8 @@ def decays(num: int, rng: np.random.Generator) -> np.ndarray:
     return places
 
 
-def measured_lines(num_lines: int, rng: np.random.Generator) -> Lines:
-    """Return straight lines from decays to crystals, sorted by direction, with positions."""
+def drawn(num_lines: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Return both columns, both rings (num_lines,) and decays (num_lines, 3) of detected pairs."""
     places = decays(12 * num_lines, rng)
     cosine = rng.uniform(-1, 1, len(places))
     azimuth = rng.uniform(0, 2 * np.pi, len(places))
@@ -77,14 +89,22 @@ def measured_lines(num_lines: int, rng: np.random.Generator) -> Lines:
         rings.append(np.clip(ring, 0, NUM_RINGS - 1).astype(int))
     seen = np.flatnonzero(is_seen)[:num_lines]
     assert len(seen) == num_lines
-    seen = seen[np.lexsort([columns[1][seen], columns[0][seen]])]
+    return *(one[seen] for one in (*columns, *rings)), places[seen]
+
+
+def measured_lines(num_lines: int, rng: np.random.Generator) -> Lines:
+    """Return straight lines from decays to crystals, sorted by direction, with positions."""
+    sizes = [min(BATCH, num_lines - start) for start in range(0, num_lines, BATCH)]
+    batches = zip(*(drawn(num, rng) for num in sizes), strict=True)
+    column1, column2, ring1, ring2, places = (np.concatenate(batch) for batch in batches)
+    order = np.lexsort([column2, column1])
     first, second = (
-        (ring[seen] * NUM_COLUMNS + column[seen]).astype(np.int32)
-        for ring, column in zip(rings, columns, strict=True)
+        (ring * NUM_COLUMNS + column)[order].astype(np.int32)
+        for ring, column in ((ring1, column1), (ring2, column2))
     )
     points = scanner_points()
     middle, line = (points[first] + points[second]) / 2, points[second] - points[first]
-    tof_mm = ((places[seen] - middle) * line).sum(axis=1) / np.linalg.norm(line, axis=1)
+    tof_mm = ((places[order] - middle) * line).sum(axis=1) / np.linalg.norm(line, axis=1)
     tof_mm += rng.normal(0, SIGMA_MM, num_lines)
     additive = np.full(num_lines, ADDITIVE)
     return Lines(GRID, points, first, second, additive, tof_mm.astype(np.float32))
@@ -97,18 +117,20 @@ def cpu_us(task: Callable[[], object], num_lines: int) -> float:
     return (time.process_time() - start) * 1e6 / num_lines
 
 
-def medians(*tasks: Callable[[], object], num_lines: int = NUM_LINES) -> list[float]:
+def medians(*tasks: Callable[[], object], num_lines: int) -> list[float]:
     """Return the median CPU time per line of each of some tasks that run in turn."""
-    for task in tasks:
+    is_many = num_lines == MANY_LINES
+    for task in () if is_many else tasks:
         task()
-    times = [[cpu_us(task, num_lines) for task in tasks] for _ in range(NUM_REPEATS)]
+    num_repeats = MANY_REPEATS if is_many else NUM_REPEATS
+    times = [[cpu_us(task, num_lines) for task in tasks] for _ in range(num_repeats)]
     return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
-def peers() -> dict[str, object]:
+def loaded(peers: dict[str, str]) -> dict[str, object]:
     """Load the builds of parallelproj that exist."""
     found = {}
-    for name, variable in PEERS.items():
+    for name, variable in peers.items():
         try:
             found[name] = parallelproj.load(os.environ.get(variable) or "not set")
         except InputError as error:
@@ -116,11 +138,11 @@ def peers() -> dict[str, object]:
     return found
 
 
-def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
-    """Time one iteration, without and with time of flight, against every build."""
+def against_parallelproj(lines: Lines, activity: np.ndarray, found: dict[str, object]) -> None:
+    """Time one iteration, without and with time of flight, against builds of the peer."""
     prepared = parallelproj.prepare(GRID, lines.points, lines.first, lines.second)
     moved = np.ascontiguousarray(activity.transpose(2, 1, 0), np.float32)
-    found = peers()
+    is_many = len(lines) == MANY_LINES
     for name, targets in TARGETS.items():
         is_tof = name == "mlem_tof"
         own, theirs = lines, ()
@@ -138,8 +160,8 @@ def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
                     library, 1 / (sums + np.float32(ADDITIVE)), prepared, theirs
                 )
 
-            ours, others = medians(fused, separate)
-            if not is_tof:
+            ours, others = medians(fused, separate, num_lines=len(lines))
+            if not (is_tof or is_many):
                 expected = parallelproj.joseph_forward(library, moved, prepared)
                 error = own.forward(activity) - expected
                 nrmse = float(np.sqrt((error**2).mean() / (expected**2).mean()))
@@ -148,7 +170,9 @@ def against_parallelproj(lines: Lines, activity: np.ndarray) -> None:
                 print(f"line integrals: NRMSE {nrmse:.1e}, median error {median:.1e}")
             print(f"{name}: {ours:.3f} us CPU per line, parallelproj, {peer}: {others:.3f}")
             unit = "times less CPU per line and iteration"
-            record(name, others / ours, targets[peer], unit, f"libparallelproj 2, {peer}")
+            events = f"{len(lines):.0e} events".replace("e+0", "e")
+            peer_name = f"libparallelproj 2, {peer}" + (f", {events}" if is_many else "")
+            record(name, others / ours, targets[peer], unit, peer_name, events=events)
 
 
 def with_many_events(activity: np.ndarray) -> None:
@@ -175,14 +199,27 @@ def with_many_events(activity: np.ndarray) -> None:
     record("mlem_linear", ratio, 0.9, "cost per line at 1e6 over 1e7 events", "itself")
 
 
-def main() -> None:
-    kernels.use_threads(2)
-    lines = measured_lines(NUM_LINES, np.random.default_rng(1))
-    activity = np.zeros(GRID.shape)  # dark rim: see `parallelproj` on lines that pass closely
+def warm_activity() -> np.ndarray:
+    """Return an image with a dark rim: see `parallelproj` on lines that pass closely."""
+    activity = np.zeros(GRID.shape)
     inner = (slice(2, -2),) * 3
     activity[inner] = np.random.default_rng(2).uniform(0.5, 1.5, activity[inner].shape)
-    with_many_events(activity)
-    against_parallelproj(lines, activity)
+    return activity
+
+
+def main() -> None:
+    kernels.use_threads(2)
+    activity = warm_activity()
+    is_for_avx2 = os.environ.get("NUMBA_CPU_NAME") == FOR_AVX2["NUMBA_CPU_NAME"]
+    found = loaded(AVX2_PEERS if is_for_avx2 else PEERS)
+    against_parallelproj(measured_lines(NUM_LINES, np.random.default_rng(1)), activity, found)
+    if one := {name: peer for name, peer in found.items() if name != PLAIN}:
+        against_parallelproj(measured_lines(MANY_LINES, np.random.default_rng(5)), activity, one)
+    if not is_for_avx2:
+        with tempfile.TemporaryDirectory() as cache:
+            others = os.environ | FOR_AVX2 | {"NUMBA_CACHE_DIR": cache}
+            subprocess.run([sys.executable, __file__], env=others, check=True)
+        with_many_events(activity)
 
 
 if __name__ == "__main__":

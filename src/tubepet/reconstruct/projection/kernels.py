@@ -9,7 +9,9 @@ Walks follow Joseph's method (1982, doi:10.1109/TMI.1982.4307572). They are fast
 - images are float32 with axes (y, x, z): the lines of neighbouring events differ in z most, and
   the four voxels of a plane lie in two pairs. Coordinates are float32 from a line's first plane;
 - zeros around the image (one voxel below, two above) replace bounds tests;
-- the compiler can handle several planes of the gather at once, as vectors;
+- places and shares of a walk are laid out first, several planes at once as vectors, and serve both
+  the sum along the line and what is added along it;
+- voxels are read and written in pairs, which every processor can;
 - every thread adds to a private image.
 
 Lines come in chunks whose size does not depend on the number of threads. The images of chunks are
@@ -23,6 +25,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from tubepet.types import Grid
@@ -30,6 +35,7 @@ from tubepet.types import Grid
 MAX_CHUNK_LINES = 1 << 15  # float32 sums of so many terms are good to 1e-5
 MIN_CHUNK_LINES = 1 << 11
 NUM_CHUNKS = 8  # at least, where that gives MIN_CHUNK_LINES
+BLOCK = 2048  # voxels of an image that are added up while they are in the nearest cache
 # Keeps interpolation indices inside the padding when rounding pushes a line over the image's rim.
 RIM = 1e-9
 
@@ -51,7 +57,9 @@ BOUND = 2.5e-4
 # 1 - cosine that half of all Rayleigh scatterings stay below: 2 degrees in water and aluminium
 # (xraylib 4); the distribution c / (c + 1 - cosine)^2 has the right tail, too
 RAYLEIGH = 1.0 - math.cos(math.radians(2.0))
-F32, I32, INDEX = np.float32, np.int32, np.uint64  # unsigned: no test for negative indices
+# unsigned: no test for negative indices; int32 holds the 1024^3 voxels of the largest image
+F32, I32, U32, INDEX = np.float32, np.int32, np.uint32, np.uint64
+I64_CODE, PAIR_CODE, FOUR_CODE = ir.IntType(64), *(ir.VectorType(ir.FloatType(), n) for n in (2, 4))
 
 # first plane, last plane, 3 strides (along the walk and across it), u, du, v, dv (padded
 # coordinates across the walk at plane 0 and their change per plane), middle (plane coordinate of
@@ -185,75 +193,153 @@ def weigh(walk, tof_mm, tof_table, weights) -> Ray:  # type: ignore[no-untyped-d
 
 
 @numba.njit(inline="always")
-def line(n, points, first, second, tof_mm, tof_table, grid, weights) -> Ray:  # type: ignore[no-untyped-def]
-    """Prepare the walk along line n and fill in its weights."""
-    tof = tof_mm[n] if len(tof_table) > 0 else 0.0
-    return weigh(ray(points, first[n], second[n], grid), tof, tof_table, weights)
+def lay_out(walk, planes) -> None:  # type: ignore[no-untyped-def]
+    """Fill in places and shares of a walk whose weights are there, and an empty plane behind."""
+    first, last, stride0, stride1, stride2, u, du, v, dv, _, _ = walk
+    weights, places, shares = planes
+    u, v, du, dv = F32(u + du * first), F32(v + dv * first), F32(du), F32(dv)
+    start, along, up, beside = I32((first + 1) * stride0), I32(stride0), I32(stride1), I32(stride2)
+    num = I32(max(0, last - first + 1))
+    for k in range(num):
+        at_u, at_v = u + du * F32(I32(k)), v + dv * F32(I32(k))
+        iu, iv = I32(at_u), I32(at_v)
+        fu, fv = at_u - F32(iu), at_v - F32(iv)
+        places[k] = U32(start + I32(k) * along + iu * up + iv * beside)
+        far = fu * weights[k]
+        near = weights[k] - far
+        near_high, far_high = near * fv, far * fv
+        shares[4 * k], shares[4 * k + 1] = near - near_high, near_high
+        shares[4 * k + 2], shares[4 * k + 3] = far - far_high, far_high
+    places[num] = 0
+    shares[4 * num : 4 * num + 4] = F32(0.0)
 
 
 @numba.njit(inline="always")
-def gather_strided(flat, walk, stride2, weights):  # type: ignore[no-untyped-def]
-    """Do what `gather` does; `stride2` may be a literal."""
-    first, last, stride0, stride1, _, u, du, v, dv, _, _ = walk
-    u, v, du, dv = F32(u + du * first), F32(v + dv * first), F32(du), F32(dv)
-    start = (first + 1) * stride0
+def prepare(walk, tof_mm, tof_table, planes) -> Ray:  # type: ignore[no-untyped-def]
+    """Cut a walk to the reach of time of flight and fill in its planes."""
+    walk = weigh(walk, tof_mm, tof_table, planes[0])
+    lay_out(walk, planes)
+    return walk
+
+
+@numba.njit(inline="always")
+def line(n, points, first, second, tof_mm, tof_table, grid, planes) -> Ray:  # type: ignore[no-untyped-def]
+    """Prepare the walk along line n."""
+    tof = tof_mm[n] if len(tof_table) > 0 else 0.0
+    return prepare(ray(points, first[n], second[n], grid), tof, tof_table, planes)
+
+
+def _data(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    """Return the pointers to the numbers of the first three arguments, which are arrays."""
+    pairs = zip(signature.args[:3], args[:3], strict=True)
+    return [cgutils.create_struct_proxy(kind)(context, builder, arg).data for kind, arg in pairs]
+
+
+def _pointer(builder, data, index, code):  # type: ignore[no-untyped-def]
+    return builder.bitcast(builder.gep(data, [index]), code.as_pointer())
+
+
+def _four(builder, shares, plane):  # type: ignore[no-untyped-def]
+    at = builder.shl(plane, I64_CODE(2))
+    return builder.load(_pointer(builder, shares, at, FOUR_CODE), align=4)
+
+
+def _pairs(builder, flat, places, plane, stride):  # type: ignore[no-untyped-def]
+    """Return the pointers to the two pairs of neighbours of a plane."""
+    at = builder.zext(builder.load(builder.gep(places, [plane])), I64_CODE)
+    both = at, builder.add(at, stride)
+    return [_pointer(builder, flat, index, PAIR_CODE) for index in both]
+
+
+@intrinsic
+def sum_pairs(_, flat, places, shares, num, stride):  # type: ignore[no-untyped-def]
+    """Do what `gather` does where the voxels of a plane lie in two pairs, `stride` apart.
+
+    Even and odd planes are added up by themselves, so that one sum need not wait for the other.
+    """
+
+    def code(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        flat, places, shares = _data(context, builder, signature, args)
+        num, stride = args[3:]
+        zero = FOUR_CODE([0.0] * 4)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
+        num_steps = builder.lshr(builder.add(num, I64_CODE(1)), I64_CODE(1))
+        with cgutils.for_range(builder, num_steps, intp=I64_CODE) as loop:
+            for i, total in enumerate(sums):
+                plane = builder.add(builder.shl(loop.index, I64_CODE(1)), I64_CODE(i))
+                pairs = _pairs(builder, flat, places, plane, stride)
+                near, far = (builder.load(pointer, align=4) for pointer in pairs)
+                order = ir.VectorType(ir.IntType(32), 4)([0, 1, 2, 3])
+                voxels = builder.shuffle_vector(near, far, order)
+                part = builder.fmul(voxels, _four(builder, shares, plane), flags=["contract"])
+                builder.store(builder.fadd(builder.load(total), part, flags=["contract"]), total)
+        both = builder.fadd(*(builder.load(total) for total in sums))
+        parts = [builder.extract_element(both, ir.IntType(32)(i)) for i in range(4)]
+        return builder.fadd(builder.fadd(*parts[:2]), builder.fadd(*parts[2:]))
+
+    return types.float32(flat, places, shares, types.int64, types.int64), code
+
+
+@intrinsic
+def add_pairs(_, flat, places, shares, num, stride, value):  # type: ignore[no-untyped-def]
+    """Do what `scatter` does where the voxels of a plane lie in two pairs, `stride` apart."""
+
+    def code(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        flat, places, shares = _data(context, builder, signature, args)
+        num, stride, value = args[3:]
+        values = FOUR_CODE(ir.Undefined)
+        for i in range(4):
+            values = builder.insert_element(values, value, ir.IntType(32)(i))
+        with cgutils.for_range(builder, num, intp=I64_CODE) as loop:
+            parts = builder.fmul(_four(builder, shares, loop.index), values)
+            for i, pointer in enumerate(_pairs(builder, flat, places, loop.index, stride)):
+                order = ir.VectorType(ir.IntType(32), 2)([2 * i, 2 * i + 1])
+                part = builder.shuffle_vector(parts, parts, order)
+                builder.store(builder.fadd(builder.load(pointer, align=4), part), pointer, align=4)
+        return context.get_dummy_value()
+
+    arrays = flat, places, shares
+    return types.void(*arrays, types.int64, types.int64, types.float32), code
+
+
+@numba.njit(inline="always")
+def gather(flat, walk, planes):  # type: ignore[no-untyped-def]
+    """Line integral of a flat padded image along a prepared walk."""
+    _, places, shares = planes
+    num, stride1, stride2 = max(0, walk[1] - walk[0] + 1), walk[3], walk[4]
+    if stride2 == 1:
+        return sum_pairs(flat, places, shares, num, stride1)
     total = F32(0.0)
-    for k in range(I32(last - first + 1)):
-        iu, iv = I32(u + du * F32(I32(k))), I32(v + dv * F32(I32(k)))
-        fu, fv = u + du * F32(I32(k)) - F32(iu), v + dv * F32(I32(k)) - F32(iv)
-        at = INDEX(start + k * stride0 + np.int64(iu) * stride1 + np.int64(iv) * stride2)
-        low, high = flat[at], flat[at + INDEX(stride2)]
-        near = low + fv * (high - low)
-        at += INDEX(stride1)
-        low, high = flat[at], flat[at + INDEX(stride2)]
-        far = low + fv * (high - low)
-        total += weights[k] * (near + fu * (far - near))
+    for k in range(num):
+        at = INDEX(places[k])
+        to = at + INDEX(stride1)
+        total += shares[4 * k] * flat[at] + shares[4 * k + 1] * flat[at + INDEX(stride2)]
+        total += shares[4 * k + 2] * flat[to] + shares[4 * k + 3] * flat[to + INDEX(stride2)]
     return total
 
 
 @numba.njit(inline="always")
-def gather(flat, walk, weights) -> float:  # type: ignore[no-untyped-def]
-    """Line integral of a flat padded image along a prepared walk."""
-    if walk[4] == 1:  # known to the compiler: pairs of neighbours
-        return gather_strided(flat, walk, 1, weights)
-    return gather_strided(flat, walk, walk[4], weights)
-
-
-@numba.njit(inline="always")
-def scatter_strided(flat, walk, stride2, weights, value):  # type: ignore[no-untyped-def]
-    """Do what `scatter` does; `stride2` may be a literal."""
-    first, last, stride0, stride1, _, u, du, v, dv, _, _ = walk
-    u, v, du, dv = F32(u + du * first), F32(v + dv * first), F32(du), F32(dv)
-    start = (first + 1) * stride0
-    value = F32(value)
-    for k in range(last - first + 1):
-        iu, iv = I32(u + du * F32(I32(k))), I32(v + dv * F32(I32(k)))
-        fu, fv = u + du * F32(I32(k)) - F32(iu), v + dv * F32(I32(k)) - F32(iv)
-        all_four = value * weights[k]
-        far = fu * all_four
-        near = all_four - far
-        near_high, far_high = near * fv, far * fv
-        at = INDEX(start + k * stride0 + np.int64(iu) * stride1 + np.int64(iv) * stride2)
+def scatter(flat, walk, planes, value) -> None:  # type: ignore[no-untyped-def]
+    """Add `value` times the shares of a prepared walk: the adjoint of `gather`."""
+    _, places, shares = planes
+    num, stride1, stride2 = max(0, walk[1] - walk[0] + 1), walk[3], walk[4]
+    if stride2 == 1:
+        add_pairs(flat, places, shares, num, stride1, F32(value))
+        return
+    for k in range(num):
+        at = INDEX(places[k])
         to = at + INDEX(stride1)
-        flat[at] += near - near_high
-        flat[at + INDEX(stride2)] += near_high
-        flat[to] += far - far_high
-        flat[to + INDEX(stride2)] += far_high
-
-
-@numba.njit(inline="always")
-def scatter(flat, walk, weights, value) -> None:  # type: ignore[no-untyped-def]
-    """Add `value` times the weights of a prepared walk: the adjoint of `gather`."""
-    if walk[4] == 1:
-        scatter_strided(flat, walk, 1, weights, value)
-    else:
-        scatter_strided(flat, walk, walk[4], weights, value)
+        flat[at] += F32(value) * shares[4 * k]
+        flat[at + INDEX(stride2)] += F32(value) * shares[4 * k + 1]
+        flat[to] += F32(value) * shares[4 * k + 2]
+        flat[to + INDEX(stride2)] += F32(value) * shares[4 * k + 3]
 
 
 @numba.njit(cache=True)
-def empty_weights(grid):  # type: ignore[no-untyped-def]
-    """Room for the weights of any walk."""
-    return np.empty(int(max(grid[0], grid[1], grid[2])), F32)
+def empty_planes(grid):  # type: ignore[no-untyped-def]
+    """Room for the planes of any walk: weights (mm), first voxels, shares of the four voxels."""
+    num = int(max(grid[0], grid[1], grid[2])) + 1
+    return np.empty(num, F32), np.empty(num, U32), np.empty(4 * num, F32)
 
 
 def num_chunks(num_lines: int) -> int:
@@ -273,13 +359,26 @@ def in_threads(work: Callable[[int], None], num_parts: int) -> None:
             work(part)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
+def add_part(private, num_used, total, begin, end):  # type: ignore[no-untyped-def]
+    """Add voxels begin, ..., end - 1 of the first private images to the total, and empty them."""
+    for first in range(begin, end, BLOCK):
+        sums = total[first : min(first + BLOCK, end)]
+        for part in range(num_used):
+            image = private[part, first : first + len(sums)]
+            for voxel in range(len(sums)):
+                sums[voxel] += image[voxel]
+                image[voxel] = 0.0
+
+
 def add_up(private, num_used, total):  # type: ignore[no-untyped-def]
     """Add the first private images to the total in order, and empty them."""
-    for voxel in numba.prange(len(total)):
-        for part in range(num_used):
-            total[voxel] += private[part, voxel]
-            private[part, voxel] = 0.0
+    num, parts = len(total), numba.get_num_threads()
+
+    def add(part: int) -> None:
+        add_part(private, num_used, total, part * num // parts, (part + 1) * num // parts)
+
+    in_threads(add, parts)
 
 
 @part_of
@@ -287,10 +386,10 @@ def forward_part(  # type: ignore[no-untyped-def]
     flat, points, first, second, tof_mm, tof_table, grid, begin, end, sums
 ):
     """Fill in the line integrals of lines begin, ..., end - 1."""
-    weights = empty_weights(grid)
+    planes = empty_planes(grid)
     for n in range(begin, end):
-        walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
-        sums[n] = gather(flat, walk, weights)
+        walk = line(n, points, first, second, tof_mm, tof_table, grid, planes)
+        sums[n] = gather(flat, walk, planes)
 
 
 def forward_sums(  # type: ignore[no-untyped-def]
@@ -313,10 +412,10 @@ def back_part(  # type: ignore[no-untyped-def]
     values, points, first, second, tof_mm, tof_table, grid, begin, end, image
 ):
     """Add the values of lines begin, ..., end - 1 along them."""
-    weights = empty_weights(grid)
+    planes = empty_planes(grid)
     for n in range(begin, end):
-        walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
-        scatter(image, walk, weights, values[n])
+        walk = line(n, points, first, second, tof_mm, tof_table, grid, planes)
+        scatter(image, walk, planes, values[n])
 
 
 def back_sums(  # type: ignore[no-untyped-def]
@@ -337,14 +436,14 @@ def em_part(  # type: ignore[no-untyped-def]
     begin, end, image,
 ):  # fmt: skip
     """Project, divide, backproject events begin, ..., end - 1 of a subset."""
-    weights = empty_weights(grid)
+    planes = empty_planes(grid)
     for i in range(begin, end):
         n = subset + i * num_subsets
-        walk = line(n, points, first, second, tof_mm, tof_table, grid, weights)
-        value = gather(flat, walk, weights) + additive[n]
+        walk = line(n, points, first, second, tof_mm, tof_table, grid, planes)
+        value = gather(flat, walk, planes) + additive[n]
         expected[i] = value
         if value > 0.0:
-            scatter(image, walk, weights, 1.0 / value)
+            scatter(image, walk, planes, 1.0 / value)
 
 
 def em_sums(  # type: ignore[no-untyped-def]
@@ -396,7 +495,7 @@ def lor_part(  # type: ignore[no-untyped-def]
     mu_grid, begin, end, plain, weakened,
 ):  # fmt: skip
     """Add the lines of tasks begin, ..., end - 1 to both images; empty ones are left out."""
-    weights, mu_weights = empty_weights(grid), empty_weights(mu_grid)
+    planes, mu_planes = empty_planes(grid), empty_planes(mu_grid)
     no_tof = np.empty(0, F32)
     for task in range(begin, end):
         column, step = tasks[task, 0], tasks[task, 1]
@@ -414,15 +513,15 @@ def lor_part(  # type: ignore[no-untyped-def]
                 walk = ray(points, i, j, grid)
                 if walk[1] < walk[0]:
                     continue
-                walk = weigh(walk, 0.0, no_tof, weights)
+                walk = prepare(walk, 0.0, no_tof, planes)
                 if is_mirrored and ring1 + ring2 == num_rings - 1:
                     area *= 0.5
                 if len(plain) > 0:
-                    scatter(plain, walk, weights, area)
+                    scatter(plain, walk, planes, area)
                 if len(weakened) > 0:
-                    mu_walk = weigh(ray(points, i, j, mu_grid), 0.0, no_tof, mu_weights)
-                    area *= math.exp(-gather(flat_mu, mu_walk, mu_weights))
-                    scatter(weakened, walk, weights, area)
+                    mu_walk = prepare(ray(points, i, j, mu_grid), 0.0, no_tof, mu_planes)
+                    area *= math.exp(-gather(flat_mu, mu_walk, mu_planes))
+                    scatter(weakened, walk, planes, area)
 
 
 def lor_sums(  # type: ignore[no-untyped-def]
