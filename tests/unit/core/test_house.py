@@ -39,7 +39,7 @@ def test_a_room_is_seen_at_a_glance(folder, max_entries, max_floors):
 
 def test_functions_of_the_reconstruction_have_few_parameters():
     offenders = []
-    for name in inside("reconstruct") - {"tubepet.reconstruct.projection.kernels"}:
+    for name in (one for one in inside("reconstruct") if not one.endswith(".kernels")):
         for node in ast.walk(ast.parse(FILES[name].read_text())):
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
                 given = node.args.posonlyargs + node.args.args + node.args.kwonlyargs

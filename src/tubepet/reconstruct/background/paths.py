@@ -17,8 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tubepet.reconstruct.background import detection
-from tubepet.reconstruct.projection import kernels
+from tubepet.reconstruct.background import detection, kernels
 from tubepet.reconstruct.projection.lines import Lines
 from tubepet.reconstruct.scanner import geometry
 from tubepet.reconstruct.scanner.crystals import Crystals, angle_factors

@@ -9,9 +9,9 @@ from scipy.integrate import quad
 from tubepet import constants, io
 from tubepet.errors import InputError
 from tubepet.reconstruct.background import detection as seen
-from tubepet.reconstruct.background import nodes, paths, scatter
+from tubepet.reconstruct.background import kernels, nodes, paths, scatter
 from tubepet.reconstruct.problem import Instrument
-from tubepet.reconstruct.projection import kernels
+from tubepet.reconstruct.projection.kernels import use_threads
 from tubepet.reconstruct.scanner import crystals, geometry, time_of_flight
 from tubepet.types import Grid, Listmode, Volume
 
@@ -314,7 +314,7 @@ def test_any_number_of_threads_gives_the_same(water, instrument, detection):
     ones = Volume(np.ones(water.grid.shape), water.grid)
     found = []
     for num in (1, 2):
-        kernels.use_threads(num)
+        use_threads(num)
         found.append(scatter.moments(ones, water, instrument, detection, 3))
     assert np.array_equal(*found)
 
