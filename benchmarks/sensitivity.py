@@ -70,7 +70,7 @@ def main() -> None:
 
     def plain(is_symmetric: bool) -> float:
         start = time.process_time()
-        sensitivity._sums(scanner, grid, efficiency, None, 1, is_symmetric)
+        sensitivity._sums(scanner, grid, efficiency, None, 1, True, is_symmetric)
         return time.process_time() - start
 
     times = [(plain(False), plain(True)) for _ in range(NUM_REPEATS)]
