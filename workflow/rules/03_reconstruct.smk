@@ -71,7 +71,7 @@ rule compute_sensitivity:
 
 
 rule calibrate_resolution:
-    """Fit the resolution of the model to points that the fast engine simulates."""
+    """Fit resolution and counts of lines to points and a cylinder that the fast engine simulates."""
     input:
         calibration=rules.calibrate_scanner.output.calibration,
     output:
@@ -94,11 +94,14 @@ rule calibrate_resolution:
         psf_fwhm_mm=config["reconstruct"]["psf_fwhm_mm"],
         decays=config["simulate"]["calibration_decays"] // 20,
         single_decays=config["simulate"]["calibration_decays"] // 4,
+        line_decays=config["simulate"]["calibration_decays"] * 4,
+        stride=config["reconstruct"]["sensitivity_stride"],
         delay_ns=config["simulate"]["delay_ns"],
         seed=config["seed"],
         code=code_digest(
             "tubepet.reconstruct.calibration",
             "tubepet.reconstruct.scanner.fingerprint",
+            "tubepet.reconstruct.line_factors",
             "tubepet.reconstruct.resolution",
         ),
     script:

@@ -1,9 +1,10 @@
 """Fit the resolution to simulated points (rule calibrate_resolution)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibration, resolution
+from tubepet.reconstruct import calibration, line_factors, resolution
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.kernels import use_threads
+from tubepet.reconstruct.response import Response
 from tubepet.reconstruct.scanner import fingerprint
 from tubepet.simulate.water_phantoms import Engine
 from tubepet.types import Scanner
@@ -17,6 +18,8 @@ efficiency = calibration.efficiency_of(io.read_json(snakemake.input.calibration)
 known = {"engine": engine, "efficiency": efficiency, **params.image}
 found = resolution.fit(**known, decays=params.decays)
 by_slope, stretch = resolution.fit_by_slope(**known, decays=params.single_decays)
+response = Response(by_slope, stretch, params.stride)
+factors = line_factors.fit(**known, response=response, decays=params.line_decays)
 io.write_json(
     snakemake.output.resolution,
     {
@@ -24,6 +27,7 @@ io.write_json(
         "fitted": found.kernel,
         "by_slope": by_slope,
         "stretch": stretch,
+        "line_factors": None if factors is None else factors.round(5).tolist(),
         "single_fwhm_mm": found.fwhm_mm,
         "gain": found.gain,
         "scanner": fingerprint.scanner_hash(scanner),

@@ -6,7 +6,6 @@ defect must not be mistaken for them. So their directions are projected out of e
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,17 +19,13 @@ from tubepet.logs import log
 from tubepet.reconstruct.acquisition import model_known
 from tubepet.reconstruct.problem import (
     Acquisition,
-    Efficiency,
     Instrument,
     Measurement,
     Settings,
 )
-from tubepet.reconstruct.projection import line_blur, sensitivity
-from tubepet.reconstruct.projection.blur import Kernel
-from tubepet.reconstruct.projection.line_blur import LineBlur, Sensed
-from tubepet.reconstruct.projection.lines import Lines
-from tubepet.reconstruct.scanner import geometry
-from tubepet.reconstruct.scanner.crystals import Crystals
+from tubepet.reconstruct.projection import line_blur
+from tubepet.reconstruct.projection.line_blur import LineBlur
+from tubepet.reconstruct.response import Response, blur_of
 from tubepet.types import Grid, Volume
 
 Array = NDArray[np.float64]
@@ -66,25 +61,6 @@ MARGIN_VOXELS = 8  # by which a drawing may be moved
 # Variances and correlations come from at most so many lines, first derivatives from all.
 MOST_ROWS = 32768
 FEW_ROWS = 4096  # enough for the steps of the fit
-
-
-class Response(NamedTuple):
-    """How the scanner responds to a part.
-
-    Attributes
-    ----------
-    psfs : sequence of Kernel
-        Blur of lines, by class of slopes (`line_blur`).
-    stretch : float
-        Distance of lines from the axis over the one that their ends give
-        (`resolution.fit_by_slope`).
-    sensitivity_stride : int
-        `stride` of `sensitivity.attenuated_sensitivity`.
-    """
-
-    psfs: Sequence[Kernel]
-    stretch: float
-    sensitivity_stride: int
 
 
 class Nuisance(NamedTuple):
@@ -181,7 +157,7 @@ def fit(measured: Measurement, part: Part, instrument: Instrument, response: Res
     drawn = Volume(part.on_image(grid), grid)
     instrument = replace(instrument, around=line_blur.around(grid))
     model, scale = model_known(measured, instrument, Settings(0, sensitivity_stride=stride), drawn)
-    of_lines = blur_of(model.lines, drawn, measured, instrument, response)
+    of_lines = blur_of(model.lines, drawn, measured.mu, measured.duration_s, instrument, response)
     state = _State(model, grid, of_lines, part, scale, np.zeros(len(POSE)))
     information, damping = state.directions(FEW_ROWS)[1], 0.0
     for i in range(NUM_ROUNDS):
@@ -224,50 +200,6 @@ def _climbed(state: "_State", information: Array, damping: float) -> tuple["_Sta
             allowed = length / 2
         damping = max(MORE_DAMPED * damping, 1.0)
     return state, 0.0, damping  # no step is better
-
-
-def blur_of(
-    lines: Lines, drawn: Volume, measured: Measurement, instrument: Instrument, response: Response
-) -> LineBlur:  # fmt: skip
-    """Compute how the lines of an acquisition see a part.
-
-    Parameters
-    ----------
-    lines : Lines
-        Lines from crystal to crystal, on the grid of the image.
-    drawn : Volume
-        Fluid fraction of the part on that grid.
-    measured : Measurement
-        Its attenuation map is that of the part.
-    """
-    known, wide, edges = instrument.efficiency, line_blur.around(instrument.grid), line_blur.EDGES
-    mu, stride, by_distance = measured.mu, response.sensitivity_stride, _by_distance(instrument)
-    crossing, in_air = (
-        measured.duration_s
-        * sensitivity.by_slope(instrument, one, wide, edges, response.stretch, stride)
-        for one in _even_and_sharpened(known, by_distance, response)
-    )
-    left = sensitivity.left_by_slope(instrument, wide, None, [mu] * len(crossing), edges, stride)
-    sensed = Sensed(line_blur.amid_zeros(drawn).array, crossing, in_air, left, by_distance)
-    return line_blur.of_lines(lines, sensed, mu, response.psfs, response.stretch)
-
-
-def _even_and_sharpened(
-    known: Efficiency, by_distance: tuple[Array, Array], response: Response
-) -> tuple[Efficiency, Efficiency]:
-    """Return the efficiency if all distances were detected alike, and as `line_blur.sharpened`."""
-    if isinstance(known, Crystals):
-        return known, known
-    even = known / by_distance[1][::-1, None]
-    return even, even * line_blur.sharpened(by_distance, response.psfs[0])[::-1, None]
-
-
-def _by_distance(instrument: Instrument) -> tuple[Array, Array]:
-    """Probability of detection by the distance of a line from the axis of a ring (mm)."""
-    if isinstance(instrument.efficiency, Crystals):  # unknown for other scanners
-        return np.zeros(1), np.ones(1)
-    by_step = instrument.efficiency[:, 0]
-    return geometry.axis_distances_mm(instrument.scanner)[::-1], by_step[::-1]
 
 
 class _State:

@@ -4,7 +4,7 @@ One acquisition of the part without any defect is simulated at the given activit
 a measured one. It has about `REFERENCE_COUNTS`. The mean z of a defect is the root of Fisher's
 information. At a constant activity all rates are constant, randoms included, so the information is
 proportional to the duration. So z at any duration is that of the simulation times the root of the
-ratio of durations.
+ratio of durations, over the noise that is expected of errors of the model (`verdict.noise_of`).
 """
 
 import math
@@ -25,7 +25,7 @@ from tubepet.inspect.part import Part
 from tubepet.inspect.score import expected_z
 from tubepet.inspect.setup import SEED, Calibrated, Search
 from tubepet.inspect.shapes import KIND_OF_CLASS
-from tubepet.inspect.verdict import DEFECT, MISFIT, Inspection
+from tubepet.inspect.verdict import DEFECT, MISFIT, MODEL_COUNTS, Inspection
 from tubepet.logs import log
 from tubepet.reconstruct.problem import Measurement
 from tubepet.simulate.water_phantoms import Engine, Phantom, acquire
@@ -98,7 +98,8 @@ class Plan:
         return self.simulated_s * math.exp(float(brentq(lacking, -end, end)))
 
     def _chance(self, expected_z: Array, duration_s: float) -> Array:
-        more = math.sqrt(duration_s / self.simulated_s)
+        noise = math.sqrt(1 + self.coincidences(duration_s) / MODEL_COUNTS)
+        more = math.sqrt(duration_s / self.simulated_s) / noise
         return np.asarray(norm.sf(self.inspection.threshold_z - more * expected_z))
 
 

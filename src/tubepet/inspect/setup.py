@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tubepet import io
 from tubepet.errors import InputError
-from tubepet.inspect.fit import Response
 from tubepet.inspect.part import Part
 from tubepet.inspect.shapes import KIND_OF_CLASS
 from tubepet.inspect.verdict import Inspection, inspect
@@ -18,6 +18,7 @@ from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.line_blur import NUM_CLASSES
 from tubepet.reconstruct.read import read_instrument
+from tubepet.reconstruct.response import Response
 from tubepet.reconstruct.scanner import fingerprint
 from tubepet.types import Grid, Scanner
 
@@ -125,7 +126,27 @@ def read_response(path: str, scanner: Scanner, sensitivity_stride: int) -> Respo
     if not isinstance(stretch, float) or not 0.5 < stretch < 2:
         raise InputError(f"{path}: stretch: got {stretch!r:.40}, expected a number near 1")
     psfs = [blur.from_rows(one) for one in values.tolist()]
-    return Response(psfs, stretch, sensitivity_stride)
+    factors = _line_factors(path, content, scanner)
+    return Response(psfs, stretch, sensitivity_stride, factors)
+
+
+def _line_factors(
+    path: str, content: dict[str, Any], scanner: Scanner
+) -> NDArray[np.float64] | None:
+    """Read the factors of the lines of a ring; other scanners have none."""
+    if not scanner.is_even_ring:
+        return None
+    rows, shape = content.get("line_factors"), (NUM_CLASSES, scanner.num_columns // 2 + 1)
+    try:
+        factors = np.asarray(rows, np.float64)
+    except (TypeError, ValueError):
+        factors = np.empty(0)
+    if factors.shape != shape or not ((factors > 0.5) & (factors < 2)).all():
+        raise InputError(
+            f"{path}: line_factors: got {rows!r:.60}, expected {shape[0]} rows of {shape[1]} "
+            "numbers near 1 (of an older version: calibrate again)"
+        )
+    return factors
 
 
 def check_inside(name: object, part: Part, grid: Grid) -> None:

@@ -17,13 +17,14 @@ from scipy.stats import gumbel_r, norm
 
 from tubepet import rng
 from tubepet.inspect import shapes
-from tubepet.inspect.fit import Fitted, Nuisance, Response, extended, fit, pose_beside
+from tubepet.inspect.fit import Fitted, Nuisance, extended, fit, pose_beside
 from tubepet.inspect.part import Part
 from tubepet.inspect.score import NUM_DRAWS, Candidates, Scores, expected_z, shares, slopes
 from tubepet.inspect.shapes import Bank
 from tubepet.inspect.sizing import Indication, Neighbours, gains, indication
 from tubepet.logs import log
 from tubepet.reconstruct.problem import Instrument, Measurement
+from tubepet.reconstruct.response import Response
 from tubepet.types import Volume
 
 Array = NDArray[np.float64]
@@ -41,8 +42,11 @@ ONE_DEFECT = 0.5
 MOST_MOVED = {"x_mm": 3.0, "y_mm": 3.0, "z_mm": 3.0, "wider_mm": 0.3, "longer_mm": 0.5}
 SURE = 2.0  # standard deviations
 # Quantile of |z| by which its noise is judged, few of which are of a defect; share of draws that it
-# must exceed.
+# must exceed to be sure.
 BULK, SURELY = 0.75, 0.95
+# With so many coincidences errors of model and calibration are as large as chance. Clean parts have
+# a variance of z of 1.3 with 230,000 of them, and of 1.7 to 3.3 with 1.6 to 3 million.
+MODEL_COUNTS = 1e6
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Inspection:
     p_value : float
         That of the largest z.
     noise : float
-        How many times as noisy z is as counts alone explain; all z are divided by it.
+        `noise_of`; all z are divided by it.
     indications : list of Indication
         What was found, in that order.
     found : dict
@@ -165,7 +169,7 @@ def inspect(
     near = Neighbours(fitted, part, ranges_mm)
     steps, left_z = _indications(near, bank, candidates, scores, law, false_call_rate, random)
     # a large defect makes z larger all around, as long as it is not fitted
-    noise = min(noisier(scores.z, scores.none), noisier(left_z, scores.none))
+    noise = min(noise_of(z, scores.none, len(fitted.rates)) for z in (scores.z, left_z))
     scores = Scores(scores.z / noise, scores.expected_z / noise, scores.none)
     found = _found(everything, rough / noise, threshold)
     indications, nuisance = [], fitted.nuisance
@@ -202,22 +206,31 @@ def _law(scores: Scores) -> Any:
     return gumbel_r(*gumbel_r.fit(largest**2))
 
 
-def noisier(z: Array, none: Array) -> float:
-    """Return how many times as noisy z is over all candidates as in draws without a defect.
+def noise_of(z: Array, none: Array, num_events: int) -> float:
+    """Return how many times as noisy z is over all candidates as counts alone explain.
 
-    A calibration has errors, which count more the longer one measures. They make z larger
-    everywhere. What most candidates show is no defect, so it is taken for noise, as in Efron's
-    empirical null (2004, doi:10.1198/016214504000000089). 1 unless z is surely noisier.
+    Errors of model and calibration make z larger everywhere, the more the longer one measures. What
+    most candidates show is no defect, so it is taken for noise, as in Efron's empirical null (2004,
+    doi:10.1198/016214504000000089). If z is not surely noisier than the draws, one part says little
+    about it, for candidates overlap. Then the variance beyond that of counts is expected to be
+    `num_events` / `MODEL_COUNTS`, give or take as much, and z of this part adds what it knows.
 
     Parameters
     ----------
     z : float64 array, shape (c,)
     none : float64 array, shape (draws, c)
+        z in drawn acquisitions without a defect.
+    num_events : int
+        Number of coincidences.
     """
     own, drawn = np.quantile(np.abs(z), BULK), np.quantile(np.abs(none), BULK, axis=1)
-    if own <= np.quantile(drawn, SURELY):
-        return 1.0
-    return float(own / np.median(drawn))
+    usual = float(np.median(drawn))
+    seen, error = float(own / usual) ** 2 - 1, float(np.std((drawn / usual) ** 2))
+    if own > np.quantile(drawn, SURELY):
+        return math.sqrt(1 + seen)
+    expected = num_events / MODEL_COUNTS
+    more = expected + (seen - expected) * expected**2 / (expected**2 + error**2)
+    return math.sqrt(1 + max(more, 0.0))
 
 
 def _p_value(law: Any, largest: float) -> float:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tubepet import io, rng
 from tubepet.inspect import limit
-from tubepet.inspect.fit import Response
 from tubepet.inspect.judge import NEAR_MM, judged
 from tubepet.inspect.part import Part, as_made, of_voxels
 from tubepet.inspect.setup import read_response
@@ -25,6 +24,7 @@ from tubepet.phantom import geometry, maps
 from tubepet.pod.design import CLEAN, Planned
 from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.read import read_acquisition
+from tubepet.reconstruct.response import Response
 from tubepet.simulate import sources
 from tubepet.simulate.fast import transport
 from tubepet.types import Scanner, Volume

@@ -1,9 +1,11 @@
 """`tubepet inspect` and `tubepet plan` on a toy calibration of the default scanner."""
 
 import json
+import math
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,8 +54,9 @@ def write_calibration(folder: Path, scanner: Scanner, grid: Grid) -> None:
     note = f"model {fingerprint.model_hash(scanner, grid, efficiency)}"
     io.write_volume(folder / "sensitivity.nii.gz", Volume(plain, grid, note))
     rows = [[0.9, 2.4, 3.2], [0.1, 9.0, 9.0]]
-    by_slope = {"by_slope": [rows] * NUM_CLASSES, "stretch": 1.0}
-    io.write_json(folder / "resolution.json", hashes | by_slope)
+    ones = [[1.0] * (scanner.num_columns // 2 + 1)] * NUM_CLASSES
+    response = {"by_slope": [rows] * NUM_CLASSES, "stretch": 1.0, "line_factors": ones}
+    io.write_json(folder / "resolution.json", hashes | response)
 
 
 @pytest.fixture(scope="module")
@@ -245,12 +248,13 @@ def test_the_ranges_are_those_of_the_config(root) -> None:
     assert setup.RANGES_MM == phantom["defect_size_mm"]
 
 
-def a_plan(expected_z: list[float], threshold_z: float) -> plan.Plan:
+def a_plan(expected_z: list[float], threshold_z: float, num_events: int = 0) -> plan.Plan:
     """Return a plan of candidates of one kind and size, simulated for 2 s."""
     table = pd.DataFrame({"kind": "pit", "size_mm": 3.0, "expected_z": expected_z})
     nothing: Any = None
+    fitted: Any = SimpleNamespace(rates=np.zeros(num_events))
     whole = verdict.Inspection(
-        verdict.CLEAN, "", 0.01, threshold_z, 0.0, 1.0, 1.0, [], {}, nothing, {}, {}, nothing,
+        verdict.CLEAN, "", 0.01, threshold_z, 0.0, 1.0, 1.0, [], {}, fitted, {}, {}, nothing,
         nothing,
     )  # fmt: skip
     return plan.Plan(whole, 2.0, table)
@@ -268,6 +272,16 @@ def test_probability_and_duration_by_hand() -> None:
     assert made.needed_s(half, 0.9) is None and made.needed_s(np.empty(0), 0.9) is None
     mean = a_plan([3.0, 0.0], 4.3).would_be_found(200.0)["probability"][0]
     assert mean == pytest.approx((1 + norm.sf(4.3)) / 2, abs=1e-6)
+
+
+def test_a_plan_knows_the_errors_of_the_model() -> None:
+    """With `MODEL_COUNTS` in 2 s, they double the variance there and make it five in 8 s."""
+    made = a_plan([3.0], 4.3, int(verdict.MODEL_COUNTS))
+    for duration_s, z in [(2.0, 3 / math.sqrt(2)), (8.0, 6 / math.sqrt(5))]:
+        found = made.would_be_found(duration_s)["probability"][0]
+        assert found == pytest.approx(norm.sf(4.3 - z))
+    # however long, z stays below 3
+    assert made.needed_s(np.array([3.0]), 0.9) is None
 
 
 @pytest.fixture(scope="module")

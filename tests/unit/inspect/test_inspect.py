@@ -12,17 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from tubepet import io
 from tubepet.inspect import figures, judge, kernels, limit, shapes, verdict
-from tubepet.inspect.fit import (
-    POSE,
-    PRIOR,
-    Nuisance,
-    Response,
-    beside,
-    blur_of,
-    extended,
-    fit,
-    some_rows,
-)
+from tubepet.inspect.fit import POSE, PRIOR, Nuisance, beside, extended, fit, some_rows
 from tubepet.inspect.part import Part, as_made, of_voxels, onto_image
 from tubepet.inspect.score import Candidates, expected_z
 from tubepet.phantom import geometry, maps, spec
@@ -30,6 +20,7 @@ from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.reconstruct.projection.line_blur import EDGES, LINES_ADD, NUM_CLASSES, LineBlur
 from tubepet.reconstruct.projection.lines import Lines
+from tubepet.reconstruct.response import Response, blur_of
 from tubepet.reconstruct.scanner import geometry as geometry_of_lines
 from tubepet.simulate.water_phantoms import Engine, Phantom, acquire
 from tubepet.types import Grid, Listmode, Scanner, Volume
@@ -229,15 +220,17 @@ def some_lines(instrument: Instrument, num: int) -> tuple[Lines, np.ndarray]:
 
 def seen_by(lines: Lines, part: Part, instrument: Instrument, response: Response) -> LineBlur:
     drawn = Volume(part.on_image(instrument.grid), instrument.grid)
-    nothing = Listmode(*(np.zeros(0, kind) for kind in (np.int32, np.int32, np.float64, np.uint8)))
-    return blur_of(lines, drawn, Measurement(nothing, part.mu, 1.0, None), instrument, response)
+    return blur_of(lines, drawn, part.mu, 1.0, instrument, response)
 
 
 def test_lines_and_voxels_count_the_same(config: dict[str, Any], instrument: Instrument) -> None:
     """Of what is counted without attenuation, lines and voxels of each class lose the same."""
     part, (lines, in_air) = of_voxels(draw(config)), some_lines(instrument, 400_000)
+    by_step = np.linspace(2.0, 0.9, instrument.scanner.num_columns // 2 + 1)
+    factors = np.linspace(0.8, 1.2, NUM_CLASSES)[:, None] * by_step
+    response = RESPONSE._replace(line_factors=factors)
     left = np.exp(-replace(lines, grid=part.mu.grid).forward(part.mu.array))
-    found, fluid = seen_by(lines, part, instrument, RESPONSE), part.on_image(instrument.grid)
+    found, fluid = seen_by(lines, part, instrument, response), part.on_image(instrument.grid)
     images = found.blurred(fluid)
     of_lines = [lines.forward(fluid), left * found.forward(images, np.arange(len(lines)))]
     by_slope = sensitivity.by_slope(
@@ -451,14 +444,18 @@ def test_the_fit_ends_at_many_counts(config: dict[str, Any], instrument) -> None
 
 
 def test_z_that_is_large_everywhere_is_noise() -> None:
-    random = np.random.default_rng(1)
+    random, many, few = np.random.default_rng(1), 10**7, 20_000
     none = random.standard_normal((200, 4000))
+    large, small = 1.7 * random.standard_normal(4000), 0.8 * random.standard_normal(4000)
     # quantiles of 4,000 numbers are known to 1.5 %
-    assert verdict.noisier(1.7 * random.standard_normal(4000), none) == pytest.approx(1.7, rel=0.05)
-    assert verdict.noisier(0.8 * random.standard_normal(4000), none) == 1.0
+    assert verdict.noise_of(large, none, many) == pytest.approx(1.7, rel=0.05)
+    assert verdict.noise_of(small, none, many) == 1.0
     with_defect = random.standard_normal(4000)
     with_defect[:200] += 9.0  # one place of twenty
-    assert verdict.noisier(with_defect, none) < 1.1
+    assert verdict.noise_of(with_defect, none, many) < 1.1
+    # where all candidates are one, z says nothing: its variance is 1 + 20,000 / MODEL_COUNTS
+    alike = np.repeat(random.standard_normal((200, 1)), 4000, axis=1)
+    assert verdict.noise_of(1.5 * np.ones(4000), alike, few) == pytest.approx(1.01, abs=0.005)
 
 
 def test_a_map_that_is_too_noisy_everywhere_is_divided_by_its_noise(config, instrument) -> None:

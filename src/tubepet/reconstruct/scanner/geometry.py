@@ -60,7 +60,14 @@ def crystal_points_mm(scanner: Scanner) -> NDArray[np.float64]:
 
 def column_steps(events: Listmode, scanner: Scanner) -> NDArray[np.int64]:
     """Column step k of every event, 0..num_columns // 2."""
-    step = np.abs(events.crystal1.astype(np.int64) - events.crystal2) % scanner.num_columns
+    return steps_between(events.crystal1, events.crystal2, scanner)
+
+
+def steps_between(
+    first: NDArray[np.integer], second: NDArray[np.integer], scanner: Scanner
+) -> NDArray[np.int64]:
+    """Column step of pairs of crystals of a ring, 0..num_columns // 2."""
+    step = np.abs(first.astype(np.int64) - second) % scanner.num_columns
     return np.minimum(step, scanner.num_columns - step)
 
 
