@@ -18,6 +18,7 @@ from scipy.stats import norm
 
 from tubepet import io
 from tubepet.cli import main
+from tubepet.errors import InputError
 from tubepet.formats import petsird, tables
 from tubepet.inspect import plan, setup, verdict
 from tubepet.inspect.fit import fit
@@ -213,6 +214,15 @@ def test_without_a_calibration_it_says_how_to_make_one(folder, root, tmp_path) -
     assert done.exit_code == 2
     assert "--calibration: got none, expected the folder" in done.stderr
     assert "snakemake --cores 2 results/reconstruct/sensitivity.nii.gz" in done.stderr
+
+
+@pytest.mark.parametrize("rows", [None, "many", [[1.0]], [[3.0] * 93] * NUM_CLASSES])
+def test_factors_of_an_older_calibration_are_refused(folder, scanner, tmp_path, rows) -> None:
+    content = io.read_json(folder / "calibrated/resolution.json")
+    path = str(tmp_path / "resolution.json")
+    io.write_json(path, content | {"line_factors": rows})
+    with pytest.raises(InputError, match=r"line_factors: got .*, expected 6 rows of 93 numbers"):
+        setup.read_response(path, scanner, 16)
 
 
 def test_what_is_there_is_not_overwritten(folder, root, tmp_path) -> None:
