@@ -101,7 +101,7 @@ rule calibrate_resolution:
         code=code_digest(
             "tubepet.reconstruct.calibration",
             "tubepet.reconstruct.scanner.fingerprint",
-            "tubepet.reconstruct.line_factors",
+            "tubepet.reconstruct.scanner.line_factors",
             "tubepet.reconstruct.resolution",
         ),
     script:

@@ -1,11 +1,11 @@
 """Fit the resolution to simulated points (rule calibrate_resolution)."""
 
 from tubepet import io, logs
-from tubepet.reconstruct import calibration, line_factors, resolution
+from tubepet.reconstruct import calibration, resolution
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.kernels import use_threads
-from tubepet.reconstruct.response import Response
-from tubepet.reconstruct.scanner import fingerprint
+from tubepet.reconstruct.projection.response import Response
+from tubepet.reconstruct.scanner import fingerprint, line_factors
 from tubepet.simulate.water_phantoms import Engine
 from tubepet.types import Scanner
 

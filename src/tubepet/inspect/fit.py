@@ -25,7 +25,7 @@ from tubepet.reconstruct.problem import (
 )
 from tubepet.reconstruct.projection import line_blur
 from tubepet.reconstruct.projection.line_blur import LineBlur
-from tubepet.reconstruct.response import Response, blur_of
+from tubepet.reconstruct.projection.response import Response, blur_of
 from tubepet.types import Grid, Volume
 
 Array = NDArray[np.float64]

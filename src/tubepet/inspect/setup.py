@@ -17,8 +17,8 @@ from tubepet.inspect.verdict import Inspection, inspect
 from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.line_blur import NUM_CLASSES
+from tubepet.reconstruct.projection.response import Response
 from tubepet.reconstruct.read import read_instrument
-from tubepet.reconstruct.response import Response
 from tubepet.reconstruct.scanner import fingerprint
 from tubepet.types import Grid, Scanner
 

@@ -24,7 +24,7 @@ from tubepet.inspect.shapes import Bank
 from tubepet.inspect.sizing import Indication, Neighbours, gains, indication
 from tubepet.logs import log
 from tubepet.reconstruct.problem import Instrument, Measurement
-from tubepet.reconstruct.response import Response
+from tubepet.reconstruct.projection.response import Response
 from tubepet.types import Volume
 
 Array = NDArray[np.float64]

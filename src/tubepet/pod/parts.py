@@ -23,8 +23,8 @@ from tubepet.logs import Bar
 from tubepet.phantom import geometry, maps
 from tubepet.pod.design import CLEAN, Planned
 from tubepet.reconstruct.problem import Instrument, Measurement
+from tubepet.reconstruct.projection.response import Response
 from tubepet.reconstruct.read import read_acquisition
-from tubepet.reconstruct.response import Response
 from tubepet.simulate import sources
 from tubepet.simulate.fast import transport
 from tubepet.types import Scanner, Volume

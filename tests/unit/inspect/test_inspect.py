@@ -20,7 +20,7 @@ from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import blur, sensitivity
 from tubepet.reconstruct.projection.line_blur import EDGES, LINES_ADD, NUM_CLASSES, LineBlur
 from tubepet.reconstruct.projection.lines import Lines
-from tubepet.reconstruct.response import Response, blur_of
+from tubepet.reconstruct.projection.response import Response, blur_of
 from tubepet.reconstruct.scanner import geometry as geometry_of_lines
 from tubepet.simulate.water_phantoms import Engine, Phantom, acquire
 from tubepet.types import Grid, Listmode, Scanner, Volume

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from tubepet.reconstruct import line_factors
 from tubepet.reconstruct.projection import blur, line_blur
-from tubepet.reconstruct.response import Response
-from tubepet.reconstruct.scanner import crystals, geometry
+from tubepet.reconstruct.projection.response import Response
+from tubepet.reconstruct.scanner import crystals, geometry, line_factors
 from tubepet.simulate import water_phantoms
 from tubepet.simulate.water_phantoms import Engine
 from tubepet.types import Listmode, Scanner

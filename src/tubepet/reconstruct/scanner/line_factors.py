@@ -18,7 +18,7 @@ from tubepet.logs import Bar, log
 from tubepet.reconstruct.problem import Efficiency, Instrument
 from tubepet.reconstruct.projection import line_blur, sensitivity
 from tubepet.reconstruct.projection.lines import Lines
-from tubepet.reconstruct.response import Response, blur_of
+from tubepet.reconstruct.projection.response import Response, blur_of
 from tubepet.reconstruct.scanner import geometry
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.simulate import water_phantoms
