@@ -95,7 +95,6 @@ rule calibrate_resolution:
         decays=config["simulate"]["calibration_decays"] // 20,
         single_decays=config["simulate"]["calibration_decays"] // 4,
         line_decays=config["simulate"]["calibration_decays"] * 4,
-        stride=config["reconstruct"]["sensitivity_stride"],
         delay_ns=config["simulate"]["delay_ns"],
         seed=config["seed"],
         code=code_digest(

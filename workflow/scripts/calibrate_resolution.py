@@ -18,7 +18,7 @@ efficiency = calibration.efficiency_of(io.read_json(snakemake.input.calibration)
 known = {"engine": engine, "efficiency": efficiency, **params.image}
 found = resolution.fit(**known, decays=params.decays)
 by_slope, stretch = resolution.fit_by_slope(**known, decays=params.single_decays)
-response = Response(by_slope, stretch, params.stride)
+response = Response(by_slope, stretch, resolution.SENSITIVITY_STRIDE)
 factors = line_factors.fit(**known, response=response, decays=params.line_decays)
 io.write_json(
     snakemake.output.resolution,

@@ -17,12 +17,7 @@ from scipy.spatial.transform import Rotation
 from tubepet.inspect.part import Part, onto_image
 from tubepet.logs import log
 from tubepet.reconstruct.acquisition import model_known
-from tubepet.reconstruct.problem import (
-    Acquisition,
-    Instrument,
-    Measurement,
-    Settings,
-)
+from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import line_blur
 from tubepet.reconstruct.projection.line_blur import LineBlur
 from tubepet.reconstruct.projection.response import Response, blur_of

@@ -112,10 +112,7 @@ def read_response(path: str, scanner: Scanner, sensitivity_stride: int) -> Respo
     got = content.get("scanner") if isinstance(content, dict) else None
     fingerprint.check_scanner(path, "resolution", got, scanner)
     rows = content.get("by_slope")
-    try:
-        values = np.asarray(rows, np.float64)
-    except (TypeError, ValueError):
-        values = np.empty(0)
+    values = _numbers(rows)
     is_shaped = values.ndim == 3 and len(values) == NUM_CLASSES and values.shape[2] == 3
     if not is_shaped or not (np.isfinite(values) & (values >= 0)).all():
         raise InputError(
@@ -137,16 +134,21 @@ def _line_factors(
     if not scanner.is_even_ring:
         return None
     rows, shape = content.get("line_factors"), (NUM_CLASSES, scanner.num_columns // 2 + 1)
-    try:
-        factors = np.asarray(rows, np.float64)
-    except (TypeError, ValueError):
-        factors = np.empty(0)
+    factors = _numbers(rows)
     if factors.shape != shape or not ((factors > 0.5) & (factors < 2)).all():
         raise InputError(
             f"{path}: line_factors: got {rows!r:.60}, expected {shape[0]} rows of {shape[1]} "
             "numbers near 1 (of an older version: calibrate again)"
         )
     return factors
+
+
+def _numbers(rows: Any) -> NDArray[np.float64]:
+    """Return a table of numbers as an array, and what is none as an empty one."""
+    try:
+        return np.asarray(rows, np.float64)
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def check_inside(name: object, part: Part, grid: Grid) -> None:

@@ -31,7 +31,7 @@ from tubepet.reconstruct.projection import blur, line_blur, sensitivity
 from tubepet.reconstruct.scanner import geometry
 from tubepet.reconstruct.scanner.crystals import ends_mm
 from tubepet.simulate import water_phantoms
-from tubepet.simulate.water_phantoms import Engine, Phantom
+from tubepet.simulate.water_phantoms import Engine
 from tubepet.types import Grid, Listmode, Volume
 
 Array = NDArray[np.float64]
@@ -217,18 +217,15 @@ def fit_by_slope(
         (`geometry.mean_interaction_depth_mm`).
     """
     random = rng.stream(engine.seed, "reconstruct", "resolution by slope")
-    num = [2 * math.floor(half / VOXEL_MM) for half in (half_length_mm, half_width_mm)]
-    grid = Grid.centred((num[0], num[1], num[1]), (VOXEL_MM,) * 3)
-    nothing = np.zeros(grid.shape, np.float32)
-    air = Volume(nothing.astype(np.uint8), grid), Volume(nothing, grid)
+    grid = water_phantoms.grid_within(half_width_mm, half_length_mm, VOXEL_MM)
     points_mm = ends_mm(engine.scanner, efficiency)
     distances = []
     for i in range(NUM_SINGLE):
         voxel = tuple(int(random.integers(n)) for n in grid.shape)
         place_mm = np.array([axis[k] for axis, k in zip(grid.axes_mm(), voxel, strict=True)])[::-1]
-        activity = nothing.copy()
+        activity = np.zeros(grid.shape, np.float32)
         activity[voxel] = ACTIVITY_BQ / VOXEL_MM**3
-        phantom = Phantom(air[0], Volume(activity, grid), air[1])
+        phantom = water_phantoms.in_air(Volume(activity, grid))
         duration_s = decays / NUM_SINGLE / ACTIVITY_BQ
         events, _ = water_phantoms.acquire(engine, f"point {i}", phantom, duration_s)
         distances.append(_distances(points_mm, events, place_mm))

@@ -1,5 +1,6 @@
 """Phantoms of water with known activity, and their acquisitions by the fast engine."""
 
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -111,6 +112,19 @@ def painted(
     mu = np.where(water, maps.MU_WATER_PER_MM, 0.0).astype(np.float32)
     labels = np.where(water, FLUID, AIR).astype(np.uint8)
     return Phantom(Volume(labels, grid), Volume(values, grid), Volume(mu, grid))
+
+
+def grid_within(half_width_mm: float, half_length_mm: float, voxel_mm: float) -> Grid:
+    """Return the grid of cubic voxels within an image; an even number of them along each axis."""
+    nz, nx = (2 * math.floor(half / voxel_mm) for half in (half_length_mm, half_width_mm))
+    return Grid.centred((nz, nx, nx), (voxel_mm,) * 3)
+
+
+def in_air(activity: Volume) -> Phantom:
+    """Return activity (Bq/mm3) with nothing around it."""
+    nothing = np.zeros(activity.array.shape, np.float32)
+    labels = Volume(nothing.astype(np.uint8), activity.grid)
+    return Phantom(labels, activity, Volume(nothing, activity.grid))
 
 
 def centred_onto(volume: Volume, grid: Grid) -> Array:

@@ -23,7 +23,7 @@ from tubepet.reconstruct.scanner import geometry
 from tubepet.reconstruct.scanner.crystals import Crystals
 from tubepet.simulate import water_phantoms
 from tubepet.simulate.water_phantoms import Engine, Phantom
-from tubepet.types import Grid, Listmode, Scanner, Volume
+from tubepet.types import Listmode, Scanner, Volume
 
 Array = NDArray[np.float64]
 
@@ -63,15 +63,13 @@ def fit(
     scanner = engine.scanner
     if isinstance(efficiency, Crystals):
         return None
-    nz, ny, nx = (
-        2 * math.floor(half / VOXEL_MM) for half in (half_length_mm, half_width_mm, half_width_mm)
-    )
-    grid = Grid.centred((nz, ny, nx), (VOXEL_MM,) * 3)
+    grid = water_phantoms.grid_within(half_width_mm, half_length_mm, VOXEL_MM)
     z, y, x = np.meshgrid(*grid.axes_mm(), indexing="ij", sparse=True)
     radius_mm = half_width_mm - SIDE_MM
-    source = (np.hypot(x, y) < radius_mm) & (np.abs(z) < END_SHARE * half_length_mm)
-    activity = source * (ACTIVITY_BQ / source.sum() / VOXEL_MM**3)
-    seen = _counts(engine, Volume(activity.astype(np.float32), grid), decays)
+    is_source = (np.hypot(x, y) < radius_mm) & (np.abs(z) < END_SHARE * half_length_mm)
+    activity = is_source * (ACTIVITY_BQ / is_source.sum() / VOXEL_MM**3)
+    source = water_phantoms.in_air(Volume(activity.astype(np.float32), grid))
+    seen = _counts(engine, source, decays)
     geometric = Volume(sensitivity.geometric_sensitivity(scanner, grid, efficiency), grid)
     instrument = Instrument(scanner, efficiency, geometric)
     distances_mm = response.stretch * geometry.axis_distances_mm(scanner)
@@ -116,17 +114,13 @@ def by_class(events: Listmode, scanner: Scanner) -> Array:
     return counts
 
 
-def _counts(engine: Engine, activity: Volume, decays: float) -> Array:
-    """Simulate a source in air; return its counts."""
-    air = np.zeros(activity.array.shape, np.float32)
-    phantom = Phantom(
-        Volume(air.astype(np.uint8), activity.grid), activity, Volume(air, activity.grid)
-    )
+def _counts(engine: Engine, source: Phantom, decays: float) -> Array:
+    """Simulate a source; return its counts as `by_class`."""
     num = math.ceil(decays / MOST_DECAYS)
     counts = np.zeros((line_blur.NUM_CLASSES, engine.scanner.num_columns // 2 + 1))
     for i in Bar(range(num), desc="acquisitions", unit="acquisition"):
         duration_s = decays / num / ACTIVITY_BQ
-        events, _ = water_phantoms.acquire(engine, f"lines {i}", phantom, duration_s)
+        events, _ = water_phantoms.acquire(engine, f"lines {i}", source, duration_s)
         counts += by_class(events, engine.scanner)
     return counts
 
