@@ -107,7 +107,7 @@ def marked(one: Indication, found: Inspection, part: Part) -> Mask:
 
 def _around_mm(one: Indication, found: Inspection, part: Part) -> Array:
     """Return places all around a ring groove, (n, 3) of x, y, z."""
-    on_wall = shapes.surface(part, AROUND_MM)
+    on_wall = shapes.surface(part).spread(AROUND_MM)
     pieces = shapes.cut(on_wall, one.kind, one.size_mm).moved(found.fitted.moved).table
     places_mm = pieces[["x_mm", "y_mm", "z_mm"]].to_numpy()
     near = places_mm[np.abs(places_mm[:, 2] - one.z_mm) < AROUND_MM]

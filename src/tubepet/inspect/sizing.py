@@ -15,7 +15,7 @@ from tubepet.inspect.shapes import Bank
 Array = NDArray[np.float64]
 
 LIKELY = 1.92  # loss of log-likelihood at the ends of a 95 % interval
-NUM_SIZES, NEAR_MM = 9, 2.5
+NUM_SIZES, NEAR_MM, PLACES_MM = 9, 2.5, 1.0
 MOST_ROWS = 8192
 
 
@@ -56,8 +56,8 @@ class Neighbours:
 
     def __init__(self, fitted: Fitted, part: Part, ranges_mm: dict[str, list[float]]) -> None:
         self.fitted, self.part, self.ranges_mm = fitted, part, ranges_mm
-        self.on_wall = shapes.surface(part, shapes.SPACING_MM * 2 / 3)
-        self.all_around = shapes.surface(part, shapes.WALL_SPACING_MM)
+        surface = shapes.surface(part)
+        self.on_wall, self.all_around = surface.spread(PLACES_MM), surface.spread(shapes.RING_MM)
 
     def of(self, best: pd.Series) -> Bank:
         """Return defects near the best candidate: voids if it is one, else all other kinds."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from scipy.optimize import minimize_scalar
+from scipy.spatial import cKDTree
 
 from tubepet import io
 from tubepet.inspect import figures, judge, kernels, limit, shapes, verdict
@@ -203,6 +204,21 @@ def test_candidates_lie_where_they_can(config: dict[str, Any]) -> None:
     some = bank.part(is_kept)
     assert np.array_equal(some.blobs, bank.blobs[is_kept[bank.owner]])
     assert np.array_equal(np.unique(some.owner), np.arange(is_kept.sum()))
+
+
+def test_points_are_spread_evenly_over_a_surface(config: dict[str, Any]) -> None:
+    """Where the first points of the cells of a lattice stand for more surface, or for less."""
+    whole = shapes.surface(of_voxels(draw(config, defect="none")))
+    some = whole.spread(2.0)
+    assert {tuple(p) for p in some.points_mm} <= {tuple(p) for p in whole.points_mm}
+    _, first = np.unique(np.floor(whole.points_mm / 2.0), axis=0, return_index=True)
+    assert 0.9 * len(first) < len(some.points_mm) <= len(first)
+    away, before = (
+        cKDTree(one).query(whole.points_mm) for one in (some.points_mm, whole.points_mm[first])
+    )
+    assert (away[0] ** 2).mean() < 0.9 * (before[0] ** 2).mean()
+    assert away[0].max() < 1.8 < before[0].max()  # mm
+    assert np.bincount(away[1]).std() < 0.8 * np.bincount(before[1]).std()
 
 
 def some_lines(instrument: Instrument, num: int) -> tuple[Lines, np.ndarray]:
@@ -542,7 +558,8 @@ def test_a_shift_of_the_part_is_fitted(config: dict[str, Any], instrument) -> No
 def test_a_part_without_fluid_has_no_surface() -> None:
     grid = Grid.centred((6, 6, 6), (1.0, 1.0, 1.0))
     empty = Volume(np.zeros(grid.shape, np.float32), grid)
-    assert len(shapes.surface(Part(empty, empty, empty, empty, geometry.TUBE), 1.0).points_mm) == 0
+    nothing = shapes.surface(Part(empty, empty, empty, empty, geometry.TUBE))
+    assert len(nothing.points_mm) == len(nothing.spread(1.0).points_mm) == 0
 
 
 def test_planes_half_way_between_slices_go_each_to_its_own() -> None:
