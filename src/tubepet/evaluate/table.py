@@ -110,7 +110,9 @@ def evaluate(
         features = partial(inception.inception_features, network)
         (test_features,) = by_pieces([features], test)
     few = {name: _few(images, tubes_of.get(name)) for name, images in sets.items()}
-    in_imagenet, few_gate, drawn = _in_imagenet(few, _few(test, test_tubes), num_bootstrap, seed)
+    in_imagenet, few_gate, few_sizes = _in_imagenet(
+        few, _few(test, test_tubes), num_bootstrap, seed
+    )
     gates = {metrics.STATISTICS: gate, IMAGENET: few_gate}
     statements = [said for name, one in gates.items() for said in one.sentences(name)]
     rows, closest = [], {}
@@ -129,12 +131,14 @@ def evaluate(
             for _ in Bar(range(num_bootstrap), desc=name)
         ]
         intervals, missing = _intervals(pd.DataFrame(draws).astype(float))
-        if missing:
-            statements.append(
-                f"{name}: {', '.join(missing)} cannot be computed from {n} images against "
-                f"{len(test)} test slices (too few images or tubes, or all equal)"
-            )
-        row = {"model": name, **intervals, **in_imagenet[name]}
+        more, lost = in_imagenet[name]
+        for names, sizes in ((missing, f"{n} images against {len(test)}"), (lost, few_sizes)):
+            if names:
+                statements.append(
+                    f"{name}: {', '.join(names)} cannot be computed from {sizes} test slices "
+                    "(too few images or tubes, or all equal)"
+                )
+        row = {"model": name, **intervals, **more}
         if network is not None:
             (image_features,) = by_pieces([features], images)
             row["fid"] = distances.frechet(image_features, test_features)
@@ -144,7 +148,11 @@ def evaluate(
         rows.append(row)
     table = pd.DataFrame(rows)
     texts = metrics.descriptions([IMAGENET])
-    columns = {key: f"{text} ({drawn})" for key, text in texts.items() if key in table}
+    columns = {
+        key: f"{text} ({num_bootstrap} draws of {few_sizes} test slices)"
+        for key, text in texts.items()
+        if key in table
+    }
     facts = {
         "rows": [{k: v for k, v in row.items() if v is not None} for row in rows],
         "columns": _descriptions(size, k, n, len(test), num_bootstrap) | columns,
@@ -166,10 +174,11 @@ def _few(images: Stack, tubes: NDArray[np.str_] | None) -> tuple[Stack, NDArray[
 
 def _in_imagenet(
     sets: Mapping[str, Set], test: Set, num_bootstrap: int, seed: int
-) -> tuple[dict[str, dict[str, float | None]], Gate, str]:
+) -> tuple[dict[str, tuple[dict[str, float | None], list[str]]], Gate, str]:
     """Compare few images of each set with few test slices in ImageNet features.
 
-    Returns the numbers of each set, the gate of the space, and words on what was drawn.
+    Returns the numbers of each set and the undefined ones (`_intervals`), the gate of the space,
+    and words on the sizes.
     """
     n = max(MIN_IMAGES, min(len(test[1]), *(len(tubes) // 2 for _, tubes in sets.values())))
     space = imagenet.fit_space(sets[FLOOR][0], n)
@@ -181,9 +190,9 @@ def _in_imagenet(
         drawn = [_draw(tube, n, chosen) for _ in range(num_bootstrap)]
         fakes = [InSpace(features[rows], tube[rows]) for rows in drawn]
         draws = [metrics.measure_in(IMAGENET, fake, real) for fake in fakes]
-        found[name], _ = _intervals(pd.DataFrame(draws).astype(float))
-    words = f"{num_bootstrap} draws of {n} images against {len(test[1])} test slices"
-    return found, gate_of(space.features, sets[FLOOR], test), words
+        found[name] = _intervals(pd.DataFrame(draws).astype(float))
+    sizes = f"{n} images against {len(test[1])}"
+    return found, gate_of(space.features, sets[FLOOR], test), sizes
 
 
 def _draw(tube: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -114,7 +114,8 @@ def test_images_without_a_count_are_stated_not_crashed_on(tmp_path: Path) -> Non
     rows, facts = table.evaluate({"paper": np.zeros((16, SIZE, SIZE), np.float32)}, real, 5, "", 1)
     assert (rows["frechet"] == 0).all()
     assert rows["w1_activity"].isna().all() and rows["coverage"].isna().all()
-    (paper,) = (statement for statement in facts["statements"] if statement.startswith("paper: "))
+    paper, few = (said for said in facts["statements"] if said.startswith("paper: "))
+    assert few.startswith("paper: precision_imagenet, ") and "from 6 images against 8" in few
     assert (
         "w1_activity" in paper
         and "from 6 images against 8 test slices (too few images or tubes" in paper
