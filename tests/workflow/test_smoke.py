@@ -302,7 +302,7 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(smoke, copy):
 
 
 def test_the_study_goes_through_to_its_page(copy):
-    """Two variants, two seeds, further tubes, both feature spaces; then only what changed."""
+    """Two variants, two seeds, further tubes, all feature spaces; then only what changed."""
     done = snakemake(copy, "study")
     assert done.returncode == 0, done.stdout[-5000:]
     study = copy / "results/study"
@@ -312,6 +312,7 @@ def test_the_study_goes_through_to_its_page(copy):
     runs = pd.read_csv(study / "runs.csv")
     trained = runs[runs["variant"].isin(["vae", "dcgan"])]
     assert len(trained) == 4 and (trained["cpu_s"] > 0).all() and (runs["frechet"].notna()).all()
+    assert runs["frechet_imagenet"].notna().all() and "| imagenet |" in page
     own = set(io.read_json(study / "features/network.json")["tubes"])
     assert not own & set(io.read_table(copy / "results/reconstruct/slices.parquet")["tube"])
     jobs = planned(copy, {"study": {"num_seeds": 3}}, "study")

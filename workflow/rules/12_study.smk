@@ -280,7 +280,7 @@ rule score_real:
         features=rules.train_features.output.facts,
     output:
         described="results/study/test_slices.safetensors",
-        space="results/study/statistics_space.json",
+        spaces="results/study/spaces.safetensors",
         scores="results/study/real.json",
     log:
         "logs/score_real.log",
@@ -298,7 +298,7 @@ rule score_real:
         num_halves=STUDY.section["num_halves"],
         num_seeds=STUDY.section["num_seeds"],
         code=code_digest(
-            "tubepet.evaluate.learned", "tubepet.evaluate.table", "tubepet.study.score"
+            "tubepet.evaluate.spaces", "tubepet.evaluate.table", "tubepet.study.score"
         ),
     script:
         "../scripts/score_real.py"
@@ -313,7 +313,7 @@ rule score_variant:
         table=rules.collect_slices.output.table,
         info=rules.collect_slices.output.info,
         described=rules.score_real.output.described,
-        space=rules.score_real.output.space,
+        spaces=rules.score_real.output.spaces,
         real=rules.score_real.output.scores,
         weights=rules.train_features.output.weights,
         features=rules.train_features.output.facts,
@@ -333,7 +333,7 @@ rule score_variant:
         seed=config["seed"],
         num_halves=STUDY.section["num_halves"],
         code=code_digest(
-            "tubepet.evaluate.learned", "tubepet.evaluate.table", "tubepet.study.score"
+            "tubepet.evaluate.spaces", "tubepet.evaluate.table", "tubepet.study.score"
         ),
     script:
         "../scripts/score_variant.py"

@@ -4,7 +4,7 @@ import torch
 
 from tubepet import io, logs, rng
 from tubepet.dataset.slices import Slices
-from tubepet.evaluate import distances, learned, metrics, statistics
+from tubepet.evaluate import distances, learned, metrics, spaces
 from tubepet.evaluate.gate import gate_of
 from tubepet.evaluate.window import DARK, window_of
 from tubepet.study import score
@@ -17,22 +17,20 @@ train, test = real.of("train"), real.of("test")
 train_tubes, test_tubes = real.tube[train.rows], real.tube[test.rows]
 num_images = min(params.num_images, len(train))
 train, test = (one.within(window_of(train, train_tubes), DARK) for one in (train, test))
-raw = statistics.image_statistics(train)
-space = statistics.fit_space(raw, min(num_images, len(test)))
+fitted = spaces.fit(train, min(num_images, len(test)))
+spaces.write(output.spaces, fitted)
 facts = io.read_json(given.features)
-net = learned.load_space(given.weights, facts)
-spaces = {metrics.STATISTICS: space.features, learned.LEARNED: net.features}
+known = spaces.all_features(fitted, learned.load_space(given.weights, facts))
 nearest, _ = distances.nearest_training(test, train)
 chance = rng.stream(params.seed, "study", "test")
-described = metrics.describe(test, nearest, spaces, chance, test_tubes)
-gates = {n: gate_of(f, (train, train_tubes), (test, test_tubes)) for n, f in spaces.items()}
+described = metrics.describe(test, nearest, known, chance, test_tubes)
+gates = {n: gate_of(f, (train, train_tubes), (test, test_tubes)) for n, f in known.items()}
 halves = score.test_halves(test_tubes, params.num_halves, params.seed)
 scores = score.score_real(
-    train, train_tubes, score.Real(described, test, halves), spaces, num_images, params.num_seeds,
+    train, train_tubes, score.Real(described, test, halves), known, num_images, params.num_seeds,
     params.seed,
 )  # fmt: skip
 score.write_described(output.described, described)
-io.write_json(output.space, {name: a.tolist() for name, a in vars(space).items()})
 info = {"num_images": num_images, "num_train": len(train), "num_test": len(test), "features": facts}
 info["num_test_tubes"] = len(set(test_tubes))
 info["gates"] = {name: gate.as_json() for name, gate in gates.items()}

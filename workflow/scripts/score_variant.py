@@ -1,12 +1,11 @@
 """Score every run of a variant (rule score_variant)."""
 
-import numpy as np
 import torch
 
 from tubepet import io, logs, rng
 from tubepet.dataset.slices import Slices
 from tubepet.dataset.stack import whole
-from tubepet.evaluate import distances, learned, metrics, statistics
+from tubepet.evaluate import distances, learned, metrics, spaces
 from tubepet.evaluate.window import DARK, window_of
 from tubepet.study import score
 
@@ -19,9 +18,8 @@ window = window_of(train, slices.tube[train.rows])
 train, test = train.within(window, DARK), test.within(window, DARK)
 halves = score.test_halves(slices.tube[test.rows], params.num_halves, params.seed)
 real = score.Real(score.read_described(given.described), test, halves)
-space = statistics.FeatureSpace(**{k: np.array(v) for k, v in io.read_json(given.space).items()})
 net = learned.load_space(given.weights, io.read_json(given.features))
-spaces = {metrics.STATISTICS: space.features, learned.LEARNED: net.features}
+known = spaces.all_features(spaces.read(given.spaces), net)
 originals = distances.seen(train)
 num_images = io.read_json(given.real)["facts"]["num_images"]
 scores = []
@@ -31,7 +29,7 @@ for samples, info in zip(given.samples, map(io.read_json, given.runs), strict=Tr
     random = rng.stream(params.seed, "study", info["variant"], info["num_train"], info["seed"])
     if len(images):
         nearest, _ = distances.nearest_training(images, originals)
-        described = metrics.describe(images, nearest, spaces, random)
+        described = metrics.describe(images, nearest, known, random)
         run |= score.score(images, described, real)
     scores.append({"values": {}, "draws": {}, **run})
 io.write_json(snakemake.output.scores, scores)

@@ -328,7 +328,14 @@ def measure(fake: Described, real: Described, chosen: Sequence[Metric] = METRICS
             values |= metric.compute(fake, real)
             continue
         for space in fake.features:
-            sets = (InSpace(one.features[space], one.tube) for one in (fake, real))
-            found = metric.compute(*sets)
-            values |= {column(name, space): value for name, value in found.items()}
+            own, theirs = (InSpace(one.features[space], one.tube) for one in (fake, real))
+            values |= measure_in(space, own, theirs, [metric])
     return values
+
+
+def measure_in(
+    space: str, fake: InSpace, real: InSpace, chosen: Sequence[Metric] = QUICK
+) -> Values:
+    """Return those metrics of one comparison that are numbers of one feature space."""
+    found = (metric.compute(fake, real) for metric in chosen if metric.is_in_space)
+    return {column(name, space): value for one in found for name, value in one.items()}

@@ -5,6 +5,7 @@ all cheap features in a test, only these react to weak noise, to blur, and to lo
 are standardised and projected on principal components, both fitted to the training slices.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,11 +38,12 @@ def image_statistics(images: Images) -> Array:
     float64 array, shape (N, 30)
         8 quantiles, mean, standard deviation, 8 quantiles of the gradient's norm, 12 log10 powers.
     """
-    (statistics,) = by_pieces([_statistics], images)
+    (statistics,) = by_pieces([describe], images)
     return statistics
 
 
-def _statistics(images: NDArray[np.float32]) -> Array:
+def describe(images: NDArray[np.float32]) -> Array:
+    """Describe few images; `image_statistics` describes any number."""
     unit = images.astype(np.float64)
     dy, dx = np.gradient(unit, axis=(1, 2))
     pixels, steps = (a.reshape(len(unit), -1) for a in (unit, np.hypot(dy, dx)))
@@ -72,37 +74,51 @@ class FeatureSpace:
 
     Attributes
     ----------
+    describe : function
+        From images (N, H, W) in units of the scale to raw features (N, d).
     mean, std : float64 array, shape (d,)
     components : float64 array, shape (k, d)
     """
 
+    describe: Callable[[NDArray[np.float32]], Array]
     mean: Array
     std: Array
     components: Array
 
-    def transform(self, statistics: Array) -> Array:
-        """Return the coordinates (N, k) of raw statistics (N, d)."""
-        return np.asarray((statistics - self.mean) / self.std @ self.components.T)
+    def transform(self, raw: Array) -> Array:
+        """Return the coordinates (N, k) of raw features (N, d)."""
+        return np.asarray((raw - self.mean) / self.std @ self.components.T)
 
     def features(self, images: Images) -> Array:
         """Return the coordinates (N, k) of images (N, H, W) in units of the scale."""
-        return self.transform(image_statistics(images))
+        (raw,) = by_pieces([self.describe], images)
+        return self.transform(raw)
 
 
 def fit_space(statistics: Array, num_compared: int) -> FeatureSpace:
-    """Fit the feature space.
+    """Fit the space of statistics features.
 
     Parameters
     ----------
     statistics : float64 array, shape (N, d)
         `image_statistics` of the training slices.
     num_compared : int
-        Size of the smallest set that is compared; there is one component per ten images.
+        Size of the smallest set that is compared.
     """
-    mean, std = statistics.mean(0), statistics.std(0)
-    floor = np.full(len(std), INTENSITY_FLOOR)
+    floor = np.full(statistics.shape[1], INTENSITY_FLOOR)
     floor[-NUM_RADII:] = LOG_POWER_FLOOR
-    std = np.hypot(std, floor)
-    _, _, components = np.linalg.svd((statistics - mean) / std, full_matrices=False)
+    std = np.hypot(statistics.std(0), floor)
+    return principal(describe, statistics, std, num_compared)
+
+
+def principal(
+    describe: Callable[[NDArray[np.float32]], Array], raw: Array, std: Array, num_compared: int
+) -> FeatureSpace:
+    """Fit principal components to raw features (N, d) in units of `std` (d,).
+
+    There is one component per ten of the `num_compared` images of the smallest set.
+    """
+    mean = raw.mean(0)
+    _, _, components = np.linalg.svd((raw - mean) / std, full_matrices=False)
     k = max(1, min(num_compared // SAMPLES_PER_DIMENSION, len(components)))
-    return FeatureSpace(mean, std, components[:k])
+    return FeatureSpace(describe, mean, std, components[:k])

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from tubepet import io
 from tubepet.dataset.slices import Slices
-from tubepet.dataset.stack import by_pieces, whole
+from tubepet.dataset.stack import Stack, by_pieces, whole
 from tubepet.errors import InputError
-from tubepet.evaluate import distances, inception, metrics, similarity, statistics
-from tubepet.evaluate.gate import gate_of
+from tubepet.evaluate import distances, imagenet, inception, metrics, similarity, statistics
+from tubepet.evaluate.gate import Gate, Set, gate_of
+from tubepet.evaluate.imagenet import IMAGENET
+from tubepet.evaluate.metrics import InSpace
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.evaluate.window import DARK, window_of
 from tubepet.logs import Bar, log
@@ -26,6 +28,7 @@ PAPER_FID = {"dcgan": 15.2, "wgan": 27.5, "paper": 52.8}
 MIN_IMAGES = 2
 MOST_TEST = 2000  # slices, evenly taken from more, as the work grows with the square
 MOST_FLOOR = 5000  # training slices in the row `FLOOR`, likewise
+MOST_IMAGENET = 200  # of each set in ImageNet features, likewise: the network takes 3 ms an image
 NUM_CLOSEST = 8  # samples nearest to a training slice, by index
 
 
@@ -44,7 +47,8 @@ def evaluate(
     since repeated images would bias distances between sets. n is the same in all rows. Test slices
     are fixed, so the interval does not cover the choice of test tubes. At most `MOST_TEST` test
     slices and `MOST_FLOOR` training slices (row `FLOOR`) are compared, evenly taken. Copies are
-    searched among all training slices.
+    searched among all training slices. In ImageNet features at most `MOST_IMAGENET` images of each
+    set are compared, without classifiers.
 
     Parameters
     ----------
@@ -105,7 +109,13 @@ def evaluate(
     if network is not None:
         features = partial(inception.inception_features, network)
         (test_features,) = by_pieces([features], test)
-    rows, statements, closest = [], list(gate.sentences(metrics.STATISTICS)), {}
+    few = {name: _few(images, tubes_of.get(name)) for name, images in sets.items()}
+    in_imagenet, few_gate, few_sizes = _in_imagenet(
+        few, _few(test, test_tubes), num_bootstrap, seed
+    )
+    gates = {metrics.STATISTICS: gate, IMAGENET: few_gate}
+    statements = [said for name, one in gates.items() for said in one.sentences(name)]
+    rows, closest = [], {}
     for name, images in sets.items():
         log.info("%s: %d images against %d test slices", name, len(images), len(test))
         pairs = stream(seed, "evaluate", name, "pairs")
@@ -121,12 +131,14 @@ def evaluate(
             for _ in Bar(range(num_bootstrap), desc=name)
         ]
         intervals, missing = _intervals(pd.DataFrame(draws).astype(float))
-        if missing:
-            statements.append(
-                f"{name}: {', '.join(missing)} cannot be computed from {n} images against "
-                f"{len(test)} test slices (too few images or tubes, or all equal)"
-            )
-        row = {"model": name, **intervals}
+        more, lost = in_imagenet[name]
+        for names, sizes in ((missing, f"{n} images against {len(test)}"), (lost, few_sizes)):
+            if names:
+                statements.append(
+                    f"{name}: {', '.join(names)} cannot be computed from {sizes} test slices "
+                    "(too few images or tubes, or all equal)"
+                )
+        row = {"model": name, **intervals, **more}
         if network is not None:
             (image_features,) = by_pieces([features], images)
             row["fid"] = distances.frechet(image_features, test_features)
@@ -135,17 +147,52 @@ def evaluate(
         row |= {"paper_ms_ssim": PAPER_MS_SSIM.get(name), "paper_fid": PAPER_FID.get(name)}
         rows.append(row)
     table = pd.DataFrame(rows)
+    texts = metrics.descriptions([IMAGENET])
+    columns = {
+        key: f"{text} ({num_bootstrap} draws of {few_sizes} test slices)"
+        for key, text in texts.items()
+        if key in table
+    }
     facts = {
         "rows": [{k: v for k, v in row.items() if v is not None} for row in rows],
-        "columns": _descriptions(size, k, n, len(test), num_bootstrap),
+        "columns": _descriptions(size, k, n, len(test), num_bootstrap) | columns,
         "statements": statements,
-        "gates": {metrics.STATISTICS: gate.as_json()},
+        "gates": {name: one.as_json() for name, one in gates.items()},
         "closest": closest,
         "num_train": len(train),
         "num_test_tubes": len(np.unique(real.tube[real.split == "test"])),
         "scale_bq_mm3": real.scale_bq_mm3,
     }
     return table, facts
+
+
+def _few(images: Stack, tubes: NDArray[np.str_] | None) -> tuple[Stack, NDArray[np.str_]]:
+    """Return at most `MOST_IMAGENET` images and their tubes; generated ones have one each."""
+    rows = io.evenly(np.arange(len(images)), MOST_IMAGENET)
+    return images.of(rows), (rows.astype(str) if tubes is None else tubes[rows])
+
+
+def _in_imagenet(
+    sets: Mapping[str, Set], test: Set, num_bootstrap: int, seed: int
+) -> tuple[dict[str, tuple[dict[str, float | None], list[str]]], Gate, str]:
+    """Compare few images of each set with few test slices in ImageNet features.
+
+    Returns the numbers of each set and the undefined ones (`_intervals`), the gate of the space,
+    and words on the sizes.
+    """
+    n = max(MIN_IMAGES, min(len(test[1]), *(len(tubes) // 2 for _, tubes in sets.values())))
+    space = imagenet.fit_space(sets[FLOOR][0], n)
+    real = InSpace(space.features(test[0]), metrics.tubes_of(test[1], len(test[1])))
+    found = {}
+    for name, (images, tubes) in sets.items():
+        features, tube = space.features(images), metrics.tubes_of(tubes, len(tubes))
+        chosen = stream(seed, "evaluate", name, IMAGENET)
+        drawn = [_draw(tube, n, chosen) for _ in range(num_bootstrap)]
+        fakes = [InSpace(features[rows], tube[rows]) for rows in drawn]
+        draws = [metrics.measure_in(IMAGENET, fake, real) for fake in fakes]
+        found[name] = _intervals(pd.DataFrame(draws).astype(float))
+    sizes = f"{n} images against {len(test[1])}"
+    return found, gate_of(space.features, sets[FLOOR], test), sizes
 
 
 def _draw(tube: NDArray[np.int64], n: int, rng: np.random.Generator) -> NDArray[np.intp]:

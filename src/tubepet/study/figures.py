@@ -8,13 +8,15 @@ from matplotlib.figure import Figure
 
 from tubepet.evaluate.row_names import FLOOR
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
-from tubepet.study.scores import ALL, SHOWN, Scores, label
+from tubepet.study.scores import ALL, SHOWN, SIGNS, SPACES, Scores, label
+
+GRID = (len(SPACES), len(SIGNS))  # a row of panels for each feature space
 
 
 def draw_variants(names: Sequence[str], scores: Scores) -> Figure:
     """Draw the key metrics of all variants with intervals and seeds, and those of real slices."""
-    figure = Figure(figsize=(12, 2.2 + 0.5 * len(names)), layout="constrained")
-    for axis, metric in zip(figure.subplots(2, 3, sharey=True).ravel(), SHOWN, strict=True):
+    figure = Figure(figsize=(12, 2.2 + 0.25 * len(SPACES) * len(names)), layout="constrained")
+    for axis, metric in zip(figure.subplots(*GRID, sharey=True).ravel(), SHOWN, strict=True):
         for i, name in enumerate(names):
             found = scores.mean(name, metric)
             if found is None:
@@ -46,8 +48,8 @@ def draw_curve(
     variants: Sequence[str], nums: Sequence[int], num_train: int, scores: Scores
 ) -> Figure:
     """Draw the key metrics against the number of training slices."""
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
-    for axis, metric in zip(figure.subplots(2, 3).ravel(), SHOWN, strict=True):
+    figure = Figure(figsize=(10, 2.8 * len(SPACES)), layout="constrained")
+    for axis, metric in zip(figure.subplots(*GRID).ravel(), SHOWN, strict=True):
         for name in variants:
             places = [(n, str(n)) for n in sorted(nums)] + [(num_train, ALL)]
             points = [

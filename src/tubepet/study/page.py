@@ -308,7 +308,8 @@ def _introduction(study: Mapping[str, Any], scores: Scores, facts: Mapping[str, 
         f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
         f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
         f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
-        f"the bore's radius within {number(learned['radius_error_px'])} pixels.\n",
+        f"the bore's radius within {number(learned['radius_error_px'])} pixels. ImageNet features "
+        "come from a network that learned on photographs, EfficientNet-Lite0.\n",
         "## Which features count\n",
         "Training slices are spoilt in three ways. Features count if every spoilt set is farther "
         "from the test slices than the training slices are (energy distance), and a classifier "

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tubepet.evaluate.imagenet import IMAGENET
 from tubepet.evaluate.learned import LEARNED
 from tubepet.evaluate.metrics import STATISTICS, column, descriptions
 from tubepet.evaluate.row_names import FLOOR
@@ -19,7 +20,7 @@ from tubepet.study.detector import REAL
 from tubepet.study.intervals import OPEN, Estimate, estimate, holm, seeds_to_decide, verdict
 from tubepet.study.score import NEAREST_SIMILARITY
 
-SPACES = (STATISTICS, LEARNED)
+SPACES = (STATISTICS, LEARNED, IMAGENET)
 ALL = "all"  # training slices
 # Whether more (1) or less (-1) is better. By the first alone a claim "better" is judged.
 SIGNS = {"energy": -1, "frechet": -1, "coverage": 1}
@@ -30,9 +31,9 @@ Rows = Sequence[Mapping[str, Any]]
 
 def label(metric: str) -> str:
     """Return the name of a metric for readers; a key metric's with its feature space."""
-    base = metric.removesuffix(f"_{LEARNED}")
-    space = LEARNED if metric != base else STATISTICS
-    return f"{LABELS[base]}, {space} features" if base in LABELS else metric
+    base, _, space = metric.partition("_")
+    known = base in LABELS and space in ("", *SPACES)
+    return f"{LABELS[base]}, {space or STATISTICS} features" if known else metric
 
 
 def all_descriptions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from tubepet import io
 from tubepet.dataset.slices import Slices
 from tubepet.errors import InputError
 from tubepet.evaluate import figures, inception, metrics, similarity, statistics, table
+from tubepet.evaluate.imagenet import IMAGENET
 from tubepet.evaluate.row_names import COPY, FLOOR
 
 SIZE = 32
@@ -52,8 +53,14 @@ def test_rows_and_columns(compared) -> None:
     assert rows["model"].tolist() == ["paper", "dcgan", "vae", FLOOR, COPY]
     assert (rows["n"] == 30).all() and (rows["num_test"] == 40).all()
     assert rows.set_index("model").loc["paper", "paper_fid"] == 52.8
-    assert facts["gates"][metrics.STATISTICS]["is_passed"] is not None
-    names = metrics.descriptions([metrics.STATISTICS])
+    assert {name: gate["is_passed"] is not None for name, gate in facts["gates"].items()} == {
+        metrics.STATISTICS: True, IMAGENET: True
+    }  # fmt: skip
+    in_imagenet = metrics.descriptions([IMAGENET]).keys() & set(rows.columns)
+    assert {"frechet_imagenet", "energy_imagenet", "coverage_imagenet"} <= in_imagenet
+    assert "c2st_imagenet" not in rows
+    names = [*metrics.descriptions([metrics.STATISTICS]), *in_imagenet]
+    assert set(names) <= set(facts["columns"])
     assert set(names) <= set(rows.columns)
     assert "fid" not in rows  # never under that name without the Inception file
     for name in names:
@@ -69,6 +76,8 @@ def test_same_distribution_scores_like_the_floor_and_others_do_not(compared) -> 
     assert rows.loc["paper", "frechet"] < 3 * floor
     assert rows.loc["dcgan", "frechet"] > 10 * floor
     assert rows.loc["vae", "frechet"] > 3 * floor
+    noisy, alike = rows.loc["dcgan", "energy_imagenet"], rows.loc["paper", "energy_imagenet"]
+    assert noisy > 10 * max(alike, rows.loc[FLOOR, "energy_imagenet"])
     assert rows.loc["vae", "ms_ssim"] == pytest.approx(1.0, abs=1e-6)  # float32: equal images
     assert rows.loc["vae", "recall"] == 0
     assert rows.loc["paper", "coverage"] > 0.7
@@ -105,7 +114,8 @@ def test_images_without_a_count_are_stated_not_crashed_on(tmp_path: Path) -> Non
     rows, facts = table.evaluate({"paper": np.zeros((16, SIZE, SIZE), np.float32)}, real, 5, "", 1)
     assert (rows["frechet"] == 0).all()
     assert rows["w1_activity"].isna().all() and rows["coverage"].isna().all()
-    (paper,) = (statement for statement in facts["statements"] if statement.startswith("paper: "))
+    paper, few = (said for said in facts["statements"] if said.startswith("paper: "))
+    assert few.startswith("paper: precision_imagenet, ") and "from 6 images against 8" in few
     assert (
         "w1_activity" in paper
         and "from 6 images against 8 test slices (too few images or tubes" in paper

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from tubepet.evaluate.metrics import STATISTICS, descriptions
+from tubepet.evaluate.metrics import QUICK, STATISTICS, descriptions
 from tubepet.evaluate.row_names import COPY, FLOOR
 from tubepet.inspect.judge import COLUMNS
 from tubepet.pod.table import CLASS_COLUMNS
@@ -15,6 +15,8 @@ def test_every_column_of_the_tables_has_a_name():
     assert set(COLUMNS) - HIDDEN <= columns.NAMES["verdicts"].keys()
     assert set(CLASS_COLUMNS) - HIDDEN <= columns.NAMES["classes"].keys()
     assert descriptions([STATISTICS]).keys() <= columns.NAMES["table1"].keys()
+    in_imagenet = (name for metric in QUICK if metric.is_in_space for name in metric.descriptions)
+    assert {f"{name}_imagenet" for name in in_imagenet} <= columns.NAMES["table1"].keys()
 
 
 def test_units_are_in_the_names_and_better_has_an_arrow():

@@ -20,7 +20,7 @@ VARIANTS = {
     "dcgan": {"beats": [], "ablates": "", "part": ""},
     "no_memory": {"beats": [], "ablates": "surrogate", "part": "The memory carries information"},
 }
-KEY = Scores([]).key  # both spaces
+KEY = Scores([]).key  # of all spaces
 GATE = {"real": 0.1, "energy": {"blurred": 2.0, "noisier": 3.0, "torn": 4.0},
         "auc": {"blurred": 0.95, "noisier": 0.96, "torn": 0.97}, "is_passed": True}  # fmt: skip
 BLIND = GATE | {"auc": GATE["auc"] | {"torn": 0.55}, "is_passed": False}
@@ -68,7 +68,10 @@ def written(surrogate: float, dcgan: float, no_memory: float, gain: float) -> st
     aucs = [{"num_real": 50, "seed": s, REAL: 0.6, BOTH: 0.6 + gain + 0.01 * s, SYNTHETIC: None}
             for s in range(SEEDS)]  # fmt: skip
     found = Scores(rows)
-    facts = FACTS | {"features": FEATURES, "gates": {"statistics": GATE, "learned": BLIND}}
+    facts = FACTS | {
+        "features": FEATURES,
+        "gates": {"statistics": GATE, "learned": BLIND, "imagenet": GATE},
+    }
     costs, detector = pd.DataFrame([cost]), pd.DataFrame(aucs)
     return page.make_page(STUDY, found, costs, tuning.table(CHOICES), detector, facts)
 
@@ -78,8 +81,9 @@ def test_a_clear_win_is_stated_as_one() -> None:
     assert "- **holds**: `surrogate` is better than `dcgan`. Nearer by 1.2x [" in text
     assert ": The memory carries information (`surrogate` is better than `no_memory`)" in text
     assert text.count("- **holds**") == 2
-    assert text.count("| met |") == 5  # nearest, ratio, two floors, detector
+    assert text.count("| met |") == 6  # nearest, ratio, three floors, detector
     assert "One number decides a claim: energy distance, statistics features" in text
+    assert "energy distance, imagenet features by 2" in text
     assert "| `surrogate` | as configured | 3 | diverged |  |" in text
     assert "| `surrogate` | kappa 3.0 | 2 | 7 | chosen |" in text
 
@@ -163,7 +167,7 @@ def test_no_difference_is_undecided() -> None:
 def test_too_far_from_the_floor_says_by_how_much() -> None:
     # distances 20 - quality: surrogate 20 + 16 = 36, floor 8: 4.5 times, 1.5 times too far
     text = written(surrogate=-16, dcgan=-17, no_memory=-17, gain=0.1)
-    assert len(re.findall(r"not met \(1\.(49|5)\d* times too large\)", text)) == 2
+    assert len(re.findall(r"not met \(1\.(49|5)\d* times too large\)", text)) == 3
 
 
 def test_pairs_are_the_seeds_that_both_have() -> None:
