@@ -22,6 +22,7 @@ Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # volumes, drawings, time
 
 STRIDE = 4  # voxels; the lower level of the network has cells of this side
 GROUP_CHANNELS = 8  # channels per normalisation group
+LEAST_LEFT = 0.05  # of the time; bounds the velocity near the end
 MAX_FREQUENCY = 64.0  # of the time embedding, radians
 
 
@@ -50,7 +51,9 @@ class Block(nn.Module):
 class VelocityNet(nn.Module):
     """A U-Net of two levels: volumes, their drawings and times -> velocities.
 
-    Cells of 2 x 2 x 2 voxels enter the upper level: the resolution of the images is coarser.
+    Cells of 2 x 2 x 2 voxels enter the upper level: the resolution of the images is coarser. So the
+    network cannot carry the noise of single voxels. It guesses the end x_1, which is smooth, and
+    the velocity that leads there is (x_1 - x_t) / (1 - t) (Li and He 2025, arXiv:2511.13720).
 
     Parameters
     ----------
@@ -74,7 +77,7 @@ class VelocityNet(nn.Module):
         self.up = Block(3 * channels, channels, size)
         self.norm = nn.GroupNorm(channels // GROUP_CHANNELS, channels)
         self.leave = nn.ConvTranspose3d(channels, 1, 4, stride=2, padding=1)
-        nn.init.zeros_(self.leave.weight)  # nothing moves before the training
+        nn.init.zeros_(self.leave.weight)  # before the training every end is 0, the mean
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, volumes: Tensor, drawings: Tensor, time: Tensor) -> Tensor:
@@ -88,8 +91,10 @@ class VelocityNet(nn.Module):
             x = block(x, embedding)
         x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
         x = self.up(torch.cat([x, fine], dim=1), embedding)
-        moved: Tensor = self.leave(functional.silu(self.norm(x)))
-        return moved[..., : shape[0], : shape[1], : shape[2]]
+        end: Tensor = self.leave(functional.silu(self.norm(x)))
+        end = end[..., : shape[0], : shape[1], : shape[2]]
+        left = (1 - time).clamp(min=LEAST_LEFT)[:, None, None, None, None]
+        return (end - volumes) / left
 
 
 def _padded(volumes: Tensor) -> Tensor:
@@ -122,12 +127,14 @@ def matching_error(
 def flowed(velocity: Velocity, start: Tensor, drawings: Tensor, num_steps: int) -> Tensor:
     """Move starts with the flow from time 0 to 1, in equal steps of Heun's method.
 
+    The last step is Euler's: at time 1 no velocity is learnt.
+
     Parameters
     ----------
     velocity, start, drawings
         See `matching_error`.
     num_steps : int
-        Each costs two evaluations of the velocity.
+        Each but the last costs two evaluations of the velocity.
 
     Returns
     -------
@@ -137,5 +144,7 @@ def flowed(velocity: Velocity, start: Tensor, drawings: Tensor, num_steps: int) 
     for i in range(num_steps):
         now, then = (torch.full((len(x),), (i + k) * step, device=x.device) for k in (0, 1))
         slope = velocity(x, drawings, now)
-        x = x + step / 2 * (slope + velocity(x + step * slope, drawings, then))
+        if i < num_steps - 1:
+            slope = (slope + velocity(x + step * slope, drawings, then)) / 2
+        x = x + step * slope
     return x
