@@ -1,4 +1,4 @@
-"""Measure the training speed of every generator at the sizes of config/config.yaml.
+"""Measure the training speed of every generator of slices at the sizes of config/config.yaml.
 
 The result is images per CPU-second over those of our DCGAN. One thread trains both in turn, since a
 busy machine slows both. Speed of sampling and FLOPs of a step are recorded too. Slices are drawings
@@ -22,7 +22,7 @@ from tubepet.generate.models.catalogue import MODELS
 from tubepet.generate.run import Run, Task, bare, start
 from tubepet.generate.sample import sample_images
 from tubepet.plan.config import checked_config
-from tubepet.plan.models import settings_of
+from tubepet.plan.models import VOLUMETRIC, settings_of
 from tubepet.pretrain.vae import ConvVAE
 from tubepet.study.cost import count_flops, spent_s
 from tubepet.training.devices import make_fabric
@@ -97,7 +97,7 @@ def main() -> None:
     data = synthetic_data(config)
     batch_size = config["generate"]["batch_size"]
     peer = begin(PEER, config, data)
-    for name in [name for name, model in MODELS.items() if not model.is_fitted]:
+    for name in [one for one in MODELS if one not in VOLUMETRIC]:  # they train on no single images
         run = begin(name, config, data)
         flops = count_flops(partial(take_steps, name, run, 1))
         take_steps(PEER, peer, 1)

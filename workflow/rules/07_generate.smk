@@ -104,10 +104,6 @@ rule generate_volumes:
     params:
         seed=config["seed"],
         num_volumes=NUM_VOLUMES,
-        code=code_digest(
-            "tubepet.generate.trained",
-            "tubepet.generate.models.surrogate",
-            "tubepet.rng",
-        ),
+        code=models.volumes_code,
     script:
         "../scripts/generate_volumes.py"

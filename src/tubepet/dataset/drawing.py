@@ -191,6 +191,21 @@ def label_table(drawings: Drawings, grid: SliceGrid) -> pd.DataFrame:
     return pd.DataFrame({"is_cut": is_cut} | pixels | lengths | rest)
 
 
+def slice_labels(
+    tube: Tube, z_mm: NDArray[np.float64], drawings: Drawings, grid: SliceGrid
+) -> pd.DataFrame:
+    """Return the labels of slices of one tube, wherever it is from.
+
+    Returns
+    -------
+    DataFrame
+        family, defect, z_mm, defect_size_mm (0 without a defect), and the columns of `label_table`.
+    """
+    size_mm = tube.defect_size_mm if tube.defect != "none" else 0.0
+    facts = {"family": tube.family, "defect": tube.defect, "z_mm": z_mm, "defect_size_mm": size_mm}
+    return pd.concat([pd.DataFrame(facts), label_table(drawings, grid)], axis=1)
+
+
 def draw_dataset(
     paths: Mapping[str, str | os.PathLike[str]],
     table: pd.DataFrame,
@@ -307,7 +322,7 @@ def draw_new(
     Drawings
         n = `num`.
     DataFrame
-        family, defect, z_mm, defect_size_mm, and the columns of `label_table`.
+        See `slice_labels`.
     list of Tube
         The tubes.
 
@@ -318,20 +333,17 @@ def draw_new(
     """
     if num < 1:
         raise InputError(f"number of slices: got {num}, expected at least 1")
-    drawn, rows, tubes = [], [], []
+    drawn, tables, tubes = [], [], []
     for _ in range(num):
         name, seed = f"tube_{rng.integers(MAX_INDEX)}", int(rng.integers(2**31))
         tube = draw_tube(name, population.phantom, wanted, seed, where="wanted")
         drawing, z_mm = _draw_one(tube, population, rng, "defect" in wanted)
-        size_mm = tube.defect_size_mm if tube.defect != "none" else 0.0
-        row = {"family": tube.family, "defect": tube.defect, "z_mm": z_mm}
-        rows.append(row | {"defect_size_mm": size_mm})
+        tables.append(slice_labels(tube, np.array([z_mm]), drawing, population.grid))
         drawn.append(drawing)
         tubes.append(tube)
     names = [field.name for field in fields(Drawings)]
     drawings = Drawings(*(np.concatenate([getattr(one, n) for one in drawn]) for n in names))
-    labels = pd.concat([pd.DataFrame(rows), label_table(drawings, population.grid)], axis=1)
-    return drawings, labels, tubes
+    return drawings, pd.concat(tables, ignore_index=True), tubes
 
 
 def _draw_one(

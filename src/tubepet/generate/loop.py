@@ -226,6 +226,8 @@ def _digest(task: Task, code: str) -> str:
     if data.ct is not None and data.vae is not None and data.bank is not None:
         arrays += [data.ct.array, data.ct.rows, data.bank.numpy()]
         arrays += [np.atleast_1d(weight.numpy()) for weight in data.vae.state_dict().values()]
+    if data.volumes is not None:
+        arrays += [data.volumes.images, data.volumes.fluid]
     ranges = [[i.low, i.high] for i in (data.real, data.ct) if i is not None]
     settings = {"model": task.model.name, "config": decides, "seed": task.seed, "code": code}
     settings["ranges"] = ranges

@@ -179,6 +179,8 @@ class Model:
     is_labelled : bool
         Whether images come with labels and for tubes that a user asks for. The network then has a
         `population`, see `tubepet.dataset.drawing`.
+    memory_format : torch.memory_format
+        Order of the networks' weights in memory; that of 2-D convolutions by default.
     why_no_graph : str
         Why the generator cannot be one ONNX graph; "" if it can.
     holds : mapping
@@ -191,6 +193,7 @@ class Model:
     adam_betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     is_fitted: ClassVar[bool] = False
     is_labelled: ClassVar[bool] = False
+    memory_format: ClassVar[torch.memory_format] = torch.channels_last
     why_no_graph: ClassVar[str] = ""
     holds: ClassVar[Mapping[str, str]] = {}
 
@@ -319,7 +322,7 @@ def start(task: Task, fabric: "Fabric") -> Run:
     optimizers = model.make_optimizers(config, networks)
     for key, network in networks.items():
         share_batch_norms(network)
-        network.to(memory_format=torch.channels_last)
+        network.to(memory_format=model.memory_format)
         # compiled first: Fabric's wrapper passes `compile` on to the module that it calls
         whole = torch.compile(network) if _is_compiled(config, fabric) else network
         networks[key], optimizers[key] = fabric.setup(whole, optimizers[key])

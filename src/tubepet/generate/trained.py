@@ -108,7 +108,7 @@ def volumes_of(
         Fluid fraction of each voxel on the generator's grid, with the defect of the part
         (`Population.draw_volume`).
     rng : numpy Generator
-        Draws the counts.
+        Draws the noise.
 
     Returns
     -------
@@ -121,9 +121,10 @@ def volumes_of(
         If the model makes no volumes, or the drawings have another shape.
     """
     _check_volumetric(generator)
-    shape = generator.network.twin.shape
+    shape = generator.network.shape
     if fluids.shape[1:] != shape:
         raise InputError(f"drawings: got shape {fluids.shape[1:]}, expected {shape}, the model's")
+    torch.set_num_threads(1)  # the same sums in the same order on every machine
     return generator.network.volumes(fluids, rng) * np.float32(generator.scale_bq_mm3)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tubepet.constants import FWHM_PER_SIGMA
+from tubepet.plan.provenance import code_digest
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ MODELS = {
     "wgan": Needs(),
     "fastgan": Needs(),
     "edm": Needs(),
+    "flow": Needs(("volumes",)),
     # its encoder keeps the loss that it was pretrained with
     "paper": Needs(("ct", "memory"), ("ct",), pretrain_keys=("sigma_x", "beta")),
     "surrogate": Needs(("volumes",), reconstruct_keys=("num_iterations", "num_subsets")),
@@ -59,10 +61,10 @@ FILES = {
         "resolution": "results/reconstruct/resolution.json",
     },
 }
-VOLUMETRIC = ("surrogate",)  # make whole volumes
+VOLUMETRIC = ("surrogate", "flow")  # make whole volumes
 # Trainings in the order in which they begin: with the longest first, cores end together. The last
 # five take 143, 118, 104, 48 and 42 CPU-seconds in the default run (commit bbaa2ba).
-LONGEST_FIRST = ("fastgan", "edm", "paper", "dcgan", "wgan", "surrogate", "vae")
+LONGEST_FIRST = ("fastgan", "flow", "edm", "paper", "dcgan", "wgan", "surrogate", "vae")
 FORMER_NAMES = {"ours": "surrogate"}  # to present ones, to read trained generators
 
 # Keys of the section `generate` that every training reads.
@@ -81,6 +83,12 @@ def priority(wildcards: Any) -> int:
     """Return Snakemake's priority of a model's training: more than that of other jobs, 1."""
     rising = LONGEST_FIRST[::-1]
     return 2 + (rising.index(wildcards.model) if wildcards.model in rising else 0)
+
+
+def volumes_code(wildcards: Any) -> str:
+    """Return the digest of the code behind the volumes of a model."""
+    model = f"tubepet.generate.models.{wildcards.model}"
+    return code_digest("tubepet.generate.trained", model, "tubepet.rng")
 
 
 def files_of(needs: tuple[str, ...]) -> dict[str, str]:

@@ -23,6 +23,7 @@ WHAT = {
     "fastgan": "FastGAN",
     "edm": "diffusion model (EDM)",
     "surrogate": "volumes from drawings of tubes, by a fitted scanner and its MLEM; no network",
+    "flow": "volumes from drawings of tubes, by flow matching from noise",
 }
 
 

@@ -102,6 +102,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "penalty": "clip",
         "penalty_weight": 10.0,
     },
+    "flow": {"num_steps": 4, "learning_rate": 1e-3, "channels": 8, "num_sampling_steps": 2},
     "surrogate": {"num_iterations": 4, "num_subsets": 1},
 }
 

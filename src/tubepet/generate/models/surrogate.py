@@ -7,19 +7,18 @@ Drawings cost milliseconds, images are scarce. There is no network and no traini
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from tubepet.dataset.drawing import draw_new, read_population
+from tubepet.dataset.drawing import read_population
 from tubepet.generate.data import Data
 from tubepet.generate.layers.scanner_twin import ScannerTwin, fit
-from tubepet.generate.run import Config, Model, needed
+from tubepet.generate.models.volumetric import Volumetric
+from tubepet.generate.run import Config, needed
 
 
 class DrawnVolumes(nn.Module):
@@ -53,6 +52,11 @@ class DrawnVolumes(nn.Module):
             grid.fwhm_mm, grid.filter_fwhm_mm, model_mm, num_iterations,
         )  # fmt: skip
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return nz, ny, nx of the volumes."""
+        return self.twin.shape
+
     def volumes(self, fluids: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Make volumes of drawings.
 
@@ -72,13 +76,12 @@ class DrawnVolumes(nn.Module):
         return np.stack(list(made))
 
 
-class Surrogate(Model):
+class Surrogate(Volumetric):
     """The model that makes images of given tubes, so with labels, and whole volumes."""
 
     name = "surrogate"
     network = DrawnVolumes
     is_fitted = True
-    is_labelled = True
     argument_keys = ()
     why_no_graph = "it draws counts and reconstructs them"
 
@@ -86,7 +89,6 @@ class Surrogate(Model):
         """Return the constructor arguments of `DrawnVolumes`."""
         volumes = needed(data.volumes)
         return super().generator_arguments(config, data) | {
-            "population": asdict(volumes.population),
             "model_mm": list(volumes.model_mm),
             "num_iterations": config["num_iterations"] * config["num_subsets"],
         }
@@ -97,26 +99,3 @@ class Surrogate(Model):
         network = self.make_generator(self.generator_arguments(config, data))
         rounds = fit(network.twin, volumes.images / data.real.high, volumes.fluid)
         return network.eval(), rounds
-
-    def sample(self, network: Any, num: int, data: Data, rng: torch.Generator) -> Tensor:
-        """Generate slices of new tubes, drawn like those of the data set."""
-        return self.sample_labelled(network, num, data, rng, {})[0]
-
-    def sample_labelled(
-        self, network: Any, num: int, data: Data, rng: torch.Generator, wanted: Mapping[str, Any]
-    ) -> tuple[Tensor, pd.DataFrame, NDArray[np.uint8]]:
-        """Generate images of new tubes, with the labels of their drawings.
-
-        For each image a tube is drawn, its volume made, and one slice cut. For `wanted` see
-        `tubepet.dataset.drawing.draw_new`.
-        """
-        chance = np.random.default_rng(int(torch.randint(2**31, (1,), generator=rng)))
-        drawings, labels, tubes = draw_new(network.population, num, chance, wanted)
-        population = network.population
-        slices = []
-        for tube, z_mm in zip(tubes, labels["z_mm"], strict=True):
-            fluid = population.draw_volume(tube)
-            level = int(np.abs(population.all_mm - z_mm).argmin())
-            slices.append(network.volumes(fluid[None], chance)[0, level])
-        images = torch.from_numpy(np.stack(slices))[:, None]
-        return 2 * images.clamp(0, 1) - 1, labels, drawings.defect
