@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,18 @@ import os
 os.access = lambda *_: False
 import tubepet
 print(os.environ.get("NUMBA_CACHE_DIR", ""), os.path.isdir(os.environ.get("NUMBA_CACHE_DIR", "")))
+"""
+
+
+FAULTS = """
+import resource
+import numpy as np
+{}
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(10_000_000)  # 80 MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), faults())
 """
 
 
@@ -41,6 +54,15 @@ def test_kernels_have_a_place_on_a_read_only_disk(root, tmp_path) -> None:
 def test_kernels_stay_where_they_can_be_kept(root) -> None:
     done = imported(root, READ_ONLY.replace("os.access", "os.unused"))
     assert (done.stdout, done.stderr) == (" False\n", "")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_serves_the_next_array(root) -> None:
+    """Its pages are cleared once, in place of once for each array."""
+    first, second = map(int, imported(root, FAULTS.format("import tubepet")).stdout.split())
+    assert second < first / 10
+    first, second = map(int, imported(root, FAULTS.format("")).stdout.split())
+    assert second > first / 2  # as it is without
 
 
 def test_a_full_disk_has_a_name(monkeypatch) -> None:
