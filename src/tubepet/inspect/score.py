@@ -37,6 +37,7 @@ LINES_PER_BLOCK = 4096
 FEW_LINES = 4000  # enough for an expected z
 NUM_DRAWS = 256  # of the distribution without a defect
 LEAST_INFORMATION = 1e-6
+LEAST_EVENTS = 4  # that tell of a defect; fewer are no sum of many, and their F is chance
 LARGE_Z = 2.0  # below, both tests agree as well as needed
 NUM_STEPS = 4
 LEAST_CHANGE = -0.9  # of a rate, by a void
@@ -75,15 +76,20 @@ def shares(fitted: Fitted, bank: Bank, rows: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def expected_z(fitted: Fitted, bank: Bank) -> Array:
-    """Estimate the mean z of each candidate if it is there, from few lines, shape (c,)."""
+    """Estimate the mean z of each candidate if it is there, from few lines, shape (c,).
+
+    It is 0 where F comes from fewer than `LEAST_EVENTS` events, by Kish's effective number.
+    """
     every, more = some_rows(len(fitted.rows), FEW_LINES)
     weight = fitted.weight * more
     part = shares(fitted, bank, fitted.rows[every])
     own = fitted.nuisance.shares[:, every].astype(np.float32)
     cross = weight * (own @ part)
     square = weight * np.einsum("ij,ij->j", part, part, dtype=np.float64)
+    fourth = weight * np.einsum("ij,ij->j", part**2, part**2, dtype=np.float64)
+    is_told = square**2 >= LEAST_EVENTS * fourth
     left = square - np.einsum("kj,kj->j", cross, fitted.nuisance.inverse @ cross)
-    return np.asarray(np.sqrt(np.maximum(left, 0.0)), np.float64)
+    return np.asarray(np.sqrt(np.maximum(left, 0.0)) * is_told, np.float64)
 
 
 class Candidates:

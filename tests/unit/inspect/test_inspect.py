@@ -15,7 +15,7 @@ from tubepet import io
 from tubepet.inspect import figures, judge, kernels, limit, shapes, verdict
 from tubepet.inspect.fit import POSE, PRIOR, Nuisance, beside, extended, fit, some_rows
 from tubepet.inspect.part import Part, as_made, of_voxels, onto_image
-from tubepet.inspect.score import Candidates, expected_z
+from tubepet.inspect.score import Candidates, expected_z, shares
 from tubepet.phantom import geometry, maps, spec
 from tubepet.reconstruct.problem import Instrument, Measurement
 from tubepet.reconstruct.projection import blur, sensitivity
@@ -508,6 +508,21 @@ def test_too_few_counts_are_no_clean_part(config: dict[str, Any], instrument) ->
     found = look(config, instrument, draw(config, defect="none"), CONCENTRATION / 4000)
     assert found.verdict == verdict.UNKNOWN
     assert found.as_json()["verdict"] == "cannot tell"
+
+
+def test_what_few_events_tell_is_nothing(config: dict[str, Any], instrument) -> None:
+    """An event where hardly any rate is expected makes F of all candidates near its line."""
+    part = of_voxels(draw(config, defect="none"))
+    whole = acquired(instrument, draw(config, defect="none"), CONCENTRATION)
+    fitted = fit(whole, part, instrument, RESPONSE)
+    rates = fitted.rates.copy()
+    rates[fitted.rows[:2]] *= 1e-4
+    bank = shapes.bank(part, {"pit": [3.0, 3.0], "bubble": [5.0, 5.0]})
+    seen = expected_z(replace(fitted, rates=rates, rows=fitted.rows[:300]), bank)
+    of_two = shares(replace(fitted, rates=rates), bank, fitted.rows[:2])
+    stands_out = (of_two**2).max(axis=0) > 1e4  # others have an F below 100
+    assert stands_out.any() and not seen[stands_out].any()
+    assert (expected_z(fitted, bank) > 1).any()
 
 
 def test_no_counts_are_no_clean_part(config: dict[str, Any], instrument, tmp_path) -> None:
