@@ -3,7 +3,6 @@
 A start x_0 and the image x_1 of the same drawing define x_t = (1 - t) x_0 + t x_1, which moves with
 the velocity x_1 - x_0. The network learns this velocity from x_t, t and the drawing, by least
 squares. Its mean over all pairs that pass x_t is a flow that takes starts to images of the drawing.
-Starts may be white noise, or volumes that another model made of the drawing.
 
 References
 ----------
