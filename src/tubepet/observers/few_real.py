@@ -24,11 +24,14 @@ class Arm:
         Whether it learns from simulated parts too.
     has_generated : bool
         Whether their images are made by the surrogate, fitted to the real parts.
+    num_flow_steps : int
+        Whether, if not 0, and how long a flow learns the step from the surrogate to reality.
     """
 
     num_real: int = 0
     has_simulated: bool = False
     has_generated: bool = False
+    num_flow_steps: int = 0
 
 
 def training_parts(
@@ -65,7 +68,7 @@ def training_parts(
     both = np.concatenate([real[:num], simulated])
     groups = np.repeat([0, 1], [num, len(simulated)])
     if arm.has_generated:
-        both = filled_up(both, num, imaging, seed)
+        both = filled_up(both, num, imaging, seed, arm.num_flow_steps)
     return learned.scaled(both), groups
 
 

@@ -15,6 +15,7 @@ from tubepet.observers.compare import LIMIT, REFERENCE
 from tubepet.observers.design import TEST
 from tubepet.pod.design import CLEAN
 
+WAYS = ("has_simulated", "has_generated", "num_flow_steps")  # fields of `few_real.Arm`
 FALSE_CALLS = np.linspace(0.001, 0.999, 400)
 
 
@@ -69,16 +70,16 @@ def draw_reality(facts: dict[str, Any], arms: dict[str, dict[str, Any]]) -> Figu
     rows = {row["observer"]: row for row in facts["figures"] if row["class"] == "all"}
     figure, axis = plt.subplots(figsize=(7, 4.6), layout="constrained")
     ways = {
-        "real parts alone": (False, False),
-        "with simulated parts": (True, False),
-        "with images of a surrogate fitted to them": (True, True),
+        "real parts alone": (False, False, False),
+        "with simulated parts": (True, False, False),
+        "with images of a surrogate fitted to them": (True, True, False),
+        "with a flow from this surrogate to them": (True, True, True),
     }
     for i, (label, way) in enumerate(ways.items()):
         names = [
             name
             for name, arm in arms.items()
-            if arm.get("num_real")
-            and (arm.get("has_simulated", False), arm.get("has_generated", False)) == way
+            if arm.get("num_real") and tuple(bool(arm.get(key)) for key in WAYS) == way
         ]
         numbers = [arms[name]["num_real"] * 1.04 ** (i - 1) for name in names]  # side by side
         middle, low, high = (

@@ -20,8 +20,9 @@ from tubepet.logs import Bar
 from tubepet.observers.box import Box
 from tubepet.observers.learned import scaled
 from tubepet.observers.read import Volumes
+from tubepet.observers.residual import Parts, Residual
 from tubepet.reconstruct.projection import blur
-from tubepet.rng import stream
+from tubepet.rng import derived_seed, stream
 from tubepet.types import Grid
 
 
@@ -62,7 +63,9 @@ def imaging(section: Mapping[str, Any], phantom: Mapping[str, Any], kernel: blur
     )  # fmt: skip
 
 
-def filled_up(volumes: Volumes, num_real: int, imaging: Imaging, seed: int) -> Volumes:
+def filled_up(
+    volumes: Volumes, num_real: int, imaging: Imaging, seed: int, num_flow_steps: int = 0
+) -> Volumes:
     """Replace the images of all parts but the first ones by generated ones.
 
     Parameters
@@ -70,9 +73,11 @@ def filled_up(volumes: Volumes, num_real: int, imaging: Imaging, seed: int) -> V
     volumes : float32 array, shape (parts, 4, nz, ny, nx)
         `read.CHANNELS`, of all training parts.
     num_real : int
-        Number of first parts, whose images stay. No other images are used.
+        Number of first parts, whose images stay. Without a flow no other images are used.
     seed : int
-        Seed of the simulated counts.
+        Seed of the surrogate's counts, and of the flow.
+    num_flow_steps : int
+        Length of the two trainings of a flow from the surrogate to reality (`residual`); 0: none.
 
     Returns
     -------
@@ -89,14 +94,20 @@ def filled_up(volumes: Volumes, num_real: int, imaging: Imaging, seed: int) -> V
             f"observers.few_parts: got {num_real}, expected fewer than observers.train_parts, "
             f"{len(volumes)}"
         )
-    result = np.concatenate([scaled(volumes[:num_real]), volumes[num_real:]])
+    known, others = scaled(volumes[:num_real]), volumes[num_real:]
+    result = np.concatenate([known, others])
     fluids = np.clip(volumes[:, 3] + volumes[:, 2], 0, 1)  # as made
     twin = ScannerTwin(
         volumes.shape[2:], imaging.voxel_mm, imaging.level_fwhm_mm, imaging.filter_fwhm_mm,
         imaging.model_mm, imaging.num_iterations,
     )  # fmt: skip
-    fit(twin, result[:num_real, 0], fluids[:num_real])
+    real = Parts(known[:, 0], fluids[:num_real])
+    fit(twin, *real)
+    maker: ScannerTwin | Residual = twin
+    if num_flow_steps:
+        simulated = Parts(scaled(others)[:, 0], fluids[num_real:])
+        maker = Residual(twin, simulated, real, num_flow_steps, derived_seed(seed, "flow"))
     for i in Bar(range(num_real, len(volumes)), desc="generated parts", unit="part"):
         uniform = stream(seed, "generated", i).random(fluids[i].shape, np.float32)
-        result[i, 0] = twin.volume(fluids[i], uniform)
+        result[i, 0] = maker.volume(fluids[i], uniform)
     return result

@@ -44,6 +44,8 @@ def arms(section: dict[str, Any]) -> dict[str, dict[str, Any]]:
         arms[f"real_{num}"] = {"num_real": num}
         arms[f"both_{num}"] = {"num_real": num, "has_simulated": True}
         arms[f"surrogate_{num}"] = arms[f"both_{num}"] | {"has_generated": True}
+        steps = {"num_flow_steps": section["num_flow_steps"]}
+        arms[f"residual_{num}"] = arms[f"surrogate_{num}"] | steps
     return arms
 
 

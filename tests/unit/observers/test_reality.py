@@ -15,7 +15,7 @@ from tubepet.pod.parts import Bench
 from tubepet.types import Scanner
 
 SECTION = {"real_parts": [3, 10, 30], "simulated_parts": 5, "validation_parts": 2,
-           "test_parts": 4, "parts_per_job": 20}  # fmt: skip
+           "test_parts": 4, "parts_per_job": 20, "num_flow_steps": 7}  # fmt: skip
 IMAGING = generated.Imaging((1.0, 1.0, 1.0), 4.0, 2.0, (2.0, 3.0), 2)
 
 
@@ -38,9 +38,10 @@ def test_jobs_and_arms_have_names() -> None:
     assert planned.batches(SECTION) == names
     assert [planned.is_real(name) for name in names] == [False, True, True, True, True]
     arms = {name: few_real.Arm(**arm) for name, arm in planned.arms(SECTION).items()}
-    assert arms["simulated"] == few_real.Arm(0, True) and len(arms) == 10
+    assert arms["simulated"] == few_real.Arm(0, True) and len(arms) == 13
     assert arms["real_3"] == few_real.Arm(3) and arms["both_3"] == few_real.Arm(3, True)
     assert arms["surrogate_30"] == few_real.Arm(30, True, True)
+    assert arms["residual_30"] == few_real.Arm(30, True, True, 7)
     assert planned.reference(SECTION) == "real_10"  # 30 is the largest
     assert planned.reference({"real_parts": [7]}) == "real_7"
 
@@ -135,6 +136,6 @@ def test_the_figure_has_a_line_for_each_way(tmp_path: Path) -> None:
     facts = {"figures": [row | {"observer": name} for name in names]}
     figure = figures.draw_reality(facts, arms)
     labels = figure.axes[0].get_legend_handles_labels()[1]
-    assert len(labels) == 6
+    assert len(labels) == 7
     io.write_figure(tmp_path / "reality.png", figure)
     assert (tmp_path / "reality.png").stat().st_size > 3000

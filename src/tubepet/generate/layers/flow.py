@@ -11,14 +11,17 @@ arXiv:2209.03003, eq. 1.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]  # volumes, drawings, times
 
+CROP = (16, 32, 32)  # voxels along z, y, x
 STRIDE = 4  # voxels; the lower level of the network has cells of this side
 LEAST_LEFT = 0.15  # of the time; bounds the velocity near the end, where few steps never look
 TINY = 1e-6  # keeps the norm of empty voxels finite
@@ -117,6 +120,34 @@ def _padded(volumes: Tensor) -> Tensor:
     missing = [-side % STRIDE for side in reversed(volumes.shape[2:])]
     ends = [number for more in missing for number in (0, more)]
     return functional.pad(volumes, ends, mode="replicate") if any(missing) else volumes
+
+
+def cut_crops(
+    volumes: Sequence[NDArray[np.float32]], num: int, rng: torch.Generator
+) -> list[Tensor]:
+    """Cut the same random crops from arrays of volumes.
+
+    Parameters
+    ----------
+    volumes : sequence of float32 array, shape (n, nz, ny, nx)
+        For instance images and their drawings.
+    num : int
+        Number of crops, of `CROP` voxels or the whole side.
+
+    Returns
+    -------
+    list of tensor, shape (num, z, y, x)
+        One for each array.
+    """
+    shape = volumes[0].shape
+    sides = np.minimum(CROP, shape[1:])
+    most = (shape[0], *(shape[1:] - sides + 1))
+    drawn = np.stack([torch.randint(int(n), (num,), generator=rng) for n in most], axis=1)
+    cuts = [
+        (i, *(slice(first, first + side) for first, side in zip(corner, sides, strict=True)))
+        for i, *corner in drawn
+    ]
+    return [torch.from_numpy(np.stack([array[cut] for cut in cuts])) for array in volumes]
 
 
 def matching_error(

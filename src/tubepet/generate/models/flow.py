@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from tubepet.dataset.drawing import draw_new, draw_slices, read_population, slice_labels
 from tubepet.generate.data import Data
 from tubepet.generate.layers.augment import draw_transform
-from tubepet.generate.layers.flow import VelocityNet, flowed, matching_error
+from tubepet.generate.layers.flow import VelocityNet, cut_crops, flowed, matching_error
 from tubepet.generate.models.volumetric import Volumetric, as_images, numpy_stream
 from tubepet.generate.run import Config, Run, needed
 
-CROP = (16, 32, 32)  # voxels along z, y, x
 EVERY = 3  # slices; of one tube's slices, the noise of those 3 mm apart is nearly independent
 
 
@@ -112,19 +111,9 @@ class Flow(Volumetric):
     def _crops(self, run: Run) -> tuple[Tensor, Tensor]:
         """Draw crops of volumes in units of the scale, and those of their drawings."""
         volumes, num = needed(run.data.volumes), run.config["batch_size"]
-        sides = np.minimum(CROP, volumes.images.shape[1:])
-        most = (len(volumes.images), *(volumes.images.shape[1:] - sides + 1))
-        drawn = np.stack([torch.randint(int(n), (num,), generator=run.rng) for n in most], axis=1)
-        cuts = [
-            (i, *(slice(first, first + side) for first, side in zip(corner, sides, strict=True)))
-            for i, *corner in drawn
-        ]
-        images, drawings = (
-            torch.from_numpy(np.stack([array[cut] for cut in cuts]))
-            for array in (volumes.images, volumes.fluid)
-        )
+        images, drawings = cut_crops((volumes.images, volumes.fluid), num, run.rng)
         augment = "none" if run.config["augment"] == "none" else "dihedral"  # as without a critic
-        turned = draw_transform(augment, num, int(sides[-1]), run.rng)
+        turned = draw_transform(augment, num, images.shape[-1], run.rng)
         return turned(images / run.data.real.high)[:, None], turned(drawings)[:, None]
 
     def sample_labelled(
