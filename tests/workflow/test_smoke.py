@@ -114,7 +114,9 @@ def test_enhance_compares_networks_and_filters(copy):
     done = snakemake(copy, "enhance", "--configfile", str(SMOKE), str(config))
     assert done.returncode == 0, done.stdout[-5000:]
     table = pd.read_csv(copy / "results/enhance/table.csv", index_col="method")
-    assert {"short", "gaussian", "non_local_means", "total_variation", "plain"} <= set(table.index)
+    filters = ["gaussian", "non_local_means", "total_variation", "iterated", "zero_shot"]
+    assert {"short", *filters, "plain", "attention_gan"} <= set(table.index)
+    assert np.isfinite(table.loc[filters, "strength"]).all()
     assert np.isfinite(table["psnr"]).all()
     assert table["ssim"].between(0, 1).all() and table["ms_ssim"].between(0, 1).all()
     # networks keep the total of the short image; 1e-5: float32 sums
@@ -190,7 +192,8 @@ def test_few_real_parts_are_compared_with_simulated_ones(copy):
     folder = copy / "results/reality"
     table = pd.read_csv(folder / "parts.csv")
     assert list(table["role"].value_counts()[["test", "validation"]]) == [4, 2]
-    arms = ["simulated", *(f"{way}_{n}" for n in (3, 4) for way in ("real", "both", "surrogate"))]
+    ways = ("real", "both", "surrogate", "residual")
+    arms = ["simulated", *(f"{way}_{n}" for n in (3, 4) for way in ways)]
     assert np.isfinite(table[["score_test", *arms]].to_numpy()).all()
     facts = io.read_json(folder / "reality.json")
     assert facts["reference"] == "real_3" and set(facts["arms"]) == set(arms)

@@ -1,6 +1,9 @@
 # 09 enhance. Needs two images of every tube, of a short and of a long acquisition; makes networks that learn on training
 # tubes to turn the short one into the long one, and compares both on test tubes. Steps: slices of the long images, a network,
-# a table and the picture "one to one". Target enhance (not part of the default run): all networks against classical filters.
+# a table and the picture "one to one". Target enhance (not part of the default run): all networks against classical filters,
+# a network in the iterations, and a decoder that learns from nothing but the image.
+
+OTHER_ENHANCERS = ["iterated", "zero_shot"]
 
 
 rule collect_references:
@@ -116,6 +119,84 @@ rule compare_one_to_one:
         "../scripts/compare_one_to_one.py"
 
 
+rule enhance_in_iterations:
+    """Reconstruct validation and test tubes with a network in the iterations."""
+    input:
+        short=rules.collect_slices.output.slices,
+        long=rules.collect_references.output.long,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_references.output.info,
+        weights="results/enhance/attention_gan/network.safetensors",
+        network="results/enhance/attention_gan/network.json",
+        coincidences=expand(
+            "results/simulate/{tube}/coincidences.root", tube=SINGLE_TUBES
+        ),
+        shards=MANIFESTS,
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
+    output:
+        slices="results/enhance/iterated/slices.npy",
+        facts="results/enhance/iterated/facts.json",
+    log:
+        "logs/enhance_in_iterations.log",
+    benchmark:
+        "results/benchmarks/enhance_in_iterations.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000 + 2 * images_mb(MOST_SLICES)),
+        runtime=600,
+    params:
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["duration_s"],
+        background=config["reconstruct"]["background"],
+        mlem=section_keys("reconstruct", MLEM_KEYS),
+        acquisitions={
+            tube: {
+                "coincidences": f"results/simulate/{tube}/coincidences.root",
+                "stats": f"results/simulate/{tube}/stats.json",
+                "mu": ATTENUATION(SimpleNamespace(tube=tube)),
+            }
+            for tube in TUBES
+        },
+        code=code_digest(
+            "tubepet.enhance.iterated",
+            "tubepet.enhance.evaluate",
+            "tubepet.enhance.pairs",
+        ),
+    script:
+        "../scripts/enhance_in_iterations.py"
+
+
+rule enhance_zero_shot:
+    """Denoise validation and test tubes, each from itself alone."""
+    input:
+        short=rules.collect_slices.output.slices,
+        long=rules.collect_references.output.long,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_references.output.info,
+    output:
+        slices="results/enhance/zero_shot/slices.npy",
+        facts="results/enhance/zero_shot/facts.json",
+    log:
+        "logs/enhance_zero_shot.log",
+    benchmark:
+        "results/benchmarks/enhance_zero_shot.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000 + 2 * images_mb(MOST_SLICES)),
+        runtime=600,
+    params:
+        seed=config["seed"],
+        code=code_digest("tubepet.enhance.zero_shot", "tubepet.enhance.evaluate"),
+    script:
+        "../scripts/enhance_zero_shot.py"
+
+
 rule evaluate_enhancers:
     """Measure PSNR, SSIM, MS-SSIM and activity on test tubes, beside filters tuned on validation tubes."""
     input:
@@ -125,6 +206,8 @@ rule evaluate_enhancers:
         info=rules.collect_references.output.info,
         weights=expand(rules.train_enhancer.output.weights, network=ENHANCERS),
         infos=expand(rules.train_enhancer.output.info, network=ENHANCERS),
+        slices=expand("results/enhance/{other}/slices.npy", other=OTHER_ENHANCERS),
+        facts=expand("results/enhance/{other}/facts.json", other=OTHER_ENHANCERS),
     output:
         metrics="results/enhance/metrics.json",
         table="results/enhance/table.csv",
@@ -142,6 +225,7 @@ rule evaluate_enhancers:
     params:
         seed=config["seed"],
         names=ENHANCERS,
+        others=OTHER_ENHANCERS,
         durations_s=rules.compare_one_to_one.params.durations_s,
         code=code_digest("tubepet.enhance.evaluate", "tubepet.enhance.figures"),
     script:

@@ -27,7 +27,7 @@ TUBES = [f"tube_{i:04d}" for i in range(config["phantom"]["num_tubes"])]
 SHARDS = shards.cut(TUBES, config["phantom"]["tubes_per_job"])
 # tubes with jobs of their own; the others are in shards
 SINGLE_TUBES = TUBES[:1] if SHARDS else TUBES
-ENHANCERS = ["plain", "memory", "adversarial"]
+ENHANCERS = ["plain", "memory", "adversarial", "attention_gan"]
 STUDY = Study(config)
 
 

@@ -18,8 +18,12 @@ networks = {
     name: quality.load_enhancer(path, infos[name]["arguments"])
     for name, path in zip(params.names, files.weights, strict=True)
 }
+others = {
+    name: evaluate.read_made(*paths)
+    for name, *paths in zip(params.others, files.slices, files.facts, strict=True)
+}
 draws = rng.stream(params.seed, "enhance", "bootstrap")
-table, metrics, images = evaluate.compare(networks, val, test, draws)
+table, metrics, images = evaluate.compare(networks, val, test, others, draws)
 costs = ("num_steps", "operations_per_step", "num_parameters")
 about = {name: {key: facts[key] for key in costs} for name, facts in infos.items()}
 facts = {"durations_s": params.durations_s, "scale_bq_mm3": scale_bq_mm3, "networks": about}

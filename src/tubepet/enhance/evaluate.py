@@ -1,6 +1,6 @@
 """Compare networks with classical filters on test tubes; validation tubes choose the settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,8 +11,9 @@ from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from torch import nn
 
+from tubepet import io
 from tubepet.enhance.pairs import Pairs
-from tubepet.enhance.quality import enhanced, rescaled, score, tube_means
+from tubepet.enhance.quality import enhanced, rescaled, score, tube_means, with_measured_total
 from tubepet.errors import InputError
 from tubepet.logs import log
 
@@ -51,23 +52,67 @@ FILTERS = {
 }
 
 
-def filtered(name: str, strength: float, pairs: Pairs) -> Slice:
+def filtered(name: str, pairs: Pairs, strength: float) -> Slice:
     """Apply a filter of `FILTERS` to the short slices."""
     made = [FILTERS[name].apply(image, strength) for image in pairs.short]
     return np.stack(made).astype(np.float32)
 
 
-def tune(name: str, val: Pairs) -> float:
-    """Return the strength with the highest PSNR on validation tubes."""
-    strengths = FILTERS[name].strengths
-    psnr = [
-        tube_means(score(filtered(name, strength, val), val))["psnr"].mean()
-        for strength in strengths
-    ]
-    best = int(np.argmax(psnr))
+class Made(NamedTuple):
+    """What a method makes of validation and test slices, and its strength if it has one."""
+
+    strength: float | None
+    val: Slice
+    test: Slice
+
+
+def tuned(
+    name: str, make: Callable[[Pairs, float], Slice], strengths: Sequence[float], val: Pairs,
+    test: Pairs,
+) -> Made:  # fmt: skip
+    """Apply a method with the strength that has the highest PSNR on validation tubes.
+
+    Parameters
+    ----------
+    name : str
+        For a warning.
+    make : function
+        Makes slices (N, H, W) of pairs with a strength.
+    strengths : sequence of float
+        To choose from, rising.
+
+    Raises
+    ------
+    InputError
+        If there is no validation tube.
+    """
+    if len(val) == 0:
+        raise InputError(
+            "reconstruct.split.val: got a share that leaves no validation tube, expected at least "
+            "one: networks and filters are chosen on them (target enhance)"
+        )
+    images = [make(val, strength) for strength in strengths]
+    best = int(np.argmax([mean_psnr(image, val) for image in images]))
     if best in (0, len(strengths) - 1):
         log.warning("%s: the best strength, %g, is an end of the range", name, strengths[best])
-    return strengths[best]
+    return Made(strengths[best], images[best], make(test, strengths[best]))
+
+
+def write_made(paths: Mapping[str, str], made: Made) -> None:
+    """Write ``slices`` (.npy, validation slices first) and ``facts`` (JSON) for `read_made`."""
+    io.write_array(paths["slices"], np.concatenate([made.val, made.test]))
+    io.write_json(paths["facts"], {"strength": made.strength, "num_val": len(made.val)})
+
+
+def read_made(slices: str, facts: str) -> Made:
+    """Read what `write_made` has written."""
+    array, told = io.read_array(slices), io.read_json(facts)
+    return Made(told["strength"], array[: told["num_val"]], array[told["num_val"] :])
+
+
+def mean_psnr(images: Slice, pairs: Pairs) -> float:
+    """Return the mean over tubes of their slices' PSNR, dB."""
+    return float(tube_means(score(images, pairs))["psnr"].mean())
 
 
 def interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:
@@ -77,9 +122,18 @@ def interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str,
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 
 
+def _with_totals(made: Made, val: Pairs, test: Pairs) -> Made:
+    images = [
+        with_measured_total(one, pairs.short, pairs.tubes)
+        for one, pairs in ((made.val, val), (made.test, test))
+    ]
+    return Made(made.strength, *images)
+
+
 def compare(
-    networks: Mapping[str, nn.Module], val: Pairs, test: Pairs, rng: np.random.Generator
-) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Slice]]:
+    networks: Mapping[str, nn.Module], val: Pairs, test: Pairs, others: Mapping[str, Made],
+    rng: np.random.Generator,
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Slice]]:  # fmt: skip
     """Compare networks and filters with the long images.
 
     Parameters
@@ -88,6 +142,8 @@ def compare(
         Trained networks by name; one is "plain".
     val, test : Pairs
         `val` chooses strengths, best filter and best network. All numbers come from `test`.
+    others : mapping
+        Methods that are neither, by name. Each tube is scaled to its measured total.
 
     Returns
     -------
@@ -104,22 +160,20 @@ def compare(
     InputError
         If there is no validation tube.
     """
-    if len(val) == 0:
-        raise InputError(
-            "reconstruct.split.val: got a share that leaves no validation tube, expected at least "
-            "one: networks and filters are chosen on them (target enhance)"
-        )
-    strengths: dict[str, float] = {name: tune(name, val) for name in FILTERS}
-    makers: dict[str, Callable[[Pairs], Slice]] = {
-        "short": lambda pairs: pairs.short,
-        **{name: partial(filtered, name, strength) for name, strength in strengths.items()},
-        **{name: partial(rescaled, network) for name, network in networks.items()},
+    made = {
+        "short": Made(None, val.short, test.short),
+        **{
+            name: tuned(name, partial(filtered, name), found.strengths, val, test)
+            for name, found in FILTERS.items()
+        },
+        **{name: _with_totals(found, val, test) for name, found in others.items()},
+        **{
+            name: Made(None, rescaled(network, val), rescaled(network, test))
+            for name, network in networks.items()
+        },
     }
-    on_val = {
-        name: float(tube_means(score(make(val), val))["psnr"].mean())
-        for name, make in makers.items()
-    }
-    images = {name: make(test) for name, make in makers.items()}
+    on_val = {name: mean_psnr(found.val, val) for name, found in made.items()}
+    images = {name: found.test for name, found in made.items()}
     values = {name: tube_means(score(image, test)) for name, image in images.items()}
     chosen = {
         kind: max(names, key=on_val.__getitem__)
@@ -127,7 +181,7 @@ def compare(
     }
     rows = []
     for name, of_tubes in values.items():
-        row = {"method": name, "strength": strengths.get(name), "val_psnr": on_val[name]}
+        row = {"method": name, "strength": made[name].strength, "val_psnr": on_val[name]}
         row["is_chosen"] = name in chosen.values()
         for metric in METRICS:
             found = interval(of_tubes[metric].to_numpy(), rng)

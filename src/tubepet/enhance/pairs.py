@@ -80,7 +80,7 @@ def collect_long(
 
 def _at(image: Volume, tube: str, z_mm: NDArray[np.float64]) -> NDArray[np.float32]:
     axis_mm = image.grid.axes_mm()[0]
-    levels = np.abs(axis_mm[None] - z_mm[:, None]).argmin(1)
+    levels = planes(axis_mm, z_mm)
     away_mm = float(np.abs(axis_mm[levels] - z_mm).max())
     if away_mm > TOLERANCE * image.grid.voxel_mm[0]:
         raise InputError(
@@ -88,6 +88,11 @@ def _at(image: Volume, tube: str, z_mm: NDArray[np.float64]) -> NDArray[np.float
             "short one, expected the same voxels"
         )
     return np.asarray(image.array[levels], np.float32)
+
+
+def planes(axis_mm: NDArray[np.float64], z_mm: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the plane of an image, at `axis_mm`, that is nearest to each z."""
+    return np.abs(axis_mm[None] - z_mm[:, None]).argmin(1)
 
 
 def select(short: Slices, long: Slices, split: str) -> Pairs:

@@ -45,6 +45,7 @@ VARIANTS = {
     "plain": Variant(),
     "memory": Variant(use_memory=True),
     "adversarial": Variant(is_adversarial=True),
+    "attention_gan": Variant(use_memory=True, is_adversarial=True),
 }
 
 

@@ -1,6 +1,7 @@
 """Enhancement: pairs, total activity, scores by hand, filters, errors."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -174,15 +175,22 @@ def test_dearer_variants_take_fewer_steps() -> None:
 def test_filters_smooth_and_are_tuned_where_noise_is() -> None:
     val = discs(3, 0)
     raw = tube_means(score(val.short, val))["psnr"].mean()
-    for name in evaluate.FILTERS:
-        strength = evaluate.tune(name, val)
-        found = tube_means(score(evaluate.filtered(name, strength, val), val))
-        assert found["psnr"].mean() > raw, name
-        trials = [
-            tube_means(score(evaluate.filtered(name, s, val), val))["psnr"].mean()
-            for s in evaluate.FILTERS[name].strengths
-        ]
-        assert found["psnr"].mean() == max(trials)
+    for name, found in evaluate.FILTERS.items():
+        make = partial(evaluate.filtered, name)
+        made = evaluate.tuned(name, make, found.strengths, val, discs(2, 4))
+        trials = [evaluate.mean_psnr(make(val, strength), val) for strength in found.strengths]
+        assert evaluate.mean_psnr(made.val, val) == max(trials) > raw, name
+        assert made.strength == found.strengths[int(np.argmax(trials))]
+        np.testing.assert_array_equal(made.test, make(discs(2, 4), made.strength))
+
+
+def test_what_a_method_made_is_read_as_written(tmp_path) -> None:
+    random = np.random.default_rng(0)
+    made = evaluate.Made(0.3, *(random.random((n, 4, 4), np.float32) for n in (2, 3)))
+    paths = {"slices": str(tmp_path / "slices.npy"), "facts": str(tmp_path / "facts.json")}
+    evaluate.write_made(paths, made)
+    for one, other in zip(made, evaluate.read_made(**paths), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_comparison_chooses_on_val_and_reports_on_test() -> None:
@@ -192,8 +200,10 @@ def test_comparison_chooses_on_val_and_reports_on_test() -> None:
         trained = train.train(name, CONFIG, fit, val, seed=1)
         networks[name] = Enhancer(**trained.arguments)
         networks[name].load_state_dict(trained.weights)
-    table, metrics, images = evaluate.compare(networks, val, test, np.random.default_rng(0))
-    assert list(table["method"]) == ["short", *evaluate.FILTERS, *networks]
+    others = {"half": evaluate.Made(7.0, val.long / 2, test.long / 2)}
+    draws = np.random.default_rng(0)
+    table, metrics, images = evaluate.compare(networks, val, test, others, draws)
+    assert list(table["method"]) == ["short", *evaluate.FILTERS, "half", *networks]
     rows = table.set_index("method")
     by_val = rows["val_psnr"]
     assert metrics["chosen"]["network"] == by_val[["plain", "memory"]].idxmax()
@@ -202,8 +212,10 @@ def test_comparison_chooses_on_val_and_reports_on_test() -> None:
         means = tube_means(score(image, test))
         assert rows.loc[name, "psnr"] == pytest.approx(means["psnr"].mean())
         assert rows.loc[name, "psnr_low"] <= rows.loc[name, "psnr"] <= rows.loc[name, "psnr_high"]
-    # the network neither adds nor takes activity: its bias is the short image's
+    # no method but filters adds or takes activity: its bias is the short image's
     bias = rows["activity_bias"]
+    assert bias["half"] == pytest.approx(bias["short"], abs=1e-6)
+    assert rows.loc["half", "strength"] == 7 and not rows.loc["half", "is_chosen"]
     assert bias["plain"] == pytest.approx(bias["short"], abs=1e-6)
     gain = metrics["gain_over_filter"]["psnr"]["mean"]
     chosen = metrics["chosen"]
@@ -230,7 +242,7 @@ def test_without_validation_tubes_nothing_is_chosen_but_a_network_is_trained() -
     trained = train.train("plain", CONFIG, discs(8, 0), none, seed=1)
     assert trained.curves["val_psnr"].isna().all() and trained.curves["l1"].notna().all()
     with pytest.raises(InputError, match=r"reconstruct\.split\.val: got a share that leaves no"):
-        evaluate.compare({}, none, discs(2, 1), np.random.default_rng(0))
+        evaluate.compare({}, none, discs(2, 1), {}, np.random.default_rng(0))
 
 
 def test_bad_input_is_named(tmp_path) -> None:
