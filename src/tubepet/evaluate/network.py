@@ -14,6 +14,7 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from tubepet.dataset.symmetries import NUM_SYMMETRIES, dihedral
+from tubepet.logs import Bar
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -114,7 +115,7 @@ def fit(
     optimizer = AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = OneCycleLR(optimizer, LEARNING_RATE, total_steps=num_steps + 1)
     odds = torch.ones(len(images)) if weights is None else torch.from_numpy(weights)
-    for _ in range(num_steps):
+    for _ in Bar(range(num_steps), desc="training", unit="step"):
         rows = torch.multinomial(odds, BATCH, replacement=True, generator=rng)
         batch = torch.from_numpy(np.asarray(images[rows.numpy()], np.float32))
         value = loss(net, augmented(batch, rng), rows)

@@ -10,6 +10,7 @@ from torch import nn
 
 from tubepet.dataset.slices import Slices
 from tubepet.enhance.iterated import InIterations, drawn_to
+from tubepet.enhance.network import Enhancer
 from tubepet.enhance.pairs import Pairs
 from tubepet.reconstruct.algorithms.em import Objective, iterate
 from tubepet.reconstruct.problem import Acquisition, Settings
@@ -127,3 +128,17 @@ def test_slices_are_those_of_their_tube_in_units_of_the_scale(
     np.testing.assert_allclose(weak[0], plain[4] / 2, atol=1e-4)
     # all weight: what the network says, of voxels that lines see
     np.testing.assert_allclose(strong[:, 2:6, 2:6], 2.0, rtol=1e-3)
+
+
+def test_an_acquisition_without_events_is_dark(model: Acquisition) -> None:
+    nothing = replace(model.part(np.empty(0, np.int64)), start=np.zeros(GRID.shape))
+    table = pd.DataFrame({"tube": ["a"], "z_mm": [1.0]})
+    slices = Slices(np.zeros((1, 8, 8), np.float32), table, 5.0, 1.0, 2.0)
+    short = np.zeros((1, 8, 8), np.float32)
+
+    def acquisition(tube: str) -> Acquisition:
+        return nothing
+
+    method = InIterations(Enhancer(4, use_memory=False), acquisition, SETTINGS, slices)
+    made = method(Pairs(short, short, np.array(["a"])), 1.0)
+    assert not made.any()
