@@ -68,7 +68,7 @@ def draw_reality(facts: dict[str, Any], arms: dict[str, dict[str, Any]]) -> Figu
         Fields of `few_real.Arm` by name.
     """
     rows = {row["observer"]: row for row in facts["figures"] if row["class"] == "all"}
-    figure, axis = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(7, 5.4), layout="constrained")
     ways = {
         "real parts alone": (False, False, False),
         "with simulated parts": (True, False, False),
@@ -78,7 +78,7 @@ def draw_reality(facts: dict[str, Any], arms: dict[str, dict[str, Any]]) -> Figu
     for i, (label, way) in enumerate(ways.items()):
         names = [
             name
-            for name, arm in arms.items()
+            for name, arm in sorted(arms.items(), key=lambda both: both[1].get("num_real", 0))
             if arm.get("num_real") and tuple(bool(arm.get(key)) for key in WAYS) == way
         ]
         numbers = [arms[name]["num_real"] * 1.04 ** (i - 1) for name in names]  # side by side
@@ -98,5 +98,5 @@ def draw_reality(facts: dict[str, Any], arms: dict[str, dict[str, Any]]) -> Figu
     numbers = sorted({arm["num_real"] for arm in arms.values() if arm.get("num_real")})
     axis.set_xticks(numbers, [str(number) for number in numbers])
     axis.minorticks_off()
-    axis.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)  # no line behind it
     return figure

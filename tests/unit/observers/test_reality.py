@@ -130,12 +130,14 @@ def test_scores_are_means_over_networks() -> None:
 
 
 def test_the_figure_has_a_line_for_each_way(tmp_path: Path) -> None:
-    arms = planned.arms(SECTION)
+    arms = dict(reversed(planned.arms(SECTION).items()))
     row = {"class": "all", "auc": 0.7, "auc_low": 0.6, "auc_high": 0.8}
     names = [*arms, "limit", "score_test"]
     facts = {"figures": [row | {"observer": name} for name in names]}
     figure = figures.draw_reality(facts, arms)
     labels = figure.axes[0].get_legend_handles_labels()[1]
     assert len(labels) == 7
+    for container in figure.axes[0].containers:  # from few parts to many, in any order of arms
+        assert (np.diff(container[0].get_xdata()) > 0).all()
     io.write_figure(tmp_path / "reality.png", figure)
     assert (tmp_path / "reality.png").stat().st_size > 3000
