@@ -161,11 +161,7 @@ rule enhance_in_iterations:
             }
             for tube in TUBES
         },
-        code=code_digest(
-            "tubepet.enhance.iterated",
-            "tubepet.enhance.evaluate",
-            "tubepet.enhance.pairs",
-        ),
+        code=code_digest("tubepet.enhance.iterated", "tubepet.enhance.evaluate"),
     script:
         "../scripts/enhance_in_iterations.py"
 

@@ -3,13 +3,12 @@
 import torch
 
 from tubepet import io, logs
-from tubepet.dataset.slices import Slices
-from tubepet.enhance import figures, one_to_one, quality
+from tubepet.enhance import figures, one_to_one, pairs, quality
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 torch.set_num_threads(1)  # the same sums in the same order on every machine
-short, long = (Slices.read(images, files.table, files.info) for images in (files.short, files.long))
+short, long = pairs.read(files)
 truths = [io.read_json(path) for path in params.truths]
 found = one_to_one.Findings(
     io.read_table(files.verdicts),

@@ -3,15 +3,14 @@
 import torch
 
 from tubepet import io, logs
-from tubepet.dataset.slices import Slices
-from tubepet.enhance import one_to_one, quality
+from tubepet.enhance import one_to_one, pairs, quality
 from tubepet.inspect.part import of_truth
 from tubepet.report import follow
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 torch.set_num_threads(1)  # the same sums in the same order on every machine
-short, long = (Slices.read(images, files.table, files.info) for images in (files.short, files.long))
+short, long = pairs.read(files)
 tube = one_to_one.chosen(io.read_table(files.compared))[0]
 i_tube = params.tubes.index(tube)
 network = quality.load_enhancer(files.weights, io.read_json(files.facts)["arguments"])

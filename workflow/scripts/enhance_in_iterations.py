@@ -3,7 +3,6 @@
 import torch
 
 from tubepet import io, logs
-from tubepet.dataset.slices import Slices
 from tubepet.enhance import evaluate, iterated, pairs, quality
 from tubepet.reconstruct.read import read_settings
 from tubepet.types import Scanner
@@ -11,9 +10,7 @@ from tubepet.types import Scanner
 logs.start_log(snakemake.log[0])
 files, params, output = dict(snakemake.input.items()), snakemake.params, snakemake.output
 torch.set_num_threads(1)  # the same sums in the same order on every machine
-both = [
-    Slices.read(images, files["table"], files["info"]) for images in (files["short"], files["long"])
-]
+both = pairs.read(files)
 arguments = io.read_json(files["network"])["arguments"]
 network = quality.load_enhancer(files["weights"], arguments)
 settings = read_settings(files, params.mlem)

@@ -3,12 +3,11 @@
 from functools import partial
 
 from tubepet import logs
-from tubepet.dataset.slices import Slices
 from tubepet.enhance import evaluate, pairs, zero_shot
 
 logs.start_log(snakemake.log[0])
 files = snakemake.input
-both = [Slices.read(images, files.table, files.info) for images in (files.short, files.long)]
+both = pairs.read(files)
 method = partial(zero_shot.all_denoised, seed=snakemake.params.seed)
 chosen = (pairs.select(*both, split) for split in ("val", "test"))
 made = evaluate.tuned("zero_shot", method, zero_shot.CHANNELS, *chosen)

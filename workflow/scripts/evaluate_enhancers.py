@@ -3,14 +3,13 @@
 import torch
 
 from tubepet import io, logs, rng
-from tubepet.dataset.slices import Slices
 from tubepet.enhance import evaluate, figures, pairs, quality
 from tubepet.evaluate import similarity
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
 torch.set_num_threads(1)  # the same sums in the same order on every machine
-both = [Slices.read(images, files.table, files.info) for images in (files.short, files.long)]
+both = pairs.read(files)
 scale_bq_mm3 = both[0].scale_bq_mm3
 val, test = (pairs.select(*both, split) for split in ("val", "test"))
 infos = {name: io.read_json(path) for name, path in zip(params.names, files.infos, strict=True)}

@@ -3,12 +3,11 @@
 from safetensors.torch import save_file
 
 from tubepet import io, logs
-from tubepet.dataset.slices import Slices
 from tubepet.enhance import pairs, train, trained
 
 logs.start_log(snakemake.log[0])
 files, params, output = snakemake.input, snakemake.params, snakemake.output
-both = [Slices.read(images, files.table, files.info) for images in (files.short, files.long)]
+both = pairs.read(files)
 fit, val = (pairs.select(*both, split) for split in ("train", "val"))
 result = train.train(snakemake.wildcards.network, params.settings, fit, val, params.seed)
 with io.atomic(output.weights) as part:

@@ -91,11 +91,15 @@ def tuned(
             "reconstruct.split.val: got a share that leaves no validation tube, expected at least "
             "one: networks and filters are chosen on them (target enhance)"
         )
-    images = [make(val, strength) for strength in strengths]
-    best = int(np.argmax([mean_psnr(image, val) for image in images]))
-    if best in (0, len(strengths) - 1):
-        log.warning("%s: the best strength, %g, is an end of the range", name, strengths[best])
-    return Made(strengths[best], images[best], make(test, strengths[best]))
+    best, best_psnr, best_images = strengths[0], -np.inf, val.short
+    for strength in strengths:  # keeps one set of images: there may be many tubes
+        images = make(val, strength)
+        psnr = mean_psnr(images, val)
+        if psnr > best_psnr:
+            best, best_psnr, best_images = strength, psnr, images
+    if best in (strengths[0], strengths[-1]):
+        log.warning("%s: the best strength, %g, is an end of the range", name, best)
+    return Made(best, best_images, make(test, best))
 
 
 def write_made(paths: Mapping[str, str], made: Made) -> None:

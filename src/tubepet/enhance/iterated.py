@@ -17,7 +17,7 @@ doi:10.1109/TMI.2018.2869871 (a network in the iterations of PET).
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ Image = NDArray[np.float64]
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # weight, in units of the mean of s over the scale
 NUM_ROUNDS = 3  # that the network is asked
 ITERATIONS = 8  # of each round
+MOST_KEPT = 100  # acquisitions, for the next strength; each has some 5 MB
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class InIterations:
     ) -> None:  # fmt: skip
         self.network, self.slices = network, slices
         self.settings = replace(settings, algorithm="mlem", stopping="fixed")
-        self.started = cache(lambda tube: self._started(acquisition(tube)))
+        self.started = lru_cache(MOST_KEPT)(lambda tube: self._started(acquisition(tube)))
 
     def _started(self, model: Acquisition) -> tuple[Acquisition, Image]:
         return model, iterate(model, self.settings)[0]

@@ -95,6 +95,21 @@ def planes(axis_mm: NDArray[np.float64], z_mm: NDArray[np.float64]) -> NDArray[n
     return np.abs(axis_mm[None] - z_mm[:, None]).argmin(1)
 
 
+def read(paths: Mapping[str, str]) -> tuple[Slices, Slices]:
+    """Read the short and the long slices: paths `short`, `long`, and their `table` and `info`.
+
+    Raises
+    ------
+    InputError
+        As `Slices.read`.
+    """
+    short, long = (
+        Slices.read(images, paths["table"], paths["info"])
+        for images in (paths["short"], paths["long"])
+    )
+    return short, long
+
+
 def select(short: Slices, long: Slices, split: str) -> Pairs:
     """Return the pairs of one split, not clipped, so that each tube keeps its total activity."""
     images = [slices.of(split, is_clipped=False)[:] for slices in (short, long)]
