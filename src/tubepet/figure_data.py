@@ -115,7 +115,18 @@ def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def packed(figure: Any) -> bytes:
     """Return the numbers of a figure as deflated CSV, five digits each: the chunk's content."""
-    return zlib.compress(of_figure(figure).to_csv(index=False, float_format="%.5g").encode())
+    table = of_figure(figure)
+    text = {name: _as_text(column) for name, column in table.items()}
+    return zlib.compress(pd.DataFrame(text, columns=table.columns).to_csv(index=False).encode())
+
+
+def _as_text(column: Any) -> Any:
+    """Write numbers with five digits; each once, for places of pixels come again and again."""
+    if column.dtype.kind != "f":
+        return column
+    values, rows = np.unique(column.to_numpy(), return_inverse=True)
+    words = ["" if np.isnan(value) else f"{value:.5g}" for value in values]
+    return np.array(words, dtype=object)[rows]
 
 
 def of_png(path: str | os.PathLike[str]) -> pd.DataFrame | None:

@@ -125,7 +125,7 @@ class Fitted:
         pose = np.array([self.pose[name] for name in POSE])
         return self.activity_bq_mm3 * _images(part, self.grid, pose)[0]
 
-    def forward(self, images: Array, rows: NDArray[np.int64]) -> Array:
+    def forward(self, images: NDArray[np.floating], rows: NDArray[np.int64]) -> Array:
         """Integrate images of `LineBlur.blurred` along some lines, shape (rows,)."""
         return self.line_blur.forward(images, rows)
 
@@ -213,13 +213,13 @@ class _State:
         self.rates = np.maximum(self.trues + additive, LEAST_RATE)
         over = of_lines.back(1 / self.rates) - of_lines.expected
         self.gradient = of_lines.gathered_but_shared(over)
-        spread = of_lines.sharing(self.gradient)
+        spread = line_blur.within(of_lines.sharing(self.gradient), grid.shape)
         self.known = np.concatenate([[LEAST_KNOWN], PRIOR**-2.0])
         counts = float((of_lines.expected * blurred).sum())
         counts += (1 + float(pose[-1])) * model.background_counts
         self.log_likelihood = float(np.log(self.rates).sum()) - counts
         self.log_likelihood -= float(self.known[1:] @ pose**2) / 2
-        of_images = [float((of_lines.padded(image) * spread).sum()) for image in self.sharp]
+        of_images = [float((image * spread).sum()) for image in self.sharp]
         of_background = float((model.lines.additive / self.rates).sum()) - model.background_counts
         self.slope = np.array([*of_images, of_background])
         self.slope -= self.known * np.concatenate([[0.0], pose])
@@ -263,16 +263,16 @@ def _images(part: Part, grid: Grid, pose: Array) -> list[Array]:
     """Fluid at a pose on the image's grid, and its derivatives by the numbers of the pose."""
     fluid = _moved_fluid(part.fluid, pose)
     fine = fluid.grid
-    z, y, x = np.meshgrid(*fine.axes_mm(), indexing="ij", sparse=True)
+    z, y, x = np.ix_(*(axis.astype(np.float32) for axis in fine.axes_mm()))
     sharp = fluid.array
-    shapes = (*_along(part, z), (x**2 + y**2) / UNEVEN_MM**2)
+    shapes = [*_along(part, z), (x**2 + y**2) / np.float32(UNEVEN_MM**2)]
     even = sharp * (1 + sum(float(p) * s for p, s in zip(pose[NUM_BLUR:-1], shapes, strict=True)))
     dz, dy, dx = np.gradient(even, *fine.voxel_mm)
     dzz, dyy, dxx = (
         np.gradient(d, mm, axis=i) / 2
         for i, (d, mm) in enumerate(zip((dz, dy, dx), fine.voxel_mm, strict=True))
     )
-    blurs, degree = (dyy + dxx, dzz), np.pi / 180
+    blurs, degree = (dyy + dxx, dzz), math.pi / 180
     picture = even + sum(float(p) * b for p, b in zip(pose[NUM_SHAPE:NUM_BLUR], blurs, strict=True))
     changes = [
         -dx, -dy, -dz, degree * (z * dy - y * dz), degree * (x * dz - z * dx),
@@ -282,17 +282,17 @@ def _images(part: Part, grid: Grid, pose: Array) -> list[Array]:
     return [onto_image(Volume(array, fine), grid) for array in (picture, *changes)]
 
 
-def _along(part: Part, z: Array) -> list[Array]:
+def _along(part: Part, z: NDArray[np.floating]) -> list[NDArray[np.float32]]:
     """Return hat functions along the axis, evenly from one end of the drawn fluid to the other."""
     places_mm = part.fluid.grid.axes_mm()[0][part.fluid.array.any(axis=(1, 2))]
     knots_mm = np.linspace(places_mm[0], places_mm[-1], NUM_ALONG)
-    return [np.interp(z, knots_mm, one) for one in np.eye(NUM_ALONG)]
+    return [np.interp(z, knots_mm, one).astype(np.float32) for one in np.eye(NUM_ALONG)]
 
 
 def _moved_fluid(drawn: Volume, pose: Array) -> Volume:
     """Shift, turn and widen a drawing on its own voxels, with a margin around it."""
     grid, margin = drawn.grid, MARGIN_VOXELS
-    array = np.pad(drawn.array.astype(np.float64), margin)
+    array = np.pad(drawn.array.astype(np.float32), margin)  # lines are followed in float32, too
     origin = [o - margin * d for o, d in zip(grid.origin_mm, grid.voxel_mm, strict=True)]
     wide = Grid(
         (array.shape[0], array.shape[1], array.shape[2]), grid.voxel_mm,
@@ -307,7 +307,8 @@ def _moved_fluid(drawn: Volume, pose: Array) -> Volume:
         array = affine_transform(array, matrix, offset, order=1)
     if pose[NUM_PLACE:NUM_SHAPE].any():
         dz, dy, dx = np.gradient(array, *wide.voxel_mm)
-        array = np.clip(array + pose[6] * np.hypot(dx, dy) + pose[7] * np.abs(dz), 0.0, 1.0)
+        wider, longer = (float(one) for one in pose[NUM_PLACE:NUM_SHAPE])
+        array = np.clip(array + wider * np.hypot(dx, dy) + longer * np.abs(dz), 0.0, 1.0)
     return Volume(array, wide)
 
 

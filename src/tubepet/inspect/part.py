@@ -53,7 +53,7 @@ class Part:
 
     def on_image(self, grid: Grid) -> Array:
         """Return the fluid fraction on the grid of an image, shape (nz, ny, nx)."""
-        return onto_image(self.fluid, grid)
+        return onto_image(self.fluid, grid).astype(np.float64)
 
 
 def of_voxels(voxels: geometry.Voxels) -> Part:
@@ -93,14 +93,14 @@ def onto_image(volume: Volume, grid: Grid) -> Array:
 
     Returns
     -------
-    float64 array, shape (nz, ny, nx)
+    float array, shape (nz, ny, nx)
         Mean of the map over each voxel of the image.
     """
-    image = volume.array.astype(np.float64)
+    image = volume.array.astype(np.result_type(volume.array, np.float32))
     axes = zip(volume.grid.axes_mm(), grid.origin_mm, grid.voxel_mm, grid.shape, strict=True)
     for axis_mm, origin_mm, voxel_mm, num in axes:
         # rint would put two half-way ones together
         places = np.floor((axis_mm - origin_mm) / voxel_mm + 0.5)
-        lies_in = (places == np.arange(num)[:, None]).astype(np.float64)
+        lies_in = (places == np.arange(num)[:, None]).astype(image.dtype)
         image = np.tensordot(image, lies_in, (0, 1))  # the new axis comes last: next is the first
     return image * volume.grid.voxel_volume_mm3 / grid.voxel_volume_mm3

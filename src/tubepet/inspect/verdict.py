@@ -323,11 +323,12 @@ def score_map(inspection: Inspection) -> Volume:
     """Return the largest z of the candidates near each voxel of the image; 0 if none is near."""
     grid = inspection.fitted.grid
     image = np.zeros(grid.shape, np.float32)
-    table = inspection.bank.table
-    places = table[["z_mm", "y_mm", "x_mm"]].to_numpy()
-    axes = np.meshgrid(*grid.axes_mm(), indexing="ij", sparse=True)
-    order = np.argsort(inspection.scores.z)
-    for i in order:  # the largest last
-        away = sum((axis - at) ** 2 for axis, at in zip(axes, places[i], strict=True))
-        image[away < shapes.SPACING_MM**2] = inspection.scores.z[i]
+    z, axes = inspection.scores.z, grid.axes_mm()
+    places = inspection.bank.table[["z_mm", "y_mm", "x_mm"]].to_numpy()
+    reach = np.array([[-shapes.SPACING_MM], [shapes.SPACING_MM]])
+    ends = [np.searchsorted(axis, at + reach) for axis, at in zip(axes, places.T, strict=True)]
+    for i in np.argsort(z):  # the largest last
+        box = tuple(slice(*end[:, i]) for end in ends)
+        squares = ((axis[b] - at) ** 2 for axis, b, at in zip(axes, box, places[i], strict=True))
+        image[box][sum(np.ix_(*squares)) < shapes.SPACING_MM**2] = z[i]
     return Volume(image, grid, "z of the likeliest defect")

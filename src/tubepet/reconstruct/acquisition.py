@@ -10,7 +10,7 @@ from tubepet import rng
 from tubepet.errors import InputError
 from tubepet.logs import log
 from tubepet.reconstruct.algorithms import em
-from tubepet.reconstruct.background import detection, randoms, scatter, tail_fit
+from tubepet.reconstruct.background import detection, paths, randoms, scatter, tail_fit
 from tubepet.reconstruct.problem import Acquisition, Instrument, Measurement, Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.lines import Lines, tof_table
@@ -26,9 +26,9 @@ from tubepet.reconstruct.scanner.crystals import (
 from tubepet.reconstruct.scanner.lors import Cylinder
 from tubepet.types import Listmode, Volume
 
-# Draft images from which scatter is simulated. Scatter is smooth and follows the total activity,
-# which few iterations settle.
-SCATTER_ROUNDS = 2
+# Draft images from which scatter is simulated, and from how many points. Scatter is smooth and
+# follows the total activity, which few iterations settle. The first serves the second draft only.
+SCATTER_POINTS = 32, paths.NUM_POINTS
 SCATTER_ITERATIONS = 4
 # For crystals in any arrangement, the background of all lines is estimated from so many pairs.
 NUM_SOME_PAIRS = 100_000
@@ -113,10 +113,11 @@ def model_acquisition(
         return model
     draft = Settings(SCATTER_ITERATIONS, psf=settings.psf)
     seen_kev = _seen_kev(instrument)
-    for _ in range(SCATTER_ROUNDS):
+    for num_points in SCATTER_POINTS:
         image, _ = em.iterate(model, draft)
+        activity = Volume(image, instrument.grid)
         counts, total = _scattered(
-            Volume(image, instrument.grid), seen_kev, prepared.measured, instrument, settings
+            activity, seen_kev, prepared.measured, instrument, settings, num_points
         )
         # The draft explains what the last scatter left unexplained. Both are scaled together:
         # otherwise a strongly scattering object oscillates about the solution.
@@ -314,6 +315,7 @@ def _scattered(
     measured: Measurement,
     instrument: Instrument,
     settings: Settings,
+    num_points: int = paths.NUM_POINTS,
 ) -> tuple[NDArray[np.float64], float]:
     """Scatter of every event's pair and of all pairs through the field, in counts.
 
@@ -326,13 +328,15 @@ def _scattered(
         pairs = (
             np.concatenate([events.crystal1, first]), np.concatenate([events.crystal2, second])
         )  # fmt: skip
-        sums = scatter.pair_moments(image, measured.mu, instrument, seen_kev, pairs, num_moments)
+        sums = scatter.pair_moments(
+            image, measured.mu, instrument, seen_kev, pairs, num_moments, num_points
+        )
         total = scale * float(sums[0, len(events) :].sum())
         sums = sums[:, : len(events)]
         times_ns = events.time_difference_ns
         rates = scatter.densities(sums, times_ns, sigma_mm) if settings.tof else sums[0]
     else:
-        moments = scatter.moments(image, measured.mu, instrument, seen_kev, num_moments)
+        moments = scatter.moments(image, measured.mu, instrument, seen_kev, num_moments, num_points)
         if settings.tof:
             rates = scatter.event_densities(moments, events, scanner, sigma_mm)
         else:

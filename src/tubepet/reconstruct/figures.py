@@ -70,13 +70,13 @@ def draw_image(image: Volume, activity: Volume, name: str) -> Figure:
         row[-1].set_title(f"{kind}, y = {grid.axes_mm()[1][i_y]:.1f} mm", y=1)
         row[0].set(ylabel="y / mm")
         row[-1].set(ylabel="z / mm")
-        for axis in row[1:-1]:
-            axis.tick_params(labelleft=False)
+        for axis in row[1:-1]:  # ticks take half of the time
+            axis.set_yticks([])
     reach = image.grid
     for column, vertical in zip(axes.T, [1] * NUM_SECTIONS + [0], strict=True):
         for axis in column:
             axis.set(xlim=reach.edges_mm(2), ylim=reach.edges_mm(vertical))
-        column[0].tick_params(labelbottom=False)
+        column[0].set_xticks([])
         column[1].set(xlabel="x / mm")
     draw_scale(figure, picture, "activity / Bq/mm³")
     figure.suptitle(name)

@@ -117,6 +117,18 @@ def test_modules_in_the_folder_of_the_run_are_not_for_jobs(tmp_path, monkeypatch
     started.close()
 
 
+def test_what_one_job_compiles_the_next_ones_have(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    begin = "import numpy as np\nfrom tubepet.reconstruct.projection.kernels import add_part\n"
+    (tmp_path / "imports.py").write_text(begin)
+    started = forks.Forks([tmp_path / "imports.py"])
+    use = "add_part(np.zeros((1, 4), np.float32), 1, np.zeros(4), 0, 4)\n"
+    for num, rest in ((0, use), (1, "")):
+        path = script(tmp_path, f"{begin}assert len(add_part.signatures) == {num}\n{rest}")
+        assert started.start(path, {}).wait() == 0
+    started.close()
+
+
 def test_python_does_not_warn_of_threads(tmp_path, monkeypatch, capfd):
     """Python 3.12 and later warn when a process forks that has threads."""
     (tmp_path / "imports.py").write_text("import a_warning\n")

@@ -26,8 +26,8 @@ from tubepet.types import Scanner, Volume
 Array = NDArray[np.float64]
 
 NUM_POINTS = 128
-# Chains of two, three and four points; longer ones are left out. Each number divides the one before
-# and is a multiple of NUM_POINTS.
+# Chains of two, three and four points, from NUM_POINTS first ones; longer ones are left out. Each
+# number divides the one before and is a multiple of NUM_POINTS.
 NUM_CHAINS = 1024, 512, 128
 NUM_STEPS = 64  # along a segment
 
@@ -48,8 +48,8 @@ class Scene:
         Of crystals only the angle terms are used: their efficiency and area are taken as 1.
     detection : float64 array
         `detection.detection_table` of the scanner.
-    has_times : bool
-        Whether `legs` computes the mean place of the activity along each leg.
+    num_moments : int
+        1: counts only; 3: `legs` also computes the mean place of the activity along each leg.
     """
 
     activity: Volume
@@ -57,7 +57,7 @@ class Scene:
     scanner: Scanner
     efficiency: Array | Crystals
     detection: Array
-    has_times: bool
+    num_moments: int
 
 
 class Ends(NamedTuple):
@@ -167,7 +167,7 @@ def legs(scene: Scene, points: Array, ends: Ends) -> tuple[Array, Array]:
     found[..., kernels.FACE] *= cosine / distance_mm**2
     found[..., kernels.OBLIQUITY] = detection.obliquity_row(cosine)
     found[..., kernels.DISTANCE] = distance_mm
-    if scene.has_times:
+    if scene.num_moments > 1:
         travel = np.zeros(shape)
         axes_mm = scene.activity.grid.axes_mm()
         for axis, places in enumerate(np.meshgrid(*axes_mm, indexing="ij")[::-1]):
@@ -216,8 +216,9 @@ def single(scene: Scene, points: Array, weight_mm2: float, found: tuple[Array, A
     """
     shares = np.stack(detection.scattering_shares(_sampled(scene.mu, points)), axis=1)
     sums = kernels.single_sums(
-        *found, weight_mm2 * shares, *detection.by_kev(scene.detection, scene.scanner)
-    )
+        *found, weight_mm2 * shares, *detection.by_kev(scene.detection, scene.scanner),
+        scene.num_moments,
+    )  # fmt: skip
     return sums * _pair_factor_mm4(scene)
 
 
@@ -232,16 +233,17 @@ def multiple(
         `legs` of the points to the ends.
     ends : Ends
     """
-    total = np.zeros((3, len(ends.points_mm), len(ends.points_mm)))
+    total = np.zeros((scene.num_moments, len(ends.points_mm), len(ends.points_mm)))
     # Each chain has a twin with the same draws that starts the other way: their errors along the
     # object cancel.
-    num = NUM_CHAINS[0]
+    of_each = [num * len(points) // NUM_POINTS for num in NUM_CHAINS]
+    num = of_each[0]
     first, twin = np.arange(num) * len(points) // num, np.tile([[1.0], [-1.0]], (num // 2, 1))
     draws = np.repeat(sequence(num // 2, 3 * len(NUM_CHAINS)), 2, axis=0)
     here, ways, segments = points[first], np.empty((num, 0, 3)), np.empty((num, 0, 5))
     weights = weight_mm2 * detection.scattering_shares(_sampled(scene.mu, here))[0]
     least_cosine = -1.0  # the first segment has any direction
-    for i, fewer in enumerate(NUM_CHAINS):
+    for i, fewer in enumerate(of_each):
         some = np.arange(len(first)) // 2 % (num // fewer) == num // fewer // 2
         first, draws, here, ways, segments, weights = (
             part[some] for part in (first, draws, here, ways, segments, weights)
@@ -257,10 +259,9 @@ def multiple(
         chains = ways, segments, weights * len(points) / num, first, np.arange(num)
         legs_of_ends = *found, *legs(scene, here, ends)
         tables = detection.by_kev(scene.detection, scene.scanner)
-        total += kernels.multiple_sums(chains, legs_of_ends, *tables)
+        total += kernels.multiple_sums(chains, legs_of_ends, *tables, scene.num_moments)
         least_cosine = detection.least_cosine(scene.scanner)
-    turned = total.transpose(0, 2, 1) * np.array([1, -1, 1])[:, None, None]
-    return (total + turned) / 2 * _pair_factor_mm4(scene)
+    return (total + kernels.exchanged(total)) / 2 * _pair_factor_mm4(scene)
 
 
 def _pair_factor_mm4(scene: Scene) -> float:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from tubepet.reconstruct.background import nodes, paths
 from tubepet.reconstruct.background.nodes import spline
+from tubepet.reconstruct.background.paths import NUM_POINTS
 from tubepet.reconstruct.problem import Instrument
 from tubepet.reconstruct.scanner import geometry, time_of_flight
 from tubepet.reconstruct.scanner.crystals import Crystals
@@ -40,8 +41,9 @@ Array = NDArray[np.float64]
 
 
 def moments(
-    activity: Volume, mu: Volume, instrument: Instrument, detection: Array, num_moments: int
-) -> Array:
+    activity: Volume, mu: Volume, instrument: Instrument, detection: Array, num_moments: int,
+    num_points: int = NUM_POINTS,
+) -> Array:  # fmt: skip
     """Compute the scatter of crystals in all columns and in some rings of a ring scanner.
 
     Moments are counts, and counts times position and squared position by time of flight.
@@ -56,6 +58,8 @@ def moments(
         `detection.detection_table` of the scanner.
     num_moments : int
         1 (counts only) or 3.
+    num_points : int
+        Number of first scatter points, a multiple of 16.
 
     Returns
     -------
@@ -69,17 +73,17 @@ def moments(
     shape = len(columns), len(rings)
     crystals = columns[:, None] + rings * scanner.num_columns
     ends = paths.ring_ends(scanner, crystals.ravel())
-    points, weight_mm2 = paths.scatter_points(mu, paths.NUM_POINTS)
+    points, weight_mm2 = paths.scatter_points(mu, num_points)
     if len(points) == 0:
         return np.zeros((num_moments, *[scanner.num_columns] * 2, *[len(rings)] * 2))
     found = paths.legs(scene, points, ends)
-    total = paths.single(scene, points, weight_mm2, found)[:num_moments]
+    total = paths.single(scene, points, weight_mm2, found)
     coarse = total.reshape(num_moments, *shape, *shape)
     # scatter over several points is smoother, so fewer ends do
     some = np.arange(crystals.size).reshape(shape)[::2, ::2]
     some_legs = found[0][:, some.ravel()], found[1][:, some.ravel()]
     total = paths.multiple(scene, points, weight_mm2, some_legs, ends.at(some.ravel()))
-    several = total[:num_moments].reshape(num_moments, *some.shape, *some.shape)
+    several = total.reshape(num_moments, *some.shape, *some.shape)
     around = spline(columns[::2], columns, scanner.num_columns)
     along = spline(rings[::2], rings)
     coarse = coarse + _interpolated(several, around, along)
@@ -93,7 +97,7 @@ def _scene(
     activity: Volume, mu: Volume, instrument: Instrument, detection: Array, num_moments: int
 ) -> paths.Scene:
     return paths.Scene(
-        activity, mu, instrument.scanner, instrument.efficiency, detection, num_moments > 1
+        activity, mu, instrument.scanner, instrument.efficiency, detection, num_moments
     )
 
 
@@ -104,6 +108,7 @@ def pair_moments(
     detection: Array,
     pairs: tuple[NDArray[np.integer], NDArray[np.integer]],
     num_moments: int,
+    num_points: int = NUM_POINTS,
 ) -> Array:
     """Compute `moments` for a list of pairs of crystals in any arrangement.
 
@@ -122,7 +127,7 @@ def pair_moments(
     known = instrument.efficiency
     assert isinstance(known, Crystals)
     scene = _scene(activity, mu, instrument, detection, num_moments)
-    points, weight_mm2 = paths.scatter_points(mu, paths.NUM_POINTS)
+    points, weight_mm2 = paths.scatter_points(mu, num_points)
     total = np.zeros((num_moments, len(pairs[0])))
     if len(points) == 0:
         return total
@@ -131,7 +136,7 @@ def pair_moments(
         ends = paths.Ends(known.points_mm[ids], -known.normals[ids])
         what = scene, points, weight_mm2, paths.legs(scene, points, ends)
         sums = paths.single(*what) if is_single else paths.multiple(*what, ends)
-        for i, part in enumerate(sums[:num_moments]):
+        for i, part in enumerate(sums):
             total[i] += nodes.between(weights, part, pairs)
     strength = known.efficiency * known.areas_mm2
     total *= strength[pairs[0]] * strength[pairs[1]]

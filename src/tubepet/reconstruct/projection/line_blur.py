@@ -107,22 +107,19 @@ class LineBlur:
         """The grid of the images that lines cross."""
         return self.lines.grid
 
-    def padded(self, image: NDArray[np.floating]) -> Array:
-        """Put an image of the part amid zeros."""
-        return _amid_zeros(image, self.grid)
-
-    def blurred(self, image: NDArray[np.floating]) -> Array:
+    def blurred(self, image: NDArray[np.floating]) -> NDArray[np.float32]:
         """Blur an image of means over voxels of the part: core and tail of each class.
 
         Returns
         -------
-        float64 array, shape (classes, 2, nz, ny, nx)
-            On `grid`.
+        float32 array, shape (classes, 2, nz, ny, nx)
+            On `grid`. Lines are followed in float32, too.
         """
-        sharp = self.padded(image)
-        total = np.zeros((len(self.psfs), 2, *sharp.shape))
+        sharp = _amid_zeros(image, self.grid)
+        total = np.zeros((len(self.psfs), 2, *sharp.shape), np.float32)
         full = sharp.any(axis=(1, 2))  # the other planes hold nothing to blur
-        sources, (z_mm, _, x_mm) = (sharp[full], (self.survival * sharp)[full]), self.grid.voxel_mm
+        sources = [one[full].astype(np.float32) for one in (sharp, self.survival * sharp)]
+        z_mm, _, x_mm = self.grid.voxel_mm
         across = np.stack(
             [
                 _across(sources[min(i, TAIL)], _left(part.transaxial_mm, x_mm))
@@ -137,7 +134,8 @@ class LineBlur:
             for one, mine in zip(both, (slice(TAIL), slice(TAIL, len(psf))), strict=True):
                 if along[mine]:  # one product for all tails, straight to where it belongs
                     planes = across[mine].reshape(-1, sharp[0].size)
-                    np.matmul(np.hstack(along[mine]), planes, out=one.reshape(len(sharp), -1))
+                    weights = np.hstack(along[mine]).astype(np.float32)
+                    np.matmul(weights, planes, out=one.reshape(len(sharp), -1))
         return total
 
     def shared(self) -> Gaussian:
@@ -174,7 +172,7 @@ class LineBlur:
         """Return the kernels with one tail, enough for small defects."""
         return tuple((psf[CORE], *_one(psf[CORE], psf[TAIL:])) for psf in self.psfs)
 
-    def forward(self, images: Array, rows: NDArray[np.int64]) -> Array:
+    def forward(self, images: NDArray[np.floating], rows: NDArray[np.int64]) -> Array:
         """Integrate images of `blurred` along some lines, shape (rows,)."""
         found = np.empty(len(rows))
         for k, both in enumerate(images):
@@ -334,6 +332,12 @@ def _amid_zeros(array: NDArray[np.floating], wide: Grid) -> Array:
     return np.pad(np.asarray(array, np.float64), margins(array.shape, wide))
 
 
+def within(image: Array, shape: tuple[int, ...]) -> Array:
+    """Return what lies on the grid of this shape of an image on a wider one (`around`)."""
+    first = [(wide - own) // 2 for wide, own in zip(image.shape, shape, strict=True)]
+    return image[tuple(slice(i, i + own) for i, own in zip(first, shape, strict=True))]
+
+
 def margins(shape: tuple[int, ...], wide: Grid) -> list[tuple[int, int]]:
     """Return what `numpy.pad` takes to put an array on a wider grid (`around`)."""
     return [
@@ -341,9 +345,9 @@ def margins(shape: tuple[int, ...], wide: Grid) -> list[tuple[int, int]]:
     ]
 
 
-def _across(image: Array, sigma: float) -> Array:
+def _across(image: NDArray[Any], sigma: float) -> NDArray[Any]:
     """Blur across the axis by sigma voxels; a product with matrices is faster than a filter."""
-    y, x = (_smearing(num, sigma) for num in image.shape[1:])
+    y, x = (_smearing(num, sigma).astype(image.dtype) for num in image.shape[1:])
     return np.asarray(y @ (image @ x))
 
 
