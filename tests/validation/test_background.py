@@ -85,7 +85,7 @@ def test_activity_scatter_and_randoms(known, concentration):
     found, _ = reconstruct(model_acquisition(measured, instrument, settings), settings, SEED)
     found_bq = float(found.array.sum(dtype=float)) * found.grid.voxel_volume_mm3
     seen = detection.detection_table(scanner)
-    rate = scatter.moments(found, mu, instrument, seen, 1)[0]
+    rate = scatter.moments(scatter.scene(found, mu, instrument, seen, 1))[0]
     scattered = duration_s * scatter.lor_counts(rate, scanner).sum()
     random = randoms.lor_counts(randoms.fit_singles(delayed, scanner), scanner).sum()
     field = lors.enclosing_cylinder(np.ones(found.grid.shape, bool), found.grid)

@@ -137,7 +137,7 @@ def test_scatter_and_activity(scanner, instruments, name):
 
     instrument = instruments[image]
     seen = detection.detection_table(scanner)
-    rate = scatter.moments(activity, mu, instrument, seen, 1)[0]
+    rate = scatter.moments(scatter.scene(activity, mu, instrument, seen, 1))[0]
     model = scatter.lor_counts(rate, scanner) * num / volume_mm3
     found = events.at(events.truth == SCATTER)
     ratio = model.sum() / len(found)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from tubepet.dataset.stack import Images, by_pieces
@@ -189,20 +189,39 @@ def _c2st(fake: InSpace, real: InSpace) -> Values:
     x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
     is_real = np.repeat([0, 1], [len(fake.tube), len(real.tube)])
     tube = np.concatenate([fake.tube, real.tube + fake.tube.max() + 1])
-    folds = StratifiedGroupKFold(NUM_FOLDS, shuffle=True, random_state=0)
-    line = cross_val_predict(
-        LogisticRegression(class_weight="balanced"), x, is_real, groups=tube, cv=folds
-    )
+    parts = _folds(tube, is_real)
+    line = cross_val_predict(LogisticRegression(class_weight="balanced"), x, is_real, cv=parts)
     # neighbours are counted, so the larger of two unequal sets would win most votes; rows are taken
     # evenly, for slices lie tube by tube
     sets = np.split(np.arange(len(tube)), [len(fake.tube)])
     even = np.concatenate([rows[np.arange(n) * len(rows) // n] for rows in sets])
     judge = KNeighborsClassifier(min(NUM_NEIGHBOURS, n // 2))
-    vote = cross_val_predict(judge, x[even], is_real[even], groups=tube[even], cv=folds)
+    vote = cross_val_predict(
+        judge, x[even], is_real[even], cv=PredefinedSplit(parts.test_fold[even])
+    )
     return {
         "c2st": float(balanced_accuracy_score(is_real, line)),
         "c2st_neighbours": float(balanced_accuracy_score(is_real[even], vote)),
     }
+
+
+def _folds(tube: NDArray[np.int64], is_real: NDArray[np.int64]) -> PredefinedSplit:
+    """Divide images into folds: whole tubes, and in each as many images of both sets.
+
+    The largest tubes are dealt first, each to the fold with the fewest images of its set.
+    scikit-learn's StratifiedGroupKFold is for groups of both kinds, and takes 30 times as long.
+    """
+    fold, random = np.empty(len(tube), np.int64), np.random.default_rng(0)
+    for one_set in (0, 1):
+        rows = np.flatnonzero(is_real == one_set)
+        names, owner, size = np.unique(tube[rows], return_inverse=True, return_counts=True)
+        order, number = random.permutation(len(names)), np.empty(len(names), np.int64)
+        filled = np.zeros(NUM_FOLDS, np.int64)
+        for name in order[np.argsort(-size[order], kind="stable")]:
+            number[name] = np.argmin(filled)
+            filled[number[name]] += size[name]
+        fold[rows] = number[owner]
+    return PredefinedSplit(fold)
 
 
 def _memorisation(fake: Described, real: Described) -> Values:

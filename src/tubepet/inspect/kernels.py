@@ -59,7 +59,7 @@ def blob_sums(
         for one, (share, across_mm, along_mm) in zip(mine, sigmas_mm(psf), strict=False):
             one[:] = share / (2 * np.pi), across_mm**2, along_mm**2
     starts = np.searchsorted(owner, np.arange(owner[-1] + 2)) if len(owner) else np.zeros(1, int)
-    sums = np.zeros((len(rows), len(starts) - 1), np.float32)
+    sums = np.empty((len(rows), len(starts) - 1), np.float32)
     lines = line_blur.lines
     ends = lines.points, lines.first[rows], lines.second[rows]
     of_rows = line_blur.kind[rows], line_blur.counted[rows].astype(np.float32)

@@ -27,9 +27,10 @@ from tubepet.reconstruct.scanner.lors import Cylinder
 from tubepet.types import Listmode, Volume
 
 # Draft images from which scatter is simulated, and from how many points. Scatter is smooth and
-# follows the total activity, which few iterations settle. The first serves the second draft only.
+# follows the total activity, which few iterations settle: so many more for each draft. The first
+# serves the second only.
 SCATTER_POINTS = 32, paths.NUM_POINTS
-SCATTER_ITERATIONS = 4
+SCATTER_ITERATIONS = 2
 # For crystals in any arrangement, the background of all lines is estimated from so many pairs.
 NUM_SOME_PAIRS = 100_000
 
@@ -111,10 +112,10 @@ def model_acquisition(
     model = prepared.model(0.0, 0.0)
     if measured.delayed is None or len(model.lines) == 0:
         return model
-    draft = Settings(SCATTER_ITERATIONS, psf=settings.psf)
+    draft, image = Settings(SCATTER_ITERATIONS, psf=settings.psf), model.start
     seen_kev = _seen_kev(instrument)
     for num_points in SCATTER_POINTS:
-        image, _ = em.iterate(model, draft)
+        image, _ = em.iterate(replace(model, start=image), draft)
         activity = Volume(image, instrument.grid)
         counts, total = _scattered(
             activity, seen_kev, prepared.measured, instrument, settings, num_points
@@ -322,21 +323,20 @@ def _scattered(
     With time of flight the first is counts per mm.
     """
     events, scanner, known = measured.events, instrument.scanner, instrument.efficiency
-    num_moments, sigma_mm = 3 if settings.tof else 1, time_of_flight.sigma_mm(scanner)
+    sigma_mm = time_of_flight.sigma_mm(scanner)
+    scene = scatter.scene(image, measured.mu, instrument, seen_kev, 3 if settings.tof else 1)
     if isinstance(known, Crystals):
         first, second, scale = _some_pairs(instrument)
         pairs = (
             np.concatenate([events.crystal1, first]), np.concatenate([events.crystal2, second])
         )  # fmt: skip
-        sums = scatter.pair_moments(
-            image, measured.mu, instrument, seen_kev, pairs, num_moments, num_points
-        )
+        sums = scatter.pair_moments(scene, pairs, num_points)
         total = scale * float(sums[0, len(events) :].sum())
         sums = sums[:, : len(events)]
         times_ns = events.time_difference_ns
         rates = scatter.densities(sums, times_ns, sigma_mm) if settings.tof else sums[0]
     else:
-        moments = scatter.moments(image, measured.mu, instrument, seen_kev, num_moments, num_points)
+        moments = scatter.moments(scene, num_points)
         if settings.tof:
             rates = scatter.event_densities(moments, events, scanner, sigma_mm)
         else:

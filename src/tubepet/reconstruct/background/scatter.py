@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from tubepet.reconstruct.background import nodes, paths
 from tubepet.reconstruct.background.nodes import spline
-from tubepet.reconstruct.background.paths import NUM_POINTS
+from tubepet.reconstruct.background.paths import NUM_POINTS, Scene
 from tubepet.reconstruct.problem import Instrument
 from tubepet.reconstruct.scanner import geometry, time_of_flight
 from tubepet.reconstruct.scanner.crystals import Crystals
@@ -40,13 +40,10 @@ from tubepet.types import Listmode, Scanner, Volume
 Array = NDArray[np.float64]
 
 
-def moments(
-    activity: Volume, mu: Volume, instrument: Instrument, detection: Array, num_moments: int,
-    num_points: int = NUM_POINTS,
-) -> Array:  # fmt: skip
-    """Compute the scatter of crystals in all columns and in some rings of a ring scanner.
-
-    Moments are counts, and counts times position and squared position by time of flight.
+def scene(
+    activity: Volume, mu: Volume, instrument: Instrument, detection: Array, num_moments: int
+) -> Scene:
+    """Return what photons come from, go through and reach.
 
     Parameters
     ----------
@@ -58,6 +55,17 @@ def moments(
         `detection.detection_table` of the scanner.
     num_moments : int
         1 (counts only) or 3.
+    """
+    return Scene(activity, mu, instrument.scanner, instrument.efficiency, detection, num_moments)
+
+
+def moments(scene: Scene, num_points: int = NUM_POINTS) -> Array:
+    """Compute the scatter of crystals in all columns and in some rings of a ring scanner.
+
+    Moments are counts, and counts times position and squared position by time of flight.
+
+    Parameters
+    ----------
     num_points : int
         Number of first scatter points, a multiple of 16.
 
@@ -67,13 +75,12 @@ def moments(
         1/s, mm/s and mm2/s, by both columns and both rings of `nodes.coarse_rings`. Positions are
         from the middle of the line toward its second end. Both orders of a pair are in it.
     """
-    scanner = instrument.scanner
-    scene = _scene(activity, mu, instrument, detection, num_moments)
+    scanner, num_moments = scene.scanner, scene.num_moments
     columns, rings = nodes.coarse_columns(scanner), nodes.coarse_rings(scanner)
     shape = len(columns), len(rings)
     crystals = columns[:, None] + rings * scanner.num_columns
     ends = paths.ring_ends(scanner, crystals.ravel())
-    points, weight_mm2 = paths.scatter_points(mu, num_points)
+    points, weight_mm2 = paths.scatter_points(scene.mu, num_points)
     if len(points) == 0:
         return np.zeros((num_moments, *[scanner.num_columns] * 2, *[len(rings)] * 2))
     found = paths.legs(scene, points, ends)
@@ -93,21 +100,9 @@ def moments(
     return fine
 
 
-def _scene(
-    activity: Volume, mu: Volume, instrument: Instrument, detection: Array, num_moments: int
-) -> paths.Scene:
-    return paths.Scene(
-        activity, mu, instrument.scanner, instrument.efficiency, detection, num_moments
-    )
-
-
 def pair_moments(
-    activity: Volume,
-    mu: Volume,
-    instrument: Instrument,
-    detection: Array,
+    scene: Scene,
     pairs: tuple[NDArray[np.integer], NDArray[np.integer]],
-    num_moments: int,
     num_points: int = NUM_POINTS,
 ) -> Array:
     """Compute `moments` for a list of pairs of crystals in any arrangement.
@@ -116,23 +111,24 @@ def pair_moments(
 
     Parameters
     ----------
-    instrument : Instrument
+    scene : Scene
         Its efficiency is `Crystals`.
     pairs : int arrays, shape (k,)
+    num_points : int
+        As of `moments`.
 
     Returns
     -------
     float64 array, shape (num_moments, k)
     """
-    known = instrument.efficiency
+    known = scene.efficiency
     assert isinstance(known, Crystals)
-    scene = _scene(activity, mu, instrument, detection, num_moments)
-    points, weight_mm2 = paths.scatter_points(mu, num_points)
-    total = np.zeros((num_moments, len(pairs[0])))
+    points, weight_mm2 = paths.scatter_points(scene.mu, num_points)
+    total = np.zeros((scene.num_moments, len(pairs[0])))
     if len(points) == 0:
         return total
     for is_single, stride in ((True, 1), (False, 2)):
-        ids, weights = nodes.of_scanner(instrument.scanner, stride)
+        ids, weights = nodes.of_scanner(scene.scanner, stride)
         ends = paths.Ends(known.points_mm[ids], -known.normals[ids])
         what = scene, points, weight_mm2, paths.legs(scene, points, ends)
         sums = paths.single(*what) if is_single else paths.multiple(*what, ends)

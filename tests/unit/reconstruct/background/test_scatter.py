@@ -37,7 +37,7 @@ def detection(scanner):
 @pytest.fixture(scope="module")
 def rate(water, instrument, detection):
     ones = Volume(np.ones(water.grid.shape), water.grid)
-    return scatter.moments(ones, water, instrument, detection, 1)[0]
+    return scatter.moments(scatter.scene(ones, water, instrument, detection, 1))[0]
 
 
 @pytest.mark.parametrize("energy", [0.6, 1.0])
@@ -126,7 +126,8 @@ def test_few_points_scatter_as_many_do(instrument, detection):
     activity, mu = tube(15, 4, 50, (0.5, 1.0, 1.0))
     few, usual, many = (
         scatter.lor_counts(
-            scatter.moments(activity, mu, instrument, detection, 1, num)[0], instrument.scanner
+            scatter.moments(scatter.scene(activity, mu, instrument, detection, 1), num)[0],
+            instrument.scanner,
         ).sum()
         for num in (acquisition.SCATTER_POINTS[0], paths.NUM_POINTS, 1024)
     )
@@ -136,7 +137,7 @@ def test_few_points_scatter_as_many_do(instrument, detection):
 
 def test_symmetric_objects_scatter_symmetrically(instrument, detection):
     activity, mu = tube(9, 3, 24, (1.0, 1.0, 1.0))
-    rate = scatter.moments(activity, mu, instrument, detection, 1)[0]
+    rate = scatter.moments(scatter.scene(activity, mu, instrument, detection, 1))[0]
     by_kind = scatter.lor_counts(rate, instrument.scanner)
     by_ring = by_kind.sum(axis=(0, 1))
     # 128 points: 2 % from ring to ring
@@ -245,7 +246,7 @@ def test_chains_by_plain_loops():
 
 def test_scatter_is_linear_in_activity_and_symmetric(water, instrument, detection, rate):
     twos = Volume(np.full(water.grid.shape, 2.0), water.grid)
-    twice = scatter.moments(twos, water, instrument, detection, 1)[0]
+    twice = scatter.moments(scatter.scene(twos, water, instrument, detection, 1))[0]
     assert np.allclose(twice, 2 * rate)
     assert np.allclose(rate, rate.transpose(1, 0, 3, 2))
     assert rate.max() > 0
@@ -261,7 +262,7 @@ def test_every_pair_adds_up_to_the_kinds(scanner, rate):
 
 def test_air_scatters_nothing(instrument, water, detection):
     air, ones = (Volume(np.full(water.grid.shape, value), water.grid) for value in (0.0, 1.0))
-    assert not scatter.moments(ones, air, instrument, detection, 1).any()
+    assert not scatter.moments(scatter.scene(ones, air, instrument, detection, 1)).any()
 
 
 def test_times_spread_the_same_counts(scanner, water, instrument, detection):
@@ -269,8 +270,8 @@ def test_times_spread_the_same_counts(scanner, water, instrument, detection):
     beside = np.zeros(water.grid.shape)
     beside[:, :, -1] = 1.0
     fixed = (Volume(beside, water.grid), water, instrument, detection)
-    sums = scatter.moments(*fixed, 3)
-    assert np.allclose(sums[:1], scatter.moments(*fixed, 1), rtol=1e-12)
+    sums = scatter.moments(scatter.scene(*fixed, 3))
+    assert np.allclose(sums[:1], scatter.moments(scatter.scene(*fixed, 1)), rtol=1e-12)
     positions_mm = np.linspace(-200, 200, 801)
     first = np.zeros(801, np.int32) + 5 * scanner.num_columns + scanner.num_columns // 2 - 1
     second = np.zeros(801, np.int32) + 5 * scanner.num_columns + 1
@@ -317,7 +318,7 @@ def test_any_number_of_threads_gives_the_same(water, instrument, detection):
     found = []
     for num in (1, 2):
         use_threads(num)
-        found.append(scatter.moments(ones, water, instrument, detection, 3))
+        found.append(scatter.moments(scatter.scene(ones, water, instrument, detection, 3)))
     assert np.array_equal(*found)
 
 
@@ -333,12 +334,12 @@ def test_pairs_of_any_crystals_scatter_as_those_of_the_ring(
     """With the same efficiency of all legs the ring as a table is the ring."""
     monkeypatch.setattr(paths, "_leg_efficiency", lambda _, __, ___, cosine: 0 * cosine + 0.5)
     ones = Volume(np.ones(water.grid.shape), water.grid)
-    ring = scatter.moments(ones, water, instrument, detection, 3)
+    ring = scatter.moments(scatter.scene(ones, water, instrument, detection, 3))
     first, second = np.random.default_rng(1).integers(scanner.num_crystals, size=(2, 500))
     events = Listmode(first, second, np.zeros(500), np.zeros(500, np.uint8))
     expected = np.array([scatter.event_counts(part, events, scanner) for part in ring])
     table = Instrument(scanner, as_table(scanner, 0.5), water)
-    found = scatter.pair_moments(ones, water, table, detection, (first, second), 3)
+    found = scatter.pair_moments(scatter.scene(ones, water, table, detection, 3), (first, second))
     # the ring's splines of several points go through those of one point: 1e-3 of the largest
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-3 * np.abs(two).max())
@@ -360,10 +361,10 @@ def test_scatter_of_modules_is_that_of_every_crystal(scanner, detection, monkeyp
     instrument = Instrument(blocks, table, activity)
     pairs = np.random.default_rng(2).integers(len(table), size=(2, 4000))
     pairs = tuple(ends[crystals.is_coincidence(table, *pairs)] for ends in pairs)
-    found = scatter.pair_moments(activity, mu, instrument, detection, pairs, 3)
+    found = scatter.pair_moments(scatter.scene(activity, mu, instrument, detection, 3), pairs)
     every = np.arange(len(table)), sparse.csr_array(np.eye(len(table)))
     monkeypatch.setattr(nodes, "of_scanner", lambda *_: every)
-    exact = scatter.pair_moments(activity, mu, instrument, detection, pairs, 3)
+    exact = scatter.pair_moments(scatter.scene(activity, mu, instrument, detection, 3), pairs)
     # measured: 0.3 % of the total, 3 % of a pair, for nodes that are 6 and 12 mm apart
     assert found[0].sum() == pytest.approx(exact[0].sum(), rel=6e-3)
     off = found[0] / (efficiency[pairs[0]] * efficiency[pairs[1]])
