@@ -125,10 +125,6 @@ class Fitted:
         pose = np.array([self.pose[name] for name in POSE])
         return self.activity_bq_mm3 * _images(part, self.grid, pose)[0]
 
-    def forward(self, images: NDArray[np.floating], rows: NDArray[np.int64]) -> Array:
-        """Integrate images of `LineBlur.blurred` along some lines, shape (rows,)."""
-        return self.line_blur.forward(images, rows)
-
     def moved(self, points_mm: Array) -> Array:
         """Move points (n, 3) of the drawing to the fitted pose."""
         turn, shift_mm = _turn(np.array([self.pose[name] for name in POSE]))
