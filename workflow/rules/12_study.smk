@@ -398,6 +398,8 @@ rule conclude_study:
             caption="../report/conclude_study.rst",
             labels={"what": "conclusions"},
         ),
+        claims="results/study/claims.png",
+        tables="results/study/tables.md",
         table="results/study/table.csv",
         runs="results/study/runs.csv",
         costs="results/study/costs.csv",
@@ -426,6 +428,7 @@ rule conclude_study:
         pictured=STUDY.pictured,
         code=code_digest(
             "tubepet.study.page",
+            "tubepet.study.tables",
             "tubepet.study.figures",
             "tubepet.study.cost",
             "tubepet.study.tuning",

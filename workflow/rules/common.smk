@@ -236,7 +236,7 @@ def stage_of_rule(wildcards):
 
 def study_files(wildcards):
     """What the report shows of the study, which is a target of its own: nothing before it ran."""
-    names = "conclusions.md", "variants.png", "curve.png", "detector.png"
+    names = "conclusions.md", "claims.png", "variants.png", "curve.png", "detector.png"
     paths = [f"results/study/{name}" for name in names]
     return paths if Path(paths[0]).is_file() else []
 

@@ -21,6 +21,7 @@ MAPS = {  # attenuation maps, by the image's note (`tubepet.reconstruct.read.ima
     "file": "the user's own",
 }
 STUDY_PICTURES = {
+    "claims.png": "What decides: distances of all variants, and claims",
     "variants.png": "Key metrics of every variant",
     "curve.png": "Fewer training slices",
     "detector.png": "A defect detector trained with generated slices",
@@ -377,7 +378,8 @@ def study(run: Run) -> Section:
     conclusions, *pictures = run.paths["study"]
     # the page is ours; even so, HTML in it is escaped
     shown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    text = Path(conclusions).read_text(encoding="utf-8").partition("\n")[2]
+    lines = Path(conclusions).read_text(encoding="utf-8").splitlines()[1:]
+    text = "\n".join(line for line in lines if not line.startswith("!["))  # figures come below
     return Section(
         "study",
         *title,

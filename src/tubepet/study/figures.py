@@ -1,41 +1,80 @@
 """Figures of the study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from tubepet.evaluate.row_names import FLOOR
 from tubepet.study.detector import BOTH, REAL, SYNTHETIC
-from tubepet.study.scores import ALL, SHOWN, SIGNS, SPACES, Scores, label
+from tubepet.study.intervals import FAILS, HOLDS, OPEN
+from tubepet.study.scores import ALL, SHOWN, SIGNS, SPACES, Claim, Scores, label
 
 GRID = (len(SPACES), len(SIGNS))  # a row of panels for each feature space
+COLOURS = {HOLDS: "C2", FAILS: "C3", OPEN: "0.5"}
+
+
+def draw_claims(names: Sequence[str], claims: Sequence[Claim], scores: Scores) -> Figure:
+    """Draw the distance that decides, of all variants, and the factor behind every claim."""
+    figure = Figure(figsize=(12, 1.5 + 0.25 * max(len(names), len(claims))), layout="constrained")
+    distances, factors = figure.subplots(1, 2)
+    metric = next(iter(scores.key), SHOWN[0])
+    _draw_metric(distances, names, metric, scores)
+    found = [(claim, claim.primary) for claim in claims if claim.primary is not None]
+    known = [(claim, factor) for claim, factor in found if np.isfinite(factor.low)]
+    for i, (claim, factor) in enumerate(known):
+        low, middle, high = np.exp([factor.low, factor.mean, factor.high])
+        bar = [[middle - low], [high - middle]]
+        colour = COLOURS[claim.verdict]
+        factors.errorbar(middle, i, xerr=bar, fmt="o", color=colour, markersize=4, capsize=2)
+    factors.axvline(1, color="black", linewidth=0.8)
+    texts = [claim.text.replace("`", "") for claim, _ in known]
+    factors.set_yticks(range(len(known)), texts, fontsize=7)
+    factors.set(xscale="log", xlabel="nearer by this factor")
+    _plain_ticks(factors)
+    factors.set_ylim(max(len(known), 1) - 0.5, -0.5)
+    factors.set_title("Claims: green holds, red does not, grey is undecided", fontsize=9)
+    return figure
 
 
 def draw_variants(names: Sequence[str], scores: Scores) -> Figure:
     """Draw the key metrics of all variants with intervals and seeds, and those of real slices."""
     figure = Figure(figsize=(12, 2.2 + 0.25 * len(SPACES) * len(names)), layout="constrained")
     for axis, metric in zip(figure.subplots(*GRID, sharey=True).ravel(), SHOWN, strict=True):
-        for i, name in enumerate(names):
-            found = scores.mean(name, metric)
-            if found is None:
-                continue
-            values, _ = scores.get(name, metric, ALL, scores.seeds(name))
-            axis.plot(values, np.full(len(values), i), ".", color="0.7", markersize=4)
-            error = [[found.mean - found.low], [found.high - found.mean]]
-            axis.errorbar(found.mean, i, xerr=error, fmt="o", color="C0", markersize=4, capsize=2)
-        floor = scores.mean(FLOOR, metric)
-        if floor is not None:
-            axis.axvline(floor.mean, color="C1", linestyle="--", linewidth=1)
-        axis.set_title(label(metric), fontsize=9)
-        axis.set_yticks(range(len(names)), names, fontsize=7)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        if not metric.startswith("coverage"):
-            axis.set_xscale("log", nonpositive="clip")
-            axis.set_xlim(left=_smallest(names, metric, scores))
+        _draw_metric(axis, names, metric, scores)
     figure.suptitle("Dots: seeds; bars: 95 % interval of the mean; dashed: real training slices")
     return figure
+
+
+def _draw_metric(axis: Axes, names: Sequence[str], metric: str, scores: Scores) -> None:
+    for i, name in enumerate(names):
+        found = scores.mean(name, metric)
+        if found is None:
+            continue
+        values, _ = scores.get(name, metric, ALL, scores.seeds(name))
+        axis.plot(values, np.full(len(values), i), ".", color="0.7", markersize=4)
+        error = [[found.mean - found.low], [found.high - found.mean]]
+        axis.errorbar(found.mean, i, xerr=error, fmt="o", color="C0", markersize=4, capsize=2)
+    floor = scores.mean(FLOOR, metric)
+    if floor is not None:
+        axis.axvline(floor.mean, color="C1", linestyle="--", linewidth=1)
+    axis.set_title(label(metric), fontsize=9)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    if not metric.startswith("coverage"):
+        axis.set_xscale("log", nonpositive="clip")
+        axis.set_xlim(left=_smallest(names, metric, scores))
+        _plain_ticks(axis)
+
+
+def _plain_ticks(axis: Axes) -> None:
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _smallest(names: Sequence[str], metric: str, scores: Scores) -> float:
@@ -44,10 +83,9 @@ def _smallest(names: Sequence[str], metric: str, scores: Scores) -> float:
     return max(min(means, default=1.0) / 10, 1e-4)
 
 
-def draw_curve(
-    variants: Sequence[str], nums: Sequence[int], num_train: int, scores: Scores
-) -> Figure:
-    """Draw the key metrics against the number of training slices."""
+def draw_curve(curve: Mapping[str, Any], num_train: int, scores: Scores) -> Figure:
+    """Draw the key metrics of the variants of `study.curve` against the training slices."""
+    variants, nums = curve["variants"], curve["num_images"]
     figure = Figure(figsize=(10, 2.8 * len(SPACES)), layout="constrained")
     for axis, metric in zip(figure.subplots(*GRID).ravel(), SHOWN, strict=True):
         for name in variants:

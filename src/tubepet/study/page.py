@@ -1,227 +1,16 @@
-"""Write the page of conclusions of the study from the scores of all runs."""
+"""Write the conclusions of the study: one screen, with a figure; `tables` is behind it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
+from tubepet.study.scores import Claim, Scores, label
+from tubepet.study.tables import as_factor, markdown_table, number
 
-from tubepet.evaluate.gate import LEAST_AUC, SPOILT
-from tubepet.evaluate.metrics import column
-from tubepet.evaluate.row_names import COPY, FLOOR
-from tubepet.study.detector import BOTH, REAL, SYNTHETIC
-from tubepet.study.intervals import OPEN, Estimate, holm
-from tubepet.study.scores import (
-    ALL,
-    SHOWN,
-    SPACES,
-    Claim,
-    Scores,
-    all_descriptions,
-    claims_of,
-    detector_gain,
-    label,
-)
-
-MIN_NEAREST_RATIO = 0.9  # this and the next two: goals for our generator
-MAX_OVER_FLOOR = 3.0
-DETECTOR_IMAGES = 50
-PHYSICAL = [
-    "ms_ssim", "ms_ssim_nearest", "w1_activity", "w1_radius", "w1_intensity", "noise_factor",
-]  # fmt: skip
-
-
-def number(value: float | None) -> str:
-    """Print a number with three significant digits."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-
-
-def interval(found: Estimate | None) -> str:
-    """Print a mean with its interval."""
-    if found is None:
-        return "undefined"
-    return f"{number(found.mean)} [{number(found.low)}, {number(found.high)}]"
-
-
-def as_factor(found: Estimate | None) -> str:
-    """Print a mean of logarithms as a factor with its interval."""
-    if found is None:
-        return "undefined"
-    middle, low, high = (float(np.exp(v)) for v in (found.mean, found.low, found.high))
-    return f"{number(middle)}x [{number(low)}, {number(high)}]"
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def claim_text(claim: Claim) -> str:
-    """Return a claim as an item of a Markdown list: verdict, sentence, what was measured."""
-    others = [f"{label(m)} by {interval(e)}, p = {number(p)}" for m, (e, p) in claim.others.items()]
-    primary, p = as_factor(claim.primary), claim.primary.p if claim.primary else None
-    more = f" {claim.would_decide.capitalize()}." if claim.would_decide else ""
-    besides = f" Besides: {'; '.join(others)}." if others else ""
-    return (
-        f"- **{claim.verdict}**: {claim.text}. Nearer by {primary}, p = {number(p)}."
-        f"{more}{besides}\n"
-    )
-
-
-def asked_figures(
-    candidate: str, rivals: Sequence[str], scores: Scores, detector: pd.DataFrame
-) -> list[list[str]]:
-    """Return a row per goal for our generator: name, goal, measured number, whether it is met."""
-    lines = [_nearest(candidate, rivals, scores)] if scores.key else []
-    ratio = scores.mean(candidate, "nearest_ratio")
-    lines.append(_threshold("nearest-neighbour ratio", ratio, MIN_NEAREST_RATIO))
-    lines += [_over_floor(candidate, column("frechet", space), scores) for space in SPACES]
-    gain = detector_gain(detector, DETECTOR_IMAGES, BOTH)
-    name = f"AUC gain of the detector at {DETECTOR_IMAGES} real slices"
-    return [*lines, _threshold(name, gain, 0.0)]
-
-
-def _nearest(candidate: str, rivals: Sequence[str], scores: Scores) -> list[str]:
-    metric = next(iter(scores.key))
-    name, needed = f"nearest by {label(metric)}", "factor > 1 for every rival"
-    found = {r: scores.factor(candidate, r, metric) for r in rivals}
-    known = {r: e for r, e in found.items() if e is not None}
-    if not known:
-        return [name, needed, "not measured", OPEN]
-    corrected = dict(zip(known, holm([e.p for e in known.values()]), strict=True))
-    closest = min(known, key=lambda r: known[r].mean)
-    text = f"least: {as_factor(known[closest])} over `{closest}`, Holm p = "
-    won = sum(e.low > 0 for e in known.values())
-    lost = sum(e.high < 0 for e in known.values())
-    sure = f"ahead of {won} and behind {lost} of {len(rivals)} rivals for sure"
-    word = "met" if won == len(rivals) else f"not met ({sure})"
-    return [name, needed, text + number(corrected[closest]), word]
-
-
-def _threshold(name: str, found: Estimate | None, threshold: float) -> list[str]:
-    needed = f"≥ {threshold:g}"
-    if found is None:
-        return [name, needed, "not measured", OPEN]
-    short = threshold - found.mean
-    word = "met" if short <= 0 else f"not met (short by {number(short)})"
-    if threshold == 0 and found.low <= 0:
-        word = "not met (interval holds 0)" if found.high > 0 else "not met (it loses)"
-        needed = "> 0, interval without 0"
-    return [name, needed, interval(found), word]
-
-
-def _over_floor(candidate: str, metric: str, scores: Scores) -> list[str]:
-    own, floor = scores.mean(candidate, metric), scores.mean(FLOOR, metric)
-    name = f"{label(metric)} over the real floor"
-    if own is None or floor is None or floor.mean <= 0:
-        return [name, f"≤ {MAX_OVER_FLOOR:g}", "not measured", OPEN]
-    ratio = own.mean / floor.mean
-    text = f"{number(own.mean)} / {number(floor.mean)} = {number(ratio)}"
-    is_met = ratio <= MAX_OVER_FLOOR
-    word = "met" if is_met else f"not met ({number(ratio / MAX_OVER_FLOOR)} times too large)"
-    return [name, f"≤ {MAX_OVER_FLOOR:g}", text, word]
-
-
-def memorisation_text(names: Sequence[str], scores: Scores) -> str:
-    """Return a table that says of each variant whether its images are copies."""
-    lines = []
-    for name in names:
-        ratio, close = (scores.mean(name, m) for m in ("nearest_ratio", "share_close"))
-        if ratio is None:
-            continue
-        word = "no sign of copying"
-        if ratio.high < MIN_NEAREST_RATIO:
-            word = "closer to the training slices than new tubes are"
-        elif ratio.low < MIN_NEAREST_RATIO:
-            word = "undecided"
-        lines.append([f"`{name}`", interval(ratio), interval(close), word])
-    return markdown_table(
-        ["variant", "nearest-neighbour ratio", "share closer than 95 % of new slices", "verdict"],
-        lines,
-    )
-
-
-def detector_text(detector: pd.DataFrame) -> str:
-    """Return a table of the detector's AUC by arm and number of real slices, with paired gains."""
-    lines = []
-    for num_real, rows in detector.groupby("num_real"):
-        cells = [str(num_real)]
-        for arm in (REAL, BOTH, SYNTHETIC):
-            known = rows[arm].dropna() if arm in rows else pd.Series(dtype=float)
-            cells.append(f"{known.mean():.3f}" if len(known) else "–")
-        for arm in (BOTH, SYNTHETIC):
-            found = detector_gain(detector, int(str(num_real)), arm)
-            cells.append(f"{interval(found)}, p = {number(found.p)}" if found else "–")
-        lines.append(cells)
-    header = ["real slices", f"AUC: {REAL}", BOTH, SYNTHETIC, f"gain: {BOTH}", f"gain: {SYNTHETIC}"]
-    return markdown_table(header, lines)
-
-
-def curve_text(variants: Sequence[str], nums: Sequence[str], scores: Scores) -> str:
-    """Return a table of key metrics of some variants by number of training slices."""
-    lines = [
-        [f"`{name}`", num, *(interval(scores.mean(name, m, num)) for m in SHOWN)]
-        for name in variants
-        for num in nums
-        if scores.seeds(name, num)
-    ]
-    return markdown_table(["variant", "training slices", *(label(m) for m in SHOWN)], lines)
-
-
-def tuning_text(tuning_steps: int, tuning: pd.DataFrame) -> str:
-    """Return a table of all candidates of settings, with distances, and which was chosen."""
-    if not len(tuning):
-        return "None: every variant trained as configured.\n"
-    text = (
-        f"Each candidate was trained once, with a seed of its own, for the cost of {tuning_steps} "
-        "steps of DCGAN, and judged on the validation slices (statistics features; the distance of "
-        f"as many training slices is {number(tuning['floor'].max())}). All seeds of a variant take "
-        "the nearest, and so do its ablations, but for the keys that they set themselves.\n\n"
-    )
-    lines = [
-        [
-            f"`{row['variant']}`",
-            row["candidate"] or "as configured",
-            f"{row['num_steps']}",
-            "diverged" if pd.isna(row["frechet"]) else number(row["frechet"]),
-            "chosen" if row["is_chosen"] else "",
-        ]
-        for row in tuning.to_dict("records")
-    ]
-    header = ["variant", "candidate", "steps", "Fréchet distance to validation slices", ""]
-    return text + markdown_table(header, lines)
-
-
-def costs_text(costs: pd.DataFrame) -> str:
-    """Return a table of steps, seconds, FLOPs and parameters of every variant."""
-    lines = [
-        [
-            f"`{row['variant']}`",
-            f"{row['num_steps']}",
-            number(row["preparation_s"]),
-            "yes" if row["is_charged"] else "no",
-            *(number(row[key]) for key in ("cpu_s", "gflops_per_step", "tflops")),
-            number(row["parameters"] / 1e6),
-            f"{row['diverged']}",
-        ]
-        for row in costs.to_dict("records")
-    ]
-    return markdown_table(
-        ["variant", "steps", "preparation, s", "charged", "training, CPU-s measured",
-         "GFLOP per step", "TFLOP in all", "parameters, million", "runs that diverged"], lines,
-    )  # fmt: skip
+FIGURE = "claims.png"
 
 
 def make_page(
-    study: Mapping[str, Any],
-    scores: Scores,
-    costs: pd.DataFrame,
-    tuning: pd.DataFrame,
-    detector: pd.DataFrame,
-    facts: Mapping[str, Any],
+    study: Mapping[str, Any], claims: Sequence[Claim], scores: Scores, facts: Mapping[str, Any]
 ) -> str:
     """Write the page of conclusions.
 
@@ -229,115 +18,37 @@ def make_page(
     ----------
     study : mapping
         Config section `study`.
+    claims : sequence of Claim
     scores : Scores
-    costs : DataFrame
-        One row per variant.
-    tuning : DataFrame
-        One row per candidate, see `tubepet.study.tuning.table`.
-    detector : DataFrame
-        num_real, seed and one column of AUC per arm.
     facts : mapping
-        num_train, num_test, num_test_tubes, num_images, `features` (the facts of the learned
-        space), and `gates` (`tubepet.evaluate.gate.Gate` of each space).
+        num_train, num_test, num_test_tubes, num_images.
     """
-    variants, candidate = study["variants"], study["candidate"]
-    claims = claims_of(variants, scores)
-    rivals = [n for n, variant in variants.items() if not variant["ablates"] and n != candidate]
-    parts = _introduction(study, scores, facts)
-    if claims:
-        lines = [
-            f"- {c.text}: **{c.verdict}**"
-            + (f" ({c.would_decide}).\n" if c.would_decide else ".\n")
-            for found in claims.values()
-            for c in found
-        ]
-        parts += ["## In short\n", "".join(lines)]
-    if candidate in variants:
-        parts += [
-            "## The figures asked of our generator\n",
-            markdown_table(
-                ["figure", "needed", "measured", "verdict"],
-                asked_figures(candidate, rivals, scores, detector),
-            ),
-        ]
-    for name, found in claims.items():
-        parts += [f"## Claims about `{name}`\n", "".join(claim_text(c) for c in found)]
-    names, curve = [FLOOR, COPY, *variants], study["curve"]
-    shown = [*SHOWN, "precision", "recall", "density", "c2st", "nearest_ratio"]
-    header = ["variant", "seeds", *(label(metric) for metric in shown)]
-    seeds = {name: [f"{len(scores.seeds(name))}"] for name in names}
-    parts += [
-        "## All variants\n",
-        markdown_table(header, _means(names, shown, scores, seeds)),
-        "## Diversity, fidelity and physics\n",
-        markdown_table(["variant", *PHYSICAL], _means(names, PHYSICAL, scores)),
-        "The wall does not emit: its thickness cannot be seen in these images.\n",
-        "## Memorisation\n",
-        memorisation_text(names, scores),
-        "## A defect detector\n",
-        detector_text(detector) if len(detector) else "Not run.\n",
-        "## Fewer training slices\n",
-        curve_text(curve["variants"], [*map(str, curve["num_images"]), ALL], scores),
-        "## Tuning\n",
-        tuning_text(study["tuning_steps"], tuning),
-        "## Compute\n",
-        costs_text(costs),
-        "## What the numbers are\n",
-        "".join(f"- `{name}`: {text}.\n" for name, text in all_descriptions().items()),
-    ]
-    return "\n".join(parts)
-
-
-def _introduction(study: Mapping[str, Any], scores: Scores, facts: Mapping[str, Any]) -> list[str]:
-    primary = label(next(iter(scores.key))) if scores.key else "none, for no features count"
-    learned, num_variants = facts["features"], len(study["variants"])
-    preparation = "preparation (VAE, bank) included where the table of compute says so"
-    return [
+    parts = [
         "# What the study shows\n",
-        f"{num_variants} variants, each trained for the cost of {study['budget_steps']} steps of "
-        f"DCGAN, {preparation}; {facts['num_train']} training slices, scored on "
-        f"{facts['num_test']} slices of {facts['num_test_tubes']} tubes that no training saw, with "
-        f"{facts['num_images']} images each. Intervals are 95 % t intervals over seeds and test "
-        "tubes.\n",
-        f"One number decides a claim: {primary}. It is compared as a factor, for distances of bad "
-        "generators spread over decades. Distances below the upper end of the interval of real "
-        "slices count as that end. A claim holds if the interval of the factor lies above 1, and "
-        "does not hold if it lies below. Else it is undecided, and the page says how many seeds "
-        "would decide if mean and spread stayed as they are. Other differences stand beside it, "
-        "with p corrected by Holm within the claim.\n",
-        f"Learned features come from {len(learned['tubes'])} other tubes; on tubes it was not "
-        f"trained on the network tells a visible defect with AUC {number(learned['defect_auc'])}, "
-        f"elliptical, square and round bores with accuracy {number(learned['shape_accuracy'])} and "
-        f"the bore's radius within {number(learned['radius_error_px'])} pixels. ImageNet features "
-        "come from a network that learned on photographs, EfficientNet-Lite0.\n",
-        "## Which features count\n",
-        "Training slices are spoilt in three ways. Features count if every spoilt set is farther "
-        "from the test slices than the training slices are (energy distance), and a classifier "
-        f"tells it from training slices of other tubes (AUC of at least {LEAST_AUC:g}). Claims "
-        "rest on features that count.\n",
-        gates_text(facts["gates"]),
+        f"{len(study['variants'])} variants, each trained for the cost of "
+        f"{study['budget_steps']} steps of DCGAN on {facts['num_train']} slices. "
+        f"{facts['num_images']} images of each training are compared with {facts['num_test']} "
+        f"slices of {facts['num_test_tubes']} tubes that no training saw.\n",
+        f"![Distances of all variants, and the factors behind the claims]({FIGURE})\n",
     ]
+    if claims:
+        header = ["claim", "verdict", "nearer by", "p", "what would decide"]
+        parts.append(markdown_table(header, [_row(claim) for claim in claims]))
+    return "\n".join([*parts, _rule(scores)])
 
 
-def gates_text(gates: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a table that says of each feature space what it sees, and whether it counts."""
-    lines = []
-    for space, gate in gates.items():
-        seen = (f"{number(far)}; {number(gate['auc'][n])}" for n, far in gate["energy"].items())
-        word = {True: "yes", False: "no", None: "too few tubes to say"}[gate["is_passed"]]
-        lines.append([space, number(gate["real"]), *seen, word])
-    header = ["features", "training slices: distance", *(f"{n}: distance; AUC" for n in SPOILT)]
-    return markdown_table([*header, "count"], lines)
+def _row(claim: Claim) -> list[str]:
+    p = number(claim.primary.p if claim.primary else None)
+    return [claim.text, f"**{claim.verdict}**", as_factor(claim.primary), p, claim.would_decide]
 
 
-def _means(
-    names: Sequence[str],
-    metrics: Sequence[str],
-    scores: Scores,
-    more: Mapping[str, list[str]] | None = None,
-) -> list[list[str]]:
-    """Return rows of a table: name, its cells in `more`, and each metric with its interval."""
-    more = more or {}
-    return [
-        [f"`{n}`", *more.get(n, []), *(interval(scores.mean(n, m)) for m in metrics)] for n in names
-    ]
+def _rule(scores: Scores) -> str:
+    primary = label(next(iter(scores.key))) if scores.key else "none, for no features count"
+    return (
+        f"**One number decides a claim:** {primary}. It is compared as a factor. A distance below "
+        "the upper end of the interval of real slices counts as that end. A claim holds if the "
+        "95 % interval of the factor, over seeds and test tubes, lies above 1. It does not hold if "
+        "it lies below. Else it is undecided, and the number of seeds that would decide is for the "
+        "mean and spread seen here.\n\n"
+        "Other distances, costs, tuning and detectors: `tables.md`. Every training: `runs.csv`.\n"
+    )

@@ -150,17 +150,15 @@ class Claim:
         return f"{num} seeds would decide" if num else "more seeds would not decide"
 
 
-def claims_of(variants: Mapping[str, Mapping[str, Any]], scores: Scores) -> dict[str, list[Claim]]:
-    """Return the claims of the config, by the variant that they are about."""
-    found: dict[str, list[Claim]] = {}
+def claims_of(variants: Mapping[str, Mapping[str, Any]], scores: Scores) -> list[Claim]:
+    """Return the claims of the config."""
+    found = []
     for name, variant in variants.items():
         for rival in variant["beats"]:
-            found.setdefault(name, []).append(
-                _claim(f"`{name}` is better than `{rival}`", name, rival, scores)
-            )
+            found.append(_claim(f"`{name}` is better than `{rival}`", name, rival, scores))
         if whole := variant["ablates"]:
             text = f"{variant['part']} (`{whole}` is better than `{name}`)"
-            found.setdefault(whole, []).append(_claim(text, whole, name, scores))
+            found.append(_claim(text, whole, name, scores))
     return found
 
 
