@@ -15,6 +15,7 @@ from tubepet.study.intervals import FAILS, HOLDS, OPEN
 from tubepet.study.scores import ALL, SHOWN, SIGNS, SPACES, Claim, Scores, label
 
 GRID = (len(SPACES), len(SIGNS))  # a row of panels for each feature space
+SMALL: dict[str, Any] = {"fontsize": 7, "verticalalignment": "center", "color": "0.4"}
 COLOURS = {HOLDS: "C2", FAILS: "C3", OPEN: "0.5"}
 
 
@@ -32,12 +33,12 @@ def draw_claims(names: Sequence[str], claims: Sequence[Claim], scores: Scores) -
         colour = COLOURS[claim.verdict]
         factors.errorbar(middle, i, xerr=bar, fmt="o", color=colour, markersize=4, capsize=2)
     factors.axvline(1, color="black", linewidth=0.8)
-    texts = [claim.text.replace("`", "") for claim, _ in known]
+    texts = [claim.text.replace("`", "").partition(" (")[0] for claim, _ in known]
     factors.set_yticks(range(len(known)), texts, fontsize=7)
     factors.set(xscale="log", xlabel="nearer by this factor")
     _plain_ticks(factors)
     factors.set_ylim(max(len(known), 1) - 0.5, -0.5)
-    factors.set_title("Claims: green holds, red does not, grey is undecided", fontsize=9)
+    factors.set_title("Claims: green hold, red do not, grey are undecided", fontsize=9)
     return figure
 
 
@@ -55,6 +56,8 @@ def _draw_metric(axis: Axes, names: Sequence[str], metric: str, scores: Scores) 
         found = scores.mean(name, metric)
         if found is None:
             continue
+        if found.mean <= 0 and not metric.startswith("coverage"):
+            axis.text(0.02, i, "0 or less", transform=axis.get_yaxis_transform(), **SMALL)
         values, _ = scores.get(name, metric, ALL, scores.seeds(name))
         axis.plot(values, np.full(len(values), i), ".", color="0.7", markersize=4)
         error = [[found.mean - found.low], [found.high - found.mean]]
@@ -72,7 +75,9 @@ def _draw_metric(axis: Axes, names: Sequence[str], metric: str, scores: Scores) 
 
 
 def _plain_ticks(axis: Axes) -> None:
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=7))
+    low, high = axis.get_xlim()
+    subs = (1,) if high / low > 300 else (1, 2, 5)
+    axis.xaxis.set_major_locator(LogLocator(subs=subs))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tubepet.study.scores import Claim, Scores, label
-from tubepet.study.tables import as_factor, markdown_table, number
+from tubepet.study.tables import as_factor, markdown_table
 
 FIGURE = "claims.png"
 
@@ -32,14 +32,14 @@ def make_page(
         f"![Distances of all variants, and the factors behind the claims]({FIGURE})\n",
     ]
     if claims:
-        header = ["claim", "verdict", "nearer by", "p", "what would decide"]
+        header = ["claim", "verdict", "nearer by", "seeds", "what would decide"]
         parts.append(markdown_table(header, [_row(claim) for claim in claims]))
     return "\n".join([*parts, _rule(scores)])
 
 
 def _row(claim: Claim) -> list[str]:
-    p = number(claim.primary.p if claim.primary else None)
-    return [claim.text, f"**{claim.verdict}**", as_factor(claim.primary), p, claim.would_decide]
+    seeds = f"{claim.primary.num_seeds}" if claim.primary else "–"
+    return [claim.text, f"**{claim.verdict}**", as_factor(claim.primary), seeds, claim.would_decide]
 
 
 def _rule(scores: Scores) -> str:
