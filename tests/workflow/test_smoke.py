@@ -114,7 +114,7 @@ def test_enhance_compares_networks_and_filters(copy):
     done = snakemake(copy, "enhance", "--configfile", str(SMOKE), str(config))
     assert done.returncode == 0, done.stdout[-5000:]
     table = pd.read_csv(copy / "results/enhance/table.csv", index_col="method")
-    filters = ["gaussian", "non_local_means", "total_variation", "iterated", "zero_shot"]
+    filters = ["gaussian", "non_local_means", "total_variation", "map_rdp", "iterated", "zero_shot"]
     assert {"short", *filters, "plain", "attention_gan"} <= set(table.index)
     assert np.isfinite(table.loc[filters, "strength"]).all()
     assert np.isfinite(table["psnr"]).all()

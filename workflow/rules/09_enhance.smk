@@ -1,9 +1,9 @@
 # 09 enhance. Needs two images of every tube, of a short and of a long acquisition; makes networks that learn on training
 # tubes to turn the short one into the long one, and compares both on test tubes. Steps: slices of the long images, a network,
 # a table and the picture "one to one". Target enhance (not part of the default run): all networks against classical filters,
-# a network in the iterations, and a decoder that learns from nothing but the image.
+# a reconstruction with a prior, a network in the iterations, and a decoder that learns from nothing but the image.
 
-OTHER_ENHANCERS = ["iterated", "zero_shot"]
+OTHER_ENHANCERS = ["map_rdp", "iterated", "zero_shot"]
 
 
 rule collect_references:
@@ -119,6 +119,55 @@ rule compare_one_to_one:
         "../scripts/compare_one_to_one.py"
 
 
+rule enhance_with_prior:
+    """Reconstruct validation and test tubes with a relative difference prior."""
+    input:
+        short=rules.collect_slices.output.slices,
+        long=rules.collect_references.output.long,
+        table=rules.collect_slices.output.table,
+        info=rules.collect_references.output.info,
+        coincidences=expand(
+            "results/simulate/{tube}/coincidences.root", tube=SINGLE_TUBES
+        ),
+        shards=MANIFESTS,
+        calibration=rules.calibrate_scanner.output.calibration,
+        sensitivity=rules.compute_sensitivity.output.sensitivity,
+        resolution=rules.calibrate_resolution.output.resolution,
+    output:
+        slices="results/enhance/map_rdp/slices.npy",
+        facts="results/enhance/map_rdp/facts.json",
+    log:
+        "logs/enhance_with_prior.log",
+    benchmark:
+        "results/benchmarks/enhance_with_prior.tsv"
+    conda:
+        "../../envs/ml.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(2000 + 2 * images_mb(MOST_SLICES)),
+        runtime=600,
+    params:
+        scanner=config["scanner"],
+        duration_s=config["protocol"]["duration_s"],
+        background=config["reconstruct"]["background"],
+        mlem=section_keys("reconstruct", MLEM_KEYS),
+        acquisitions={
+            tube: {
+                "coincidences": f"results/simulate/{tube}/coincidences.root",
+                "stats": f"results/simulate/{tube}/stats.json",
+                "mu": ATTENUATION(SimpleNamespace(tube=tube)),
+            }
+            for tube in TUBES
+        },
+        code=code_digest(
+            "tubepet.enhance.penalised",
+            "tubepet.enhance.shorts",
+            "tubepet.enhance.evaluate",
+        ),
+    script:
+        "../scripts/enhance_with_prior.py"
+
+
 rule enhance_in_iterations:
     """Reconstruct validation and test tubes with a network in the iterations."""
     input:
@@ -128,9 +177,7 @@ rule enhance_in_iterations:
         info=rules.collect_references.output.info,
         weights="results/enhance/attention_gan/network.safetensors",
         network="results/enhance/attention_gan/network.json",
-        coincidences=expand(
-            "results/simulate/{tube}/coincidences.root", tube=SINGLE_TUBES
-        ),
+        coincidences=rules.enhance_with_prior.input.coincidences,
         shards=MANIFESTS,
         calibration=rules.calibrate_scanner.output.calibration,
         sensitivity=rules.compute_sensitivity.output.sensitivity,
@@ -153,15 +200,12 @@ rule enhance_in_iterations:
         duration_s=config["protocol"]["duration_s"],
         background=config["reconstruct"]["background"],
         mlem=section_keys("reconstruct", MLEM_KEYS),
-        acquisitions={
-            tube: {
-                "coincidences": f"results/simulate/{tube}/coincidences.root",
-                "stats": f"results/simulate/{tube}/stats.json",
-                "mu": ATTENUATION(SimpleNamespace(tube=tube)),
-            }
-            for tube in TUBES
-        },
-        code=code_digest("tubepet.enhance.iterated", "tubepet.enhance.evaluate"),
+        acquisitions=rules.enhance_with_prior.params.acquisitions,
+        code=code_digest(
+            "tubepet.enhance.iterated",
+            "tubepet.enhance.shorts",
+            "tubepet.enhance.evaluate",
+        ),
     script:
         "../scripts/enhance_in_iterations.py"
 

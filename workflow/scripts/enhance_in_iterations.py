@@ -3,7 +3,7 @@
 import torch
 
 from tubepet import io, logs
-from tubepet.enhance import evaluate, iterated, pairs, quality
+from tubepet.enhance import evaluate, iterated, pairs, quality, shorts
 from tubepet.reconstruct.read import read_settings
 from tubepet.types import Scanner
 
@@ -14,10 +14,11 @@ both = pairs.read(files)
 arguments = io.read_json(files["network"])["arguments"]
 network = quality.load_enhancer(files["weights"], arguments)
 settings = read_settings(files, params.mlem)
-shorts = iterated.Shorts(
+short = shorts.Shorts(
     files, params.acquisitions, Scanner(**params.scanner), params.background, params.duration_s,
     settings,
 )  # fmt: skip
-method = iterated.InIterations(network, shorts, settings, both[0])
+method = iterated.InIterations(network, settings, both[0].scale_bq_mm3)
+again = shorts.Again(short, method, both[0])
 chosen = (pairs.select(*both, split) for split in ("val", "test"))
-evaluate.write_made(output, evaluate.tuned("iterated", method, iterated.STRENGTHS, *chosen))
+evaluate.write_made(output, evaluate.tuned("iterated", again, iterated.STRENGTHS, *chosen))

@@ -1,5 +1,6 @@
-"""A network in the iterations: the root by hand, both ends of the weight, and the objective."""
+"""Images made again from events, with a network or a prior; the root by hand, and both ends."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,12 @@ from torch import nn
 
 from tubepet.dataset.slices import Slices
 from tubepet.enhance.iterated import InIterations, drawn_to
-from tubepet.enhance.network import Enhancer
 from tubepet.enhance.pairs import Pairs
+from tubepet.enhance.penalised import Penalised
+from tubepet.enhance.shorts import Again
 from tubepet.reconstruct.algorithms.em import Objective, iterate
+from tubepet.reconstruct.algorithms.priors import relative_differences
+from tubepet.reconstruct.image import reconstruct
 from tubepet.reconstruct.problem import Acquisition, Settings
 from tubepet.reconstruct.projection import blur
 from tubepet.reconstruct.projection.lines import Lines
@@ -104,41 +108,68 @@ class Flat(nn.Module):
         return torch.full_like(short, 2.0)
 
 
-def test_slices_are_those_of_their_tube_in_units_of_the_scale(
-    model: Acquisition, image: np.ndarray
-) -> None:
+def test_no_weight_goes_on_and_all_weight_asks_the_network(model: Acquisition) -> None:
+    method = InIterations(Flat(), SETTINGS, scale_bq_mm3=5.0)
+    begun = replace(model, start=iterate(model, SETTINGS)[0])
+    # no weight: MLEM of 4 + 3 x 8 iterations
+    plain = iterate(model, replace(SETTINGS, num_iterations=28))[0]
+    np.testing.assert_allclose(method(begun, 1e-7), plain, atol=5e-4)
+    # all weight: what the network says, of voxels that lines see
+    np.testing.assert_allclose(method(begun, 1e6)[2:4, 2:6, 2:6], 10.0, rtol=1e-3)
+
+
+def test_the_prior_is_that_of_the_reconstruction(model: Acquisition) -> None:
+    settings = replace(SETTINGS, filter_fwhm_mm=1.5)
+    made = Penalised(settings)(model, 1.0)
+    asked = replace(settings, algorithm="map_rdp", prior_strength=1.0, num_iterations=80)
+    volume, _ = reconstruct(model, asked, seed=0)
+    np.testing.assert_allclose(made, volume.array, atol=1e-6)  # which is in single precision
+
+
+def test_a_stronger_prior_makes_smoother_images(model: Acquisition) -> None:
+    one = np.ones(GRID.shape)
+    images = [Penalised(SETTINGS)(model, strength) for strength in (0.1, 1.0, 10.0)]
+    rough = [relative_differences(image, GRID, one, 1e-3)[0] for image in images]
+    assert rough[0] > 1.2 * rough[1] > 1.44 * rough[2]
+
+
+def _pairs(tubes: list[str]) -> Pairs:
+    short = np.zeros((len(tubes), 8, 8), np.float32)
+    return Pairs(short, short, np.array(tubes))
+
+
+def _again(
+    models: dict[str, Acquisition], asked: list[str], method: Callable[..., np.ndarray]
+) -> Again:
     # planes lie at -5, -3, .. mm: those of a are 2 and 3, that of b is 4
     table = pd.DataFrame({"tube": ["b", "a", "a"], "z_mm": [3.0, -1.0, 1.0]})
     slices = Slices(np.zeros((3, 8, 8), np.float32), table, 5.0, 1.0, 2.0)
-    models = {"a": model, "b": replace(model, sensitivity_s=2 * model.sensitivity_s)}
-    asked = []
 
     def acquisition(tube: str) -> Acquisition:
         asked.append(tube)
         return models[tube]
 
-    method = InIterations(Flat(), acquisition, SETTINGS, slices)
-    short = np.zeros((3, 8, 8), np.float32)
-    pairs = Pairs(short, short, np.array(["b", "a", "a"]))
-    weak, strong = (method(pairs, strength) for strength in (1e-7, 1e6))
+    return Again(acquisition, method, slices)
+
+
+def test_slices_are_those_of_their_tube_in_units_of_the_scale(model: Acquisition) -> None:
+    models = {"a": model, "b": replace(model, sensitivity_s=2 * model.sensitivity_s)}
+    asked: list[str] = []
+
+    def method(model: Acquisition, strength: float) -> np.ndarray:
+        return strength * iterate(model, SETTINGS)[0]
+
+    again = _again(models, asked, method)
+    once, thrice = (again(_pairs(["b", "a", "a"]), strength) for strength in (1.0, 3.0))
     assert asked == ["a", "b"], "an acquisition is modelled once for all strengths"
-    # no weight: MLEM of 4 + 3 x 8 iterations, twice the sensitivity is half the activity
-    plain = iterate(model, replace(SETTINGS, num_iterations=28))[0] / 5
-    np.testing.assert_allclose(weak[1:], plain[[2, 3]], atol=1e-4)
-    np.testing.assert_allclose(weak[0], plain[4] / 2, atol=1e-4)
-    # all weight: what the network says, of voxels that lines see
-    np.testing.assert_allclose(strong[:, 2:6, 2:6], 2.0, rtol=1e-3)
+    one, other = (iterate(models[name], SETTINGS)[0] / 5 for name in ("a", "b"))
+    np.testing.assert_allclose(once[1:], one[[2, 3]], rtol=1e-6)
+    np.testing.assert_allclose(once[0], other[4], rtol=1e-6)
+    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-6)
 
 
 def test_an_acquisition_without_events_is_dark(model: Acquisition) -> None:
-    nothing = replace(model.part(np.empty(0, np.int64)), start=np.zeros(GRID.shape))
-    table = pd.DataFrame({"tube": ["a"], "z_mm": [1.0]})
-    slices = Slices(np.zeros((1, 8, 8), np.float32), table, 5.0, 1.0, 2.0)
-    short = np.zeros((1, 8, 8), np.float32)
-
-    def acquisition(tube: str) -> Acquisition:
-        return nothing
-
-    method = InIterations(Enhancer(4, use_memory=False), acquisition, SETTINGS, slices)
-    made = method(Pairs(short, short, np.array(["a"])), 1.0)
-    assert not made.any()
+    nothing = model.part(np.empty(0, np.int64))
+    models = {"a": nothing, "b": model}
+    made = _again(models, [], Penalised(SETTINGS))(_pairs(["b", "a", "a"]), 1.0)
+    assert made[0].any() and not made[1:].any()
