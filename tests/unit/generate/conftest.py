@@ -99,8 +99,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "disc_channels": 4,
         "critic_steps": 2,
         "clip": 0.01,
-        "penalty": "clip",
-        "penalty_weight": 10.0,
     },
     "flow": {"num_steps": 4, "learning_rate": 1e-3, "channels": 8, "num_sampling_steps": 2},
     "surrogate": {"num_iterations": 4, "num_subsets": 1},

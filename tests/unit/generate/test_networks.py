@@ -133,7 +133,7 @@ def test_generators_make_images_of_any_size_in_range(size: int) -> None:
         image = generator(torch.randn(2, 7))
         assert image.shape == (2, 1, size, size)
         assert image.abs().max() <= 1
-    assert DCCritic(size, 4, is_normalised=True)(image).shape == (2,)
+    assert DCCritic(size, 4)(image).shape == (2,)
 
 
 def test_symmetries_are_eight_different_ones() -> None:

@@ -202,8 +202,8 @@ BAD = {
         r"study\.variants\.odd\.set: generate\.vae: .*kapa",
     ),
     "variant of impossible value": (
-        {"study": {"variants": {"odd": {"model": "wgan", "set": {"penalty": "none"}}}}},
-        r"study\.variants\.odd\.set: generate\.wgan\.penalty: got 'none'",
+        {"study": {"variants": {"odd": {"model": "wgan", "set": {"clip": 0.0}}}}},
+        r"study\.variants\.odd\.set: generate\.wgan\.clip: got 0\.0",
     ),
     "variant that beats nobody": (
         {"study": {"variants": {"odd": {"model": "vae", "beats": ["even"]}}}},

@@ -72,28 +72,6 @@ def attention_perceptual(real_layers: Sequence[Tensor], fake_layers: Sequence[Te
     return torch.stack(terms).sum()
 
 
-def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor
-) -> Tensor:
-    """E (|| grad D(x) ||_2 - 1)^2 on points between real and fake images.
-
-    Parameters
-    ----------
-    critic : callable
-        Images (B, 1, H, W) -> logits.
-    real, fake : tensor, shape (B, 1, H, W)
-    share : tensor, shape (B, 1, 1, 1)
-        Share of the real image in each point, uniform between 0 and 1.
-
-    References
-    ----------
-    Gulrajani et al. 2017, arXiv:1704.00028, eq. 3.
-    """
-    between = (share * real + (1 - share) * fake.detach()).requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
-
-
 def lecam(real: Tensor, fake: Tensor, real_anchor: Tensor, fake_anchor: Tensor) -> Tensor:
     """E (D(x) - a_F)^2 + E (D(G(z)) - a_R)^2: keep logits near past means of the other side.
 

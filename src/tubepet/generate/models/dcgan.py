@@ -58,15 +58,15 @@ class DCGenerator(nn.Module):
 
 
 class DCCritic(nn.Module):
-    """Strided convolutions with BN (if `is_normalised`) and leaky ReLU down to one logit."""
+    """Strided convolutions with BN and leaky ReLU down to one logit."""
 
-    def __init__(self, image_size: int, channels: int, is_normalised: bool) -> None:
+    def __init__(self, image_size: int, channels: int) -> None:
         super().__init__()
         widths = [1, *_widths(image_size, channels)]
         layers: list[nn.Module] = []
         for i, (narrow, wide) in enumerate(pairwise(widths)):
             layers.append(nn.Conv2d(narrow, wide, 4, stride=2, padding=1))
-            if is_normalised and i > 0:
+            if i > 0:
                 layers.append(nn.BatchNorm2d(wide))
             layers.append(nn.LeakyReLU(0.2))
         layers.append(nn.Conv2d(widths[-1], 1, START_SIZE))
@@ -100,7 +100,7 @@ class DCGAN(Model):
 
     def make_critic(self, config: Config, data: Data) -> DCCritic:
         """Return a fresh discriminator."""
-        return DCCritic(data.real.image_size, config["disc_channels"], is_normalised=True)
+        return DCCritic(data.real.image_size, config["disc_channels"])
 
     def train_step(self, run: Run) -> dict[str, Tensor]:
         """Take a step of the discriminator, then of the generator, on the same generated batch."""

@@ -1,17 +1,16 @@
 """Wasserstein GAN on the networks of DCGAN, a rival of the paper's model.
 
-Weight clipping (arXiv:1701.07875) or a gradient penalty (arXiv:1704.00028) bounds the critic. So
-the penalties `lecam_weight` and `r1_weight` of other critics are not used.
+Weight clipping (arXiv:1701.07875) bounds the critic. So the penalties `lecam_weight` and
+`r1_weight` of other critics are not used.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, RMSprop
 
-from tubepet.generate.data import Data
-from tubepet.generate.layers.loss import ADVERSARIAL, frozen, gradient_penalty
-from tubepet.generate.models.dcgan import DCGAN, DCCritic
-from tubepet.generate.run import Config, Networks, Run, bare
+from tubepet.generate.layers.loss import ADVERSARIAL, frozen
+from tubepet.generate.models.dcgan import DCGAN
+from tubepet.generate.run import Config, Networks, Run
 
 
 def clip(critic: nn.Module, bound: float) -> None:
@@ -25,17 +24,9 @@ class WGAN(DCGAN):
     """The networks of DCGAN, trained on the Wasserstein distance."""
 
     name = "wgan"
-    adam_betas = (0.0, 0.9)  # Gulrajani et al. 2017, algorithm 1
-
-    def make_critic(self, config: Config, data: Data) -> DCCritic:
-        """Return a fresh critic; without batch norm if the gradient penalty, per image, is used."""
-        is_normalised = config["penalty"] == "clip"
-        return DCCritic(data.real.image_size, config["disc_channels"], is_normalised)
 
     def make_optimizers(self, config: Config, networks: Networks) -> dict[str, Optimizer]:
-        """Return RMSprop with clipping, Adam with the gradient penalty, as published."""
-        if config["penalty"] == "gradient":
-            return super().make_optimizers(config, networks)
+        """Return RMSprop, as published."""
         rate = config["learning_rate"]
         return {key: RMSprop(net.parameters(), lr=rate) for key, net in networks.items()}
 
@@ -52,13 +43,8 @@ class WGAN(DCGAN):
                 fake = transform(generator(run.noise(generator.latent_size)))
             real_logits = critic(real)
             critic_loss = loss.critic(real_logits, critic(fake))
-            penalty = torch.zeros_like(critic_loss)
-            if config["penalty"] == "gradient":
-                share = run.own(torch.rand(config["batch_size"], 1, 1, 1, generator=run.rng))
-                penalty = gradient_penalty(bare(critic), real, fake, share)
-            run.update("critic", critic_loss + config["penalty_weight"] * penalty)
-            if config["penalty"] == "clip":
-                clip(critic, config["clip"])
+            run.update("critic", critic_loss)
+            clip(critic, config["clip"])
 
         with frozen(critic):
             fake = transform(generator(run.noise(generator.latent_size)))
@@ -68,7 +54,6 @@ class WGAN(DCGAN):
         return {
             "critic_loss": critic_loss,
             "generator_loss": generator_loss,
-            "penalty": penalty,
             "critic_real": real_logits.mean(),
             "critic_fake": fake_logits.mean(),
         }
