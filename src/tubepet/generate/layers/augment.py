@@ -2,7 +2,7 @@
 
 Each step draws one transform per row. It is applied to the real batch and to the generated batches
 of both the discriminator's and the generator's step. With augmentation in one of them alone the
-generator collapses (docs/model.md, prototypes). Transforms rearrange pixels, so gradients pass.
+generator collapses (docs/notes/2026-11-model.md). Transforms rearrange pixels, so gradients pass.
 Unlike the source, they leave brightness and contrast alone, because intensities are activities.
 
 References

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 START_SIZE = 4  # pixels
 COMPRESSION = 0.5  # theta of DenseNet-BC, Huang et al. 2017, doi:10.1109/CVPR.2017.243
-MIN_CHANNELS = 16  # that a transition leaves at least (docs/model.md, prototypes)
+MIN_CHANNELS = 16  # that a transition leaves at least (docs/notes/2026-11-model.md)
 
 
 class DenseLayer(nn.Module):

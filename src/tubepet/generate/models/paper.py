@@ -232,7 +232,7 @@ class Batch(NamedTuple):
     """The data of a pairing: which real image L_APG compares with which generated one.
 
     Eq. 9 leaves this joint distribution p(x, a) open (docs/model.md A12). With partners unrelated
-    to the query, the generator tends to the median image (docs/model.md, prototypes).
+    to the query, the generator tends to the median image (docs/notes/2026-11-model.md).
 
     Attributes
     ----------
@@ -258,7 +258,7 @@ class Batch(NamedTuple):
 def assign(log_attention: Tensor) -> Tensor:
     """Pair every query with one real image so that the sum of log attention is largest.
 
-    Each real image is used once, so they stay a uniform batch (docs/model.md, prototypes).
+    Each real image is used once, so they stay a uniform batch (docs/notes/2026-11-model.md).
 
     Parameters
     ----------
