@@ -365,8 +365,8 @@ def take(array: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
 
 
 def evenly(rows: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """Return at most `most` of the rows: all of them, or every second, third, .. one."""
-    return rows[:: max(1, -(-len(rows) // most))]
+    """Return `most` of the rows, evenly spread, or all of them if they are fewer."""
+    return rows[np.arange(most) * len(rows) // most] if len(rows) > most else rows
 
 
 def pieces(array: NDArray[Any], rows: NDArray[np.intp]) -> Iterator[NDArray[Any]]:

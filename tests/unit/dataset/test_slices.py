@@ -82,7 +82,7 @@ def test_a_stack_in_pieces_is_the_stack(monkeypatch: pytest.MonkeyPatch) -> None
     exact = stack.exact()
     assert exact.dtype == np.float64 and np.array_equal(np.concatenate(pieces), exact)
     np.testing.assert_allclose(stack[:], exact, rtol=1e-7)  # float32
-    assert stack.evenly(2).rows.tolist() == [8, 1]  # every third
+    assert stack.evenly(2).rows.tolist() == [8, 3]  # of five
 
 
 def test_a_range_that_does_not_begin_at_zero() -> None:

@@ -96,6 +96,26 @@ def test_noise_is_correlated_along_the_axis_and_falls_with_counts() -> None:
     assert neighbours > 0.6  # 3 mm of resolution; white noise would have 0
 
 
+def test_a_part_of_twice_the_usual_volume_has_counts_by_the_power_of_two() -> None:
+    fluid, chance = cylinders(1)[0], uniforms(1)[0]
+    grown, plain = twin(), twin(Blur(**vars(TRUE) | {"counts": TRUE.counts * np.sqrt(2)}))
+    grown.growth[:] = torch.tensor([grown.volume_mm3(fluid) / 2, 0.5])
+    np.testing.assert_allclose(grown.volume(fluid, chance), plain.volume(fluid, chance), atol=1e-5)
+
+
+def test_a_fit_finds_how_counts_grow_with_the_part() -> None:
+    fluids, chance = cylinders(24, seed=3), uniforms(24, seed=4)
+    found = []
+    for exponent in (-0.6, 0.6):
+        true, fresh = twin(), twin()
+        true.growth[:] = torch.tensor([1000.0, exponent])
+        images = np.array([true.volume(f, u) for f, u in zip(fluids, chance, strict=True)])
+        scanner_twin._fit_corrections(fresh, images, fluids, uniforms(24, seed=5))
+        found.append(float(fresh.growth[1]))
+    # the noise of 24 parts moves both alike; the prior, and drawings in these frequencies, shrink it
+    assert 0.5 < found[1] - found[0] < 1.3
+
+
 @pytest.fixture(scope="module")
 def found() -> tuple[ScannerTwin, np.ndarray]:
     fluids = cylinders(12)
@@ -109,11 +129,12 @@ def found() -> tuple[ScannerTwin, np.ndarray]:
 def test_a_fit_finds_level_noise_and_power_again(found) -> None:
     fitted, images = found
     fluids = cylinders(12)
-    chance = uniforms(12, seed=9)  # other noise
-    made = np.array([fitted.volume(f, u) for f, u in zip(fluids, chance, strict=True)])
+    chance = uniforms(36, seed=9)  # other noise
+    made = np.array([fitted.volume(fluids[i % 12], u) for i, u in enumerate(chance)])
     inside = gaussian_filter(fluids, (0, 2, 2, 2)) > 0.9
-    assert made[inside].mean() == pytest.approx(images[inside].mean(), rel=0.02)
-    assert made[inside].std() == pytest.approx(images[inside].std(), rel=0.15)  # 12 volumes
+    thrice = np.tile(inside, (3, 1, 1, 1))
+    assert made[thrice].mean() == pytest.approx(images[inside].mean(), rel=0.02)
+    assert made[thrice].std() == pytest.approx(images[inside].std(), rel=0.15)  # 12 volumes
 
     def power(volumes):
         spectra = np.fft.rfft(volumes, axis=1)

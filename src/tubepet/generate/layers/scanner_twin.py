@@ -6,7 +6,8 @@ An event is known to lie on a line. Back-projected lines blur an image by 1 / r^
 frequency k. Here each event falls into a voxel instead of on a line, and a kernel of k^-1/2, half
 of that blur, stands for the projector. MLEM with this kernel has the features of MLEM with lines:
 noise grows with the image and is coloured in three dimensions, edges and ends overshoot. The
-remaining differences are smooth. A gain and a filter, fitted to training volumes, correct them.
+remaining differences are smooth. A gain, a filter, and a power of the part's volume in the counts,
+fitted to training volumes, correct them.
 
 References
 ----------
@@ -46,8 +47,12 @@ NUM_BLUR, NUM_CORRECTED = 10, 40  # most volumes that the two fits use
 MAX_EVALUATIONS, STEP = 6, 0.12  # of the least squares: Jacobians, relative step of a difference
 BOUNDS = (0.25, 4.0)  # of each number, relative to its start
 SPREAD = 0.1  # least standard deviation, between tubes, of the logarithm of a moment
-NUM_ROUNDS = 10  # of corrections
-SHARE = 0.35  # of the log ratio of powers that a round adds to the log of the amplitude
+NUM_ROUNDS = 20  # of corrections
+SHARE = 0.5  # of the log ratio of powers that a round adds to the log of the amplitude
+NOISY_PER_MM = (0.08, 0.2)  # transaxial frequencies where images are mostly noise
+# Variance of a part's log power over that of growths: few parts, or parts of one size, tell none.
+GROWTH_PRIOR = (0.15 / 0.2) ** 2
+MOST_GROWTH = 1.0
 SMOOTHNESS = 1.0  # coefficients; standard deviation of a Gaussian that keeps corrections smooth
 LEVEL_SMOOTHNESS = 0.7  # levels; the same for the gain
 PASSED = 0.05  # of the amplitude; corrections end where the last filter leaves less
@@ -112,6 +117,7 @@ class ScannerTwin(nn.Module):
     """
 
     blur: Tensor
+    growth: Tensor
     gain: Tensor
     along: Tensor
     across: Tensor
@@ -144,6 +150,8 @@ class ScannerTwin(nn.Module):
         self.level_fwhm_mm, self.filter_fwhm_mm = level_fwhm_mm, filter_fwhm_mm
         self.model_mm, self.num_iterations = tuple(model_mm), num_iterations
         self.register_buffer("blur", torch.tensor(astuple(Blur()), dtype=torch.float64))
+        # volume of a usual part, mm3, and exponent of a part's volume over it, in the counts
+        self.register_buffer("growth", torch.tensor([1.0, 0.0], dtype=torch.float64))
         self.register_buffer("gain", torch.zeros(len(LEVELS), dtype=torch.float64))
         self.register_buffer("along", torch.zeros(self.shape[0], dtype=torch.float64))
         rings = int(np.hypot(self.shape[1], self.shape[2])) + 1
@@ -178,7 +186,9 @@ class ScannerTwin(nn.Module):
         """Return the volume before gain and filters; see `volume`."""
         blur, model, response = self.fitted(), *self._transfers()
         rate = np.maximum(_filtered(fluid, response), 0)
-        counts = np.float32(1 / blur.counts) * _poisson(rate * np.float32(blur.counts), uniform)
+        usual_mm3, exponent = self.growth.tolist()
+        events = np.float32(blur.counts * (self.volume_mm3(fluid) / usual_mm3) ** exponent)
+        counts = _poisson(rate * events, uniform) / events
         image = np.full(self.shape, max(counts.mean(), DARKEST), np.float32)
         for _ in range(self.num_iterations):
             ratio = counts / np.maximum(_filtered(image, model), DARKEST)
@@ -190,6 +200,10 @@ class ScannerTwin(nn.Module):
         level = np.log(np.maximum(self.level(fluid), LEVELS[0]))
         gain = np.exp(np.interp(level, np.log(LEVELS), self.gain.numpy())).astype(np.float32)
         return np.maximum(_filtered(image * gain, self._last()), 0)
+
+    def volume_mm3(self, fluid: Image) -> float:
+        """Return the volume of a drawing's fluid, at least one voxel."""
+        return max(float(fluid.sum(dtype=np.float64)), 1.0) * float(np.prod(self.voxel_mm))
 
     def level(self, fluid: Image) -> Image:
         """Return the blurred drawing, 0 to 1, as a measure of brightness."""
@@ -234,6 +248,11 @@ class ScannerTwin(nn.Module):
             np.arange(n) / (2 * n * size) for n, size in zip(self.shape, self.voxel_mm, strict=True)
         ]
 
+    def is_noisy(self) -> NDArray[np.bool_]:
+        """Return which rings have frequencies `NOISY_PER_MM`, shape (num_rings,)."""
+        per_mm = np.arange(len(self.across)) / (2 * self.shape[1] * self.voxel_mm[1])
+        return (per_mm >= NOISY_PER_MM[0]) & (per_mm <= NOISY_PER_MM[1])
+
     def rings(self) -> NDArray[np.intp]:
         """Return the index (ny, nx) of each coefficient's ring of transaxial frequency."""
         y, x = np.ogrid[: self.shape[1], : self.shape[2]]
@@ -246,8 +265,9 @@ def fit(twin: ScannerTwin, images: Image, fluids: Image) -> pd.DataFrame:
     The first fit finds the numbers of `Blur` by simulated moments (McFadden 1989, Econometrica 57,
     995). The moments are power in bands of frequency, and mean and spread at levels of brightness.
     All simulations use the same random numbers. The second fit takes `NUM_ROUNDS` rounds. Each
-    corrects the gain at each level, the counts, and smooth filters across and along the axis, which
-    brings the power of made volumes nearer to that of the real ones.
+    corrects the gain at each level, the counts and how they grow with the part, and smooth filters
+    across and along the axis, which brings the power of made volumes nearer to that of the real
+    ones.
 
     Parameters
     ----------
@@ -261,8 +281,8 @@ def fit(twin: ScannerTwin, images: Image, fluids: Image) -> pd.DataFrame:
     -------
     DataFrame
         One row per round, with what it found before its correction: step, the round; noise_ratio,
-        made over real variance inside the fluid; axial_deviation and transaxial_deviation, root
-        mean square of the logarithm of made over real power.
+        made over real variance inside the fluid; growth, the exponent so far; axial_deviation and
+        transaxial_deviation, root mean square of the logarithm of made over real power.
     """
     uniforms = np.random.default_rng(0).random(images.shape, np.float32)
     few = np.unique(np.linspace(0, len(images) - 1, NUM_BLUR).round().astype(int))
@@ -317,6 +337,8 @@ def _fit_corrections(
     passed = twin.last_filter() > PASSED
     ends = [int(np.flatnonzero(passed[:, 0, 0])[-1]), int(twin.rings()[passed[0]].max())]
     wanted, rows = _summary(twin, images, zones), []
+    sizes = np.log([twin.volume_mm3(fluid) for fluid in fluids])
+    twin.growth[0] = float(np.exp(sizes.mean()))
     for i_round in range(NUM_ROUNDS):
         made = np.stack([twin.volume(f, u) for f, u in zip(fluids, uniforms, strict=True)])
         got = _summary(twin, made, zones)
@@ -329,11 +351,15 @@ def _fit_corrections(
         rows.append({
             "step": i_round + 1,
             "noise_ratio": 1 / noise,
+            "growth": float(twin.growth[1]),
             "axial_deviation": _rms(np.log(got.along / wanted.along)[: ends[0]]),
             "transaxial_deviation": _rms(np.log(got.across / wanted.across)[: ends[1]]),
         })  # fmt: skip
         if i_round == 0:  # gain and counts first: they change all powers
             continue
+        excess = (got.own - wanted.own)[:, twin.is_noisy()]
+        twin.growth[1] += _growth_step(sizes, excess, float(twin.growth[1]))
+        twin.growth[1].clamp_(-MOST_GROWTH, MOST_GROWTH)
         for correction, ratio, end in (
             (twin.along, wanted.along / got.along, ends[0]),
             (twin.across, wanted.across / got.across, ends[1]),
@@ -350,18 +376,34 @@ def _fit_corrections(
     return pd.DataFrame(rows)
 
 
+def _growth_step(sizes: Array, excess: Array, growth: float) -> float:
+    """Return the step of a ridge regression of excess log power (n, k) on the log volume (n,)."""
+    if excess.shape[1] == 0:
+        return 0.0
+    x = sizes - sizes.mean()
+    return float((x @ excess.mean(1) - GROWTH_PRIOR * growth) / (x @ x + GROWTH_PRIOR))
+
+
 def _rms(values: Array) -> float:
     return float(np.sqrt(np.square(values).mean()))
 
 
 @dataclass(frozen=True)
 class _Summary:
-    """Sums over volumes: values and their squares by level, power by frequency."""
+    """Sums over volumes: values and their squares by level, power by frequency.
+
+    `own` has the logarithm of each volume's power across, shape (n, num_rings).
+    """
 
     mean: Array
     square: Array
     along: Array
-    across: Array
+    own: Array
+
+    @property
+    def across(self) -> Array:
+        """Return the geometric mean of the volumes' power across."""
+        return np.asarray(np.exp(self.own.mean(0)))
 
     def variance(self, size: NDArray[np.int_]) -> float:
         """Return the variance inside the fluid."""
@@ -373,16 +415,16 @@ class _Summary:
 def _summary(twin: ScannerTwin, volumes: Image, zones: Sequence[NDArray[np.intp]]) -> _Summary:
     num, rings = len(LEVELS), twin.rings().ravel()
     sums = np.zeros((2, num))
-    along, across = np.zeros(twin.shape[0]), np.zeros(len(twin.across))
+    along, own = np.zeros(twin.shape[0]), []
     for volume, zone in zip(volumes, zones, strict=True):
         flat = volume.ravel().astype(np.float64)
         sums += np.bincount(zone, flat, num), np.bincount(zone, flat**2, num)
         axial = dctn(volume.astype(np.float64), axes=(0,), norm="ortho") ** 2
         flatwise = dctn(volume.astype(np.float64), axes=(1, 2), norm="ortho") ** 2
         along += axial.mean((1, 2))
-        power = np.bincount(rings, flatwise.mean(0).ravel(), len(across))
-        across += np.log(power + TINY**4) / len(volumes)
-    return _Summary(sums[0], sums[1], along + TINY**4, np.exp(across))
+        power = np.bincount(rings, flatwise.mean(0).ravel(), len(twin.across))
+        own.append(np.log(power + TINY**4))
+    return _Summary(sums[0], sums[1], along + TINY**4, np.array(own))
 
 
 def _zone(level: Image) -> NDArray[np.intp]:
