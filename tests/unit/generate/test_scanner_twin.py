@@ -112,7 +112,7 @@ def test_a_fit_finds_how_counts_grow_with_the_part() -> None:
         images = np.array([true.volume(f, u) for f, u in zip(fluids, chance, strict=True)])
         scanner_twin._fit_corrections(fresh, images, fluids, uniforms(24, seed=5))
         found.append(float(fresh.growth[1]))
-    # the noise of 24 parts moves both alike; the prior, and drawings in these frequencies, shrink it
+    # noise of 24 parts moves both alike; the prior, and drawings in these frequencies, shrink it
     assert 0.5 < found[1] - found[0] < 1.3
 
 
