@@ -119,20 +119,40 @@ rule compare_one_to_one:
         "../scripts/compare_one_to_one.py"
 
 
+# What methods need that make images of the short acquisitions again.
+SHORT_FILES = {
+    "short": rules.collect_slices.output.slices,
+    "long": rules.collect_references.output.long,
+    "table": rules.collect_slices.output.table,
+    "info": rules.collect_references.output.info,
+    "coincidences": expand(
+        "results/simulate/{tube}/coincidences.root", tube=SINGLE_TUBES
+    ),
+    "shards": MANIFESTS,
+    "calibration": rules.calibrate_scanner.output.calibration,
+    "sensitivity": rules.compute_sensitivity.output.sensitivity,
+    "resolution": rules.calibrate_resolution.output.resolution,
+}
+SHORT_PARAMS = {
+    "scanner": config["scanner"],
+    "duration_s": config["protocol"]["duration_s"],
+    "background": config["reconstruct"]["background"],
+    "mlem": section_keys("reconstruct", MLEM_KEYS),
+    "acquisitions": {
+        tube: {
+            "coincidences": f"results/simulate/{tube}/coincidences.root",
+            "stats": f"results/simulate/{tube}/stats.json",
+            "mu": ATTENUATION(SimpleNamespace(tube=tube)),
+        }
+        for tube in TUBES
+    },
+}
+
+
 rule enhance_with_prior:
     """Reconstruct validation and test tubes with a relative difference prior."""
     input:
-        short=rules.collect_slices.output.slices,
-        long=rules.collect_references.output.long,
-        table=rules.collect_slices.output.table,
-        info=rules.collect_references.output.info,
-        coincidences=expand(
-            "results/simulate/{tube}/coincidences.root", tube=SINGLE_TUBES
-        ),
-        shards=MANIFESTS,
-        calibration=rules.calibrate_scanner.output.calibration,
-        sensitivity=rules.compute_sensitivity.output.sensitivity,
-        resolution=rules.calibrate_resolution.output.resolution,
+        **SHORT_FILES,
     output:
         slices="results/enhance/map_rdp/slices.npy",
         facts="results/enhance/map_rdp/facts.json",
@@ -147,18 +167,7 @@ rule enhance_with_prior:
         mem_mb=memory(2000 + 2 * images_mb(MOST_SLICES)),
         runtime=600,
     params:
-        scanner=config["scanner"],
-        duration_s=config["protocol"]["duration_s"],
-        background=config["reconstruct"]["background"],
-        mlem=section_keys("reconstruct", MLEM_KEYS),
-        acquisitions={
-            tube: {
-                "coincidences": f"results/simulate/{tube}/coincidences.root",
-                "stats": f"results/simulate/{tube}/stats.json",
-                "mu": ATTENUATION(SimpleNamespace(tube=tube)),
-            }
-            for tube in TUBES
-        },
+        **SHORT_PARAMS,
         code=code_digest(
             "tubepet.enhance.penalised",
             "tubepet.enhance.shorts",
@@ -171,17 +180,9 @@ rule enhance_with_prior:
 rule enhance_in_iterations:
     """Reconstruct validation and test tubes with a network in the iterations."""
     input:
-        short=rules.collect_slices.output.slices,
-        long=rules.collect_references.output.long,
-        table=rules.collect_slices.output.table,
-        info=rules.collect_references.output.info,
+        **SHORT_FILES,
         weights="results/enhance/attention_gan/network.safetensors",
         network="results/enhance/attention_gan/network.json",
-        coincidences=rules.enhance_with_prior.input.coincidences,
-        shards=MANIFESTS,
-        calibration=rules.calibrate_scanner.output.calibration,
-        sensitivity=rules.compute_sensitivity.output.sensitivity,
-        resolution=rules.calibrate_resolution.output.resolution,
     output:
         slices="results/enhance/iterated/slices.npy",
         facts="results/enhance/iterated/facts.json",
@@ -196,11 +197,7 @@ rule enhance_in_iterations:
         mem_mb=memory(2000 + 2 * images_mb(MOST_SLICES)),
         runtime=600,
     params:
-        scanner=config["scanner"],
-        duration_s=config["protocol"]["duration_s"],
-        background=config["reconstruct"]["background"],
-        mlem=section_keys("reconstruct", MLEM_KEYS),
-        acquisitions=rules.enhance_with_prior.params.acquisitions,
+        **SHORT_PARAMS,
         code=code_digest(
             "tubepet.enhance.iterated",
             "tubepet.enhance.shorts",

@@ -52,11 +52,12 @@ def draw_variants(names: Sequence[str], scores: Scores) -> Figure:
 
 
 def _draw_metric(axis: Axes, names: Sequence[str], metric: str, scores: Scores) -> None:
+    is_distance = not metric.startswith("coverage")
     for i, name in enumerate(names):
         found = scores.mean(name, metric)
         if found is None:
             continue
-        if found.mean <= 0 and not metric.startswith("coverage"):
+        if is_distance and found.mean <= 0:
             axis.text(0.02, i, "0 or less", transform=axis.get_yaxis_transform(), **SMALL)
         values, _ = scores.get(name, metric, ALL, scores.seeds(name))
         axis.plot(values, np.full(len(values), i), ".", color="0.7", markersize=4)
@@ -68,7 +69,7 @@ def _draw_metric(axis: Axes, names: Sequence[str], metric: str, scores: Scores) 
     axis.set_title(label(metric), fontsize=9)
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_ylim(len(names) - 0.5, -0.5)
-    if not metric.startswith("coverage"):
+    if is_distance:
         axis.set_xscale("log", nonpositive="clip")
         axis.set_xlim(left=_smallest(names, metric, scores))
         _plain_ticks(axis)
