@@ -49,7 +49,7 @@ BOUNDS = (0.25, 4.0)  # of each number, relative to its start
 SPREAD = 0.1  # least standard deviation, between tubes, of the logarithm of a moment
 NUM_ROUNDS = 20  # of corrections
 SHARE = 0.5  # of the log ratio of powers that a round adds to the log of the amplitude
-NOISY_PER_MM = (0.08, 0.2)  # transaxial frequencies where images are mostly noise
+GROWTH_PER_MM = (0.08, 0.2)  # transaxial frequencies whose power the growth is fitted to
 # Variance of a part's log power over that of growths: few parts, or parts of one size, tell none.
 GROWTH_PRIOR = (0.15 / 0.2) ** 2
 MOST_GROWTH = 1.0
@@ -248,10 +248,10 @@ class ScannerTwin(nn.Module):
             np.arange(n) / (2 * n * size) for n, size in zip(self.shape, self.voxel_mm, strict=True)
         ]
 
-    def is_noisy(self) -> NDArray[np.bool_]:
-        """Return which rings have frequencies `NOISY_PER_MM`, shape (num_rings,)."""
+    def tells_growth(self) -> NDArray[np.bool_]:
+        """Return which rings have frequencies `GROWTH_PER_MM`, shape (num_rings,)."""
         per_mm = np.arange(len(self.across)) / (2 * self.shape[1] * self.voxel_mm[1])
-        return (per_mm >= NOISY_PER_MM[0]) & (per_mm <= NOISY_PER_MM[1])
+        return (per_mm >= GROWTH_PER_MM[0]) & (per_mm <= GROWTH_PER_MM[1])
 
     def rings(self) -> NDArray[np.intp]:
         """Return the index (ny, nx) of each coefficient's ring of transaxial frequency."""
@@ -357,7 +357,7 @@ def _fit_corrections(
         })  # fmt: skip
         if i_round == 0:  # gain and counts first: they change all powers
             continue
-        excess = (got.own - wanted.own)[:, twin.is_noisy()]
+        excess = (got.own - wanted.own)[:, twin.tells_growth()]
         twin.growth[1] += _growth_step(sizes, excess, float(twin.growth[1]))
         twin.growth[1].clamp_(-MOST_GROWTH, MOST_GROWTH)
         for correction, ratio, end in (
